@@ -1,0 +1,277 @@
+//! The command line. Options for settings are made from the table that the shim parses by.
+
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use keepmydata_records::{OPTIONS, OptionSpec, Values};
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// What was asked for.
+pub enum Request {
+    /// Run `command` with these settings added to the environment.
+    Run {
+        settings: Vec<(&'static str, OsString)>,
+        command: Vec<OsString>,
+    },
+    Demo(DemoOptions),
+    Doctor(DoctorOptions),
+}
+
+pub struct DemoOptions {
+    pub tearfs: Option<PathBuf>,
+    pub guest: Option<PathBuf>,
+}
+
+pub struct DoctorOptions {
+    pub directory: PathBuf,
+    pub json: bool,
+}
+
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    match matches.subcommand() {
+        Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
+            tearfs: sub.get_one("tearfs").cloned(),
+            guest: sub.get_one("guest").cloned(),
+        })),
+        Some(("doctor", sub)) => Ok(Request::Doctor(DoctorOptions {
+            directory: sub.get_one("directory").cloned().expect("has a default"),
+            json: sub.get_flag("json"),
+        })),
+        Some((other, _)) => unreachable!("subcommand {other}"),
+        None => run_request(&mut command, &matches),
+    }
+}
+
+fn run_request(command: &mut Command, matches: &ArgMatches) -> Result<Request, clap::Error> {
+    let Some(program) = matches.get_many::<OsString>("program") else {
+        let kind = ErrorKind::MissingRequiredArgument;
+        return Err(command.error(kind, "no program to run, see --help"));
+    };
+    let settings = OPTIONS.iter().filter_map(|option| {
+        let value = match option.values {
+            Values::Choice(_) => matches.get_one::<String>(option.name).map(OsString::from),
+            _ => matches.get_one::<OsString>(option.name).cloned(),
+        };
+        Some((option.env, value?))
+    });
+    Ok(Request::Run {
+        settings: settings.collect(),
+        command: program.cloned().collect(),
+    })
+}
+
+/// The whole command line.
+fn command() -> Command {
+    Command::new("keepmydata")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs a program so that its msync(2) keeps its promise")
+        .long_about(
+            "Runs PROGRAM with the shim libkeepmydata.so, which makes msync(2) keep its promise: \
+             when msync returns 0, the data is on the filesystem, was read back where that can be \
+             doubted, and is what the next read gets; otherwise msync fails and the log says why.\n\
+             \n\
+             The program replaces this command (execve), so that its process id, exit code and \
+             signals are what they are without it.",
+        )
+        .override_usage(
+            "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
+             keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
+             keepmydata doctor [--json] [DIR]",
+        )
+        .after_long_help(after_help())
+        .max_term_width(100)
+        .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
+        .args(OPTIONS.iter().map(option))
+        .arg(
+            Arg::new("program")
+                .value_names(["PROGRAM", "ARGS"])
+                .help("The program and its arguments; after -- also one named like a subcommand")
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .value_parser(value_parser!(OsString)),
+        )
+        .subcommand(demo())
+        .subcommand(doctor())
+}
+
+fn option(spec: &'static OptionSpec) -> Arg {
+    let parser = match spec.values {
+        Values::Choice(words) => ValueParser::new(PossibleValuesParser::new(words)),
+        values => ValueParser::new(OsStringValueParser::new().try_map(move |text| {
+            if values.accept(text.as_bytes()) {
+                Ok(text)
+            } else {
+                Err(format!("must be {values}"))
+            }
+        })),
+    };
+    let name = match spec.values {
+        Values::Choice(_) => "WHAT",
+        Values::Millis => "MS",
+        Values::Bytes => "BYTES",
+        Values::Globs => "GLOBS",
+        Values::Path => "PATH",
+    };
+    let default = match spec.default {
+        "" => String::new(),
+        default => format!(" [default: {default}]"),
+    };
+    Arg::new(spec.name)
+        .long(spec.name)
+        .value_name(name)
+        .value_parser(parser)
+        .help(format!("{}{default}", spec.help))
+        .long_help(format!(
+            "{}.{default} [env: {}]\n{}",
+            spec.help, spec.env, spec.long_help
+        ))
+        .help_heading("Settings")
+}
+
+fn demo() -> Command {
+    Command::new("demo")
+        .about("Shows a torn read after msync, and the same program whole under the shim")
+        .long_about(
+            "Mounts the misbehaving filesystem tearfs, runs the guest on it without and with the \
+             shim, and prints for each page whether it was read back new, old or mixed.\n\
+             \n\
+             Exit code: 0 torn without and whole with it, 1 otherwise, 125 it could not be tried.",
+        )
+        .arg(path("tearfs").help("The test bed's filesystem [default: tearfs beside this command]"))
+        .arg(path("guest").help("The program `seed` [default: seed beside this command]"))
+}
+
+fn path(name: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("PATH")
+        .value_parser(value_parser!(PathBuf))
+}
+
+fn doctor() -> Command {
+    Command::new("doctor")
+        .about("Tells what this kernel and the filesystem of DIR offer, and what follows from it")
+        .long_about(
+            "Looks at the kernel and, with a small file in DIR that is removed again, at the \
+             filesystem: how dirty pages can be found, whether data can be read back past the \
+             page cache, whether fsync works. Says which trackers and which verification follow.\n\
+             \n\
+             Exit code: 0 everything is there, 1 with the limits that it names, 2 bad usage, \
+             3 the shim has nothing to do there, 125 it could not be told.",
+        )
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .help("Any directory in which a file can be made")
+                .default_value(".")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .help("One JSON object instead of text")
+                .action(ArgAction::SetTrue),
+        )
+}
+
+fn after_help() -> String {
+    let mut help = String::from(
+        "Exit code:\n  \
+           The program's own, or\n  \
+           2    bad usage\n  \
+           125  the shim was not found, or keepmydata itself failed\n  \
+           126  the program cannot be run, or not under the shim: it is static, runs as another\n       \
+                user (set-user-ID), or is of another architecture\n  \
+           127  there is no such program\n\
+         \n\
+         Environment:\n  \
+           KEEPMYDATA_LIB  the shim; by default libkeepmydata.so beside this command, in ../lib\n                  \
+                           or in ../lib/keepmydata\n  \
+           LD_PRELOAD      the shim is appended to it\n  \
+           Each setting can also be given as a variable; an option wins over its variable:\n",
+    );
+    for option in OPTIONS {
+        writeln!(help, "    {:24} --{}", option.env, option.name).expect("writing to a String");
+    }
+    help.push_str(
+        "\nExamples:\n  \
+           keepmydata ./mytest /mnt/data\n  \
+           keepmydata --log=info --log-file=/tmp/%p.log -- ./mytest\n  \
+           LD_PRELOAD=/usr/lib/keepmydata/libkeepmydata.so KEEPMYDATA_LOG=info ./mytest",
+    );
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Result<Request, clap::Error> {
+        parse(text.split(' ').map(OsString::from))
+    }
+
+    fn run(text: &str) -> (Vec<(&'static str, OsString)>, Vec<OsString>) {
+        match words(text) {
+            Ok(Request::Run { settings, command }) => (settings, command),
+            Ok(_) => panic!("{text}: a subcommand"),
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_program_is_the_programs() {
+        let (settings, command) = run("keepmydata --verify=on ls --verify off -l -- demo --help");
+        assert_eq!(settings, [("KEEPMYDATA_VERIFY", OsString::from("on"))]);
+        assert_eq!(
+            command,
+            ["ls", "--verify", "off", "-l", "--", "demo", "--help"]
+        );
+    }
+
+    #[test]
+    fn subcommands_and_programs_of_the_same_name() {
+        assert!(matches!(words("keepmydata demo"), Ok(Request::Demo(_))));
+        assert_eq!(run("keepmydata -- demo x").1, ["demo", "x"]);
+        assert_eq!(run("keepmydata --log info -- doctor").1, ["doctor"]);
+        assert_eq!(run("keepmydata ls demo").1, ["ls", "demo"]);
+        assert_eq!(run("keepmydata -- -x").1, ["-x"]);
+    }
+
+    #[test]
+    fn every_setting_is_an_option() {
+        for option in OPTIONS {
+            let value = if option.default.is_empty() {
+                "*.db"
+            } else {
+                option.default
+            };
+            let (settings, _) = run(&format!("keepmydata --{} {value} ls", option.name));
+            assert_eq!(settings, [(option.env, OsString::from(value))]);
+        }
+    }
+
+    #[test]
+    fn bad_values_are_bad_usage() {
+        for text in [
+            "keepmydata",
+            "keepmydata --verify=perhaps ls",
+            "keepmydata --deadline-ms=2s ls",
+            "keepmydata --files=[ ls",
+            "keepmydata --bogus ls",
+            "keepmydata doctor a b",
+        ] {
+            assert_eq!(words(text).err().map(|e| e.exit_code()), Some(2), "{text}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `keepmydata demo`: one store, one msync, one read; without the shim and with it.
+
+mod mount;
+
+use crate::args::DemoOptions;
+use crate::failure::Failure;
+use crate::run::{Library, reason};
+use crate::sys;
+use crate::table::Table;
+use mount::Mount;
+use std::env;
+use std::ffi::c_int;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What the guest found on reading back.
+struct Outcome {
+    /// `P0 [4440064,4444160)` and `new`, `old` or `mixed`.
+    pages: Vec<(String, String)>,
+    code: Option<i32>,
+}
+
+pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
+    let command = env::current_exe()
+        .map_err(|error| Failure::own(format!("/proc/self/exe: {}", reason(&error))))?;
+    let tearfs = beside(&command, options.tearfs.as_deref(), "tearfs")?;
+    let guest = beside(&command, options.guest.as_deref(), "seed")?;
+    Library::find()?;
+    sys::note_interruptions();
+
+    println!("keepmydata demo: does a read after msync(2) get the data?");
+    println!();
+    println!(
+        "The filesystem (tearfs --mode first-page) acknowledges an fsync after it has applied"
+    );
+    println!("only 4 KiB. The program stores 9927 bytes over four pages of a mapped file, calls");
+    println!("msync, which returns 0, and at once reads the file back. For each page, it got:");
+    println!();
+    let without = run(&tearfs, &guest, None)?;
+    let with = run(&tearfs, &guest, Some(&command))?;
+    print_pages(&without, &with);
+    println!();
+    verdict(&without, &with)
+}
+
+/// The path given, or the file of that name beside this command.
+fn beside(command: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
+    let path = given.map_or_else(|| command.with_file_name(name), Path::to_owned);
+    path.canonicalize().map_err(|error| {
+        Failure::own(format!(
+            "{}: {}; scripts/demo builds it, --{} names it",
+            path.display(),
+            reason(&error),
+            if name == "seed" { "guest" } else { name },
+        ))
+    })
+}
+
+/// Runs the guest on a fresh mount; under the shim where `wrapper` is this command.
+fn run(tearfs: &Path, guest: &Path, wrapper: Option<&Path>) -> Result<Outcome, Failure> {
+    let mount = Mount::new(tearfs, &["--mode", "first-page"])?;
+    let mut command = match wrapper {
+        None => Command::new(guest),
+        Some(wrapper) => {
+            let mut command = Command::new(wrapper);
+            command.arg("--").arg(guest);
+            command
+        }
+    };
+    // The settings of whoever calls are for programs of his, not for this comparison.
+    for option in keepmydata_records::OPTIONS {
+        command.env_remove(option.env);
+    }
+    let output = command
+        .arg(mount.path("file"))
+        .output()
+        .map_err(|error| Failure::own(format!("{}: {}", guest.display(), reason(&error))))?;
+    drop(mount);
+    if sys::interrupted() {
+        return Err(Failure::new(130, "interrupted"));
+    }
+    outcome(guest, &output)
+}
+
+fn outcome(guest: &Path, output: &Output) -> Result<Outcome, Failure> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let pages: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(page, content)| (page.to_owned(), content.to_owned()))
+        .collect();
+    let code = output.status.code();
+    if !matches!(code, Some(0 | 1 | 3)) || pages.is_empty() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::own(format!(
+            "{} ended with {}: {}",
+            guest.display(),
+            output.status,
+            said.trim()
+        )));
+    }
+    Ok(Outcome { pages, code })
+}
+
+fn print_pages(without: &Outcome, with: &Outcome) {
+    let mut table = Table::indented(2);
+    table.row(["page of the file", "without keepmydata", "with keepmydata"]);
+    for (i, (page, content)) in without.pages.iter().enumerate() {
+        let healed = with.pages.get(i).map_or("?", |(_, content)| content);
+        table.row([page, content, healed]);
+    }
+    print!("{table}");
+}
+
+fn verdict(without: &Outcome, with: &Outcome) -> Result<c_int, Failure> {
+    match (without.code, with.code) {
+        (Some(1), Some(0)) => {
+            println!("Torn without keepmydata, whole with it; the program is the same binary.");
+            println!("Next: keepmydata --log=info -- YOUR-PROGRAM ARGS...");
+            Ok(0)
+        }
+        (Some(0), _) => {
+            println!("Not shown: the file was whole without keepmydata too.");
+            Ok(1)
+        }
+        (_, Some(3)) => {
+            println!("Not cured: msync failed under keepmydata.");
+            Ok(1)
+        }
+        _ => {
+            println!("Not cured: the file was torn with keepmydata too.");
+            Ok(1)
+        }
+    }
+}

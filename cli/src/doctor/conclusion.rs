@@ -1,0 +1,105 @@
+//! What the shim will do on a filesystem, from what was found there.
+
+use super::filesystem::Filesystem;
+use super::probe::{Probe, ReadBack};
+use super::report::Row;
+use keepmydata_records::Backing;
+use std::ffi::c_int;
+
+pub struct Conclusion {
+    /// The most precise first.
+    trackers: Vec<&'static str>,
+    verification: &'static str,
+    verification_note: &'static str,
+    /// What is missing for the whole promise, each in a sentence.
+    pub limits: Vec<&'static str>,
+    nothing_to_do: bool,
+}
+
+/// The probe is needed unless there is no backing store.
+pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
+    let Some(probe) = probe.filter(|_| filesystem.backing != Backing::Nothing) else {
+        return Conclusion {
+            trackers: Vec::new(),
+            verification: "none",
+            verification_note: "no backing store",
+            limits: Vec::new(),
+            nothing_to_do: true,
+        };
+    };
+    let mut limits = Vec::new();
+    let mut trackers = Vec::new();
+    if probe.cachestat_works() {
+        trackers.push("cachestat");
+    }
+    trackers.push("whole");
+    if trackers.len() == 1 {
+        limits.push("dirty pages cannot be told from clean ones: every msync treats all pages");
+    }
+    if probe.mmap.is_err() {
+        limits.push("files cannot be mapped shared and writable");
+    }
+    if probe.msync.is_err() || probe.fsync.is_err() {
+        limits.push("msync or fsync fails here, and so will every msync under the shim");
+    }
+    if probe.direct == Ok(ReadBack::Different) {
+        limits.push("after msync and fsync the filesystem gave back other bytes than were stored");
+    }
+    let (verification, verification_note) = match (&probe.direct, filesystem.backing) {
+        _ if probe.dax => ("none", "DAX has no page cache: stores go to the medium"),
+        (Ok(_), Backing::LocalBlock) => (
+            "on request",
+            "verify=auto trusts a local block device; verify=on reads back",
+        ),
+        (Ok(_), _) => ("always", "each msync is read back with O_DIRECT"),
+        (Err(_), backing) => {
+            if backing == Backing::Other {
+                limits.push(
+                    "O_DIRECT is refused: data is read back through the page cache after a drop",
+                );
+            }
+            ("buffered", "through the page cache, after a drop")
+        }
+    };
+    Conclusion {
+        trackers,
+        verification,
+        verification_note,
+        limits,
+        nothing_to_do: false,
+    }
+}
+
+impl Conclusion {
+    /// The exit code of the command.
+    pub fn code(&self) -> c_int {
+        match (self.nothing_to_do, self.limits.is_empty()) {
+            (true, _) => 3,
+            (false, true) => 0,
+            (false, false) => 1,
+        }
+    }
+
+    pub fn sentence(&self) -> String {
+        let text = match self.code() {
+            3 => "There is no backing store: the shim leaves files here alone.",
+            0 => "The shim can do all that it promises here.",
+            _ => "The shim works here, within the limits named above.",
+        };
+        text.to_owned()
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        if self.nothing_to_do {
+            return vec![Row::new("enforcement", "none", "no backing store")];
+        }
+        vec![
+            Row::new(
+                "trackers",
+                self.trackers.clone(),
+                "track=auto takes the first",
+            ),
+            Row::new("verification", self.verification, self.verification_note),
+        ]
+    }
+}

@@ -1,0 +1,28 @@
+//! How the command ends when it cannot do what it was asked.
+
+use std::ffi::c_int;
+
+/// The command itself failed: the library is missing, the filesystem cannot be mounted...
+pub const OWN: c_int = 125;
+/// The program exists but cannot be run, or not under the shim.
+pub const CANNOT_RUN: c_int = 126;
+/// The program does not exist.
+pub const NOT_FOUND: c_int = 127;
+
+/// One line for standard error, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    pub code: c_int,
+}
+
+impl Failure {
+    pub fn new(code: c_int, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Failure { message, code }
+    }
+
+    pub fn own(message: impl Into<String>) -> Self {
+        Failure::new(OWN, message)
+    }
+}

@@ -1,0 +1,33 @@
+//! The command `keepmydata`: runs a program under the shim, shows what the shim is good for, and
+//! tells what a kernel and a filesystem offer it.
+
+mod args;
+mod demo;
+mod doctor;
+mod failure;
+mod run;
+mod sys;
+mod table;
+
+use args::Request;
+use failure::Failure;
+use std::ffi::{OsString, c_int};
+
+/// Does what the command line asks for and returns the exit code, unless the process has become
+/// another program.
+pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
+    let result = match args::parse(arguments) {
+        Err(ended) => {
+            // A closed standard output is no reason for another exit code.
+            let _ = ended.print();
+            return ended.exit_code();
+        }
+        Ok(Request::Run { settings, command }) => run::run(&settings, &command),
+        Ok(Request::Demo(options)) => demo::demo(&options),
+        Ok(Request::Doctor(options)) => doctor::doctor(&options),
+    };
+    result.unwrap_or_else(|Failure { message, code }| {
+        eprintln!("keepmydata: {message}");
+        code
+    })
+}

@@ -1,0 +1,105 @@
+//! `keepmydata PROGRAM ARGS...`: becomes the program, with the shim preloaded.
+
+mod elf;
+mod library;
+mod program;
+mod watcher;
+
+pub use library::Library;
+
+use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
+use crate::sys;
+use std::env;
+use std::ffi::{CString, OsStr, OsString, c_int};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+/// Executes `command` under the shim. Returns only where that failed.
+pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Result<c_int, Failure> {
+    let library = Library::find()?;
+    let name = &command[0];
+    let file = program::find(name, env::var_os("PATH").as_deref())?;
+    let notes = program::check(&file, &library).map_err(|refusal| {
+        Failure::new(refusal.code(), format!("{}: {refusal}", name.display()))
+    })?;
+    if notes.is_go {
+        eprintln!(
+            "keepmydata: warning: {}: a Go program: only what it does through libc is seen, and Go \
+             calls the kernel itself",
+            name.display()
+        );
+    }
+
+    let preload = library.preload(env::var_os("LD_PRELOAD").as_deref())?;
+    let mut changes: Vec<(&str, OsString)> = settings.to_vec();
+    changes.push(("LD_PRELOAD", preload));
+    let watch = watcher::start(name)?;
+    if let Some(watch) = &watch {
+        changes.push((watcher::VARIABLE, watch.descriptor().to_string().into()));
+    }
+
+    let error = execute(&file, command, &environment(&changes));
+    if let Some(watch) = watch {
+        watch.dismiss();
+    }
+    let code = match error.raw_os_error() {
+        Some(libc::ENOENT) => NOT_FOUND,
+        _ => CANNOT_RUN,
+    };
+    Err(Failure::new(
+        code,
+        format!("{}: {}", name.display(), reason(&error)),
+    ))
+}
+
+/// The environment with these variables changed, and all else as it was: order, duplicates, and
+/// entries that are no variables.
+fn environment(changes: &[(&str, OsString)]) -> Vec<CString> {
+    let mut entries = sys::environment();
+    let name = |entry: &CString| {
+        entry
+            .as_bytes()
+            .split(|&byte| byte == b'=')
+            .next()
+            .map(Vec::from)
+    };
+    entries.retain(|entry| {
+        let name = name(entry);
+        changes
+            .iter()
+            .all(|(changed, _)| name.as_deref() != Some(changed.as_bytes()))
+    });
+    entries.extend(changes.iter().map(|(name, value)| {
+        let mut entry = OsString::from(format!("{name}="));
+        entry.push(value);
+        c_string(&entry)
+    }));
+    entries
+}
+
+/// execve(2), and where the kernel knows no format for the file, a shell, as execvp(3) does.
+fn execute(file: &Path, command: &[OsString], variables: &[CString]) -> io::Error {
+    let arguments: Vec<CString> = command.iter().map(|argument| c_string(argument)).collect();
+    let path = c_string(file.as_os_str());
+    let error = sys::execve(&path, &arguments, variables);
+    if error.raw_os_error() != Some(libc::ENOEXEC) {
+        return error;
+    }
+    let mut shell = vec![c"/bin/sh".to_owned(), path];
+    shell.extend_from_slice(&arguments[1..]);
+    sys::execve(c"/bin/sh", &shell, variables)
+}
+
+fn c_string(text: &OsStr) -> CString {
+    CString::new(text.to_owned().into_vec()).expect("arguments and variables hold no NUL")
+}
+
+/// The text of an error as the shell gives it, without Rust's "(os error 2)".
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,90 @@
+//! Finds out whether the shim was really loaded, without a parent for the program.
+//!
+//! The loader only prints an error where it cannot preload a library, and says nothing where it
+//! ignores `LD_PRELOAD`. So the shim's constructor says hello: before `main` it sends
+//! `keepmydata VERSION` and a newline to the socket whose number is in [`VARIABLE`], closes it and
+//! removes the variable. A small process holds the other end. It is nobody's child any more when
+//! the program starts, so that the program's own children, exit code and job control stay as
+//! they are.
+
+use crate::failure::Failure;
+use crate::sys::{self, Fork};
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// The variable that tells the shim where to say hello.
+pub const VARIABLE: &str = "KEEPMYDATA_HANDSHAKE";
+
+/// Longer than any loader takes, also under a debugger or on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program's end of the socket; it is inherited across execve(2).
+pub struct Watch {
+    socket: UnixStream,
+}
+
+impl Watch {
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// The program was not started, and its reason is told elsewhere.
+    pub fn dismiss(mut self) {
+        // Whatever is said keeps the watcher quiet; where it is gone, nobody listens.
+        let _ = self.socket.write_all(b"not started\n");
+    }
+}
+
+/// Starts the watcher; `None` where there is nobody to take it over when its parent has become
+/// the program, and the program would get it as a child.
+pub fn start(program: &OsStr) -> Result<Option<Watch>, Failure> {
+    if sys::adopts_orphans() {
+        return Ok(None);
+    }
+    let failed = |what: &str, error: std::io::Error| {
+        Failure::own(format!("{what}: {}", super::reason(&error)))
+    };
+    let (here, there) = UnixStream::pair().map_err(|error| failed("socketpair", error))?;
+    let above = |socket| sys::above_standard(socket).map(UnixStream::from);
+    let here = above(here).map_err(|error| failed("fcntl", error))?;
+    let there = above(there).map_err(|error| failed("fcntl", error))?;
+    sys::inherit(&there).map_err(|error| failed("fcntl", error))?;
+    match sys::fork_silently().map_err(|error| failed("fork", error))? {
+        Fork::Parent(child) => sys::wait_for(child),
+        Fork::Child => {
+            if let Ok(Fork::Child) = sys::fork_silently() {
+                watch(program, here, there);
+            }
+            sys::exit_now();
+        }
+    }
+    Ok(Some(Watch { socket: there }))
+}
+
+fn watch(program: &OsStr, mut here: UnixStream, there: UnixStream) {
+    drop(there);
+    sys::detach(here.as_raw_fd());
+    let mut hello = [0; 64];
+    let heard = here
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| here.read(&mut hello));
+    if matches!(heard, Ok(length) if length > 0) {
+        return;
+    }
+    let when = match heard {
+        Ok(_) => "it ended without saying so".to_owned(),
+        Err(_) => format!("no sign of it in {} s", PATIENCE.as_secs()),
+    };
+    eprintln!(
+        "keepmydata: warning: the shim was not loaded into {}: {when}; its data is not watched over",
+        program.display()
+    );
+    sys::close_standard_error();
+    // While this end is open, a late hello cannot raise SIGPIPE in the program.
+    let _ = here
+        .set_read_timeout(None)
+        .and_then(|()| here.read(&mut hello));
+}

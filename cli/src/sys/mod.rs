@@ -1,0 +1,9 @@
+//! What the standard library and rustix have no safe function for.
+
+mod mapping;
+mod process;
+mod tracking;
+
+pub use mapping::Mapping;
+pub use process::*;
+pub use tracking::{cachestat, pagemap_scan_exists, write_protect_async};

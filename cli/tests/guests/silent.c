@@ -1,0 +1,2 @@
+/* A library that is loaded and says nothing. */
+int nothing;

@@ -1,0 +1,253 @@
+//! `keepmydata PROGRAM`: the program is what it is without the command, and has the shim.
+
+mod common;
+
+use common::{Place, compile, keepmydata, stderr, stdout};
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn exit_codes_and_signals_are_the_programs() {
+    let place = Place::new();
+    let run = |script: &str| {
+        place
+            .keepmydata()
+            .args(["sh", "-c", script])
+            .status()
+            .unwrap()
+    };
+    assert_eq!(run("exit 0").code(), Some(0));
+    assert_eq!(run("exit 77").code(), Some(77));
+    assert_eq!(run("kill -KILL $$").signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn the_program_has_the_process_id_of_the_command() {
+    let place = Place::new();
+    let mut command = place.keepmydata();
+    let child = command
+        .args(["sh", "-c", "echo $$"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let pid = child.id();
+    assert_eq!(
+        stdout(&child.wait_with_output().unwrap()).trim(),
+        pid.to_string()
+    );
+}
+
+/// All but the preloaded library and the setting that was given.
+#[test]
+fn the_program_inherits_what_it_would_inherit() {
+    let place = Place::new();
+    let guest = place.path("inherited");
+    compile("inherited", &[], &guest);
+    let with = |mut command: Command| {
+        command
+            .args(["a", "", "b c"])
+            .env_clear()
+            .env("Z", "1")
+            .env("A", "2=3")
+            .env("LC_ALL", "C");
+        command
+    };
+    let natively = with(Command::new(&guest)).output().unwrap();
+    let mut command = place.keepmydata();
+    command.arg("--verify=on").arg("--").arg(&guest);
+    let mut command = with(command);
+    let library = place.path("libhello.so").canonicalize().unwrap();
+    command.env("KEEPMYDATA_LIB", &library);
+    let under = command.output().unwrap();
+    assert_eq!(stderr(&under), "");
+    let added = [
+        format!("environment KEEPMYDATA_LIB={}", library.display()),
+        "environment KEEPMYDATA_VERIFY=on".to_owned(),
+        format!("environment LD_PRELOAD={}", library.display()),
+    ];
+    let under = stdout(&under);
+    let (there, rest): (Vec<&str>, Vec<&str>) = under
+        .lines()
+        .partition(|line| added.iter().any(|a| a == line));
+    assert_eq!(there.len(), added.len(), "{under}");
+    assert_eq!(rest, stdout(&natively).lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn ignored_and_blocked_signals_stay_so() {
+    let place = Place::new();
+    let guest = place.path("inherited");
+    compile("inherited", &[], &guest);
+    for signal in [libc::SIGPIPE, libc::SIGCHLD, libc::SIGINT] {
+        let mut command = place.keepmydata();
+        command.arg(&guest);
+        // SAFETY: signal and sigprocmask may be called between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                let mut set = std::mem::zeroed();
+                libc::sigemptyset(&mut set);
+                libc::sigaddset(&mut set, libc::SIGCHLD);
+                libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+                libc::signal(signal, libc::SIG_IGN);
+                Ok(())
+            })
+        };
+        let output = stdout(&command.output().unwrap());
+        assert!(output.contains(&format!("ignored {signal}\n")), "{output}");
+        assert!(
+            output.contains(&format!("blocked {}\n", libc::SIGCHLD)),
+            "{output}"
+        );
+        assert!(!output.contains("pending"), "{output}");
+        assert!(output.contains("child -1 No child processes"), "{output}");
+    }
+}
+
+#[test]
+fn the_library_is_appended_to_ld_preload() {
+    let place = Place::new();
+    compile("silent", &["-shared", "-fPIC"], &place.path("libother.so"));
+    let other = place.path("libother.so");
+    let output = place
+        .keepmydata()
+        .env("LD_PRELOAD", &other)
+        .args(["sh", "-c", "echo $LD_PRELOAD"])
+        .output()
+        .unwrap();
+    let library = place.path("libhello.so").canonicalize().unwrap();
+    assert_eq!(
+        stdout(&output).trim(),
+        format!("{}:{}", other.display(), library.display())
+    );
+}
+
+#[test]
+fn an_option_wins_over_its_variable() {
+    let place = Place::new();
+    let output = place
+        .keepmydata()
+        .env("KEEPMYDATA_VERIFY", "off")
+        .args(["--verify", "on", "sh", "-c", "echo $KEEPMYDATA_VERIFY"])
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&output), "on\n");
+}
+
+#[test]
+fn the_library_is_found_beside_the_command_and_in_lib() {
+    let place = Place::new();
+    for directory in ["bin", "lib/keepmydata"] {
+        fs::create_dir_all(place.path(directory)).unwrap();
+    }
+    let copy = place.path("bin/keepmydata");
+    fs::copy(env!("CARGO_BIN_EXE_keepmydata"), &copy).unwrap();
+    let run = || {
+        Command::new(&copy)
+            .env_remove("KEEPMYDATA_LIB")
+            .arg("env")
+            .output()
+            .unwrap()
+    };
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(stderr(&refused).starts_with("keepmydata: libkeepmydata.so is not in "));
+    for library in ["lib/keepmydata", "lib", "bin"] {
+        let library = place.path(library).join("libkeepmydata.so");
+        fs::copy(place.path("libhello.so"), &library).unwrap();
+        let preload = format!("LD_PRELOAD={}\n", library.canonicalize().unwrap().display());
+        let output = stdout(&run());
+        assert!(output.contains(&preload), "{preload} in {output}");
+    }
+}
+
+#[test]
+fn a_library_that_is_not_one_is_named() {
+    let place = Place::new();
+    for (name, contents) in [("missing", None), ("text", Some("hello"))] {
+        if let Some(contents) = contents {
+            fs::write(place.path(name), contents).unwrap();
+        }
+        let output = keepmydata()
+            .env("KEEPMYDATA_LIB", place.path(name))
+            .arg("true")
+            .output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(
+            stderr(&output).starts_with("keepmydata: KEEPMYDATA_LIB: /"),
+            "{output:?}"
+        );
+        assert_eq!(stderr(&output).lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_shim_that_was_not_loaded_is_missed() {
+    let place = Place::new();
+    compile("silent", &["-shared", "-fPIC"], &place.path("libsilent.so"));
+    let mut command = keepmydata();
+    command
+        .env("KEEPMYDATA_LIB", place.path("libsilent.so"))
+        .args(["sh", "-c", "exit 3"]);
+    // The watcher holds standard error until it has said what it has to say.
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("keepmydata: warning: the shim was not loaded into sh: "),
+        "{said:?}"
+    );
+    assert_eq!(said.lines().count(), 1);
+}
+
+/// Whoever waits for the end of the program's standard error waits for nobody else.
+#[test]
+fn nothing_outlives_a_program_that_said_hello() {
+    let place = Place::new();
+    let begin = Instant::now();
+    let output = place.keepmydata().arg("true").output().unwrap();
+    assert_eq!(
+        (output.status.code(), stderr(&output)),
+        (Some(0), String::new())
+    );
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_text_without_interpreter_is_run_by_a_shell() {
+    let place = Place::new();
+    let script = place.file("script", b"echo shell $1\n");
+    let output = place.keepmydata().arg(script).arg("x").output().unwrap();
+    assert_eq!(stdout(&output), "shell x\n");
+}
+
+#[test]
+fn scripts_run_through_their_interpreters() {
+    let place = Place::new();
+    for line in [
+        "#!/bin/sh",
+        "#! /bin/sh -e",
+        "#!/usr/bin/env sh",
+        "#!/usr/bin/env -S A=1 sh -e",
+    ] {
+        let script = place.file("script", format!("{line}\necho ran $1\n").as_bytes());
+        let output = place.keepmydata().arg(script).arg("x").output().unwrap();
+        assert_eq!(stdout(&output), "ran x\n", "{line}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn bad_usage_is_one_message_and_two() {
+    for arguments in [&["--verify=perhaps", "ls"][..], &["--bogus", "ls"], &[]] {
+        let output = keepmydata().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).starts_with("error: "), "{arguments:?}");
+    }
+    let output = keepmydata().arg("--version").output().unwrap();
+    assert_eq!(
+        stdout(&output),
+        format!("keepmydata {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}

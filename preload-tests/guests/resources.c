@@ -1,0 +1,149 @@
+/*
+ * usage: resources FILE mappings|sparse|cycles N|files N|threads N
+ * Programs that go to the limits of what there is.
+ */
+#include "guest.h"
+#include <pthread.h>
+
+enum { LENGTH = 16 * PAGE };
+
+static const char *path;
+
+/* Resident kilobytes. */
+static long resident(void)
+{
+	char line[256];
+	long kilobytes = 0;
+	FILE *status = fopen("/proc/self/status", "r");
+
+	while (fgets(line, sizeof(line), status) != NULL)
+		sscanf(line, "VmRSS: %ld", &kilobytes);
+	fclose(status);
+	return kilobytes;
+}
+
+/* As many mappings as the kernel grants (vm.max_map_count). */
+static void mappings(void)
+{
+	enum { MOST = 100000 };
+	static char *at[MOST];
+	int fd = open_sized(path, LENGTH), count = 0, failed = 0;
+
+	for (; count < MOST; count++) {
+		/* The same page again and again: neighbours do not merge. */
+		at[count] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (at[count] == MAP_FAILED)
+			break;
+		at[count][0] = count;
+		if (count % 4096 == 0)
+			failed += msync(at[count], PAGE, MS_SYNC) != 0;
+	}
+	printf("%s mappings, then %s\n", count > 60000 ? "many" : "too few", errname(errno));
+	for (int i = 0; i < count; i += 4096)
+		failed += msync(at[i], PAGE, MS_SYNC) != 0;
+	for (int i = 0; i < count; i++)
+		failed += munmap(at[i], PAGE) != 0;
+	printf("failed %d\n", failed);
+	printf("another round: %d\n", store_and_sync(fd, LENGTH, 'x'));
+}
+
+/* 1 TiB with a few stores, beyond 4 GiB and at the very end. */
+static void sparse(void)
+{
+	static const off_t at[] = { 0, (1ll << 31) - 1, 1ll << 32, (5ll << 32) + 12345, (1ll << 40) - 1 };
+	off_t length = 1ll << 40;
+	int fd = open_sized(path, length);
+	char *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0), byte;
+
+	if (base == MAP_FAILED)
+		setup_failed("mmap");
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+		base[at[i]] = 'a' + i;
+	printf("msync %d\n", msync(base, length, MS_SYNC));
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		if (pread(fd, &byte, 1, at[i]) != 1 || byte != (char)('a' + i))
+			printf("byte at %lld is lost\n", (long long)at[i]);
+		if (base[at[i]] != (char)('a' + i))
+			printf("mapped byte at %lld is lost\n", (long long)at[i]);
+	}
+	base[1ll << 35] = 'x';
+	printf("msync of a part %d\n", msync(base + (1ll << 35), PAGE, MS_SYNC));
+	printf("munmap %d\n", munmap(base, length));
+}
+
+/* Maps and unmaps over and over; with `files`, a new file each time. */
+static void cycles(long count, int files)
+{
+	long early = 0, growth;
+	int fd = open_sized(path, LENGTH);
+
+	for (long i = 0; i < count; i++) {
+		char *base;
+
+		if (files) {
+			close(fd);
+			unlink(path);
+			fd = open_sized(path, LENGTH);
+		}
+		base = map_shared(fd, LENGTH);
+		if (i % 16 == 0)
+			base[i % 16 * PAGE] = i;
+		if (msync(base, LENGTH, MS_SYNC) != 0)
+			setup_failed("msync");
+		munmap(base, LENGTH);
+		if (i == count / 10)
+			early = resident();
+	}
+	growth = resident() - early;
+	printf("resident memory %s\n", growth < 512 ? "flat" : "grows");
+	fprintf(stderr, "%ld KiB more in %ld cycles\n", growth, count - count / 10);
+}
+
+static void *in_thread(void *number)
+{
+	char name[4096];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s.%d", path, (int)(intptr_t)number);
+	fd = open_sized(name, LENGTH);
+	for (int i = 0; i < 50; i++)
+		if (store_and_sync(fd, LENGTH, i) != 0)
+			setup_failed("msync");
+	close(fd);
+	return NULL;
+}
+
+/* Short-lived threads, some at a time. */
+static void threads(int count)
+{
+	pthread_t all[16];
+
+	for (int i = 0; i < count; i += 16) {
+		for (int j = 0; j < 16; j++)
+			if (pthread_create(&all[j], NULL, in_thread, (void *)(intptr_t)(j)) != 0)
+				setup_failed("pthread_create");
+		for (int j = 0; j < 16; j++)
+			pthread_join(all[j], NULL);
+	}
+	printf("done\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 3)
+		return EXIT_USAGE;
+	path = argv[1];
+	if (strcmp(argv[2], "mappings") == 0)
+		mappings();
+	else if (strcmp(argv[2], "sparse") == 0)
+		sparse();
+	else if (strcmp(argv[2], "cycles") == 0)
+		cycles(atol(argv[3]), 0);
+	else if (strcmp(argv[2], "files") == 0)
+		cycles(atol(argv[3]), 1);
+	else if (strcmp(argv[2], "threads") == 0)
+		threads(atoi(argv[3]));
+	else
+		return EXIT_USAGE;
+	return 0;
+}

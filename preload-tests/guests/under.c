@@ -1,0 +1,94 @@
+/*
+ * Runs a program where something that a shim might want is missing.
+ *
+ * usage: under seccomp SYSCALL EPERM|ENOSYS PROGRAM ARGS...
+ *        under noproc PROGRAM ARGS...     in a mount namespace without /proc
+ *        under nproc UID PROGRAM ARGS...  as that user, who may have no more tasks
+ *        under as MEGABYTES PROGRAM ARGS...
+ *        under nofile NUMBER PROGRAM ARGS...
+ */
+#include "guest.h"
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static const struct { const char *name; int number; } calls[] = {
+	{ "process_vm_readv", SYS_process_vm_readv },
+	{ "userfaultfd", SYS_userfaultfd },
+	{ "close_range", 436 },
+	{ "pidfd_open", 434 },
+	{ "pidfd_getfd", 438 },
+	{ "pidfd_send_signal", 424 },
+	{ "cachestat", 451 },
+	{ "clone", SYS_clone },
+	{ "statx", SYS_statx },
+	{ "name_to_handle_at", SYS_name_to_handle_at },
+	{ "madvise", SYS_madvise },
+	{ "fadvise64", SYS_fadvise64 },
+	{ "futex", -1 }, /* never denied: for the test of this launcher */
+};
+
+static void deny(const char *name, int error)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		struct sock_filter filter[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		};
+		struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+		if (strcmp(calls[i].name, name) != 0)
+			continue;
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+			setup_failed("seccomp");
+		return;
+	}
+	errno = 0;
+	setup_failed("unknown system call %s", name);
+}
+
+static void limit(int resource, rlim_t value)
+{
+	struct rlimit limits = { value, value };
+
+	if (setrlimit(resource, &limits) != 0)
+		setup_failed("setrlimit");
+}
+
+int main(int argc, char **argv)
+{
+	int next = 3;
+
+	if (argc < 3)
+		return EXIT_USAGE;
+	if (strcmp(argv[1], "seccomp") == 0 && argc > 4) {
+		deny(argv[2], strcmp(argv[3], "ENOSYS") == 0 ? ENOSYS : EPERM);
+		next = 4;
+	} else if (strcmp(argv[1], "noproc") == 0) {
+		if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    umount2("/proc", MNT_DETACH) != 0)
+			setup_failed("mount namespace");
+		next = 2;
+	} else if (strcmp(argv[1], "nproc") == 0) {
+		limit(RLIMIT_NPROC, 1);
+		if (setgroups(0, NULL) != 0 || setgid(atoi(argv[2])) != 0 || setuid(atoi(argv[2])) != 0)
+			setup_failed("setuid");
+	} else if (strcmp(argv[1], "as") == 0) {
+		limit(RLIMIT_AS, (rlim_t)atoi(argv[2]) << 20);
+	} else if (strcmp(argv[1], "nofile") == 0) {
+		limit(RLIMIT_NOFILE, atoi(argv[2]));
+	} else {
+		return EXIT_USAGE;
+	}
+	execv(argv[next], argv + next);
+	setup_failed("exec %s", argv[next]);
+}

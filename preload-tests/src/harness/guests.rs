@@ -1,0 +1,79 @@
+//! Compiles the guests, once for every set of flags and state of the source.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How a guest is compiled. It decides which names it imports from libc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flags {
+    /// As distributions do: FORTIFY and large-file names (`mmap64`, `__pread64_chk`).
+    Hardened,
+    /// FORTIFY, names without `64` (`mmap`, `__pread_chk`).
+    Fortified,
+    /// Neither (`mmap`, `pread`).
+    Plain,
+}
+
+impl Flags {
+    pub const ALL: [Self; 3] = [Self::Hardened, Self::Fortified, Self::Plain];
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Hardened => &["-O2", "-D_FORTIFY_SOURCE=2", "-D_FILE_OFFSET_BITS=64"],
+            Self::Fortified => &["-O2", "-D_FORTIFY_SOURCE=2"],
+            Self::Plain => &["-O1", "-U_FORTIFY_SOURCE"],
+        }
+    }
+}
+
+/// The directory that cargo builds this profile in (`target/debug`).
+pub(super) fn profile_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test");
+    let deps = test.parent().expect("directory of the test");
+    deps.parent().expect("directory of the profile").to_owned()
+}
+
+/// Compiles `guests/NAME.c` and returns the executable, or with `shared` the
+/// library. Safe in parallel processes: what is there is complete.
+///
+/// # Panics
+/// If the compiler is missing or refuses.
+pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let source = directory.join(format!("{name}.c"));
+    let mut hasher = DefaultHasher::new();
+    (flags, shared).hash(&mut hasher);
+    for file in [&source, &directory.join("guest.h")] {
+        fs::read(file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+            .hash(&mut hasher);
+    }
+    let built = profile_directory().join("guests");
+    let suffix = if shared { ".so" } else { "" };
+    let executable = built.join(format!("{name}-{:016x}{suffix}", hasher.finish()));
+    if executable.exists() {
+        return executable;
+    }
+    fs::create_dir_all(&built).expect("directory for guests");
+    let unfinished = executable.with_extension(std::process::id().to_string());
+    let mut command = Command::new("cc");
+    command.args(flags.arguments()).args([
+        "-std=gnu11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+        "-o",
+    ]);
+    command.arg(&unfinished).arg(&source);
+    if shared {
+        command.args(["-shared", "-fPIC"]);
+    }
+    let status = command.status().expect("cc must be installed");
+    assert!(status.success(), "cc {}: {status}", source.display());
+    fs::rename(&unfinished, &executable).expect("rename of the guest");
+    executable
+}

@@ -1,0 +1,48 @@
+//! The shim under test.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::guests::profile_directory;
+
+/// Path of `libkeepmydata.so`: what `KEEPMYDATA_LIB` names, else the release build
+/// of the root package, brought up to date once a run.
+///
+/// # Panics
+/// If it does not exist or does not build.
+pub fn shim() -> &'static PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| match std::env::var_os("KEEPMYDATA_LIB") {
+        Some(path) => std::fs::canonicalize(&path)
+            .unwrap_or_else(|error| panic!("KEEPMYDATA_LIB={}: {error}", path.display())),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let target = profile_directory();
+    let target = target.parent().expect("target directory");
+    let library = target.join("release/libkeepmydata.so");
+    // nextest runs every test in a process of its own but names the run.
+    let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
+    let stamp = target.join("libkeepmydata.built");
+    let lock = File::create(target.join("libkeepmydata.lock")).expect("lock file");
+    lock.lock().expect("lock");
+    if std::fs::read_to_string(&stamp).is_ok_and(|built| built == run) {
+        return library;
+    }
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--package", "keepmydata"])
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .status()
+        .expect("cargo");
+    assert!(status.success(), "cargo build of the shim: {status}");
+    assert!(library.exists(), "{} was not built", library.display());
+    std::fs::write(&stamp, run).expect("stamp");
+    library
+}

@@ -1,0 +1,51 @@
+//! What the tests share: guests and how to run them, filesystems to run them on,
+//! and the log records that the shim wrote meanwhile.
+//!
+//! A test runs the same [`Program`] natively and under the shim:
+//!
+//! ```no_run
+//! use preload_tests::harness::{Program, TearFs};
+//!
+//! let fs = TearFs::mount(&["--mode", "first-page"]);
+//! let seed = Program::guest("seed").arg(fs.path("f"));
+//! assert_eq!(seed.natively().code(), Some(1));
+//! assert_eq!(seed.under_shim(&[]).code(), Some(0));
+//! ```
+//!
+//! Everything a test makes lies in a [`Scratch`] directory. Guards clean up when
+//! dropped; should the test process die, its janitor does (see `scratch`).
+
+mod filesystems;
+mod guests;
+mod library;
+mod program;
+mod records;
+mod scratch;
+mod skips;
+mod tearfs;
+mod transparent;
+
+pub use filesystems::{LoopFs, Tmpfs};
+pub use guests::Flags;
+pub use library::shim;
+pub use program::{Outcome, Program, Running};
+pub use records::Records;
+pub use scratch::{Scratch, wait_until};
+pub use skips::record_skip;
+pub use tearfs::TearFs;
+pub use transparent::{assert_same, assert_same_under_shim};
+
+/// Seconds that a test of endurance runs: `normal`, or less if
+/// `KEEPMYDATA_TEST_SECONDS` says so.
+///
+/// # Panics
+/// If the variable is set to something other than a number.
+pub fn seconds(normal: u64) -> u64 {
+    match std::env::var("KEEPMYDATA_TEST_SECONDS") {
+        Ok(value) => {
+            let limit = value.parse().expect("KEEPMYDATA_TEST_SECONDS: a number");
+            normal.min(limit)
+        }
+        Err(_) => normal,
+    }
+}

@@ -1,0 +1,228 @@
+//! The daemon's state, and what can be asked of it apart from FUSE requests.
+
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fuser::{Errno, FileHandle, Notifier};
+
+use super::backend::View;
+use super::file::Contents;
+use super::inode::Inode;
+use super::modes::{Context, Effect, Mode, Parameters};
+use super::names::Names;
+use super::oplog::{Did, OpLog};
+use super::options::Options;
+use super::select::Selector;
+use super::timers::Timers;
+
+/// Handles carry the number of the power cut before which they were opened.
+const CUT_SHIFT: u32 = 40;
+
+pub struct Daemon {
+    pub options: Options,
+    pub parameters: Parameters,
+    pub selector: Selector,
+    pub names: RwLock<Names>,
+    pub log: Arc<OpLog>,
+    pub timers: Timers,
+    /// Set once mounted.
+    pub notifier: OnceLock<Notifier>,
+    /// The mode, and how often it was switched.
+    mode: Mutex<(Mode, u64)>,
+    cuts: AtomicU64,
+    handles: AtomicU64,
+    /// Replies and late writes that wait for their time.
+    waiting: Arc<AtomicU64>,
+}
+
+impl Daemon {
+    pub fn new(options: Options, log: OpLog) -> Self {
+        Self {
+            parameters: options.parameters(),
+            selector: options.selector(),
+            names: RwLock::new(Names::new(
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+            )),
+            log: Arc::new(log),
+            timers: Timers::start(),
+            notifier: OnceLock::new(),
+            mode: Mutex::new((options.mode, 0)),
+            cuts: AtomicU64::new(0),
+            handles: AtomicU64::new(0),
+            waiting: Arc::default(),
+            options,
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode.lock().expect("mode").0
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            now: Instant::now(),
+            parameters: &self.parameters,
+            selector: &self.selector,
+        }
+    }
+
+    /// The file's contents as they are now, locked.
+    ///
+    /// # Errors
+    /// EISDIR for a directory.
+    pub fn contents<'a>(&self, inode: &'a Inode) -> Result<MutexGuard<'a, Contents>, Errno> {
+        let mut contents = inode.contents()?;
+        let (mode, switch) = *self.mode.lock().expect("mode");
+        let applied = contents.catch_up(Instant::now(), mode, switch);
+        if applied > 0 {
+            let effect = Effect::new("applied late", applied);
+            self.log.count(mode, effect);
+            self.log.line(format_args!(
+                "Apply: ino({}){}",
+                inode.ino,
+                Did(mode, effect)
+            ));
+        }
+        Ok(contents)
+    }
+
+    /// Does what is due at the file when it is due, not only when the file is next used.
+    pub fn watch(self: &Arc<Self>, inode: &Arc<Inode>, contents: &Contents) {
+        if let Some(due) = contents.backend.next_due() {
+            let (daemon, inode) = (Arc::clone(self), Arc::downgrade(inode));
+            self.timers.at(due, move || {
+                if let Some(inode) = inode.upgrade() {
+                    drop(daemon.contents(&inode));
+                }
+            });
+        }
+    }
+
+    /// Runs the job now, or after the delay without holding anybody up.
+    pub fn after(&self, delay_ms: u64, job: impl FnOnce() + Send + 'static) {
+        if delay_ms == 0 {
+            return job();
+        }
+        let waiting = Arc::clone(&self.waiting);
+        waiting.fetch_add(1, Ordering::SeqCst);
+        self.timers.at(
+            Instant::now() + Duration::from_millis(delay_ms),
+            move || {
+                job();
+                waiting.fetch_sub(1, Ordering::SeqCst);
+            },
+        );
+    }
+
+    pub fn new_handle(&self) -> FileHandle {
+        let number = self.handles.fetch_add(1, Ordering::Relaxed) + 1;
+        FileHandle(self.cuts.load(Ordering::SeqCst) << CUT_SHIFT | number)
+    }
+
+    /// Whether a descriptor was opened since the last power cut: of a machine that lost power
+    /// no descriptor is left, so what is written through an older one must not reach the
+    /// backend, and its FSYNC must not succeed. To be asked with the contents locked.
+    ///
+    /// # Errors
+    /// EIO if it was not.
+    pub fn check_handle(&self, handle: FileHandle) -> Result<(), Errno> {
+        if handle.0 >> CUT_SHIFT == self.cuts.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Errno::EIO)
+        }
+    }
+
+    /// # Errors
+    /// ENOENT; EISDIR for a directory.
+    pub fn file_at(&self, path: &str) -> Result<Arc<Inode>, Errno> {
+        let inode = self
+            .names
+            .read()
+            .expect("names")
+            .resolve(OsStr::new(path))?;
+        drop(inode.contents()?);
+        Ok(inode)
+    }
+
+    /// Bytes of the file at a path; fewer than `len` at its end.
+    ///
+    /// # Errors
+    /// ENOENT; EISDIR for a directory.
+    pub fn view(&self, path: &str, view: View, offset: u64, len: usize) -> Result<Vec<u8>, Errno> {
+        let inode = self.file_at(path)?;
+        let contents = self.contents(&inode)?;
+        let rest = contents.backend.size().saturating_sub(offset);
+        let mut data = vec![0; len.min(usize::try_from(rest).unwrap_or(usize::MAX))];
+        contents.backend.read(view, offset, &mut data);
+        Ok(data)
+    }
+
+    /// The pages of the file at a path that are acknowledged but not applied.
+    ///
+    /// # Errors
+    /// ENOENT; EISDIR for a directory.
+    pub fn held(&self, path: &str) -> Result<Vec<u64>, Errno> {
+        let inode = self.file_at(path)?;
+        let contents = self.contents(&inode)?;
+        Ok(contents.backend.held().collect())
+    }
+
+    /// The power fails: see `--help`. How many pages were lost.
+    pub fn cut(&self) -> usize {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        let mode = self.mode();
+        let files = self.names.read().expect("names").files();
+        let mut lost = 0;
+        for inode in &files {
+            // What was due until now did reach the disk.
+            if let Ok(mut contents) = self.contents(inode) {
+                lost += contents.cut(mode);
+            }
+        }
+        self.log.line(format_args!("Cut: lost({lost})"));
+        self.drop_caches(&files);
+        lost
+    }
+
+    /// Has the kernel forget what it caches of the files. Dirty pages it writes back first;
+    /// after a cut those writes fail. The requests come while this waits: no lock is held.
+    fn drop_caches(&self, files: &[Arc<Inode>]) {
+        let Some(notifier) = self.notifier.get() else {
+            return;
+        };
+        for node in files.iter().flat_map(|inode| inode.nodes()) {
+            // EAGAIN or the like: a page that cannot be dropped stays, as it may.
+            let _ = notifier.inval_inode(node, 0, 0);
+        }
+    }
+
+    /// Goes on in another mode. What the old one holds stays held until an FSYNC.
+    pub fn switch(&self, mode: Mode) {
+        let mut current = self.mode.lock().expect("mode");
+        *current = (mode, current.1 + 1);
+        self.log.line(format_args!("Mode: {}", mode.word()));
+    }
+
+    /// Returns once nothing is pending that time alone brings about.
+    pub fn settle(&self) {
+        loop {
+            let files = self.names.read().expect("names").files();
+            let dues = files
+                .iter()
+                .filter_map(|inode| self.contents(inode).ok()?.next_due());
+            let now = Instant::now();
+            match dues.filter(|due| *due > now).max() {
+                Some(due) => thread::sleep(due - now),
+                None if self.waiting.load(Ordering::SeqCst) > 0 => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                None => return,
+            }
+        }
+    }
+}

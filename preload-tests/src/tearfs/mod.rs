@@ -1,0 +1,22 @@
+//! The test bed: a FUSE filesystem in memory that acknowledges what it has not done.
+//!
+//! From the kernel inwards: [`mount`] (how it begins and ends), [`fs`] (the requests),
+//! [`names`], [`inode`], [`file`] (one file's contents and its mode),
+//! [`modes`] (what is done wrong), [`backend`] (what is acknowledged, applied, stable).
+//! Beside them: [`control`] (what tests ask), [`oplog`] (what people read), [`options`].
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod control;
+pub mod daemon;
+pub mod file;
+pub mod fs;
+pub mod inode;
+pub mod modes;
+pub mod mount;
+pub mod names;
+pub mod oplog;
+pub mod options;
+pub mod pages;
+pub mod select;
+pub mod timers;

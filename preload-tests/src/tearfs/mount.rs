@@ -1,0 +1,162 @@
+//! Mounting, and unmounting in all the ways in which the daemon can end.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use rustix::mount::{UnmountFlags, unmount};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::control;
+use super::daemon::Daemon;
+use super::fs::TearFs;
+use super::oplog::OpLog;
+use super::options::Options;
+
+/// Threads that serve requests. Slow answers are given by a timer and occupy none.
+const THREADS: usize = 4;
+
+/// How long programs that still have files open may delay the end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why the filesystem could not run.
+#[derive(Debug)]
+pub enum Failure {
+    /// An option names something that cannot be used.
+    Option(String),
+    /// FUSE cannot be used here.
+    Fuse(String),
+    Session(io::Error),
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Session(_) => 1,
+            Failure::Option(_) => 2,
+            Failure::Fuse(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Option(reason) | Failure::Fuse(reason) => f.write_str(reason),
+            Failure::Session(error) => write!(f, "the FUSE session failed: {error}"),
+        }
+    }
+}
+
+/// Mounts, serves and unmounts.
+///
+/// # Errors
+/// Why it could not be mounted, or why it ended before its time.
+pub fn run(options: Options) -> Result<(), Failure> {
+    options.check().map_err(Failure::Option)?;
+    let named = |what: &Path, error| format!("{}: {error}", what.display());
+    let mountpoint = options.mountpoint.canonicalize();
+    let mountpoint =
+        mountpoint.map_err(|error| Failure::Option(named(&options.mountpoint, error)))?;
+    let op_log = options.op_log.clone();
+    let log = OpLog::open(op_log.as_deref())
+        .map_err(|error| Failure::Option(named(&op_log.unwrap_or_default(), error)))?;
+    check_fuse()?;
+
+    let daemon = Arc::new(Daemon::new(options, log));
+    // Installed before the mount, so that no signal can leave one behind.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::Session)?;
+    let socket = daemon.options.control.clone().map(SocketFile);
+    if let Some(SocketFile(path)) = &socket {
+        control::serve(path, &daemon).map_err(|error| Failure::Option(named(path, error)))?;
+    }
+    let session =
+        Session::new(TearFs(Arc::clone(&daemon)), &mountpoint, &config()).map_err(|error| {
+            Failure::Fuse(format!("cannot mount on {}: {error}", mountpoint.display()))
+        })?;
+    let _ = daemon.notifier.set(session.notifier());
+    stop_on_signal(signals, mountpoint.clone(), &daemon);
+    if daemon.options.exit_with_stdin {
+        stop_on_end_of_stdin(mountpoint.clone(), &daemon);
+    }
+    announce(&mountpoint);
+    session.run().map_err(Failure::Session)
+}
+
+/// fusermount3 stays with the mount and takes it away when this process dies, of a panic or
+/// SIGKILL too.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName("tearfs".into()),
+        MountOption::Subtype("tearfs".into()),
+        MountOption::DefaultPermissions,
+        MountOption::AutoUnmount,
+    ];
+    config.acl = SessionACL::All;
+    config.n_threads = Some(THREADS);
+    config
+}
+
+fn check_fuse() -> Result<(), Failure> {
+    let device = "/dev/fuse";
+    let opened = File::options().read(true).write(true).open(device);
+    opened.map(drop).map_err(|error| {
+        Failure::Fuse(format!(
+            "{device}: {error} (is the fuse module loaded, and may this user use it?)"
+        ))
+    })
+}
+
+fn announce(mountpoint: &Path) {
+    let mut stdout = io::stdout();
+    // A reader that went away does not matter; the mount does.
+    let _ = writeln!(stdout, "ready {}", mountpoint.display());
+    let _ = stdout.flush();
+}
+
+fn stop_on_signal(mut signals: Signals, mountpoint: PathBuf, daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            stop(&mountpoint, &daemon, format_args!("signal {signal}"));
+        }
+    });
+}
+
+fn stop_on_end_of_stdin(mountpoint: PathBuf, daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
+        stop(&mountpoint, &daemon, format_args!("end of stdin"));
+    });
+}
+
+/// Detaches the mount, which ends the session and with it `run`. Where programs still use the
+/// filesystem it would not end: then they lose it.
+fn stop(mountpoint: &Path, daemon: &Daemon, reason: fmt::Arguments<'_>) {
+    daemon.log.line(format_args!("Unmount: {reason}"));
+    let _ = unmount(mountpoint, UnmountFlags::DETACH);
+    thread::sleep(GRACE);
+    if let Some(socket) = &daemon.options.control {
+        let _ = std::fs::remove_file(socket);
+    }
+    process::exit(0);
+}
+
+/// Removes the socket's file at the end.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

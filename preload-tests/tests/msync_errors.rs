@@ -1,0 +1,76 @@
+//! Errors of msync are those of the kernel.
+
+use preload_tests::harness::{Flags, LoopFs, Program, TearFs, Tmpfs};
+use preload_tests::or_skip;
+
+#[test]
+fn errno_is_as_natively_on_the_test_bed() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    for flags in Flags::ALL {
+        same_results(Program::guest_with("msync_errors", flags).arg(fs.path("f")));
+    }
+}
+
+#[test]
+fn errno_is_as_natively_on_ext4() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    same_results(Program::guest("msync_errors").arg(fs.path("f")));
+}
+
+#[test]
+fn errno_is_as_natively_on_tmpfs() {
+    let fs = or_skip!(Tmpfs::mount());
+    same_results(Program::guest("msync_errors").arg(fs.path("f")));
+}
+
+fn same_results(guest: Program) {
+    let native = guest.natively().expect_success("msync_errors natively");
+    for case in [
+        "misaligned: -1 EINVAL",
+        "sync and async: -1 EINVAL",
+        "unknown bits: -1 EINVAL",
+        "hole in the middle: -1 ENOMEM",
+        "wrap around: -1 ENOMEM",
+        "locked, invalidate: -1 EBUSY",
+        "length 0: 0 EXDEV", // success leaves errno alone
+    ] {
+        assert!(native.stdout.contains(case), "{case}: {native:?}");
+    }
+    let shimmed = guest
+        .under_shim(&[])
+        .expect_success("msync_errors under the shim");
+    for (native, shimmed) in native.stdout.lines().zip(shimmed.stdout.lines()) {
+        assert_eq!(native, shimmed);
+    }
+    assert_eq!(native.result(), shimmed.result());
+}
+
+/// On ENOMEM the part that is mapped is still enforced: it survives a power cut in
+/// a mode in which msync alone keeps 4 KiB.
+#[test]
+fn mapped_part_around_a_hole_is_enforced() {
+    or_skip!(TearFs::available());
+    let lost_after_cut = |shimmed: bool| {
+        let fs = TearFs::mount(&["--mode", "first-page"]);
+        let guest = Program::guest("powercut")
+            .arg(fs.path("f"))
+            .arg(fs.control_socket())
+            .arg("hole");
+        let run = if shimmed {
+            guest.under_shim(&[])
+        } else {
+            guest.natively()
+        };
+        let run = run.expect_success("powercut hole");
+        assert!(run.stdout.contains("msync ENOMEM"), "{run:?}");
+        // The first and the last page of the mapping, on either side of the hole.
+        let last = (4 << 20) - 1;
+        [0, last]
+            .into_iter()
+            .filter(|&at| fs.final_bytes("f", at, 1)[0] == 0)
+            .count()
+    };
+    assert!(lost_after_cut(false) > 0, "natively nothing is lost");
+    assert_eq!(lost_after_cut(true), 0);
+}

@@ -1,0 +1,533 @@
+//! The test bed itself: each mode's disease is there for an unmodified program to see,
+//! natively, and the control channel tells what the backend really holds.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
+
+use preload_tests::harness::{Program, TearFs, seconds};
+use preload_tests::or_skip;
+use serde_json::json;
+
+/// The pages of the seed case: the first, and where they begin.
+const P0: u64 = 1084;
+const P0_AT: u64 = P0 * 4096;
+
+/// A letter a page, as the seed guest tells them: `n` for new, `o` for old.
+fn letters(stdout: &str) -> String {
+    let words = stdout.lines().filter_map(|line| line.rsplit(' ').next());
+    words.map(|word| &word[..1]).collect()
+}
+
+/// Runs the seed case natively; what its reader saw.
+fn seed(fs: &TearFs) -> String {
+    let run = Program::guest("seed").arg(fs.path("f")).natively();
+    match run.code() {
+        Some(0 | 1) => letters(&run.stdout),
+        Some(3) => run.stdout.trim().to_owned(),
+        _ => panic!("{run:?}"),
+    }
+}
+
+/// The pages of the seed case as the control channel shows them: a byte in the middle of
+/// what was stored in each says which it is.
+fn shown(fs: &TearFs, view: &str) -> String {
+    let inside = [P0_AT + 3000, P0_AT + 4096, P0_AT + 8192, P0_AT + 12288];
+    let byte = |at| {
+        let answer = fs.control(json!({"op": view, "path": "/f", "offset": at, "len": 1}));
+        u8::from_str_radix(answer["data"].as_str().expect("data"), 16).expect("hex")
+    };
+    inside
+        .map(|at| {
+            if byte(at).is_ascii_uppercase() {
+                'n'
+            } else {
+                'o'
+            }
+        })
+        .iter()
+        .collect()
+}
+
+/// What a new reader of the mount gets.
+fn read_afresh(fs: &TearFs) -> String {
+    let file = File::open(fs.path("f")).expect("open");
+    let mut pages = [0; 4 * 4096];
+    file.read_exact_at(&mut pages, P0_AT).expect("read");
+    let byte = |at: usize| {
+        if pages[at].is_ascii_uppercase() {
+            'n'
+        } else {
+            'o'
+        }
+    };
+    [3000, 4096, 8192, 12288].map(byte).iter().collect()
+}
+
+fn actions(fs: &TearFs, action: &str) -> u64 {
+    fs.control(json!({"op": "stats"}))["actions"][action]
+        .as_u64()
+        .unwrap_or(0)
+}
+
+/// What a mode shows of the seed case: to its reader, and by the control channel.
+struct Disease {
+    arguments: &'static [&'static str],
+    read: &'static str,
+    /// What READ is served from, what it finally will be, what a power cut leaves.
+    seen: &'static str,
+    finally: &'static str,
+    stable: &'static str,
+    /// Pages held, counted from P0.
+    held: &'static [u64],
+    /// What a new reader gets once all that is pending by time is done.
+    settled: &'static str,
+    /// An action that must have been counted.
+    action: &'static str,
+}
+
+const HONEST: Disease = Disease {
+    arguments: &["--mode", "honest"],
+    read: "nnnn",
+    seen: "nnnn",
+    finally: "nnnn",
+    stable: "nnnn",
+    held: &[],
+    settled: "nnnn",
+    action: "honest: applied",
+};
+
+const LOST: Disease = Disease {
+    read: "oooo",
+    seen: "oooo",
+    finally: "oooo",
+    stable: "oooo",
+    settled: "oooo",
+    ..HONEST
+};
+
+const FIRST_PAGE_ONLY: Disease = Disease {
+    read: "nooo",
+    seen: "nooo",
+    stable: "nooo",
+    held: &[1, 2, 3],
+    settled: "nooo",
+    ..HONEST
+};
+
+const DISEASES: &[Disease] = &[
+    HONEST,
+    Disease {
+        arguments: &["--mode", "volatile"],
+        action: "volatile: committed",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "first-page"],
+        action: "first-page: applied in part",
+        ..FIRST_PAGE_ONLY
+    },
+    Disease {
+        arguments: &["--mode", "one-page"],
+        action: "one-page: applied in part",
+        ..FIRST_PAGE_ONLY
+    },
+    Disease {
+        arguments: &["--mode", "one-page", "--pages-per-fsync", "3"],
+        read: "nnno",
+        seen: "nnno",
+        stable: "nnno",
+        held: &[3],
+        settled: "nnno",
+        action: "one-page: applied in part",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "stale-window", "--delay-ms", "3000"],
+        read: "oooo",
+        action: "stale-window: stale window served",
+        ..HONEST
+    },
+    Disease {
+        // Of the three windows of 4 KiB that the seed's reader has cached by then.
+        arguments: &[
+            "--mode",
+            "stale-window",
+            "--delay-ms",
+            "0",
+            "--window",
+            "4096",
+        ],
+        read: "oooo",
+        settled: "oooo",
+        action: "stale-window: stale window served",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "early-ack", "--delay-ms", "3000"],
+        read: "oooo",
+        seen: "oooo",
+        stable: "oooo",
+        held: &[0, 1, 2, 3],
+        action: "early-ack: delayed",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "drop-tail"],
+        read: "nooo",
+        seen: "nooo",
+        finally: "nooo",
+        stable: "nooo",
+        settled: "nooo",
+        action: "drop-tail: tail dropped",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "lossy-first"],
+        action: "lossy-first: dropped",
+        ..LOST
+    },
+    Disease {
+        arguments: &["--mode", "reorder", "--delay-ms", "3000"],
+        finally: "oooo",
+        held: &[0, 1, 2, 3],
+        settled: "oooo",
+        action: "reorder: older content follows",
+        ..HONEST
+    },
+    Disease {
+        arguments: &["--mode", "eio-once"],
+        read: "msync EIO",
+        action: "eio-once: failed and dropped",
+        ..LOST
+    },
+    Disease {
+        arguments: &["--mode", "silent-eio"],
+        action: "silent-eio: error told",
+        ..LOST
+    },
+    Disease {
+        arguments: &["--mode", "black-hole"],
+        action: "black-hole: dropped",
+        ..LOST
+    },
+    Disease {
+        arguments: &["--mode", "twin-inode", "--keep-cache"],
+        read: "oooo",
+        action: "twin-inode: applied",
+        ..HONEST
+    },
+];
+
+#[test]
+fn each_mode_shows_its_disease_and_control_tells_the_truth() {
+    or_skip!(TearFs::available());
+    for disease in DISEASES {
+        let what = disease.arguments;
+        let fs = TearFs::mount(disease.arguments);
+        assert_eq!(seed(&fs), disease.read, "{what:?}: the seed's reader");
+        assert_eq!(shown(&fs, "seen"), disease.seen, "{what:?}: seen");
+        assert_eq!(shown(&fs, "read"), disease.finally, "{what:?}: finally");
+        assert_eq!(shown(&fs, "stable"), disease.stable, "{what:?}: stable");
+        let held = fs.control(json!({"op": "held", "path": "/f"}));
+        let pages: Vec<u64> = disease.held.iter().map(|page| P0 + page).collect();
+        assert_eq!(held["pages"], json!(pages), "{what:?}: held");
+        assert!(
+            actions(&fs, disease.action) > 0,
+            "{what:?}: {}",
+            disease.action
+        );
+        fs.control(json!({"op": "settle"}));
+        // The twins' reader has a page cache that nothing here invalidates.
+        if !disease.arguments.contains(&"--keep-cache") {
+            assert_eq!(read_afresh(&fs), disease.settled, "{what:?}: settled");
+        }
+    }
+}
+
+#[test]
+fn which_open_flags_show_the_tear() {
+    or_skip!(TearFs::available());
+    for (arguments, read) in [
+        // A page cache that still holds the good copy hides it.
+        (&["--direct-io", "none", "--keep-cache"][..], "nnnn"),
+        (
+            &["--direct-io", "none", "--keep-cache", "--auto-inval"],
+            "nnnn",
+        ),
+        // A reader's open drops that page cache, or goes past it.
+        (&["--direct-io", "none"], "nooo"),
+        (&["--direct-io", "none", "--auto-inval"], "nooo"),
+        (&["--direct-io", "rdonly", "--keep-cache"], "nooo"),
+        (
+            &["--direct-io", "rdonly", "--keep-cache", "--auto-inval"],
+            "nooo",
+        ),
+        (&["--direct-io", "rdonly", "--direct-io-mmap"], "nooo"),
+        (&["--direct-io", "all"], "nooo"),
+    ] {
+        let fs = TearFs::mount(&[&["--mode", "first-page"], arguments].concat());
+        assert_eq!(seed(&fs), read, "{arguments:?}");
+        assert_eq!(
+            shown(&fs, "seen"),
+            "nooo",
+            "{arguments:?}: the backend is torn anyway"
+        );
+    }
+}
+
+#[test]
+fn a_second_fsync_applies_the_rest() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    seed(&fs);
+    File::options()
+        .write(true)
+        .open(fs.path("f"))
+        .and_then(|file| file.sync_all())
+        .expect("fsync");
+    assert_eq!(read_afresh(&fs), "nnnn");
+    assert_eq!(shown(&fs, "stable"), "nnnn");
+}
+
+#[test]
+fn the_doio_guest_fails_where_it_must_and_only_there() {
+    or_skip!(TearFs::available());
+    let doio = |fs: &TearFs, processes: &str| {
+        Program::guest("doio")
+            .args(["-n", processes, "-t", &seconds(3).to_string()])
+            .arg(fs.path("d"))
+            .natively()
+            .code()
+    };
+    for mode in ["honest", "volatile"] {
+        for flags in [
+            &[][..],
+            &["--keep-cache"],
+            &["--auto-inval"],
+            &["--writeback-cache"],
+        ] {
+            let fs = TearFs::mount(&[&["--mode", mode], flags].concat());
+            assert_eq!(doio(&fs, "4"), Some(0), "{mode} {flags:?}");
+        }
+    }
+    for mode in [
+        "first-page",
+        "stale-window",
+        "early-ack",
+        "drop-tail",
+        "black-hole",
+    ] {
+        assert_eq!(
+            doio(&TearFs::mount(&["--mode", mode]), "1"),
+            Some(4),
+            "{mode}"
+        );
+    }
+}
+
+#[test]
+fn only_selected_files_and_occasions_are_hit() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--glob", "*.db"]);
+    assert_eq!(seed(&fs), "nnnn", "no file of the glob");
+
+    let fs = TearFs::mount(&["--mode", "black-hole", "--first", "1"]);
+    assert_eq!([seed(&fs), seed(&fs)], ["oooo", "nnnn"]);
+
+    let fs = TearFs::mount(&["--mode", "first-page", "--every", "2"]);
+    assert_eq!([seed(&fs), seed(&fs), seed(&fs)], ["nnnn", "nooo", "nnnn"]);
+
+    let fs = TearFs::mount(&["--mode", "eio-once", "--first", "2"]);
+    assert_eq!(
+        [seed(&fs), seed(&fs), seed(&fs)],
+        ["msync EIO", "msync EIO", "nnnn"]
+    );
+
+    let fs = TearFs::mount(&["--mode", "black-hole", "--probability", "0"]);
+    assert_eq!(seed(&fs), "nnnn");
+}
+
+#[test]
+fn the_mode_can_be_switched_and_what_is_held_stays_held() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    assert_eq!(seed(&fs), "nooo");
+    fs.control(json!({"op": "mode", "mode": "honest"}));
+    assert_eq!(read_afresh(&fs), "nooo", "nothing is applied by the switch");
+    assert_eq!(fs.control(json!({"op": "stats"}))["mode"], "honest");
+    File::options()
+        .write(true)
+        .open(fs.path("f"))
+        .and_then(|file| file.sync_all())
+        .expect("fsync");
+    assert_eq!(read_afresh(&fs), "nnnn");
+    assert_eq!(seed(&fs), "nnnn");
+}
+
+#[test]
+fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "volatile"]);
+    let mut file = File::create_new(fs.path("f")).expect("create");
+    file.write_all(b"synced").expect("write");
+    file.sync_data().expect("fdatasync");
+    file.write_all(b" and not").expect("write");
+    assert_eq!(
+        std::fs::read(fs.path("f")).expect("read"),
+        b"synced and not"
+    );
+    assert_eq!(fs.stable_bytes("f", 0, 14), b"synced\0\0\0\0\0\0\0\0");
+    fs.cut();
+    let after = std::fs::read(fs.path("f")).expect("read");
+    assert_eq!(
+        after, b"synced\0\0\0\0\0\0\0\0",
+        "sizes are metadata and stable at once"
+    );
+
+    // The descriptor is from before the cut: nothing of it may be acknowledged any more.
+    let dead = |result: std::io::Result<()>| {
+        assert_eq!(
+            result.expect_err("written after death").raw_os_error(),
+            Some(libc::EIO)
+        );
+    };
+    dead(file.write_all(b"zombie"));
+    dead(file.sync_all());
+    let mut file = File::options()
+        .write(true)
+        .open(fs.path("f"))
+        .expect("open");
+    file.write_all(b"risen").expect("write");
+    file.sync_all().expect("fsync");
+    fs.cut();
+    assert_eq!(
+        std::fs::read(fs.path("f")).expect("read")[..7],
+        *b"risend\0"
+    );
+}
+
+#[test]
+fn a_power_cut_drops_the_caches_of_a_running_program() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "volatile", "--direct-io", "none", "--keep-cache"]);
+    std::fs::write(fs.path("f"), "lost").expect("write");
+    let mut reader = File::open(fs.path("f")).expect("open");
+    let mut seen = [0; 4];
+    reader.read_exact(&mut seen).expect("read");
+    assert_eq!(&seen, b"lost");
+    fs.cut();
+    reader.seek(SeekFrom::Start(0)).expect("seek");
+    reader.read_exact(&mut seen).expect("read");
+    assert_eq!(&seen, b"\0\0\0\0");
+}
+
+#[test]
+fn the_twins_are_one_file_with_two_page_caches() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "twin-inode"]);
+    let open = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(fs.path("f"))
+            .expect("open")
+    };
+    std::fs::write(fs.path("f"), "old").expect("write");
+    let (first, second) = (open(), open());
+    let ids = [&first, &second].map(|file| file.metadata().expect("fstat"));
+    assert_eq!(ids[0].ino(), ids[1].ino(), "one number");
+    assert_eq!(
+        std::fs::metadata(fs.path("f")).expect("stat").ino(),
+        ids[0].ino()
+    );
+
+    let read = |file: &File| {
+        let mut bytes = [0; 3];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        bytes
+    };
+    assert_eq!([read(&first), read(&second)], [*b"old", *b"old"]);
+    first.write_all_at(b"new", 0).expect("write");
+    first.sync_all().expect("fsync");
+    assert_eq!(
+        [read(&first), read(&second)],
+        [*b"new", *b"old"],
+        "two page caches"
+    );
+    assert_eq!(fs.final_bytes("f", 0, 3), b"new");
+}
+
+#[test]
+fn the_op_log_tells_each_request_with_time_and_mode() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    seed(&fs);
+    let log = fs.op_log();
+    let write = log.lines().position(|line| {
+        line.contains("TRACE Write enter: ino(2) offset(4440064) len(16384) flags(WRITE_CACHE)")
+    });
+    let write = write.unwrap_or_else(|| panic!("no page writeback in\n{log}"));
+    let after: Vec<&str> = log.lines().skip(write + 1).collect();
+    let find = |what: &str| {
+        let line = after.iter().find(|line| line.contains(what));
+        line.unwrap_or_else(|| panic!("no {what:?} in\n{log}"))
+    };
+    assert!(find("Write exit: ino(2) result(16384) mode(first-page: held 4)").ends_with(" ns"));
+    find("Fsync enter: ino(2) datasync(1)");
+    find("Fsync exit: ino(2) result(0) mode(first-page: applied in part)");
+    find("Open enter: ino(2) flags(O_RDONLY)");
+    find("flags(DIRECT_IO)");
+    find("Read enter: ino(2) offset(4440064) len(16384) flags(O_RDONLY)");
+    for line in log.lines() {
+        let (date, rest) = line.split_once(' ').expect("date");
+        let (time, _) = rest.split_once("Z TRACE ").expect("time");
+        let shape = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "9");
+        assert_eq!(shape(date), "9999-99-99", "{line}");
+        assert_eq!(shape(time), "99:99:99.999999999", "{line}");
+    }
+}
+
+#[test]
+fn the_writeback_cache_makes_ordinary_writes_page_writeback() {
+    or_skip!(TearFs::available());
+    for (flags, survives) in [(&[][..], true), (&["--writeback-cache"], false)] {
+        let fs = TearFs::mount(&[&["--mode", "black-hole"], flags].concat());
+        let file = File::create(fs.path("f")).expect("create");
+        file.write_all_at(b"x", 0).expect("write");
+        file.sync_all().expect("fsync");
+        assert_eq!(fs.final_bytes("f", 0, 1) == b"x", survives, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_slow_answer_holds_up_nobody_else() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--fsync-delay-ms", "3000"]);
+    let file = File::create(fs.path("slow")).expect("create");
+    let started = std::time::Instant::now();
+    let syncing = std::thread::spawn(move || file.sync_all());
+    // More requests under way than the daemon has threads.
+    let others: Vec<_> = (0..8)
+        .map(|number| {
+            let path = fs.path(&format!("slow{number}"));
+            std::thread::spawn(move || File::create(path)?.sync_all())
+        })
+        .collect();
+    preload_tests::harness::wait_until("all FSYNCs under way", Duration::from_secs(20), || {
+        fs.op_log().matches("Fsync enter").count() == 9
+    });
+    std::fs::write(fs.path("other"), "x").expect("write");
+    assert_eq!(std::fs::read(fs.path("other")).expect("read"), b"x");
+    assert!(
+        !syncing.is_finished(),
+        "the write waited for the FSYNC ({:?})",
+        started.elapsed()
+    );
+    syncing.join().expect("thread").expect("fsync");
+    for other in others {
+        other.join().expect("thread").expect("fsync");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(3));
+}

@@ -1,0 +1,340 @@
+//! The test bed as a filesystem and as a process: it does what programs expect of any
+//! filesystem, survives what its users do, and leaves no mount behind.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use preload_tests::harness::{Program, Scratch, TearFs, wait_until};
+use preload_tests::{or_skip, skip};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, seek};
+use rustix::process::{Pid, Signal, kill_process};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A daemon without the harness's care, to see what becomes of its mount.
+struct Daemon {
+    child: Child,
+    scratch: Scratch,
+}
+
+impl Daemon {
+    fn start(arguments: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.path("mount")).expect("mount point");
+        let mut child = tearfs()
+            .args(arguments)
+            .arg(scratch.path("mount"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tearfs");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("stdout");
+        let daemon = Self { child, scratch };
+        assert_eq!(line, format!("ready {}\n", daemon.mount().display()));
+        assert!(daemon.is_mounted());
+        daemon
+    }
+
+    fn mount(&self) -> std::path::PathBuf {
+        self.scratch.path("mount")
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let mount = self.mount();
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(4).map(Path::new) == Some(&mount))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("kill");
+    }
+
+    /// Waits until it has ended and its mount is gone; the exit code.
+    fn expect_gone(mut self) -> Option<i32> {
+        wait_until("the end of tearfs", PATIENCE, || {
+            self.child.try_wait().expect("wait").is_some()
+        });
+        wait_until("the unmount", PATIENCE, || !self.is_mounted());
+        self.child.wait().expect("wait").code()
+    }
+}
+
+fn tearfs() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tearfs"))
+}
+
+#[test]
+fn signals_and_the_end_of_stdin_unmount() {
+    or_skip!(TearFs::available());
+    for signal in [Signal::TERM, Signal::INT] {
+        let daemon = Daemon::start(&[]);
+        daemon.signal(signal);
+        assert_eq!(daemon.expect_gone(), Some(0), "{signal:?}");
+    }
+    let mut daemon = Daemon::start(&["--exit-with-stdin"]);
+    drop(daemon.child.stdin.take());
+    assert_eq!(daemon.expect_gone(), Some(0));
+
+    let mut daemon = Daemon::start(&[]);
+    drop(daemon.child.stdin.take());
+    fs::write(daemon.mount().join("f"), "still there").expect("stdin does not matter");
+    daemon.signal(Signal::TERM);
+    daemon.expect_gone();
+}
+
+#[test]
+fn a_mount_in_use_goes_too_and_so_does_one_whose_daemon_was_killed() {
+    or_skip!(TearFs::available());
+    let daemon = Daemon::start(&[]);
+    let file = File::create(daemon.mount().join("open")).expect("create");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.expect_gone(), Some(0));
+    assert!(file.sync_all().is_err(), "the filesystem is gone");
+
+    for signal in [Signal::KILL, Signal::ABORT] {
+        let daemon = Daemon::start(&[]);
+        let _file = File::create(daemon.mount().join("open")).expect("create");
+        daemon.signal(signal);
+        assert_eq!(daemon.expect_gone(), None, "{signal:?}");
+    }
+}
+
+#[test]
+fn an_unmount_from_outside_ends_it() {
+    or_skip!(TearFs::available());
+    let daemon = Daemon::start(&[]);
+    rustix::mount::unmount(daemon.mount(), rustix::mount::UnmountFlags::empty()).expect("umount");
+    assert_eq!(daemon.expect_gone(), Some(0));
+}
+
+#[test]
+fn a_guest_killed_at_any_point_does_no_harm() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&[
+        "--mode",
+        "early-ack",
+        "--fsync-delay-ms",
+        "2",
+        "--read-delay-ms",
+        "1",
+    ]);
+    for round in 0..30 {
+        let guest = Program::guest("doio")
+            .args(["-n", "2", "-t", "60", "-s", &round.to_string()])
+            .arg(fs.path("f"))
+            .start_natively();
+        let requests = fs.op_log().len();
+        wait_until("some requests", PATIENCE, || {
+            fs.op_log().len() > requests + 100 * round
+        });
+        guest.kill();
+    }
+    fs.control(serde_json::json!({"op": "settle"}));
+    fs.control(serde_json::json!({"op": "mode", "mode": "honest"}));
+    let seed = Program::guest("seed").arg(fs.path("f")).natively();
+    assert_eq!(seed.code(), Some(0), "{seed:?}");
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("run")
+}
+
+/// The exit code and the one line on stderr.
+fn complaint(output: &Output) -> (Option<i32>, String) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("tearfs: "), "{text}");
+    assert!(output.stdout.is_empty());
+    (output.status.code(), text)
+}
+
+#[test]
+fn bad_options_are_told_in_one_line() {
+    for (arguments, word) in [
+        (&["--mode", "polite", "/tmp"][..], "polite"),
+        (&["--window", "5", "/tmp"], "--window"),
+        (&["--delay-ms", "soon", "/tmp"], "--delay-ms"),
+        (&["--glob", "[", "/tmp"], "--glob"),
+        (&["--colour", "/tmp"], "--colour"),
+        (&["/nonexistent/point"], "/nonexistent/point"),
+        (
+            &["--op-log", "/nonexistent/log", "/tmp"],
+            "/nonexistent/log",
+        ),
+        (&[], "MOUNTPOINT"),
+    ] {
+        let (code, text) = complaint(&run(tearfs().args(arguments)));
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn help_explains_every_mode() {
+    let output = run(tearfs().arg("--help"));
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8_lossy(&output.stdout);
+    for word in [
+        "first-page:",
+        "black-hole:",
+        "CONTROL CHANNEL",
+        "EXIT STATUS",
+        "FOPEN_DIRECT_IO",
+    ] {
+        assert!(help.contains(word), "{word} in\n{help}");
+    }
+}
+
+#[test]
+fn without_fuse_it_says_so() {
+    let scratch = Scratch::new();
+    // An empty /dev of our own, in a mount namespace of our own.
+    let script = "mount -t tmpfs none /dev && exec \"$0\" \"$1\"";
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--mount", "sh", "-c", script]);
+    let output = run(namespace
+        .arg(env!("CARGO_BIN_EXE_tearfs"))
+        .arg(scratch.dir()));
+    if !String::from_utf8_lossy(&output.stderr).starts_with("tearfs") {
+        skip!("no mount namespace: {output:?}");
+    }
+    let (code, text) = complaint(&output);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("/dev/fuse"), "{text}");
+}
+
+#[test]
+fn names_are_those_of_any_filesystem() {
+    or_skip!(TearFs::available());
+    let bed = TearFs::mount(&[]);
+    let root = bed.path("");
+    fs::create_dir(root.join("d")).expect("mkdir");
+    fs::write(root.join("d/a"), "a").expect("create");
+    let code = |result: std::io::Result<()>| result.expect_err("allowed").raw_os_error();
+    assert_eq!(code(fs::create_dir(root.join("d"))), Some(libc::EEXIST));
+    assert_eq!(code(fs::remove_dir(root.join("d"))), Some(libc::ENOTEMPTY));
+    assert_eq!(
+        code(fs::remove_file(root.join("d/none"))),
+        Some(libc::ENOENT)
+    );
+    fs::write(root.join("b"), "b").expect("create");
+    fs::rename(root.join("d/a"), root.join("b")).expect("rename over a file");
+    assert_eq!(fs::read(root.join("b")).expect("read"), b"a");
+    fs::rename(root.join("d"), root.join("e")).expect("rename of a directory");
+    fs::remove_dir(root.join("e")).expect("rmdir");
+
+    let file = File::create(root.join("unlinked")).expect("create");
+    fs::remove_file(root.join("unlinked")).expect("unlink");
+    file.write_all_at(b"lives", 0).expect("write");
+    assert_eq!(file.metadata().expect("fstat").size(), 5);
+
+    for number in 0..500 {
+        File::create(root.join(format!("many{number}"))).expect("create");
+    }
+    let listed = fs::read_dir(&root).expect("readdir").count();
+    assert_eq!(listed, 501, "500 and b");
+    for entry in fs::read_dir(&root).expect("readdir") {
+        fs::remove_file(entry.expect("entry").path()).expect("unlink while reading");
+    }
+    assert_eq!(fs::read_dir(&root).expect("readdir").count(), 0);
+
+    let attributes = fs::metadata(&root).expect("stat");
+    assert!(attributes.is_dir());
+    let room = rustix::fs::statvfs(&root).expect("statfs");
+    assert!(room.f_bavail > 1 << 30);
+    let missing = rustix::fs::getxattr(&root, c"user.x", &mut [0; 8][..]);
+    assert_eq!(
+        missing,
+        Err(rustix::io::Errno::NOTSUP),
+        "no extended attributes"
+    );
+}
+
+#[test]
+fn files_are_sparse_up_to_terabytes() {
+    or_skip!(TearFs::available());
+    let bed = TearFs::mount(&[]);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(bed.path("big"))
+        .expect("create");
+    let far = 3 << 40;
+    file.set_len(far + 4096).expect("truncate");
+    file.write_all_at(b"here", far).expect("write");
+    assert_eq!(file.metadata().expect("fstat").blocks(), 8);
+    assert_eq!(seek(&file, SeekFrom::Data(0)), Ok(far));
+    assert_eq!(seek(&file, SeekFrom::Hole(far)), Ok(far + 4096));
+
+    file.write_all_at(&[7; 12288], 0).expect("write");
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&file, punch, 1000, 8000).expect("punch");
+    let mut bytes = [1; 12288];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    assert!(
+        bytes
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| { *byte == if (1000..9000).contains(&at) { 0 } else { 7 } })
+    );
+    assert_eq!(seek(&file, SeekFrom::Hole(0)), Ok(4096));
+    fallocate(&file, FallocateFlags::empty(), far, 8192).expect("allocate");
+    assert_eq!(file.metadata().expect("fstat").len(), far + 8192);
+    let refused = fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, 4096);
+    assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP));
+
+    file.set_len(10).expect("truncate");
+    file.set_len(100).expect("grow");
+    let mut bytes = Vec::new();
+    File::open(bed.path("big"))
+        .expect("open")
+        .read_to_end(&mut bytes)
+        .expect("read");
+    assert_eq!(bytes, [[7; 10].as_slice(), &[0; 90]].concat());
+}
+
+#[test]
+fn direct_io_and_record_locks_work() {
+    or_skip!(TearFs::available());
+    let bed = TearFs::mount(&["--direct-io", "none"]);
+    let open = |flags| {
+        let mut options = File::options();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .custom_flags(flags);
+        options.open(bed.path("f")).expect("open")
+    };
+    let (cached, direct) = (open(0), open(libc::O_DIRECT));
+    // FUSE asks no alignment of memory, but keep to the habit of 4 KiB.
+    cached.write_all_at(&[1; 8192], 0).expect("write");
+    let mut page = [0; 4096];
+    direct
+        .read_exact_at(&mut page, 4096)
+        .expect("O_DIRECT read");
+    assert_eq!(page, [1; 4096]);
+    direct
+        .write_all_at(&[2; 4096], 4096)
+        .expect("O_DIRECT write");
+    cached.read_exact_at(&mut page, 4096).expect("read");
+    assert_eq!(page, [2; 4096]);
+
+    fcntl_lock(&cached, FlockOperation::LockExclusive).expect("lock");
+    fcntl_lock(&cached, FlockOperation::Unlock).expect("unlock");
+    let log = bed.op_log();
+    assert!(
+        !log.contains("Setlk") && !log.contains("Getlk"),
+        "the kernel keeps locks itself"
+    );
+}

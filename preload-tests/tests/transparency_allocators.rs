@@ -1,0 +1,71 @@
+//! Allocators that call mmap and munmap while they hold their locks, preloaded in
+//! front of the shim and behind it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use preload_tests::harness::{LoopFs, Program, assert_same_under_shim, seconds};
+use preload_tests::or_skip;
+
+/// Where the system keeps a library.
+fn library(name: &str) -> Result<PathBuf, String> {
+    [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ]
+    .iter()
+    .map(|directory| PathBuf::from(directory).join(name))
+    .find(|path| path.exists())
+    .ok_or_else(|| format!("{name} is not installed"))
+}
+
+macro_rules! allocators {
+    ($($test:ident: $library:literal;)*) => {
+        $(
+            mod $test {
+                use super::*;
+
+                #[test]
+                fn in_front_of_the_shim() {
+                    let library = or_skip!(library($library));
+                    allocations(|guest| guest.preload_before(&library));
+                }
+
+                #[test]
+                fn behind_the_shim() {
+                    let library = or_skip!(library($library));
+                    allocations(|guest| guest.preload_after(&library));
+                }
+            }
+        )*
+    };
+}
+
+allocators! {
+    jemalloc: "libjemalloc.so.2";
+    tcmalloc: "libtcmalloc_minimal.so.4";
+    mimalloc: "libmimalloc.so.2";
+}
+
+#[test]
+fn malloc_of_libc() {
+    allocations(|guest| guest);
+}
+
+fn allocations(preload: impl Fn(Program) -> Program) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let each = seconds(5);
+    let guest = Program::guest("allocations")
+        .arg(fs.path("f"))
+        .arg(each.to_string())
+        .timeout(Duration::from_secs(each + 60));
+    assert_same_under_shim(&preload(guest));
+}
+
+#[test]
+fn malloc_of_the_program() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("own_malloc").arg(fs.path("f")));
+}

@@ -1,0 +1,144 @@
+//! Who and where the program is: users, roots, namespaces, sandboxes. Where a
+//! mechanism is denied the next one takes over.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim};
+use preload_tests::or_skip;
+
+fn identity(what: &str) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("identity").arg(fs.dir()).arg(what));
+}
+
+#[test]
+fn setuid_in_a_multi_threaded_program() {
+    identity("setuid");
+}
+
+#[test]
+fn chroot() {
+    identity("chroot");
+}
+
+#[test]
+fn unshare_of_cwd_and_descriptors() {
+    identity("fs");
+}
+
+#[test]
+fn unshare_of_namespaces() {
+    identity("namespace");
+}
+
+#[test]
+fn sandbox_after_start() {
+    identity("seccomp");
+}
+
+/// The seed case run by the `under` guest: whole all the same.
+#[track_caller]
+fn whole_under(restriction: &[&str], settings: &[(&str, &str)]) {
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    let seed = Program::guest("seed");
+    let guest = Program::guest("under")
+        .args(restriction)
+        .arg(seed.file())
+        .arg(fs.path("f"));
+    let native = guest.natively();
+    assert_eq!(native.code(), Some(1), "control, torn natively: {native:?}");
+    let shimmed = guest.under_shim(settings);
+    assert_eq!(shimmed.code(), Some(0), "{restriction:?}: {shimmed:?}");
+}
+
+macro_rules! denied {
+    ($($test:ident: $call:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                or_skip!(TearFs::available());
+                for error in ["EPERM", "ENOSYS"] {
+                    whole_under(&["seccomp", $call, error], &[]);
+                    whole_under(&["seccomp", $call, error], &[("KEEPMYDATA_VERIFY", "off")]);
+                }
+            }
+        )*
+    };
+}
+
+denied! {
+    without_process_vm_readv: "process_vm_readv";
+    without_userfaultfd: "userfaultfd";
+    without_close_range: "close_range";
+    without_pidfd_open: "pidfd_open";
+    without_pidfd_getfd: "pidfd_getfd";
+    without_pidfd_send_signal: "pidfd_send_signal";
+    without_cachestat: "cachestat";
+    without_statx: "statx";
+    without_name_to_handle_at: "name_to_handle_at";
+    without_clone: "clone";
+    without_fadvise: "fadvise64";
+    without_madvise: "madvise";
+}
+
+#[test]
+fn without_proc() {
+    or_skip!(TearFs::available());
+    whole_under(&["noproc"], &[]);
+}
+
+#[test]
+fn with_little_address_space() {
+    or_skip!(TearFs::available());
+    for megabytes in ["64", "32", "24"] {
+        whole_under(&["as", megabytes], &[]);
+    }
+}
+
+/// Runs the seed case where the shim lacks what it needs: it must not crash, and data
+/// that is not safe is in the log.
+#[track_caller]
+fn whole_or_logged_under(restriction: &[&str]) {
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    let logs = fs.path("logs");
+    fs::create_dir(&logs).expect("directory for logs");
+    fs::set_permissions(&logs, Permissions::from_mode(0o777)).expect("chmod");
+    fs::set_permissions(fs.dir(), Permissions::from_mode(0o777)).expect("chmod");
+    let guest = Program::guest("under")
+        .args(restriction)
+        .arg(Program::guest("seed").file())
+        .arg(fs.path("f"));
+    let native = guest.natively();
+    assert_eq!(native.code(), Some(1), "control, torn natively: {native:?}");
+    let log_file = logs.join("%p");
+    let shimmed = guest.under_shim(&[
+        ("KEEPMYDATA_LOG", "warn"),
+        ("KEEPMYDATA_LOG_FILE", log_file.to_str().expect("UTF-8")),
+    ]);
+    let log: String = fs::read_dir(&logs)
+        .expect("logs")
+        .flatten()
+        .map(|entry| fs::read_to_string(entry.path()).expect("log"))
+        .collect();
+    match shimmed.code() {
+        Some(0) => {}
+        Some(1) if !log.is_empty() => println!("{restriction:?}: torn, and says so: {log}"),
+        _ => panic!("{restriction:?}: neither whole nor logged: {shimmed:?}"),
+    }
+}
+
+#[test]
+fn without_address_space_to_spare() {
+    or_skip!(TearFs::available());
+    for megabytes in ["20", "19", "18", "17", "16"] {
+        whole_or_logged_under(&["as", megabytes]);
+    }
+}
+
+/// No custodian can start.
+#[test]
+fn without_tasks_to_spare() {
+    or_skip!(TearFs::available());
+    whole_or_logged_under(&["nproc", "54321"]);
+}

@@ -1,0 +1,60 @@
+//! fork, vfork, clone, posix_spawn at any moment: nothing hangs, every child's data
+//! is stable.
+
+use std::time::Duration;
+
+use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim};
+use preload_tests::or_skip;
+
+#[test]
+fn fork_storm() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = Program::guest("forkstorm")
+        .arg(fs.path("f"))
+        .args(["8", "2000"])
+        .timeout(Duration::from_secs(300));
+    assert_same_under_shim(&guest);
+}
+
+/// What every child acknowledged survives a power cut.
+#[test]
+fn fork_storm_before_a_power_cut() {
+    or_skip!(TearFs::available());
+    const CHILDREN: u64 = 200;
+    let fs = TearFs::mount(&["--mode", "volatile"]);
+    Program::guest("forkstorm")
+        .arg(fs.path("f"))
+        .arg("4")
+        .arg(CHILDREN.to_string())
+        .timeout(Duration::from_secs(120))
+        .under_shim(&[])
+        .expect_success("forkstorm");
+    fs.cut();
+    for child in 0..CHILDREN {
+        let expected = u8::try_from(1 + child % 100).expect("small");
+        let byte = fs.final_bytes("f", child * 4096, 1)[0];
+        assert_eq!(byte, expected, "page of child {child}");
+    }
+}
+
+#[test]
+fn every_way_to_make_a_process() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("children").arg(fs.path("f")));
+}
+
+/// The same, where an msync that is not enforced loses data.
+#[test]
+fn every_way_to_make_a_process_on_first_page() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    Program::guest("children")
+        .arg(fs.path("f"))
+        .under_shim(&[])
+        .expect_success("children");
+    fs.cut();
+    for page in (0..10).chain(20..22) {
+        let byte = fs.final_bytes("f", u64::from(page) * 4096, 1)[0];
+        assert_eq!(byte, b'A' + page, "page {page}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What a record can be about. A record's `event` is one of these words; a reader must accept
+//! words that it does not know.
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $word;)*
+
+        /// Every event with its meaning, in the order of `docs/log.md`.
+        pub static EVENTS: &[(&str, &str)] = &[$(($word, concat!($($doc),+)),)*];
+    };
+}
+
+events! {
+    /// The shim is active in this process: version, settings and trackers.
+    START = "start";
+    /// A setting has a value that cannot be used; the default holds.
+    BAD_VALUE = "bad-value";
+
+    /// msync(2) was called: what it did in all, and what it answered.
+    MSYNC = "msync";
+    /// mmap(2) of a file that is now tracked.
+    MMAP = "mmap";
+    /// munmap(2) of a tracked mapping.
+    MUNMAP = "munmap";
+    /// mremap(2) of a tracked mapping.
+    MREMAP = "mremap";
+    /// read(2) or one of its family, of a tracked file.
+    READ = "read";
+
+    /// A call was left alone; `reason` says why.
+    BYPASS = "bypass";
+    /// A step of msync: the dirty ranges were learnt.
+    DIRTY = "dirty";
+    /// A step of msync: the dirty pages were copied aside.
+    COPY = "copy";
+    /// A step of msync: a mapping of the file was flushed by the real msync.
+    FLUSH = "flush";
+    /// A step of msync: fdatasync(2) through the shim's own handle.
+    FDATASYNC = "fdatasync";
+    /// A step of msync: fsync(2) through the shim's own handle.
+    FSYNC = "fsync";
+    /// A step of msync: the dirty ranges were read back and compared.
+    VERIFY = "verify";
+    /// A step of msync: pages that were wrong were tried again.
+    HEAL = "heal";
+    /// A step of msync: clean pages were dropped from the page cache.
+    DROP = "drop";
+    /// A store raced with msync: the pages are dirty again, and the promise does not cover them.
+    RACE = "race";
+    /// Verified data was looked at again, some time after msync returned.
+    REVERIFY = "reverify";
+
+    /// Data is not safe, or may not be: the page table says where.
+    REPORT = "report";
+    /// Something that a person should know and that no other event says.
+    FINDING = "finding";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EVENTS;
+
+    #[test]
+    fn no_word_is_used_twice() {
+        for (i, (word, _)) in EVENTS.iter().enumerate() {
+            assert!(EVENTS[..i].iter().all(|(other, _)| other != word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the shim and the command `keepmydata` share: the options ([`OPTIONS`], [`Settings`]) and
+//! the event record ([`Record`]) with its two writers.
+//!
+//! # Who may call what
+//!
+//! The shim calls this crate from inside `mmap`, `msync` and `read`, that is with an allocator's
+//! locks possibly held and possibly from a signal handler. Therefore nothing here that the shim
+//! needs allocates, blocks, panics on any input, or reads the environment: parsing, glob matching,
+//! formatting and both writers work on borrowed data and on buffers of the caller's
+//! (`tests/no_alloc.rs` proves it with a counting allocator). Only reading records back
+//! (`serde::Deserialize`) allocates; it is for programs that read logs.
+#![forbid(unsafe_code)]
+
+mod backing;
+mod choice;
+pub mod errno;
+pub mod event;
+pub mod flags;
+mod globs;
+mod json;
+mod line;
+mod options;
+mod record;
+mod scalar;
+mod text;
+mod time;
+mod value;
+
+pub use backing::Backing;
+pub use errno::Errno;
+pub use globs::Globs;
+pub use json::write_json;
+pub use line::LineBuf;
+pub use options::{
+    Async, BadValue, Enforce, Invalidate, LogFormat, LogLevel, Munmap, OPTIONS, OnFailure,
+    OptionSpec, Read, Settings, Track, Uncertain, Verify,
+};
+pub use record::{ByteRange, Content, Level, PageRow, Record, Rung, Verdict, Verdicts};
+pub use scalar::{Dev, HexBytes, HexU64, PathText};
+pub use text::write_text;
+pub use time::Utc;
+pub use value::{Bytes, LogFile, Millis, Value, Values};

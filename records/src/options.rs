@@ -1,0 +1,348 @@
+//! Every setting of keepmydata, declared once.
+//!
+//! The table makes [`OPTIONS`] (for `--help` and the README), [`Settings`] (for the shim) and the
+//! parser between them, so that none of the three can know an option that the others do not.
+
+use crate::choice::choice;
+use crate::value::{Bytes, LogFile, Millis, Value, Values};
+use crate::{Globs, Level};
+use core::fmt;
+
+choice! {
+    /// What an interposed `msync` does.
+    pub enum Enforce { Full = "full", Off = "off" }
+}
+choice! {
+    /// What becomes of `MS_ASYNC`.
+    pub enum Async { Pass = "pass", Sync = "sync" }
+}
+choice! {
+    /// What becomes of an unmapped dirty page.
+    pub enum Munmap { Pass = "pass", Sync = "sync" }
+}
+choice! {
+    /// What is dropped from the page cache after a successful sync.
+    pub enum Invalidate { File = "file", Dirty = "dirty", Off = "off" }
+}
+choice! {
+    /// Whether what was synced is read back and compared.
+    pub enum Verify { Auto = "auto", On = "on", Off = "off" }
+}
+choice! {
+    /// What `msync` says where it cannot know.
+    pub enum Uncertain { Warn = "warn", Error = "error" }
+}
+choice! {
+    /// What happens where the data is not safe.
+    pub enum OnFailure { Error = "error", Abort = "abort" }
+}
+choice! {
+    /// Whether reads of a recently synced file go to the filesystem.
+    pub enum Read { Fresh = "fresh", Pass = "pass" }
+}
+choice! {
+    /// Where dirty ranges come from.
+    pub enum Track {
+        Auto = "auto", Pagemap = "pagemap", Cachestat = "cachestat", Whole = "whole",
+    }
+}
+choice! {
+    /// Which records are written.
+    pub enum LogLevel {
+        Error = "error", Off = "off", Warn = "warn", Info = "info", Debug = "debug",
+        Trace = "trace",
+    }
+}
+choice! {
+    /// How records are written.
+    pub enum LogFormat { Text = "text", Json = "json" }
+}
+
+impl LogLevel {
+    /// Whether records of `level` are written at this setting.
+    pub const fn allows(self, level: Level) -> bool {
+        let most = match self {
+            LogLevel::Off => return false,
+            LogLevel::Error => Level::Error,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Trace => Level::Trace,
+        };
+        level as u8 <= most as u8
+    }
+}
+
+/// One option, as people see it.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The long option of the command, without the dashes: `deadline-ms`.
+    pub name: &'static str,
+    /// The environment variable: `KEEPMYDATA_DEADLINE_MS`.
+    pub env: &'static str,
+    /// What is accepted.
+    pub values: Values,
+    /// The default as it would be typed. Empty for "no globs".
+    pub default: &'static str,
+    /// One line, without a final full stop.
+    pub help: &'static str,
+    /// Sentences for `--help`; what each value does.
+    pub long_help: &'static str,
+}
+
+/// A value that cannot be used. `Display` is one line that names the variable, the value, what is
+/// allowed, and what holds instead.
+#[derive(Debug)]
+pub struct BadValue<'v> {
+    /// The option.
+    pub option: &'static OptionSpec,
+    /// What was given, as bytes of the environment.
+    pub value: &'v [u8],
+}
+
+impl fmt::Display for BadValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", self.option.env)?;
+        crate::scalar::lossy(self.value, f)?;
+        write!(f, ": must be {}; using ", self.option.values)?;
+        match self.option.default {
+            "" => f.write_str("the default"),
+            default => f.write_str(default),
+        }
+    }
+}
+
+macro_rules! options {
+    ($lifetime:lifetime; $($field:ident: $type:ident $(<$of:lifetime>)? {
+        name: $name:literal,
+        env: $env:literal,
+        default: $default:literal,
+        help: $help:literal,
+        long: $long:literal,
+    })*) => {
+        /// Every option, in the order in which people read them.
+        pub static OPTIONS: &[OptionSpec] = &[$(OptionSpec {
+            name: $name,
+            env: $env,
+            values: <$type as Value<'_>>::VALUES,
+            default: $default,
+            help: $help,
+            long_help: $long,
+        }),*];
+
+        /// The value of every option. Plain data; globs and the log path are borrowed.
+        ///
+        /// `Display` writes `name=value` pairs on one line, in the order of [`OPTIONS`].
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct Settings<$lifetime> {
+            $(#[doc = $help] pub $field: $type $(<$of>)?,)*
+        }
+
+        impl<$lifetime> Settings<$lifetime> {
+            /// Reads all options through `lookup`, which answers with the text given for an
+            /// option, or `None` where it was not given (an empty text counts as not given).
+            /// A text that cannot be used is handed to `bad`, and the default holds.
+            ///
+            /// Does not allocate; needs no particular thread, and may run before `main`.
+            pub fn parse(
+                lookup: &dyn Fn(&'static OptionSpec) -> Option<&$lifetime [u8]>,
+                bad: &mut dyn FnMut(BadValue<'_>),
+            ) -> Self {
+                let mut specs = OPTIONS.iter();
+                let mut next = || specs.next().expect("one spec a field");
+                Settings { $($field: read(next(), lookup, bad),)* }
+            }
+        }
+
+        impl fmt::Display for Settings<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut sep = "";
+                $(
+                    write!(f, concat!("{}", $name, "={}"), sep, self.$field)?;
+                    sep = " ";
+                )*
+                let _ = sep;
+                Ok(())
+            }
+        }
+    };
+}
+
+fn read<'a, T: Value<'a>>(
+    option: &'static OptionSpec,
+    lookup: &dyn Fn(&'static OptionSpec) -> Option<&'a [u8]>,
+    bad: &mut dyn FnMut(BadValue<'_>),
+) -> T {
+    if let Some(text) = lookup(option).filter(|text| !text.is_empty()) {
+        match T::parse(text) {
+            Some(value) => return value,
+            None => bad(BadValue {
+                option,
+                value: text,
+            }),
+        }
+    }
+    T::parse(option.default.as_bytes()).expect("every default is valid")
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Settings::parse(&|_| None, &mut |_| ())
+    }
+}
+
+macro_rules! choice_values {
+    ($($type:ty),*) => {$(
+        impl<'a> Value<'a> for $type {
+            const VALUES: Values = Values::Choice(<$type>::WORDS);
+            fn parse(text: &'a [u8]) -> Option<Self> {
+                <$type>::from_word(text)
+            }
+        }
+    )*};
+}
+
+choice_values!(
+    Enforce, Async, Munmap, Invalidate, Verify, Uncertain, OnFailure, Read, Track, LogLevel,
+    LogFormat
+);
+
+options! {
+    'a;
+    enforce: Enforce {
+        name: "enforce",
+        env: "KEEPMYDATA_ENFORCE",
+        default: "full",
+        help: "Whether msync is made to keep its promise, or only watched",
+        long: "full: flush, sync, verify and drop on every msync with MS_SYNC. \
+               off: every call passes through unchanged; watch and log only.",
+    }
+    async_: Async {
+        name: "async",
+        env: "KEEPMYDATA_ASYNC",
+        default: "pass",
+        help: "What becomes of msync with MS_ASYNC",
+        long: "pass: it passes through, as on plain Linux, where it does nothing. \
+               sync: it is treated as MS_SYNC.",
+    }
+    munmap: Munmap {
+        name: "munmap",
+        env: "KEEPMYDATA_MUNMAP",
+        default: "pass",
+        help: "What becomes of dirty pages at munmap",
+        long: "pass: they stay in the page cache until the kernel writes them. \
+               sync: they are synced, as by msync with MS_SYNC, before the unmapping.",
+    }
+    invalidate: Invalidate {
+        name: "invalidate",
+        env: "KEEPMYDATA_INVALIDATE",
+        default: "file",
+        help: "What is dropped from the page cache after a successful sync",
+        long: "file: all clean pages of the file. dirty: only the pages that were dirty. \
+               off: nothing.",
+    }
+    verify: Verify {
+        name: "verify",
+        env: "KEEPMYDATA_VERIFY",
+        default: "auto",
+        help: "Whether what was synced is read back past the page cache and compared",
+        long: "auto: on, unless the file is on a local block filesystem. on: always. \
+               off: never, except for a file whose last sync failed.",
+    }
+    deadline_ms: Millis {
+        name: "deadline-ms",
+        env: "KEEPMYDATA_DEADLINE_MS",
+        default: "2000",
+        help: "How long one msync may try to heal, in milliseconds",
+        long: "After this time, pages that the filesystem still gives back wrong make msync fail \
+               with EIO. It does not bound the system calls themselves.",
+    }
+    uncertain: Uncertain {
+        name: "uncertain",
+        env: "KEEPMYDATA_UNCERTAIN",
+        default: "warn",
+        help: "What msync says when it cannot know whether a page is right",
+        long: "A page is uncertain when the filesystem holds other bytes than were synced and the \
+               page cache no longer holds the truth. warn: a warning names the page and msync \
+               returns 0. error: msync fails with EIO.",
+    }
+    on_failure: OnFailure {
+        name: "on-failure",
+        env: "KEEPMYDATA_ON_FAILURE",
+        default: "error",
+        help: "What happens when synced data is not safe",
+        long: "error: msync returns -1 with the errno of the cause. abort: the report is written \
+               and the process aborts; for programs that ignore the result of msync.",
+    }
+    read: Read {
+        name: "read",
+        env: "KEEPMYDATA_READ",
+        default: "fresh",
+        help: "Whether reads of a recently synced file go to the filesystem",
+        long: "fresh: a read of a file whose recent sync was verified first drops the clean pages \
+               of that range from the cache of the reading descriptor. pass: reads pass through.",
+    }
+    track: Track {
+        name: "track",
+        env: "KEEPMYDATA_TRACK",
+        default: "auto",
+        help: "Where dirty ranges come from",
+        long: "auto: the most precise source that works here. pagemap: userfaultfd \
+               write-protection and PAGEMAP_SCAN (Linux 6.7). cachestat: cachestat(2) (Linux 6.5). \
+               whole: every page of the mapping counts as dirty.",
+    }
+    files: Globs<'a> {
+        name: "files",
+        env: "KEEPMYDATA_FILES",
+        default: "",
+        help: "Which files are looked at; all by default",
+        long: "Globs separated by commas or colons. * and ? stop at a slash, ** does not; [a-z] \
+               is a set of bytes; \\ takes the next byte as it is. A glob that starts with / must \
+               match the whole path; any other may begin at any component, so *.db matches by \
+               file name. A glob that ends in / matches everything below. !glob excludes. \
+               The last glob that matches a path decides; where none does, the path is left out \
+               if the list includes anything, and taken if it only excludes.",
+    }
+    copy_budget: Bytes {
+        name: "copy-budget",
+        env: "KEEPMYDATA_COPY_BUDGET",
+        default: "64M",
+        help: "How much memory the copies of dirty pages may take",
+        long: "In bytes, with K, M or G as suffix. Past it, a 64-bit hash of each page is kept, \
+               by which wrong data is found but not shown.",
+    }
+    reverify_ms: Millis {
+        name: "reverify-ms",
+        env: "KEEPMYDATA_REVERIFY_MS",
+        default: "0",
+        help: "Verify once more this long after a successful sync, in milliseconds; 0 is never",
+        long: "Finds a filesystem that applies an older write after a newer one. The second look \
+               can only report: msync has returned by then.",
+    }
+    log: LogLevel {
+        name: "log",
+        env: "KEEPMYDATA_LOG",
+        default: "error",
+        help: "Which records are written",
+        long: "error: data at risk. warn: also what could not be known or done. info: also one \
+               line for each msync, and one at start. debug: also each step of it. trace: also \
+               mmap, munmap and reads of tracked files. off: nothing.",
+    }
+    log_file: LogFile<'a> {
+        name: "log-file",
+        env: "KEEPMYDATA_LOG_FILE",
+        default: "stderr",
+        help: "Where records go: stderr, or a file to which they are appended",
+        long: "In the path, %p is the process id and %% a percent sign.",
+    }
+    log_format: LogFormat {
+        name: "log-format",
+        env: "KEEPMYDATA_LOG_FORMAT",
+        default: "text",
+        help: "How records are written: for people, or as JSON lines",
+        long: "The fields are the same and are described in docs/log.md.",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The documentation says what the code does: `docs/log.schema.json`, `docs/log.md`, `README.md`.
+
+use boon::{Compiler, Schemas};
+use keepmydata_records::*;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+const SCHEMA: &str = include_str!("../../docs/log.schema.json");
+const TEXT: &str = include_str!("../../docs/log.md");
+const README: &str = include_str!("../../README.md");
+
+/// A record that has every field.
+fn full() -> Record<'static> {
+    let page = PageRow {
+        page: 1085,
+        start: 4_444_160,
+        end: 4_448_256,
+        store_bytes: Some(4096),
+        verdict: Verdict::Stale,
+        content: Some(Content::Old),
+        first_diff: Some(4_444_160),
+        expected_hex: Some(HexBytes::new(&[0xab; 32])),
+        actual_hex: Some(HexBytes::new(&[])),
+        expected_hash: Some(HexU64(u64::MAX)),
+        actual_hash: Some(HexU64(0)),
+        rung: Some(Rung::Redirty),
+    };
+    Record {
+        time_ns: u64::MAX,
+        event: event::REPORT.into(),
+        call: Some(1),
+        path: "/mnt/f".into(),
+        dev: Some(Dev {
+            major: 0,
+            minor: 51,
+        }),
+        ino: Some(2),
+        fd: Some(-1),
+        offset: Some(0),
+        length: Some(u64::MAX),
+        addr: Some(HexU64(0x7f00_0000_0000)),
+        new_addr: Some(HexU64(0)),
+        new_length: Some(4096),
+        prot: "PROT_READ|PROT_WRITE".into(),
+        flags: "MAP_SHARED|0x40000000".into(),
+        result: Some(-1),
+        errno: Some(Errno(libc::E2BIG)),
+        duration_ns: Some(1),
+        tracker: "cachestat".into(),
+        dirty: vec![ByteRange {
+            offset: 4096,
+            length: 8192,
+        }]
+        .into(),
+        dirty_pages: Some(2),
+        dropped_pages: Some(0),
+        cached_pages: Some(0),
+        verdict: Some(Verdict::Stale),
+        verdicts: Some(Verdicts {
+            stale: 1,
+            ..Verdicts::default()
+        }),
+        rung: Some(Rung::Wait),
+        reason: "not shared".into(),
+        message: "text".into(),
+        pages: vec![page].into(),
+        truncated: true,
+        ..Record::new(Level::Error, 1, 2)
+    }
+}
+
+fn validate(record: &Record<'_>) -> Result<(), String> {
+    let mut schemas = Schemas::new();
+    let mut compiler = Compiler::new();
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    compiler
+        .add_resource("log.schema.json", schema)
+        .expect("a schema");
+    let schema = compiler
+        .compile("log.schema.json", &mut schemas)
+        .expect("a valid schema");
+    let line = serde_json::to_value(record).expect("a record is JSON");
+    schemas
+        .validate(&line, schema)
+        .map_err(|error| format!("{error:#}\n{line}"))
+}
+
+fn fields(object: &Map<String, Value>) -> BTreeSet<&str> {
+    object.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn the_schema_takes_what_is_written() {
+    validate(&full()).unwrap();
+    validate(&Record {
+        event: event::START.into(),
+        ..Record::new(Level::Info, 1, 1)
+    })
+    .unwrap();
+    for (event, _) in event::EVENTS {
+        validate(&Record {
+            event: (*event).into(),
+            ..full()
+        })
+        .unwrap();
+    }
+    for &verdict in Verdict::ALL {
+        validate(&Record {
+            verdict: Some(verdict),
+            ..full()
+        })
+        .unwrap();
+    }
+    for &rung in Rung::ALL {
+        validate(&Record {
+            rung: Some(rung),
+            ..full()
+        })
+        .unwrap();
+    }
+    for &level in Level::ALL {
+        validate(&Record { level, ..full() }).unwrap();
+    }
+    for number in 0..140 {
+        validate(&Record {
+            errno: Some(Errno(number)),
+            ..full()
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_not() {
+    validate(&Record {
+        event: "whatever".into(),
+        ..full()
+    })
+    .unwrap_err();
+    validate(&Record {
+        flags: "ms_sync".into(),
+        ..full()
+    })
+    .unwrap_err();
+    validate(&Record {
+        tracker: "guess".into(),
+        ..full()
+    })
+    .unwrap_err();
+}
+
+#[test]
+fn schema_and_text_name_exactly_the_fields_of_a_record() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let record = serde_json::to_value(full()).unwrap();
+    for (object, definition) in [
+        (&record, &schema),
+        (&record["pages"][0], &schema["$defs"]["page"]),
+    ] {
+        let fields = fields(object.as_object().unwrap());
+        let named: BTreeSet<&str> = definition["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(fields, named);
+        for field in fields {
+            let row = TEXT.lines().find(|line| {
+                line.starts_with('|')
+                    && line
+                        .split('|')
+                        .nth(1)
+                        .unwrap()
+                        .contains(&format!("`{field}`"))
+            });
+            assert!(row.is_some(), "docs/log.md has no row for {field}");
+        }
+    }
+}
+
+#[test]
+fn the_text_lists_the_events_as_they_are() {
+    let rows: Vec<&str> = TEXT
+        .split_once("### Events")
+        .expect("a section of events")
+        .1
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let expected: Vec<String> = event::EVENTS
+        .iter()
+        .map(|(event, meaning)| format!("| `{event}` | {} |", meaning.trim()))
+        .collect();
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn the_readme_lists_the_settings_as_they_are() {
+    let expected: Vec<String> = OPTIONS
+        .iter()
+        .map(|option| {
+            let values = match option.values {
+                Values::Choice(words) => words
+                    .iter()
+                    .map(|word| format!("`{word}`"))
+                    .collect::<Vec<_>>()
+                    .join(" / "),
+                _ if option.default.is_empty() => "all".to_owned(),
+                _ => format!("`{}`", option.default),
+            };
+            format!(
+                "| `{}` | `--{}` | {values} | {} |",
+                option.env, option.name, option.help
+            )
+        })
+        .collect();
+    let rows: Vec<&str> = README
+        .lines()
+        .filter(|line| line.starts_with("| `KEEPMYDATA_"))
+        .collect();
+    assert_eq!(
+        rows,
+        expected,
+        "the table should be:\n{}",
+        expected.join("\n")
+    );
+}

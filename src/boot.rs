@@ -1,0 +1,102 @@
+//! The constructor, and the gate before it.
+//!
+//! Constructors of other libraries run before this one, and map files; until the gate opens every
+//! hook is a plain pass-through.
+
+use crate::{config, log, process, real, sys};
+use core::sync::atomic::{AtomicBool, Ordering};
+use keepmydata_records::{Enforce, Level, LineBuf, event};
+
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the shim has booted. Any context.
+#[inline]
+pub fn is_open() -> bool {
+    OPEN.load(Ordering::Relaxed)
+}
+
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = boot;
+
+/// Runs once, before main, on the thread that loads the shim.
+pub extern "C" fn boot() {
+    if is_open() {
+        return;
+    }
+    // SAFETY: errno of this thread; a program may start with any, and must start with the same.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
+    sys::boot();
+    real::boot();
+    let mut bad = LineBuf::<512>::new();
+    config::boot(&mut |value| log::text(&mut bad, format_args!("keepmydata: {value}\n")));
+    if !bad.as_bytes().is_empty() {
+        // Before main, descriptor 2 is what whoever started the program gave it.
+        // SAFETY: where it is closed, write fails.
+        let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
+        let _ = rustix::io::write(stderr, bad.as_bytes());
+    }
+    if process::boot() {
+        log::boot();
+        say_hello();
+        OPEN.store(true, Ordering::Release);
+    }
+    handshake();
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
+/// The first line: how a user tells that the shim works.
+fn say_hello() {
+    if !log::enabled(Level::Info) {
+        return;
+    }
+    let settings = config::settings();
+    let mut message = LineBuf::<1024>::new();
+    log::text(
+        &mut message,
+        format_args!(
+            "keepmydata {} {}; trackers available: {}; {settings}",
+            env!("CARGO_PKG_VERSION"),
+            match settings.enforce {
+                Enforce::Full => "is active",
+                Enforce::Off => "watches only",
+            },
+            crate::dirty::available(),
+        ),
+    );
+    let process = process::this();
+    let mut record = log::record(process, Level::Info, sys::gettid(), event::START);
+    record.message = message.as_str().into();
+    log::emit(
+        &crate::custodian::Worker::without_descriptors(process),
+        &record,
+    );
+}
+
+/// Tells `keepmydata` (the command) that the shim was loaded: `KEEPMYDATA_HANDSHAKE` names a
+/// descriptor that is written to, closed and forgotten before main.
+fn handshake() {
+    const NAME: &core::ffi::CStr = c"KEEPMYDATA_HANDSHAKE";
+    // SAFETY: before main nobody changes the environment; the strings are NUL-terminated.
+    let fd = unsafe {
+        let value = libc::getenv(NAME.as_ptr());
+        if value.is_null() {
+            return;
+        }
+        let fd = libc::atoi(value);
+        libc::unsetenv(NAME.as_ptr());
+        fd
+    };
+    if fd > 2 {
+        let hello = concat!("keepmydata ", env!("CARGO_PKG_VERSION"), "\n");
+        // SAFETY: the descriptor was made for this, and nobody else uses it.
+        unsafe {
+            libc::write(fd, hello.as_ptr().cast(), hello.len());
+            libc::close(fd);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The settings: read from the environment once, before main, and nowhere else.
+//!
+//! The program may overwrite its environment in place (setproctitle does), so the texts that
+//! outlive the parsing are copied.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+use keepmydata_records::{BadValue, LogFile, OptionSpec, Settings, Value};
+use once_cell::sync::OnceCell;
+
+static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
+
+/// The settings of this process. After [`boot`] only.
+pub fn settings() -> &'static Settings<'static> {
+    SETTINGS.get_or_init(Settings::default)
+}
+
+/// Reads the environment; `bad` is told of each value that cannot be used. Called once.
+pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
+    let mut settings = Settings::parse(&|option: &OptionSpec| keep(lookup(option.env)?), bad);
+    if let Some(template) = settings.log_file.template()
+        && !template.starts_with(b"/")
+        && let Some(whole) = absolute(template)
+    {
+        settings.log_file = LogFile::parse(whole).unwrap_or(settings.log_file);
+    }
+    let _ = SETTINGS.set(settings);
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// The text of variable `name`, as it stands in the environment now.
+fn lookup(name: &str) -> Option<&'static [u8]> {
+    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            let pair = CStr::from_ptr(*at).to_bytes();
+            if let Some(value) = pair.strip_prefix(name.as_bytes())
+                && let Some(value) = value.strip_prefix(b"=")
+            {
+                return Some(value);
+            }
+            at = at.add(1);
+        }
+    }
+    None
+}
+
+/// Memory for the texts. Two paths, a list of globs and the words fit; an environment that needs
+/// more loses the last of them, and its default holds.
+struct Store(UnsafeCell<(usize, [u8; 24 * 1024])>);
+
+// SAFETY: written while booting only, by the one thread that does it.
+unsafe impl Sync for Store {}
+
+static STORE: Store = Store(UnsafeCell::new((0, [0; 24 * 1024])));
+
+fn keep(text: &[u8]) -> Option<&'static [u8]> {
+    // SAFETY: see `Store`; what was handed out earlier is not written again.
+    let (used, bytes) = unsafe { &mut *STORE.0.get() };
+    let room = bytes.get_mut(*used..*used + text.len())?;
+    room.copy_from_slice(text);
+    *used += text.len();
+    Some(room)
+}
+
+/// The log path made absolute: the program may change its working directory before the first record.
+fn absolute(template: &[u8]) -> Option<&'static [u8]> {
+    let mut cwd = [0u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is live and of that size.
+    let found = unsafe { libc::getcwd(cwd.as_mut_ptr().cast(), cwd.len()) };
+    if found.is_null() {
+        return None;
+    }
+    let cwd = CStr::from_bytes_until_nul(&cwd).ok()?.to_bytes();
+    let mut whole = [0u8; 3 * libc::PATH_MAX as usize];
+    let mut len = 0;
+    let mut put = |byte: u8| -> Option<()> {
+        *whole.get_mut(len)? = byte;
+        len += 1;
+        Some(())
+    };
+    for &byte in cwd {
+        put(byte)?;
+        if byte == b'%' {
+            put(b'%')?;
+        }
+    }
+    put(b'/')?;
+    for &byte in template {
+        put(byte)?;
+    }
+    keep(&whole[..len])
+}

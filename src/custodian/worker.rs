@@ -1,0 +1,316 @@
+//! One custodian thread: what it has, and its loop.
+
+use super::{Custodian, Job, MAX_WORKERS};
+use crate::mappings::file::Handle;
+use crate::process::Process;
+use crate::sys::{self, lock, thread};
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::Ordering;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+/// Bytes of a path under /proc/self/task.
+const PROC_PATH: usize = 64;
+
+/// What work on a custodian thread can use. Work that found no custodian gets one without
+/// descriptors.
+pub struct Worker {
+    process: &'static Process,
+    here: bool,
+}
+
+impl Worker {
+    /// What a custodian thread (`here`) or another one can use.
+    pub fn new(process: &'static Process, here: bool) -> Worker {
+        Worker { process, here }
+    }
+
+    /// For work that must be done without a custodian, on the caller's own thread.
+    pub fn without_descriptors(process: &'static Process) -> Worker {
+        Worker::new(process, false)
+    }
+
+    pub fn process(&self) -> &'static Process {
+        self.process
+    }
+
+    /// Whether this is a custodian thread, so that descriptors may be opened and used.
+    pub fn has_descriptors(&self) -> bool {
+        self.here
+    }
+
+    /// A descriptor in the custodian's table, unless this is not its thread.
+    pub fn borrow(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
+        // SAFETY: handles stay open while their file is held, and the worker works for a holder.
+        (self.here && fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// A file's handle, if it is of this process and can be used here.
+    pub fn borrow_handle(&self, handle: &Handle) -> Option<BorrowedFd<'_>> {
+        if handle.generation != self.process.generation() {
+            return None;
+        }
+        self.borrow(handle.fd)
+    }
+
+    /// Opens anew what descriptor `fd` of the program's thread `tid` is open on: a new open file
+    /// description of the same inode.
+    ///
+    /// Errors: those of open(2); `ENOENT` where /proc is not mounted or the descriptor is gone.
+    pub fn reopen(&self, tid: i32, fd: RawFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new();
+        path.push(b"task/");
+        path.number(tid);
+        path.push(b"/fd/");
+        path.number(fd);
+        self.open_in_proc(&path, flags)
+    }
+
+    /// Where descriptor `fd` of the program's thread `tid` leads (readlink(2)), into `buffer`.
+    pub fn path_of<'b>(&self, tid: i32, fd: RawFd, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let mut path = ProcPath::new();
+        path.push(b"task/");
+        path.number(tid);
+        path.push(b"/fd/");
+        path.number(fd);
+        let proc_self = self.proc_self()?;
+        let length = rustix::fs::readlinkat_raw(proc_self, path.as_c_str(), &mut *buffer).ok()?;
+        Some(&buffer[..length])
+    }
+
+    /// Opens the file of the mapping that starts at `start` and ends at `end` (the kernel's idea of
+    /// it): /proc/self/map_files. `EPERM` without `CAP_CHECKPOINT_RESTORE`.
+    pub fn reopen_mapping(
+        &self,
+        start: usize,
+        end: usize,
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new();
+        path.push(b"map_files/");
+        path.hex(start);
+        path.push(b"-");
+        path.hex(end);
+        self.open_in_proc(&path, flags)
+    }
+
+    /// /proc/self/maps.
+    pub fn open_maps(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new();
+        path.push(b"maps");
+        self.open_in_proc(&path, flags)
+    }
+
+    fn open_in_proc(&self, path: &ProcPath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let proc_self = self.proc_self().ok_or(Errno::NOENT)?;
+        openat(
+            proc_self,
+            path.as_c_str(),
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    }
+
+    fn proc_self(&self) -> Option<BorrowedFd<'_>> {
+        let fd = self.process.custodian.proc_self.load(Ordering::Relaxed);
+        self.borrow(fd - 1)
+    }
+
+    /// A copy of the program's descriptor `fd`, in the custodian's table, for as long as it takes
+    /// to use it.
+    pub fn borrow_from_program(&self, fd: RawFd) -> Option<OwnedFd> {
+        let pidfd = self.process.custodian.pidfd.load(Ordering::Relaxed) - 1;
+        self.borrow(pidfd)?;
+        let copy = sys::fd::pidfd_getfd(pidfd, fd).ok()?;
+        // SAFETY: made just now, in this thread's table.
+        Some(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+
+    /// The log file, opened with the first record. It stays open in the custodian's table.
+    pub fn log_file(&self, path: &CStr) -> Option<BorrowedFd<'_>> {
+        let slot = &self.process.custodian.log_file;
+        let have = slot.load(Ordering::Acquire);
+        if have != 0 || !self.here {
+            return self.borrow(have - 1);
+        }
+        let file = Worker::open_log(path).ok()?;
+        let fd = file.as_raw_fd();
+        match slot.compare_exchange(0, fd + 1, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => self.borrow(file.into_raw_fd()),
+            Err(other) => self.borrow(other - 1),
+        }
+    }
+
+    /// Opens the log file to append to it.
+    pub fn open_log(path: &CStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+        openat(
+            CWD,
+            path,
+            flags | OFlags::NOCTTY,
+            Mode::from_raw_mode(0o666),
+        )
+    }
+
+    /// Closes a handle in the custodian's table.
+    pub fn close(&self, fd: RawFd) {
+        if self.here {
+            // SAFETY: the handle's file is gone, so nobody else uses it.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
+    /// Counts a record that could not be written.
+    pub fn record_lost(&self) {
+        self.process
+            .custodian
+            .records_lost
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Starts the first thread of `process`, which says in `state` how that went.
+pub fn start_first(process: &'static Process) -> Result<(), Errno> {
+    process.custodian.queue.lock().workers = 1;
+    // SAFETY: the process state lives for ever.
+    unsafe { thread::spawn(first, (&raw const *process).cast_mut().cast()) }
+}
+
+fn start_another(process: &'static Process) -> Result<(), Errno> {
+    // SAFETY: the process state lives for ever.
+    unsafe { thread::spawn(another, (&raw const *process).cast_mut().cast()) }
+}
+
+extern "C" fn first(process: *mut c_void) -> c_int {
+    // SAFETY: `start_first` passed the process state, which lives for ever.
+    let process: &'static Process = unsafe { &*process.cast() };
+    let custodian = &process.custodian;
+    if let Err(errno) = leave_program() {
+        custodian.started(Err(errno.raw_os_error()));
+        return 0;
+    }
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(proc_self) = openat(CWD, c"/proc/self", dir, Mode::empty()) {
+        custodian
+            .proc_self
+            .store(proc_self.into_raw_fd() + 1, Ordering::Relaxed);
+    }
+    let own = rustix::process::getpid();
+    if let Ok(pidfd) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) {
+        custodian
+            .pidfd
+            .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
+    }
+    custodian.started(Ok(()));
+    serve(process)
+}
+
+extern "C" fn another(process: *mut c_void) -> c_int {
+    // SAFETY: as in `first`.
+    serve(unsafe { &*process.cast() })
+}
+
+/// Leaves the program's descriptor table and working directory to the program.
+fn leave_program() -> Result<(), Errno> {
+    let _ = rustix::thread::set_name(c"keepmydata");
+    // A later chroot(2) or chdir(2) of the program's must not move the custodian, and setns(2) asks
+    // for an unshared structure.
+    // SAFETY: affects this thread's root and working directory only.
+    let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) };
+    sys::fd::leave_descriptor_table()
+}
+
+fn serve(process: &'static Process) -> c_int {
+    let custodian = &process.custodian;
+    let mut worker = Worker::new(process, true);
+    loop {
+        let job = next_job(custodian, process);
+        // SAFETY: whoever queued the job waits for `done`, and keeps it alive until then.
+        unsafe {
+            let run = job.as_ref().run;
+            run(job.as_ref().data, &mut worker);
+            // The waiter may be gone as soon as it sees this; the wake-up needs the address only.
+            let done = &raw const (*job.as_ptr()).done;
+            (*done).store(1, Ordering::Release);
+            lock::wake(&*done, 1);
+        }
+    }
+}
+
+fn next_job(custodian: &Custodian, process: &'static Process) -> NonNull<Job> {
+    let mut queue = custodian.queue.lock();
+    loop {
+        if let Some(job) = NonNull::new(queue.head) {
+            // SAFETY: a queued job is live, and the lock is held.
+            queue.head = unsafe { job.as_ref().next };
+            if queue.head.is_null() {
+                queue.tail = null_mut();
+            }
+            let alone = queue.idle == 0 && queue.workers < MAX_WORKERS;
+            if alone {
+                queue.workers += 1;
+            }
+            drop(queue);
+            if alone && start_another(process).is_err() {
+                custodian.queue.lock().workers -= 1;
+            }
+            return job;
+        }
+        queue.idle += 1;
+        let queued = custodian.queued.load(Ordering::Relaxed);
+        drop(queue);
+        lock::wait(&custodian.queued, queued);
+        queue = custodian.queue.lock();
+        queue.idle -= 1;
+    }
+}
+
+/// A path below /proc/self, put together without allocating.
+struct ProcPath {
+    bytes: [u8; PROC_PATH],
+    len: usize,
+}
+
+impl ProcPath {
+    fn new() -> ProcPath {
+        ProcPath {
+            bytes: [0; PROC_PATH],
+            len: 0,
+        }
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        let room = PROC_PATH - 1 - self.len;
+        let part = &part[..part.len().min(room)];
+        self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
+        self.len += part.len();
+    }
+
+    fn number(&mut self, n: i32) {
+        self.digits(n.unsigned_abs() as usize, 10);
+    }
+
+    fn hex(&mut self, n: usize) {
+        self.digits(n, 16);
+    }
+
+    fn digits(&mut self, mut n: usize, base: usize) {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdef"[n % base];
+            n /= base;
+            if n == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+}

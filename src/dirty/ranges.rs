@@ -1,0 +1,111 @@
+//! A list of byte ranges of a file, of fixed capacity.
+
+use keepmydata_records::ByteRange;
+
+const CAPACITY: usize = 512;
+
+/// Sorted, disjoint ranges in whole pages. Where there are too many, neighbours are joined: the
+/// list then covers more, never less.
+pub struct Ranges {
+    len: usize,
+    ranges: [ByteRange; CAPACITY],
+}
+
+impl Ranges {
+    /// Makes the list at `at` an empty one, without a copy of it on the stack.
+    ///
+    /// # Safety
+    /// `at` is valid for writes, and its memory holds any initialised bytes.
+    pub unsafe fn init(at: *mut Ranges) {
+        // SAFETY: by contract; a range is two numbers, for which any bytes will do.
+        unsafe { (&raw mut (*at).len).write(0) };
+    }
+
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub fn as_slice(&self) -> &[ByteRange] {
+        &self.ranges[..self.len]
+    }
+
+    /// The parts of the ranges that lie in `[start, end)`.
+    pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = ByteRange> + '_ {
+        let list = self.as_slice();
+        let first = list.partition_point(|r| r.offset + r.length <= start);
+        let inside = list[first..].iter().take_while(move |r| r.offset < end);
+        inside.map(move |r| {
+            let offset = r.offset.max(start);
+            let length = (r.offset + r.length).min(end) - offset;
+            ByteRange { offset, length }
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        self.as_slice().iter().map(|r| r.length).sum()
+    }
+
+    /// Adds `[start, end)`, which may overlap ranges that are there.
+    pub fn add(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let list = &self.ranges[..self.len];
+        // What touches the new range is joined with it.
+        let first = list.partition_point(|r| r.offset + r.length < start);
+        let last = first + list[first..].partition_point(|r| r.offset <= end);
+        let (mut start, mut end) = (start, end);
+        if first < last {
+            start = start.min(list[first].offset);
+            end = end.max(list[last - 1].offset + list[last - 1].length);
+        } else if self.len == CAPACITY {
+            // Full: grow a neighbour over the gap between.
+            let at = first.min(CAPACITY - 1);
+            let neighbour = self.ranges[at];
+            let (low, high) = (neighbour.offset, neighbour.offset + neighbour.length);
+            return self.add(start.min(low), end.max(high));
+        }
+        let new = ByteRange {
+            offset: start,
+            length: end - start,
+        };
+        if first < last {
+            self.ranges[first] = new;
+            self.ranges.copy_within(last..self.len, first + 1);
+            self.len -= last - first - 1;
+        } else {
+            self.ranges.copy_within(first..self.len, first + 1);
+            self.ranges[first] = new;
+            self.len += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn covers_what_was_added(adds in prop::collection::vec((0u64..5000, 1u64..4), 1..1500)) {
+            let mut ranges = Ranges { len: 0, ranges: [ByteRange::default(); CAPACITY] };
+            for &(start, len) in &adds {
+                ranges.add(start * 4096, (start + len) * 4096);
+            }
+            let list = ranges.as_slice();
+            for pair in list.windows(2) {
+                prop_assert!(pair[0].offset + pair[0].length < pair[1].offset);
+            }
+            for (start, len) in adds {
+                prop_assert!(list.iter().any(|r| r.offset <= start * 4096
+                    && (start + len) * 4096 <= r.offset + r.length));
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What one msync knows about one file, from the first step to the last.
+
+use super::copy::Copies;
+use crate::config;
+use crate::dirty::Ranges;
+use crate::log::Timer;
+use crate::mappings::file::{File, Handle};
+use crate::process::Process;
+use crate::sys::pool::Pool;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use keepmydata_records::{PageRow, Rung, Uncertain, Verdicts};
+use rustix::io::Errno;
+
+/// Rows of a report's page table; the counts are complete, the table is not beyond this.
+pub const ROWS: usize = 64;
+
+/// Lies in a pool, because it is too large for a stack that a signal handler may run on.
+pub struct Context {
+    /// The next file of the same msync, by address.
+    pub next: Option<NonNull<Context>>,
+    pub file: NonNull<File>,
+    /// Number of the msync in this process.
+    pub call: u64,
+    /// The program's thread.
+    pub tid: i32,
+    pub timer: Timer,
+    /// The arguments of the call.
+    pub addr: usize,
+    pub len: usize,
+    pub flags: i32,
+    /// Offset in the file of the first byte of the range.
+    pub offset: u64,
+    /// The turn that the caller leads.
+    pub turn: u32,
+
+    pub handle: Handle,
+    pub dax: bool,
+    pub verify: bool,
+    pub tracker: &'static str,
+    pub dirty: Ranges,
+    /// What of the file is in the page cache, for the drop.
+    pub cached: Ranges,
+    pub copies: Copies,
+    /// The error of the first flush that failed.
+    pub flush_error: Option<Errno>,
+    /// The errno of an earlier sync that lost pages for good; 0 is none.
+    pub lost: i32,
+    /// Pages that this sync lost.
+    pub lost_pages: u64,
+    pub verdicts: Verdicts,
+    /// The rung that cured the last pages, where any had to be cured.
+    pub healed: Option<Rung>,
+    pub rows: [PageRow; ROWS],
+    pub row_count: usize,
+    pub dropped_pages: Option<u64>,
+    pub cached_pages: Option<u64>,
+    /// Why a step could not be done.
+    pub reason: &'static str,
+}
+
+impl Context {
+    /// What msync must say about the file, after all steps.
+    pub fn outcome(&self) -> Result<(), Errno> {
+        let uncertain_fails = config::settings().uncertain == Uncertain::Error;
+        if self.lost != 0 {
+            Err(Errno::from_raw_os_error(self.lost))
+        } else if let Some(errno) = self.flush_error {
+            Err(errno)
+        } else if self.verdicts.stale > 0 || uncertain_fails && self.verdicts.uncertain > 0 {
+            Err(Errno::IO)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+struct Contexts(Pool<Context>);
+
+// SAFETY: used under `contexts_lock` only.
+unsafe impl Sync for Contexts {}
+
+static CONTEXTS: Contexts = Contexts(Pool::new());
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// A number for a new msync.
+pub fn next_call() -> u64 {
+    CALLS.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// A new context for `file`, which the caller holds; nothing when memory is out.
+pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
+    let block = {
+        let _lock = process.contexts_lock.lock();
+        CONTEXTS.0.recycled().or_else(|| CONTEXTS.0.fresh())?
+    };
+    // Field by field: a whole `Context` would pass over the caller's stack.
+    let c = block.as_ptr();
+    // SAFETY: the block is ours; every field is written before the reference is made.
+    unsafe {
+        (&raw mut (*c).next).write(None);
+        (&raw mut (*c).file).write(file);
+        (&raw mut (*c).call).write(0);
+        (&raw mut (*c).tid).write(0);
+        (&raw mut (*c).timer).write(Timer::start());
+        (&raw mut (*c).addr).write(0);
+        (&raw mut (*c).len).write(0);
+        (&raw mut (*c).flags).write(0);
+        (&raw mut (*c).offset).write(0);
+        (&raw mut (*c).turn).write(0);
+        (&raw mut (*c).handle).write(Handle::default());
+        (&raw mut (*c).dax).write(false);
+        (&raw mut (*c).verify).write(false);
+        (&raw mut (*c).tracker).write("");
+        Ranges::init(&raw mut (*c).dirty);
+        Ranges::init(&raw mut (*c).cached);
+        Copies::init(&raw mut (*c).copies);
+        (&raw mut (*c).flush_error).write(None);
+        (&raw mut (*c).lost).write(0);
+        (&raw mut (*c).lost_pages).write(0);
+        (&raw mut (*c).healed).write(None);
+        (&raw mut (*c).verdicts).write(Verdicts::default());
+        // The rows are written before `row_count` counts them.
+        (&raw mut (*c).row_count).write(0);
+        (&raw mut (*c).dropped_pages).write(None);
+        (&raw mut (*c).cached_pages).write(None);
+        (&raw mut (*c).reason).write("");
+    }
+    Some(block)
+}
+
+/// Puts a context back; its copies must have been let go.
+pub fn give(process: &Process, context: NonNull<Context>) {
+    let _lock = process.contexts_lock.lock();
+    // SAFETY: from the pool, and the caller is done with it.
+    unsafe { CONTEXTS.0.give(context) };
+}

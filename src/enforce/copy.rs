@@ -1,0 +1,460 @@
+//! Step 1: what is dirty, what it holds, and a witness that it was there.
+//!
+//! The *witness* is a second mapping of the same pages, the shim's own (mremap(2) with an old size
+//! of 0). Copying through it maps each page there; a page that the kernel drops from the page cache
+//! afterwards loses that mapping, and reading it again takes a page fault, which is counted
+//! ([`Copies::look`]). So the shim knows whether the page still is the one that held the data.
+
+use super::context::Context;
+use crate::config;
+use crate::custodian::Worker;
+use crate::dirty;
+use crate::handles;
+use crate::log::Timer;
+use crate::mappings::{self, table::Entry};
+use crate::sys::{self, vm, wipe};
+use core::ptr::null_mut;
+use core::slice;
+use keepmydata_records::{ByteRange, Verify, event};
+use rustix::io::Errno;
+use rustix::mm::munmap;
+
+/// Mappings of one file that can be witnessed in one msync.
+const WITNESSES: usize = 128;
+const PIECES: usize = 1024;
+/// The buffer for reading back, bytes.
+pub const BUFFER: usize = 256 * 1024;
+
+/// What is known of a page; the order of a `Verdict`, and two states of no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Not compared yet: what the zeroed memory of the states says.
+    #[allow(dead_code, reason = "comes from zeroed memory")]
+    Unchecked,
+    /// Past the end of the file, or unmapped meanwhile: there is no promise for it.
+    Skipped,
+    Verified,
+    Newer,
+    /// Stored to again while it was compared: looked at once more.
+    Racing,
+    Stale,
+    /// As stale or racing, but the page left the page cache: for good.
+    Uncertain,
+}
+
+impl State {
+    /// Whether nothing remains to be done for the page.
+    pub fn is_settled(self) -> bool {
+        matches!(self, State::Skipped | State::Verified | State::Newer)
+    }
+}
+
+/// A dirty range as one mapping has it.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// In the file, bytes.
+    pub offset: u64,
+    /// Bytes, whole pages.
+    pub len: usize,
+    /// Where the witness has it.
+    pub witness: usize,
+    /// Number of its first page among all pages copied.
+    pub first_page: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Witness {
+    start: usize,
+    len: usize,
+}
+
+/// The copies of one msync, in memory of their own.
+pub struct Copies {
+    witnesses: [Witness; WITNESSES],
+    witness_count: usize,
+    pieces: [Piece; PIECES],
+    piece_count: usize,
+    /// One mapping: read-back buffer, scratch page, states, hashes, copied pages.
+    region: *mut u8,
+    region_len: usize,
+    pages: usize,
+    copied: usize,
+    /// Pages that could not be witnessed or copied.
+    pub missed: usize,
+}
+
+impl Copies {
+    /// Makes the value at `at` an empty one, without a copy of it on the stack.
+    ///
+    /// # Safety
+    /// `at` is valid for writes, and its memory holds any initialised bytes.
+    pub unsafe fn init(at: *mut Copies) {
+        // SAFETY: by contract; the arrays are numbers, read only as far as they are counted.
+        unsafe {
+            (&raw mut (*at).witness_count).write(0);
+            (&raw mut (*at).piece_count).write(0);
+            (&raw mut (*at).region).write(null_mut());
+            (&raw mut (*at).region_len).write(0);
+            (&raw mut (*at).pages).write(0);
+            (&raw mut (*at).copied).write(0);
+            (&raw mut (*at).missed).write(0);
+        }
+    }
+
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The `i`th piece.
+    pub fn piece(&self, i: usize) -> Option<Piece> {
+        self.pieces[..self.piece_count].get(i).copied()
+    }
+
+    /// The piece that page number `page` lies in.
+    pub fn piece_of(&self, page: usize) -> Piece {
+        let pieces = &self.pieces[..self.piece_count];
+        pieces[pieces.partition_point(|p| p.first_page <= page) - 1]
+    }
+
+    /// Offset in the file, and address in the witness, of page number `page`.
+    pub fn place_of(&self, page: usize) -> (u64, usize) {
+        let piece = self.piece_of(page);
+        let into = (page - piece.first_page) * sys::page_size();
+        (piece.offset + into as u64, piece.witness + into)
+    }
+
+    fn add_piece(&mut self, offset: u64, len: usize, witness: usize) {
+        let pages = len / sys::page_size();
+        let end = offset + len as u64;
+        let known = self.pieces[..self.piece_count]
+            .iter()
+            .any(|p| p.offset <= offset && end <= p.offset + p.len as u64);
+        if known {
+            return;
+        }
+        if self.piece_count == PIECES {
+            self.missed += pages;
+            return;
+        }
+        self.pieces[self.piece_count] = Piece {
+            offset,
+            len,
+            witness,
+            first_page: self.pages,
+        };
+        self.piece_count += 1;
+        self.pages += pages;
+    }
+
+    /// Maps memory for the copies; past `budget` bytes a page gets a hash only.
+    fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
+        let page = sys::page_size();
+        let copied = self.pages.min((budget / page as u64) as usize);
+        let head = sys::page_up((self.pages * (1 + size_of::<u64>())) as u64) as usize + 8;
+        let head = sys::page_up(head as u64) as usize;
+        let len = BUFFER + page + head + copied * page;
+        self.region = wipe::map(len).ok_or(Errno::NOMEM)?.as_ptr();
+        self.region_len = len;
+        self.copied = copied;
+        Ok(())
+    }
+
+    /// The buffer for reading back: page aligned, [`BUFFER`] bytes.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "one step uses it at a time, on one thread"
+    )]
+    pub fn buffer(&self) -> &mut [u8] {
+        // SAFETY: the first part of the region, which only this msync's current step uses.
+        unsafe { slice::from_raw_parts_mut(self.region, BUFFER) }
+    }
+
+    /// One page of scratch.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "one step uses it at a time, on one thread"
+    )]
+    fn scratch(&self) -> &mut [u8] {
+        // SAFETY: the page after the buffer.
+        unsafe { slice::from_raw_parts_mut(self.region.add(BUFFER), sys::page_size()) }
+    }
+
+    fn hashes(&self) -> *mut u64 {
+        // SAFETY: inside the region; page aligned.
+        unsafe { self.region.add(BUFFER + sys::page_size()) }.cast()
+    }
+
+    /// The state of each page.
+    pub fn states(&mut self) -> &mut [State] {
+        if self.region.is_null() {
+            return &mut [];
+        }
+        // SAFETY: after the hashes; zeroed memory is `Unchecked`.
+        unsafe { slice::from_raw_parts_mut(self.hashes().add(self.pages).cast(), self.pages) }
+    }
+
+    /// The state of page number `page`.
+    pub fn state(&self, page: usize) -> State {
+        // SAFETY: as in `states`.
+        unsafe {
+            self.hashes()
+                .add(self.pages)
+                .cast::<State>()
+                .add(page)
+                .read()
+        }
+    }
+
+    /// The copy of page number `page`; nothing past the budget.
+    pub fn copy(&self, page: usize) -> Option<&[u8]> {
+        (page < self.copied).then(|| {
+            let at = self.region_len - (self.copied - page) * sys::page_size();
+            // SAFETY: the copies are the last part of the region.
+            unsafe { slice::from_raw_parts(self.region.add(at), sys::page_size()) }
+        })
+    }
+
+    /// The hash that was kept of page number `page`, past the budget.
+    fn hash(&self, page: usize) -> u64 {
+        // SAFETY: inside the region.
+        unsafe { self.hashes().add(page).read() }
+    }
+
+    /// The hash of page number `page` as it was copied, whether a copy was kept or not.
+    pub fn hash_at_copy(&self, page: usize) -> u64 {
+        self.copy(page).map_or_else(|| self.hash(page), hash)
+    }
+
+    /// Whether `actual` is what page number `page` held, as far as `actual` goes.
+    pub fn matches(&self, page: usize, actual: &[u8]) -> bool {
+        match self.copy(page) {
+            Some(copy) => copy[..actual.len()] == *actual,
+            None => actual.len() < sys::page_size() || hash(actual) == self.hash(page),
+        }
+    }
+
+    fn fill(&mut self) {
+        let size = sys::page_size();
+        for i in 0..self.piece_count {
+            let piece = self.pieces[i];
+            for n in 0..piece.len / size {
+                let page = piece.first_page + n;
+                let at = piece.witness + n * size;
+                let result = if page < self.copied {
+                    let to = self.region_len - (self.copied - page) * size;
+                    // SAFETY: the page's place among the copies.
+                    let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), size) };
+                    read_witness(at, to)
+                } else {
+                    let scratch = self.scratch();
+                    let result = read_witness(at, scratch);
+                    // SAFETY: inside the region.
+                    unsafe { self.hashes().add(page).write(hash(scratch)) };
+                    result
+                };
+                if result.is_err() {
+                    self.states()[page] = State::Skipped;
+                }
+            }
+        }
+    }
+
+    /// What page number `page` holds now, and whether it still is the page that was copied: if it
+    /// left the page cache meanwhile, looking took a page fault (getrusage(2) counts those of this
+    /// thread).
+    pub fn look(&self, page: usize) -> Option<&[u8]> {
+        if self.witness_count == 0 {
+            return None;
+        }
+        let (_, at) = self.place_of(page);
+        let scratch = self.scratch();
+        // The scratch page itself must not fault below.
+        scratch[0] = 0;
+        let before = sys::thread::faults();
+        let read = read_witness(at, scratch);
+        (read.is_ok() && before == sys::thread::faults()).then_some(&*scratch)
+    }
+
+    /// Unmaps the witnesses: they would keep their pages in the page cache.
+    pub fn let_go_witnesses(&mut self) {
+        for witness in &self.witnesses[..self.witness_count] {
+            // SAFETY: the shim's own duplicate.
+            let _ = unsafe { munmap(witness.start as *mut _, witness.len) };
+        }
+        self.witness_count = 0;
+    }
+
+    /// Unmaps everything.
+    pub fn let_go(&mut self) {
+        self.let_go_witnesses();
+        if !self.region.is_null() {
+            // SAFETY: the region is this value's own.
+            let _ = unsafe { munmap(self.region.cast(), self.region_len) };
+            self.region = null_mut();
+        }
+        self.pages = 0;
+        self.piece_count = 0;
+    }
+}
+
+/// Reads a page through the witness. `EFAULT` past the end of the file.
+fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
+    match vm::read_own_memory(at, into) {
+        Ok(n) if n == into.len() => Ok(()),
+        Ok(_) => Err(Errno::FAULT),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A 64-bit hash that is quick on whole pages; it detects, it does not protect.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0x9e37_79b9_7f4a_7c15u64 ^ bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 32;
+    }
+    hash
+}
+
+/// Step 1, on a custodian thread.
+pub fn prepare(worker: &Worker, context: &mut Context) {
+    find_handle(worker, context);
+    decide(context);
+    let timer = Timer::start();
+    let handle = worker.borrow_handle(&context.handle);
+    context.tracker = dirty::learn(context.file, handle, &mut context.dirty);
+    super::report::step(worker, context, event::DIRTY, timer, Ok(()));
+    if context.verify && !context.dirty.is_empty() {
+        let timer = Timer::start();
+        let copied = copy(context);
+        super::report::step(worker, context, event::COPY, timer, copied);
+    }
+}
+
+fn find_handle(worker: &Worker, context: &mut Context) {
+    let mut entry = None;
+    {
+        let table = mappings::lock();
+        table.for_each(context.addr, context.addr + 1, |found| {
+            entry = Some(found);
+            false
+        });
+    }
+    if let Some(entry) = entry {
+        handles::reopen(worker, context.file, &entry);
+    }
+    let _table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let file = unsafe { context.file.as_ref() };
+    context.handle = file.handle;
+    context.lost = file.lost;
+    context.dax = file.dax;
+}
+
+/// Whether this msync is verified, and if not, why.
+fn decide(context: &mut Context) {
+    let (local_block, suspect) = {
+        let _table = mappings::lock();
+        // SAFETY: held by the chain, and under the lock.
+        let file = unsafe { context.file.as_ref() };
+        (file.traits.local_block, file.suspect)
+    };
+    let wanted = match config::settings().verify {
+        Verify::On => true,
+        Verify::Auto => !local_block || suspect,
+        Verify::Off => suspect,
+    };
+    let has_handle = context.handle.generation == crate::process::this().generation();
+    context.verify = wanted && has_handle && !context.dax;
+    context.reason = match wanted {
+        true if context.dax => "not verified: DAX, there is no page cache",
+        true if !has_handle => "not verified: no handle of the file",
+        _ => "",
+    };
+}
+
+/// Witnesses and copies the dirty ranges of the writable mappings.
+fn copy(context: &mut Context) -> Result<(), Errno> {
+    witness(context);
+    let budget = config::settings().copy_budget.0;
+    context.copies.allocate(budget)?;
+    context.copies.fill();
+    Ok(())
+}
+
+fn witness(context: &mut Context) {
+    let (file, dirty, copies) = (context.file, &context.dirty, &mut context.copies);
+    // The lock keeps the entries where they are while they are duplicated.
+    let table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
+    table.for_each(low, high, |entry| {
+        if entry.file == file && entry.writable {
+            witness_entry(copies, &entry, dirty.as_slice());
+        }
+        true
+    });
+}
+
+fn witness_entry(copies: &mut Copies, entry: &Entry, dirty: &[ByteRange]) {
+    let mapped = entry.offset..entry.offset + entry.len() as u64;
+    let mut covered = dirty.iter().filter_map(|range| {
+        let from = range.offset.max(mapped.start);
+        let to = (range.offset + range.length).min(mapped.end);
+        (from < to).then_some((from, to))
+    });
+    let Some(first) = covered.next() else { return };
+    let last = dirty
+        .iter()
+        .rev()
+        .find(|range| range.offset < mapped.end)
+        .map_or(first.1, |range| {
+            (range.offset + range.length).min(mapped.end)
+        });
+    // One witness from the first dirty page of this mapping to its last.
+    let addr = entry.start + (first.0 - mapped.start) as usize;
+    let len = (last - first.0) as usize;
+    let ranges = core::iter::once(first).chain(covered);
+    if copies.witness_count < WITNESSES
+        // SAFETY: the duplicate is noted, and unmapped by `let_go_witnesses`.
+        && let Ok(start) = unsafe { vm::duplicate(addr, len) }
+    {
+        let start = start as usize;
+        copies.witnesses[copies.witness_count] = Witness { start, len };
+        copies.witness_count += 1;
+        for (from, to) in ranges {
+            copies.add_piece(
+                from,
+                (to - from) as usize,
+                start + (from - first.0) as usize,
+            );
+        }
+        return;
+    }
+    // mprotect(2) has split the mapping: each range by itself, and failing that each page.
+    for (from, to) in ranges {
+        witness_range(copies, entry, from, to);
+    }
+}
+
+fn witness_range(copies: &mut Copies, entry: &Entry, from: u64, to: u64) {
+    let len = (to - from) as usize;
+    let addr = entry.start + (from - entry.offset) as usize;
+    let room = copies.witness_count < WITNESSES;
+    // SAFETY: as in `witness_entry`.
+    if room && let Ok(start) = unsafe { vm::duplicate(addr, len) } {
+        let start = start as usize;
+        copies.witnesses[copies.witness_count] = Witness { start, len };
+        copies.witness_count += 1;
+        copies.add_piece(from, len, start);
+    } else if room && len > sys::page_size() {
+        let middle = from + sys::page_up(len as u64 / 2);
+        witness_range(copies, entry, from, middle);
+        witness_range(copies, entry, middle, to);
+    } else {
+        copies.missed += len / sys::page_size();
+    }
+}

@@ -1,0 +1,172 @@
+//! Step 5: what the filesystem does not hold is tried again, rung by rung, until a deadline.
+//!
+//! 1. *resync*: msync and fsync again, for as long as that makes progress (a daemon that applies a
+//!    little with each FSYNC);
+//! 2. *redirty*: each stale page is made dirty again and synced alone (a daemon that drops the first
+//!    write of a page, or all but the first page of a request);
+//! 3. *wait*, longer each time, then both again (a daemon that applies late).
+//!
+//! Only the page cache's own content is ever sent again. The shim writes no byte: another process
+//! may have stored newer ones.
+
+use super::context::Context;
+use super::copy::State;
+use super::flush;
+use super::report;
+use super::verify::{self, Unsettled};
+use crate::config;
+use crate::custodian::Worker;
+use crate::log::Timer;
+use crate::sys::{self, vm};
+use keepmydata_records::{Rung, Verdict, event};
+use rustix::io::Errno;
+use rustix::mm::{MprotectFlags, MsyncFlags, mprotect, msync};
+use rustix::thread::nanosleep;
+
+const FIRST_WAIT_NS: u64 = 1_000_000;
+const LONGEST_WAIT_NS: u64 = 100_000_000;
+
+/// Steps 4 and 5. What remains wrong is in the verdicts, and in the states of the copies.
+pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
+    if context.copies.pages() > 0 {
+        climb(worker, context);
+        for page in 0..context.copies.pages() {
+            let verdict = match context.copies.state(page) {
+                State::Verified => Verdict::Verified,
+                // Still being stored to: somebody's later stores, not this msync's.
+                State::Newer | State::Racing => Verdict::Newer,
+                State::Stale => Verdict::Stale,
+                State::Uncertain => Verdict::Uncertain,
+                State::Unchecked | State::Skipped => continue,
+            };
+            context.verdicts.count(verdict);
+        }
+    }
+}
+
+fn climb(worker: &Worker, context: &mut Context) {
+    let started = Timer::start();
+    let deadline = config::settings().deadline_ms.0.saturating_mul(1_000_000);
+    let mut wait = FIRST_WAIT_NS;
+    let mut left = check(worker, context);
+    // A flush that failed may have dropped what it should have written: everything again.
+    let mut next = match context.flush_error {
+        Some(_) => Some(Rung::Redirty),
+        None => (left.total() > 0).then_some(Rung::Resync),
+    };
+    while let Some(rung) = next {
+        let timer = Timer::start();
+        let done = match rung {
+            Rung::Resync => resync(worker, context),
+            Rung::Redirty => redirty(worker, context),
+            Rung::Wait => {
+                pause(wait.min(deadline.saturating_sub(started.elapsed())));
+                wait = (wait * 2).min(LONGEST_WAIT_NS);
+                resync(worker, context)
+            }
+        };
+        if done.is_ok() {
+            context.flush_error = None;
+        }
+        let before = left;
+        left = check(worker, context);
+        report::healed(worker, context, rung, timer, done, before, left);
+        if left.total() < before.total() || left.total() == 0 {
+            context.healed = Some(rung);
+        }
+        if left.total() == 0 && context.flush_error.is_none() {
+            return;
+        }
+        let late = started.elapsed() >= deadline;
+        next = match rung {
+            _ if late => None,
+            Rung::Resync if left.total() < before.total() => Some(Rung::Resync),
+            Rung::Resync => Some(Rung::Redirty),
+            Rung::Redirty if left.total() < before.total() => Some(Rung::Redirty),
+            Rung::Redirty => Some(Rung::Wait),
+            Rung::Wait if left.stale > 0 && wait >= 8 * FIRST_WAIT_NS => Some(Rung::Redirty),
+            Rung::Wait => Some(Rung::Wait),
+        };
+    }
+}
+
+fn check(worker: &Worker, context: &mut Context) -> Unsettled {
+    let timer = Timer::start();
+    let result = verify::check(worker, context);
+    let (left, result) = match result {
+        Ok(left) => (left, Ok(())),
+        Err(errno) => {
+            context.reason = "not verified: reading back failed";
+            context.flush_error.get_or_insert(errno);
+            (Unsettled::default(), Err(errno))
+        }
+    };
+    report::step(worker, context, event::VERIFY, timer, result);
+    left
+}
+
+/// msync of the witnesses, which are mappings of the file as any other, and fsync.
+fn resync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
+    let mut result = Ok(());
+    let mut i = 0;
+    while let Some(piece) = context.copies.piece(i) {
+        // SAFETY: msync changes no memory.
+        let synced = unsafe { msync(piece.witness as *mut _, piece.len, MsyncFlags::SYNC) };
+        result = result.and(synced);
+        i += 1;
+        // One reaches the daemon as well as many where nothing is dirty.
+        if result.is_err() || i >= 16 {
+            break;
+        }
+    }
+    result.and(flush::fsync(worker, context))
+}
+
+/// Makes each stale page dirty again and syncs it alone; after a failed flush, every page.
+fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
+    let all = context.flush_error.is_some();
+    let mut result = Ok(());
+    for page in 0..context.copies.pages() {
+        let state = context.copies.state(page);
+        let again =
+            state == State::Stale || all && !matches!(state, State::Skipped | State::Uncertain);
+        if !again {
+            continue;
+        }
+        let (_, at) = context.copies.place_of(page);
+        let size = sys::page_size();
+        if make_page_dirty(at).is_err() {
+            continue;
+        }
+        // SAFETY: msync changes no memory.
+        result = result.and(unsafe { msync(at as *mut _, size, MsyncFlags::SYNC) });
+    }
+    result.and(flush::fsync(worker, context))
+}
+
+/// Makes one page of a witness dirty again.
+pub fn make_page_dirty(at: usize) -> Result<(), Errno> {
+    let size = sys::page_size();
+    match vm::make_dirty(at, size) {
+        // The program's mapping, and so its duplicate, is read-only now.
+        Err(Errno::INVAL) => {
+            // SAFETY: the witness is the shim's own.
+            unsafe {
+                mprotect(
+                    at as *mut _,
+                    size,
+                    MprotectFlags::READ | MprotectFlags::WRITE,
+                )?;
+            }
+            vm::make_dirty(at, size)
+        }
+        done => done,
+    }
+}
+
+fn pause(ns: u64) {
+    let _ = nanosleep(&rustix::thread::Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    });
+}

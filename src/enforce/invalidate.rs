@@ -1,0 +1,108 @@
+//! Step 6: the clean pages of the file leave the page cache, mapping first, then file.
+
+use super::context::Context;
+use super::report;
+use crate::config;
+use crate::custodian::Worker;
+use crate::dirty::{self, Ranges};
+use crate::log::Timer;
+use crate::mappings;
+use crate::sys::{self, cachestat::cachestat, vm};
+use core::num::NonZeroU64;
+use keepmydata_records::{Invalidate, event};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Advice, fadvise};
+
+/// How much of a mapping is dropped while the table lock is held, bytes: mmap callers wait for it.
+const AT_ONCE: usize = 16 << 20;
+
+/// Only after the data is stable and, where verification is on, was seen to be.
+pub fn drop_clean(worker: &Worker, context: &mut Context) {
+    let what = config::settings().invalidate;
+    let Some(handle) = worker.borrow_handle(&context.handle) else {
+        return;
+    };
+    if what == Invalidate::Off || context.dax {
+        return;
+    }
+    let timer = Timer::start();
+    let before = cached(handle);
+    if what == Invalidate::File {
+        // Mappings of what is not cached need not be looked at: there may be thousands.
+        context.cached.clear();
+        if dirty::cached(handle, &mut context.cached).is_err() {
+            context.cached.clear();
+            context.cached.add(0, u64::MAX);
+        }
+        drop_mappings(context, &context.cached);
+        let _ = fadvise(handle, 0, None, Advice::DontNeed);
+    } else {
+        drop_mappings(context, &context.dirty);
+        for range in context.dirty.as_slice() {
+            let len = NonZeroU64::new(range.length);
+            let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+        }
+    }
+    let after = cached(handle);
+    context.cached_pages = after;
+    context.dropped_pages = before.zip(after).map(|(b, a)| b.saturating_sub(a));
+    report::step(worker, context, event::DROP, timer, Ok(()));
+}
+
+fn cached(handle: BorrowedFd<'_>) -> Option<u64> {
+    cachestat(handle, 0, 0).ok().map(|stat| stat.cached)
+}
+
+/// Drops the page table entries of `ranges` in every mapping of the file: mapped pages stay in the
+/// page cache. Bit by bit under the table lock: a range that is in the table cannot be unmapped, and
+/// its addresses be given to somebody else, before the lock is free.
+pub fn drop_mappings(context: &Context, ranges: &Ranges) {
+    let mut at = 0;
+    loop {
+        let mut left = AT_ONCE;
+        let table = mappings::lock();
+        // SAFETY: held by the chain, and under the lock.
+        let (low, high) = unsafe { (context.file.as_ref().low, context.file.as_ref().high) };
+        table.for_each(low.max(at), high, |entry| {
+            at = entry.end;
+            if entry.file == context.file {
+                let end = entry.offset + entry.len() as u64;
+                for range in ranges.within(entry.offset, end) {
+                    let start = entry.start + (range.offset - entry.offset) as usize;
+                    let len = (range.length as usize).min(left);
+                    drop_shared(start, len);
+                    left -= len;
+                    if left == 0 {
+                        at = start + len;
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        if left > 0 {
+            return;
+        }
+    }
+}
+
+/// Drops page table entries, if they are of a shared mapping: where the program has replaced one by
+/// a raw system call, the table does not know, and on a private mapping this would destroy data.
+/// The kernel duplicates nothing but shared mappings, and so answers the question.
+fn drop_shared(start: usize, len: usize) {
+    // SAFETY: unmapped at once; a duplicate has no pages until it is touched.
+    let Ok(duplicate) = (unsafe { vm::duplicate(start, len) }) else {
+        // Split by mprotect(2): the parts by themselves.
+        if len > sys::page_size() {
+            let half = sys::page_up(len as u64 / 2) as usize;
+            drop_shared(start, half);
+            drop_shared(start + half, len - half);
+        }
+        return;
+    };
+    // SAFETY: the duplicate is the shim's own, and its success says that the range is shared.
+    unsafe {
+        let _ = rustix::mm::munmap(duplicate, len);
+        let _ = vm::drop_ptes(start, len);
+    }
+}

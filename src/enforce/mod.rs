@@ -1,0 +1,346 @@
+//! Enforcement: one msync, step by step (contract, section 3).
+//!
+//! 1. [`copy`]: the dirty ranges are learnt and, where verification is on, copied aside, with a
+//!    witness of each page;
+//! 2. the real msync, exactly as called, by the calling thread;
+//! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
+//!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
+//!    (`folio_mkclean` in mm/rmap.c). Calling msync on the other mappings instead would take
+//!    pending writeback errors from descriptors of the program's;
+//! 4. [`verify`]: the ranges are read back past the page cache and compared;
+//! 5. [`heal`]: what is wrong is tried again until a deadline;
+//! 6. [`invalidate`]: clean pages are dropped, or, after a failure, [`fail`] keeps the data;
+//! 7. [`report`]: the event is recorded.
+//!
+//! Steps 1 and 3-7 run on a custodian thread. All signals are blocked throughout, as they are
+//! during the system call; pthread_cancel(3) acts before or after.
+
+mod context;
+mod copy;
+mod fail;
+mod flush;
+pub mod group;
+mod heal;
+mod invalidate;
+mod report;
+mod verify;
+
+use crate::custodian::{self, Worker};
+use crate::mappings::{self, file::File};
+use crate::process::{self, Process};
+use crate::sys::signals::Blocked;
+use crate::{config, log, reads, real, sys};
+use context::Context;
+use core::ffi::c_void;
+use core::ptr::{NonNull, null_mut};
+use group::Turn;
+use keepmydata_records::{Async, Enforce, OnFailure};
+use libc::{c_int, size_t};
+use rustix::io::Errno;
+
+/// `PTHREAD_CANCEL_DISABLE` of pthread.h, which the libc crate lacks.
+const CANCEL_DISABLE: c_int = 1;
+
+/// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
+/// handlers included.
+///
+/// # Safety
+/// As msync(2).
+#[cold]
+#[inline(never)]
+pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let settings = config::settings();
+    let syncs =
+        flags & libc::MS_SYNC != 0 || flags & libc::MS_ASYNC != 0 && settings.async_ == Async::Sync;
+    if !syncs || settings.enforce == Enforce::Off || process::this().is_borrowed() {
+        // SAFETY: the caller's contract.
+        return unsafe { watch(addr, len, flags) };
+    }
+    // A cancellation point, as msync is: before anything is held, and after all is let go.
+    let mut state = 0;
+    // SAFETY: plain calls; where they unwind, nothing here needs to be dropped.
+    unsafe {
+        real::pthread_testcancel();
+        real::pthread_setcancelstate(CANCEL_DISABLE, &mut state);
+    }
+    // SAFETY: the caller's contract.
+    let result = unsafe { enforced(addr, len, flags) };
+    // SAFETY: as above.
+    unsafe {
+        real::pthread_setcancelstate(state, null_mut());
+        real::pthread_testcancel();
+    }
+    match result {
+        Ok(()) => 0,
+        Err(errno) => {
+            if settings.on_failure == OnFailure::Abort && is_failure(errno) {
+                // SAFETY: the program asked to end here; the report is written.
+                unsafe { libc::abort() };
+            }
+            // SAFETY: errno of this thread.
+            unsafe { *libc::__errno_location() = errno.raw_os_error() };
+            -1
+        }
+    }
+}
+
+/// Whether an error of msync means that data is not safe, rather than that the call was wrong.
+fn is_failure(errno: Errno) -> bool {
+    !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY)
+}
+
+/// Syncs what is about to be unmapped (`KEEPMYDATA_MUNMAP=sync`). Failures are in the log.
+pub fn before_unmap(addr: usize, len: usize) {
+    if config::settings().enforce == Enforce::Full && !process::this().is_borrowed() {
+        // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
+        let _ = unsafe { enforced(addr as *mut c_void, len, libc::MS_SYNC) };
+    }
+}
+
+/// The real call, and a record of it.
+///
+/// # Safety
+/// As msync(2).
+unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let timer = log::Timer::start();
+    // SAFETY: the caller's contract.
+    let result = unsafe { real::msync(addr, len, flags) };
+    report::watched(addr as usize, len, flags, result, timer);
+    result
+}
+
+/// # Safety
+/// As msync(2).
+unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
+    let _quiet = Blocked::all();
+    let process = process::this();
+    let mut files = Chain::collect(process, addr as usize, len, flags);
+    let mut result = files.enter();
+    if files.first.is_none() && !files.served {
+        // Memory is out, or only read-only and excluded mappings.
+        // SAFETY: the caller's contract.
+        return unsafe { real_msync(addr, len, flags) };
+    }
+    if files.first.is_none() {
+        // Another thread's flush did it all; the kernel still judges the arguments.
+        let judged = flags & !libc::MS_SYNC | libc::MS_ASYNC;
+        // SAFETY: the caller's contract.
+        return unsafe { real_msync(addr, len, judged) }.and(result);
+    }
+
+    files.on_custodian(copy::prepare);
+    // SAFETY: the caller's contract.
+    let real = unsafe { real_msync(addr, len, flags) };
+    match real {
+        // The kernel refused the call as it was: nothing was promised.
+        Err(Errno::INVAL | Errno::BUSY) => {
+            files.on_custodian(|_, context| context.copies.let_go());
+            files.leave(|_| real);
+            return real;
+        }
+        // The part that is mapped is still enforced.
+        Ok(()) | Err(Errno::NOMEM) => {}
+        Err(errno) => files.each(|context| context.flush_error = Some(errno)),
+    }
+    files.on_custodian(finish);
+    files.leave(|context| context.outcome());
+    result = result.and(files.result);
+    match real {
+        Err(Errno::NOMEM) => real,
+        _ => result,
+    }
+}
+
+/// The steps after the real msync, on a custodian thread.
+fn finish(worker: &Worker, context: &mut Context) {
+    flush::fdatasync(worker, context);
+    if context.verify {
+        heal::verify_and_heal(worker, context);
+    }
+    match context.outcome() {
+        Ok(()) => {
+            context.copies.let_go_witnesses();
+            invalidate::drop_clean(worker, context);
+            remember_success(context);
+        }
+        Err(errno) => fail::keep_dirty(context, errno),
+    }
+    report::msync(worker, context);
+    context.copies.let_go();
+}
+
+fn remember_success(context: &Context) {
+    let _table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let file = unsafe { &mut *context.file.as_ptr() };
+    // What was suspect has been read back now.
+    file.suspect = false;
+    reads::set_fresh(&file.key, context.verify);
+}
+
+/// # Safety
+/// As msync(2).
+unsafe fn real_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: the caller's contract.
+    match unsafe { real::msync(addr, len, flags) } {
+        0 => Ok(()),
+        // SAFETY: errno of this thread, just set.
+        _ => Err(Errno::from_raw_os_error(unsafe {
+            *libc::__errno_location()
+        })),
+    }
+}
+
+/// The tracked files of one msync, a context each, by address: who waits for several turns waits
+/// in that order, so that no two wait for each other.
+struct Chain {
+    process: &'static Process,
+    first: Option<NonNull<Context>>,
+    /// Whether other threads' flushes did some of the files.
+    served: bool,
+    result: Result<(), Errno>,
+}
+
+impl Chain {
+    fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> Chain {
+        let mut chain = Chain {
+            process,
+            first: None,
+            served: false,
+            result: Ok(()),
+        };
+        let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+        let call = context::next_call();
+        let tid = sys::gettid();
+        let mut table = mappings::lock();
+        let mut held: Option<NonNull<File>> = None;
+        table.for_each(addr, end, |entry| {
+            // SAFETY: live, and under the lock.
+            let excluded = unsafe { entry.file.as_ref() }.excluded;
+            if !entry.writable || excluded || chain.has(entry.file) {
+                return true;
+            }
+            if let Some(new) = context::new(process, entry.file) {
+                // SAFETY: made just now.
+                let context = unsafe { &mut *new.as_ptr() };
+                context.call = call;
+                context.tid = tid;
+                (context.addr, context.len, context.flags) = (addr, len, flags);
+                context.offset = entry.offset;
+                chain.insert(new);
+                held = Some(entry.file);
+            }
+            true
+        });
+        if held.is_some() {
+            chain.add_twins(&table);
+            chain.each(|context| table.hold(context.file));
+        }
+        chain
+    }
+
+    /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
+    fn add_twins(&mut self, table: &mappings::Guard) {
+        let Some(first) = self.first else { return };
+        // SAFETY: contexts in the chain are this chain's alone; files are live under the lock.
+        let (call, key) = unsafe { (first.as_ref(), first.as_ref().file.as_ref().key) };
+        if key.handle == 0 {
+            return;
+        }
+        table.for_each_file(|file| {
+            // SAFETY: live, and under the lock.
+            let is_twin = unsafe { file.as_ref() }.key.same_file(&key);
+            if !is_twin || self.has(file) {
+                return;
+            }
+            if let Some(new) = context::new(self.process, file) {
+                // SAFETY: made just now.
+                let context = unsafe { &mut *new.as_ptr() };
+                (context.call, context.tid) = (call.call, call.tid);
+                (context.addr, context.len, context.flags) = (call.addr, call.len, call.flags);
+                self.insert(new);
+            }
+        });
+    }
+
+    fn has(&self, file: NonNull<File>) -> bool {
+        let mut found = false;
+        self.each(|context| found |= context.file == file);
+        found
+    }
+
+    fn insert(&mut self, new: NonNull<Context>) {
+        // SAFETY: contexts in the chain are this chain's alone.
+        unsafe {
+            let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
+            while let Some(next) = *at
+                && (*next.as_ptr()).file < (*new.as_ptr()).file
+            {
+                at = &raw mut (*next.as_ptr()).next;
+            }
+            (*new.as_ptr()).next = *at;
+            *at = Some(new);
+        }
+    }
+
+    fn each(&self, mut f: impl FnMut(&mut Context)) {
+        let mut at = self.first;
+        while let Some(context) = at {
+            // SAFETY: contexts in the chain are this chain's alone.
+            let context = unsafe { &mut *context.as_ptr() };
+            at = context.next;
+            f(context);
+        }
+    }
+
+    /// Waits for the turn on each file; those that another thread's flush served leave the chain.
+    fn enter(&mut self) -> Result<(), Errno> {
+        let mut result = Ok(());
+        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
+        // SAFETY: contexts in the chain are this chain's alone.
+        unsafe {
+            while let Some(context) = *at {
+                let c = &mut *context.as_ptr();
+                match group::enter(c.file) {
+                    Turn::Lead(number) => {
+                        c.turn = number;
+                        at = &raw mut c.next;
+                    }
+                    Turn::Served(served) => {
+                        self.served = true;
+                        result = result.and(served);
+                        report::shared(c, served);
+                        *at = c.next;
+                        mappings::ops::release(c.file);
+                        context::give(self.process, context);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Runs a step on the custodian, for each file; without a custodian, here.
+    fn on_custodian(&self, mut step: impl FnMut(&Worker, &mut Context)) {
+        let all = |worker: &Worker, step: &mut dyn FnMut(&Worker, &mut Context)| {
+            self.each(|context| step(worker, context));
+        };
+        if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
+            all(&Worker::without_descriptors(self.process), &mut step);
+        }
+    }
+
+    /// Ends the turns and lets everything go; `result` tells how each file fared.
+    fn leave(&mut self, result: impl Fn(&Context) -> Result<(), Errno>) {
+        while let Some(context) = self.first {
+            // SAFETY: contexts in the chain are this chain's alone.
+            let c = unsafe { &mut *context.as_ptr() };
+            let outcome = result(c);
+            self.result = self.result.and(outcome);
+            group::leave(c.file, c.turn, outcome);
+            mappings::ops::release(c.file);
+            self.first = c.next;
+            context::give(self.process, context);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Step 7: records of an msync, of its steps, and the page table of what is not safe.
+
+use super::context::{Context, ROWS};
+use super::copy::{State, hash};
+use super::verify::{self, Unsettled};
+use crate::custodian::Worker;
+use crate::log::{self, FileName, Timer};
+use crate::mappings;
+use crate::{process, sys};
+use keepmydata_records::{
+    Content, Errno as Name, HexBytes, HexU64, Level, LineBuf, PageRow, Record, Rung, Verdict,
+    event, flags,
+};
+use rustix::io::Errno;
+
+/// One step of an msync, at debug.
+pub fn step(
+    worker: &Worker,
+    context: &Context,
+    what: &'static str,
+    timer: Timer,
+    result: Result<(), Errno>,
+) {
+    if !log::enabled(Level::Debug) {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut record = of_context(worker, context, &name, Level::Debug, what);
+    timer.stamp(&mut record);
+    answer(&mut record, result);
+    match what {
+        event::DIRTY => fill_dirty(&mut record, context),
+        event::DROP => {
+            record.dropped_pages = context.dropped_pages;
+            record.cached_pages = context.cached_pages;
+        }
+        event::COPY => record.dirty_pages = Some(context.copies.pages() as u64),
+        _ => {}
+    }
+    log::emit(worker, &record);
+}
+
+/// One rung of the healing ladder, at debug.
+pub fn healed(
+    worker: &Worker,
+    context: &Context,
+    rung: Rung,
+    timer: Timer,
+    result: Result<(), Errno>,
+    before: Unsettled,
+    after: Unsettled,
+) {
+    if !log::enabled(Level::Debug) {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut message = LineBuf::<128>::new();
+    log::text(
+        &mut message,
+        format_args!(
+            "{} of {} wrong pages cured; {} stale, {} uncertain, {} stored to meanwhile",
+            before.total().saturating_sub(after.total()),
+            before.total(),
+            after.stale,
+            after.uncertain,
+            after.racing
+        ),
+    );
+    let mut record = of_context(worker, context, &name, Level::Debug, event::HEAL);
+    timer.stamp(&mut record);
+    answer(&mut record, result);
+    record.rung = Some(rung);
+    record.message = message.as_str().into();
+    log::emit(worker, &record);
+}
+
+/// The msync as a whole: at info; where data is not safe, the report at error, and what
+/// `KEEPMYDATA_ON_FAILURE` asks for.
+pub fn msync(worker: &Worker, context: &mut Context) {
+    let outcome = context.outcome();
+    if outcome.is_err() || context.verdicts.uncertain > 0 || context.verdicts.stale > 0 {
+        report(worker, context, outcome);
+    }
+    let healed_error = outcome.is_ok() && context.healed.is_some();
+    if log::enabled(Level::Info) {
+        let name = FileName::of(context.file);
+        let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
+        log::text(
+            &mut by_name,
+            format_args!("{}", flags::msync(context.flags)),
+        );
+        let mut record = of_context(worker, context, &name, Level::Info, event::MSYNC);
+        context.timer.stamp(&mut record);
+        arguments(&mut record, context, &by_name);
+        answer(&mut record, outcome);
+        fill_dirty(&mut record, context);
+        record.dropped_pages = context.dropped_pages;
+        record.cached_pages = context.cached_pages;
+        if context.verify {
+            record.verdicts = Some(context.verdicts);
+        }
+        if healed_error {
+            record.rung = context.healed;
+        }
+        log::emit(worker, &record);
+    }
+}
+
+/// An msync that another thread's flush served.
+pub fn shared(context: &Context, outcome: Result<(), Errno>) {
+    if !log::enabled(Level::Info) {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
+    log::text(
+        &mut by_name,
+        format_args!("{}", flags::msync(context.flags)),
+    );
+    let process = process::this();
+    let mut record = log::record(process, Level::Info, context.tid, event::MSYNC);
+    name.fill(&mut record);
+    record.call = Some(context.call);
+    context.timer.stamp(&mut record);
+    arguments(&mut record, context, &by_name);
+    answer(&mut record, outcome);
+    record.reason = "served by another thread's flush, begun after this call".into();
+    log::emit_from_program(&record);
+}
+
+/// An msync that is passed through: MS_ASYNC, `KEEPMYDATA_ENFORCE=off`, a vfork child.
+pub fn watched(addr: usize, len: usize, bits: i32, result: i32, timer: Timer) {
+    if !log::enabled(Level::Info) {
+        return;
+    }
+    // SAFETY: errno of this thread, which made the call.
+    let errno = (result != 0).then(|| Name(unsafe { *libc::__errno_location() }));
+    let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
+    log::text(&mut by_name, format_args!("{}", flags::msync(bits)));
+    let mut found = None;
+    {
+        let mut table = mappings::lock();
+        table.for_each(addr, addr.saturating_add(len.max(1)), |entry| {
+            found = Some(entry);
+            false
+        });
+        if let Some(entry) = found {
+            table.hold(entry.file);
+        }
+    }
+    let name = found.map(|entry| FileName::of(entry.file));
+    let process = process::this();
+    let mut record = log::record(process, Level::Info, sys::gettid(), event::MSYNC);
+    timer.stamp(&mut record);
+    if let Some(name) = &name {
+        name.fill(&mut record);
+    }
+    record.offset = found.map(|entry| entry.offset);
+    record.addr = Some(HexU64(addr as u64));
+    record.length = Some(len as u64);
+    record.flags = by_name.as_str().into();
+    record.result = Some(i64::from(result));
+    record.errno = errno;
+    record.reason = "passed through".into();
+    log::emit_from_program(&record);
+    if let Some(entry) = found {
+        mappings::ops::release(entry.file);
+    }
+}
+
+fn of_context<'a>(
+    worker: &Worker,
+    context: &Context,
+    name: &'a FileName,
+    level: Level,
+    what: &'a str,
+) -> Record<'a> {
+    let mut record = log::record(worker.process(), level, context.tid, what);
+    name.fill(&mut record);
+    record.call = Some(context.call);
+    record
+}
+
+fn arguments<'a, const N: usize>(
+    record: &mut Record<'a>,
+    context: &Context,
+    by_name: &'a LineBuf<N>,
+) {
+    record.addr = Some(HexU64(context.addr as u64));
+    record.length = Some(context.len as u64);
+    record.offset = Some(context.offset);
+    record.flags = by_name.as_str().into();
+}
+
+fn answer(record: &mut Record<'_>, result: Result<(), Errno>) {
+    record.result = Some(if result.is_ok() { 0 } else { -1 });
+    record.errno = result.err().map(|errno| Name(errno.raw_os_error()));
+}
+
+fn fill_dirty<'a>(record: &mut Record<'a>, context: &'a Context) {
+    record.tracker = context.tracker.into();
+    record.dirty = context.dirty.as_slice().into();
+    record.dirty_pages = Some(context.dirty.bytes() / sys::page_size() as u64);
+    record.reason = context.reason.into();
+}
+
+/// The page table of what is stale or uncertain: at error where msync fails, else at warn.
+fn report(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
+    let level = if outcome.is_err() {
+        Level::Error
+    } else {
+        Level::Warn
+    };
+    if !log::enabled(level) {
+        return;
+    }
+    fill_rows(worker, context);
+    let name = FileName::of(context.file);
+    let mut message = LineBuf::<256>::new();
+    describe(&mut message, context, outcome);
+    let mut record = of_context(worker, context, &name, level, event::REPORT);
+    context.timer.stamp(&mut record);
+    record.addr = Some(HexU64(context.addr as u64));
+    record.length = Some(context.len as u64);
+    record.offset = Some(context.offset);
+    answer(&mut record, outcome);
+    record.verdicts = context.verify.then_some(context.verdicts);
+    record.reason = context.reason.into();
+    record.message = message.as_str().into();
+    record.pages = context.rows[..context.row_count].into();
+    log::emit(worker, &record);
+}
+
+fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), Errno>) {
+    let lost = context.lost_pages;
+    let (stale, uncertain) = (context.verdicts.stale, context.verdicts.uncertain);
+    match outcome {
+        Err(_) if lost > 0 => log::text(
+            message,
+            format_args!(
+                "the kernel dropped {lost} unwritten pages; msync fails until the file is unmapped"
+            ),
+        ),
+        Err(_) if context.lost != 0 => log::text(
+            message,
+            format_args!("an earlier sync lost pages; msync fails until the file is unmapped"),
+        ),
+        Err(_) if context.flush_error.is_some() => log::text(
+            message,
+            format_args!("writeback failed; the data is still in memory, and dirty again"),
+        ),
+        Err(_) => log::text(
+            message,
+            format_args!(
+                "the filesystem acknowledged the sync and does not hold the data: {stale} stale, \
+                 {uncertain} uncertain pages; they are dirty again, nothing was dropped"
+            ),
+        ),
+        Ok(()) => log::text(
+            message,
+            format_args!(
+                "{uncertain} pages left the page cache during the sync, and the filesystem holds \
+                 something else than was synced: newer data of another process, or lost data"
+            ),
+        ),
+    }
+}
+
+fn fill_rows(worker: &Worker, context: &mut Context) {
+    let Some(handle) = worker.borrow_handle(&context.handle) else {
+        return;
+    };
+    let size = rustix::fs::fstat(handle).map_or(0, |stat| stat.st_size as u64);
+    for page in 0..context.copies.pages() {
+        let verdict = match context.copies.state(page) {
+            State::Stale => Verdict::Stale,
+            State::Uncertain => Verdict::Uncertain,
+            _ => continue,
+        };
+        if context.row_count == ROWS {
+            context.reason = "the page table shows the first 64 pages only";
+            return;
+        }
+        let (start, _) = context.copies.place_of(page);
+        let end = (start + sys::page_size() as u64).min(size.max(start));
+        let buffer = &mut context.copies.buffer()[..sys::page_size()];
+        let read = verify::read_back(handle, buffer, start).unwrap_or(0);
+        let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
+        let mut row = PageRow {
+            page: start / sys::page_size() as u64,
+            start,
+            end,
+            verdict,
+            expected_hash: Some(HexU64(context.copies.hash_at_copy(page))),
+            actual_hash: Some(HexU64(hash(actual))),
+            ..PageRow::default()
+        };
+        if let Some(expected) = context.copies.copy(page) {
+            compare(&mut row, &expected[..(end - start) as usize], actual);
+        }
+        context.rows[context.row_count] = row;
+        context.row_count += 1;
+    }
+}
+
+/// Where and how `actual` differs from `expected`.
+fn compare(row: &mut PageRow, expected: &[u8], actual: &[u8]) {
+    let differs = |i: &usize| actual.get(*i) != expected.get(*i);
+    let Some(first) = (0..expected.len()).find(differs) else {
+        // Right by now: a daemon that applies late.
+        row.content = Some(Content::New);
+        return;
+    };
+    let last = (first..expected.len()).rev().find(differs).unwrap_or(first);
+    let wrong = (first..=last).filter(differs).count();
+    row.first_diff = Some(row.start + first as u64);
+    row.store_bytes = Some(wrong as u64);
+    row.content = Some(match wrong * 2 > last - first {
+        true => Content::Old,
+        false => Content::Mixed,
+    });
+    row.expected_hex = Some(hex(&expected[first..]));
+    row.actual_hex = Some(hex(actual.get(first..).unwrap_or_default()));
+}
+
+fn hex(bytes: &[u8]) -> HexBytes {
+    HexBytes::new(&bytes[..bytes.len().min(32)])
+}

@@ -1,0 +1,170 @@
+//! Step 4: the dirty ranges read back past the page cache, and what a difference means.
+//!
+//! | backend = copy | page | backend = page now | verdict |
+//! |---|---|---|---|
+//! | yes | - | - | verified |
+//! | no | still cached | yes | newer: somebody stored, and it is there too |
+//! | no | still cached, dirty again | no | racing: looked at again |
+//! | no | still cached, clean | no | stale |
+//! | no | gone | - | uncertain |
+
+use super::context::Context;
+use super::copy::{State, hash};
+use crate::custodian::Worker;
+use crate::sys::{self, cachestat::cachestat};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
+
+/// Pages not settled yet, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    pub stale: usize,
+    pub racing: usize,
+    pub uncertain: usize,
+}
+
+impl Unsettled {
+    pub fn total(&self) -> usize {
+        self.stale + self.racing + self.uncertain
+    }
+}
+
+/// Reads back every page that is not settled and judges it.
+pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
+    let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
+    if !context.handle.direct {
+        uncache(context, handle);
+    }
+    let size = rustix::fs::fstat(handle)?.st_size as u64;
+    let mut at = 0;
+    while let Some((first, count)) = next_run(context, at) {
+        check_run(context, handle, size, first, count)?;
+        at = first + count;
+    }
+    let mut unsettled = Unsettled::default();
+    for state in context.copies.states() {
+        match state {
+            State::Stale => unsettled.stale += 1,
+            State::Racing | State::Unchecked => unsettled.racing += 1,
+            State::Uncertain => unsettled.uncertain += 1,
+            State::Skipped | State::Verified | State::Newer => {}
+        }
+    }
+    Ok(unsettled)
+}
+
+/// Where the filesystem refuses `O_DIRECT`, a read reaches it only after the pages were dropped,
+/// and the witness with them: a difference is then uncertain at best.
+fn uncache(context: &mut Context, handle: BorrowedFd<'_>) {
+    context.copies.let_go_witnesses();
+    super::invalidate::drop_mappings(context, &context.dirty);
+    for range in context.dirty.as_slice() {
+        let len = core::num::NonZeroU64::new(range.length);
+        let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+    }
+}
+
+/// The next pages, from number `at` on, that one read can bring: adjacent in the file, unsettled,
+/// and no more than the buffer holds.
+fn next_run(context: &mut Context, at: usize) -> Option<(usize, usize)> {
+    let most = super::copy::BUFFER / sys::page_size();
+    let states = context.copies.states();
+    let first = at + states.get(at..)?.iter().position(|s| !s.is_settled())?;
+    let count = states[first..]
+        .iter()
+        .take(most)
+        .take_while(|s| !s.is_settled())
+        .count();
+    let piece = context.copies.piece_of(first);
+    let left = piece.first_page + piece.len / sys::page_size() - first;
+    Some((first, count.min(left)))
+}
+
+fn check_run(
+    context: &mut Context,
+    handle: BorrowedFd<'_>,
+    size: u64,
+    first: usize,
+    count: usize,
+) -> Result<(), Errno> {
+    let page_size = sys::page_size();
+    let (offset, _) = context.copies.place_of(first);
+    let read = {
+        let buffer = &mut context.copies.buffer()[..count * page_size];
+        read_back(handle, buffer, offset)?
+    };
+    for n in 0..count {
+        let page = first + n;
+        let start = offset + (n * page_size) as u64;
+        let valid = size.saturating_sub(start).min(page_size as u64) as usize;
+        let have = read.saturating_sub(n * page_size).min(valid);
+        let state = if valid == 0 {
+            // Truncated meanwhile.
+            State::Skipped
+        } else {
+            let actual = &context.copies.buffer()[n * page_size..n * page_size + have];
+            if have == valid && context.copies.matches(page, actual) {
+                State::Verified
+            } else {
+                judge(context, handle, page, start, actual, valid)
+            }
+        };
+        context.copies.states()[page] = state;
+    }
+    Ok(())
+}
+
+/// What it means that the filesystem holds `actual` for page number `page`, at `start`.
+fn judge(
+    context: &Context,
+    handle: BorrowedFd<'_>,
+    page: usize,
+    start: u64,
+    actual: &[u8],
+    valid: usize,
+) -> State {
+    // Once gone, looking again would only find what the kernel read back in.
+    if context.copies.state(page) == State::Uncertain {
+        return State::Uncertain;
+    }
+    let Some(now) = context.copies.look(page) else {
+        return State::Uncertain;
+    };
+    if actual.len() == valid && now[..valid] == *actual {
+        return State::Newer;
+    }
+    // Only while the page is clean must the filesystem hold what it holds.
+    if let Ok(stat) = cachestat(handle, start, sys::page_size() as u64) {
+        return match stat.dirty + stat.writeback {
+            0 => State::Stale,
+            _ => State::Racing,
+        };
+    }
+    // Without cachestat: what does not keep still was stored to.
+    let seen = hash(now);
+    match context.copies.look(page).map(hash) {
+        Some(again) if again == seen => State::Stale,
+        Some(_) => State::Racing,
+        None => State::Uncertain,
+    }
+}
+
+/// Reads at most `buffer` at `offset`, to the end of the file; short only there.
+pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(Errno::INTR) => {}
+            // An end of file in the middle of a block leaves an offset that O_DIRECT refuses.
+            Err(Errno::INVAL) if have > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+        if have % sys::page_size() != 0 {
+            break;
+        }
+    }
+    Ok(have)
+}

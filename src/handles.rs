@@ -1,0 +1,153 @@
+//! Handles: the shim's own open file description of each tracked file.
+//!
+//! Opened by the custodian before mmap returns, because the program may close its descriptor and
+//! unlink the file right after. Read-only, so that a later execve(2) of the file does not fail with
+//! `ETXTBSY`; `O_DIRECT` where the filesystem has it, so that reads go past the page cache.
+
+use crate::config;
+use crate::custodian::{self, Worker};
+use crate::mappings::file::{File, Handle, PATH};
+use crate::mappings::{self, table::Entry};
+use crate::process;
+use crate::sys;
+use crate::sys::signals::Blocked;
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
+
+/// Gives `file`, which the caller holds, a handle of this process's custodian, opened from the
+/// program's descriptor `fd`. Without one, enforcement goes on with less.
+pub fn ensure(file: NonNull<File>, fd: RawFd) {
+    let _quiet = Blocked::all();
+    let process = process::this();
+    let tid = sys::gettid();
+    let _ = custodian::run(process, |worker| {
+        if has_handle(file, process.generation()) {
+            return;
+        }
+        let mut buffer = [0; 4096];
+        let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
+        keep(
+            worker,
+            file,
+            path,
+            open_direct(|flags| worker.reopen(tid, fd, flags)),
+        );
+    });
+}
+
+/// The same on a custodian thread, for a file that was mapped by a parent process and whose
+/// descriptor may be closed: by the kernel's own link to the mapping, or by path, if that still
+/// leads to the same inode.
+pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
+    let generation = worker.process().generation();
+    if !worker.has_descriptors() || has_handle(file, generation) {
+        return;
+    }
+    let (path, length) = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        let f = unsafe { file.as_ref() };
+        let mut path = [0u8; PATH + 1];
+        let whole = if f.path_is_whole() { f.path() } else { b"" };
+        path[..whole.len()].copy_from_slice(whole);
+        (path, whole.len())
+    };
+    let by_mapping = open_direct(|flags| worker.reopen_mapping(entry.start, entry.end, flags));
+    let opened = by_mapping.or_else(|errno| {
+        let path = CStr::from_bytes_until_nul(&path[..=length]).map_err(|_| errno)?;
+        open_direct(|flags| {
+            let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
+        })
+    });
+    keep(worker, file, b"", opened);
+}
+
+fn has_handle(file: NonNull<File>, generation: u32) -> bool {
+    let _table = mappings::lock();
+    // SAFETY: held by the caller, and under the lock.
+    unsafe { file.as_ref() }.handle.generation == generation
+}
+
+/// Opens with `O_DIRECT`, or without where that is refused.
+fn open_direct(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<(OwnedFd, bool), Errno> {
+    // Neither wait for a lease to be broken nor touch the access time.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match open(flags | OFlags::DIRECT) {
+        Ok(fd) => Ok((fd, true)),
+        Err(Errno::INVAL) => Ok((open(flags)?, false)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Stores what was opened with the file, if it is the file.
+fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<(OwnedFd, bool), Errno>) {
+    let looked = opened.and_then(|(fd, direct)| Ok((about(fd.as_fd())?, fd, direct)));
+    let close_late;
+    {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        let f = unsafe { &mut *file.as_ptr() };
+        if !path.is_empty() {
+            f.set_path(path);
+            f.excluded = !config::settings().files.includes(path);
+        }
+        if f.handle.generation == worker.process().generation() {
+            return;
+        }
+        close_late = match looked {
+            Ok((about, fd, direct)) if (about.dev, about.ino) == (f.key.dev, f.key.ino) => {
+                f.dax = about.dax;
+                f.handle = Handle {
+                    generation: worker.process().generation(),
+                    fd: fd.into_raw_fd(),
+                    direct: direct && !about.dax && about.align <= sys::page_size() as u32,
+                    errno: 0,
+                };
+                None
+            }
+            // Another thread put another file under that number meanwhile.
+            Ok((_, fd, _)) => {
+                f.handle.errno = Errno::STALE.raw_os_error();
+                Some(fd)
+            }
+            Err(errno) => {
+                f.handle.errno = errno.raw_os_error();
+                None
+            }
+        };
+    }
+    drop(close_late);
+}
+
+struct About {
+    dev: u64,
+    ino: u64,
+    dax: bool,
+    /// Of offsets and memory for direct reads, bytes; 0 where the kernel does not say.
+    align: u32,
+}
+
+/// `STATX_DIOALIGN` (Linux 6.1), which rustix does not name.
+const DIOALIGN: u32 = 0x2000;
+
+fn about(fd: BorrowedFd<'_>) -> Result<About, Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(DIOALIGN);
+    let (dax, align) = match statx(fd, c"", AtFlags::EMPTY_PATH, wanted) {
+        Ok(x) => (
+            x.stx_attributes.contains(StatxAttributes::DAX),
+            x.stx_dio_offset_align.max(x.stx_dio_mem_align),
+        ),
+        Err(_) => (false, 0),
+    };
+    Ok(About {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        dax,
+        align,
+    })
+}

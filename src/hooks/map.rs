@@ -1,0 +1,129 @@
+//! mmap, mmap64, munmap, mremap.
+
+use crate::mappings::classify::is_shared_file;
+use crate::mappings::ops::{self, Mmap, RealMmap};
+use crate::{boot, mappings, real};
+use core::ffi::c_void;
+use libc::{c_int, off_t, size_t};
+
+/// Hook for [`libc::mmap`].
+///
+/// # Safety
+/// As mmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    unsafe { any_mmap(addr, len, prot, flags, fd, offset, real::mmap) }
+}
+
+/// Hook for [`libc::mmap64`].
+///
+/// # Safety
+/// As mmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mmap64(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    unsafe { any_mmap(addr, len, prot, flags, fd, offset, real::mmap64) }
+}
+
+/// # Safety
+/// As mmap(2).
+#[inline(always)]
+unsafe fn any_mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+    real: RealMmap,
+) -> *mut c_void {
+    if !is_shared_file(flags) && !mappings::any() {
+        // SAFETY: the caller's contract.
+        return unsafe { real(addr, len, prot, flags, fd, offset) };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { looked_at(addr, len, prot, flags, fd, offset, real) }
+}
+
+/// # Safety
+/// As mmap(2).
+#[cold]
+#[inline(never)]
+unsafe fn looked_at(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+    real: RealMmap,
+) -> *mut c_void {
+    let call = Mmap {
+        addr,
+        len,
+        prot,
+        flags,
+        fd,
+        offset,
+    };
+    // SAFETY: the caller's contract.
+    unsafe {
+        match boot::is_open() {
+            false => call.call(real),
+            true if is_shared_file(flags) => ops::mmap_file(&call, real),
+            true => ops::mmap_other(&call, real),
+        }
+    }
+}
+
+/// Hook for [`libc::munmap`].
+///
+/// # Safety
+/// As munmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match mappings::any() {
+            true => ops::munmap(addr, len),
+            false => real::munmap(addr, len),
+        }
+    }
+}
+
+/// Hook for [`libc::mremap`]. The C prototype takes the new address as a variable argument, which
+/// every ABI that Linux has passes as a fifth one; without `MREMAP_FIXED` it is never looked at.
+///
+/// # Safety
+/// As mremap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match mappings::any() {
+            true => ops::mremap(old, old_len, new_len, flags, new),
+            false => real::mremap(old, old_len, new_len, flags, new),
+        }
+    }
+}

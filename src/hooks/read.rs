@@ -1,0 +1,65 @@
+//! read, pread, readv, preadv and preadv2, with their large-file and fortified names.
+
+use crate::reads::{self, Range};
+use crate::real;
+use core::ffi::c_void;
+use libc::{c_int, iovec, off_t, size_t, ssize_t};
+
+macro_rules! hooks {
+    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) range $range:expr;)*) => {
+        /// The way of a read that is watched.
+        mod watched {
+            use super::*;
+            $(
+                #[cold]
+                #[inline(never)]
+                pub unsafe fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
+                    let range = $range;
+                    let timer = reads::before($fd, range);
+                    // SAFETY: the caller's contract.
+                    let result = unsafe { real::$name($fd $(, $arg)*) };
+                    reads::after(stringify!($name), $fd, range, result, timer);
+                    result
+                }
+            )*
+        }
+
+        $(
+            #[doc = concat!("Hook for `", stringify!($name), "`.")]
+            ///
+            /// # Safety
+            /// As the C function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
+                // SAFETY: the caller's contract.
+                unsafe {
+                    match reads::watched() {
+                        true => watched::$name($fd $(, $arg)*),
+                        false => real::$name($fd $(, $arg)*),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+hooks! {
+    fn read(fd, buf: *mut c_void, count: size_t) range Range::at_position(count);
+    fn __read_chk(fd, buf: *mut c_void, count: size_t, size: size_t)
+        range Range::at_position(count);
+    fn readv(fd, iov: *const iovec, count: c_int) range Range::vectors(iov, count, -1);
+    fn pread(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
+    fn pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
+    fn __pread_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
+        range Range::at(offset, count);
+    fn __pread64_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
+        range Range::at(offset, count);
+    fn preadv(fd, iov: *const iovec, count: c_int, offset: off_t)
+        range Range::vectors(iov, count, offset);
+    fn preadv64(fd, iov: *const iovec, count: c_int, offset: off_t)
+        range Range::vectors(iov, count, offset);
+    fn preadv2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
+        range Range::vectors(iov, count, offset);
+    fn preadv64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
+        range Range::vectors(iov, count, offset);
+}

@@ -1,0 +1,39 @@
+//! libkeepmydata.so: an `LD_PRELOAD` shim that makes msync(2) keep its promise, and tells exactly
+//! what happened when the filesystem does not let it.
+//!
+//! # How a call flows
+//!
+//! `hooks` -> `mappings` -> `enforce` -> `log`, with `custodian` doing what needs a descriptor.
+//!
+//! # The order in which it boots
+//!
+//! The dynamic loader runs [`boot::boot`] before main: page size, next functions in line, settings,
+//! the state that forks must not inherit, the log; then the gate opens. Until then, and for a
+//! process where that state cannot be made, every hook is a plain pass-through.
+//!
+//! # The rules inside
+//!
+//! Hooks are called by allocators that hold their locks, from signal handlers, between `vfork` and
+//! `exec`, and by threads that are about to be cancelled. So: no allocation, no lock but those of
+//! [`sys::lock`] with all signals blocked, no errno touched, nothing to unwind across a real call,
+//! no descriptor in the program's table. What needs one of these runs on the custodian.
+//!
+//! # Honest scope
+//!
+//! Static and Go programs, raw system calls, io_uring and set-user-ID programs are not reached;
+//! other processes' stores are synced but not known. `docs/limitations.md` says how to notice.
+
+mod boot;
+mod config;
+mod custodian;
+mod dirty;
+mod enforce;
+mod handles;
+#[cfg(not(test))]
+mod hooks;
+mod log;
+mod mappings;
+mod process;
+mod reads;
+mod real;
+mod sys;

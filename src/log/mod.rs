@@ -1,0 +1,159 @@
+//! The log: records of calls and steps, on their way to where the settings want them.
+//!
+//! A record is formatted and written by a custodian thread, whose table holds the log file; the
+//! program's thread waits, so that the lines of a process stand in the order of its calls. `tracing`
+//! filters by level and carries the finished line to the [`sink`].
+
+mod calls;
+mod sink;
+
+pub use calls::{mmap, mremap, munmap, read};
+
+use crate::custodian::{self, Worker};
+use crate::mappings::file::File;
+use crate::process::{self, Process};
+use crate::{config, sys};
+use core::fmt;
+use core::ptr::NonNull;
+use keepmydata_records::{Dev, Level, LineBuf, LogFormat, Record};
+
+/// Bytes of the longest line; what is longer is shortened, and says so.
+const LINE: usize = 16 * 1024;
+
+/// Connects `tracing` to the sink and remembers what standard error is. Called once, while booting.
+pub fn boot() {
+    sink::boot();
+}
+
+/// Whether records of `level` are written. Any context.
+#[inline]
+pub fn enabled(level: Level) -> bool {
+    tracing_level(level) <= tracing::level_filters::LevelFilter::current()
+}
+
+fn tracing_level(level: Level) -> tracing::Level {
+    match level {
+        Level::Error => tracing::Level::ERROR,
+        Level::Warn => tracing::Level::WARN,
+        Level::Info => tracing::Level::INFO,
+        Level::Debug => tracing::Level::DEBUG,
+        Level::Trace => tracing::Level::TRACE,
+    }
+}
+
+/// When something began, by both clocks.
+#[derive(Clone, Copy)]
+pub struct Timer {
+    wall: u64,
+    monotonic: u64,
+}
+
+impl Timer {
+    pub fn start() -> Timer {
+        Timer {
+            wall: sys::wall_ns(),
+            monotonic: sys::monotonic_ns(),
+        }
+    }
+
+    /// ns since the start.
+    pub fn elapsed(&self) -> u64 {
+        sys::monotonic_ns().saturating_sub(self.monotonic)
+    }
+
+    /// Puts the start and the time since then into `record`.
+    pub fn stamp(&self, record: &mut Record<'_>) {
+        record.time_ns = self.wall;
+        record.duration_ns = Some(self.elapsed());
+    }
+}
+
+/// A record of this process and of the program's thread `tid`.
+pub fn record<'a>(process: &Process, level: Level, tid: i32, event: &'a str) -> Record<'a> {
+    Record {
+        event: event.into(),
+        time_ns: sys::wall_ns(),
+        ..Record::new(level, process.pid() as u32, tid as u32)
+    }
+}
+
+/// What identifies a file in a record, copied out from under the table lock.
+pub struct FileName {
+    dev: u64,
+    ino: u64,
+    len: usize,
+    path: [u8; crate::mappings::file::PATH],
+}
+
+impl FileName {
+    /// Of a file that the caller holds.
+    pub fn of(file: NonNull<File>) -> FileName {
+        let _table = crate::mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        let f = unsafe { file.as_ref() };
+        let mut name = FileName {
+            dev: f.key.dev,
+            ino: f.key.ino,
+            len: f.path().len(),
+            path: [0; crate::mappings::file::PATH],
+        };
+        name.path[..name.len].copy_from_slice(f.path());
+        name
+    }
+
+    /// Puts it into `record`.
+    pub fn fill<'a>(&'a self, record: &mut Record<'a>) {
+        record.path = self.path[..self.len].into();
+        record.dev = Some(device(self.dev));
+        record.ino = Some(self.ino);
+    }
+}
+
+/// A device number by its parts.
+pub fn device(dev: u64) -> Dev {
+    Dev {
+        major: rustix::fs::major(dev),
+        minor: rustix::fs::minor(dev),
+    }
+}
+
+/// Writes `record`, if its level is enabled. For code that runs as a [`Worker`].
+pub fn emit(worker: &Worker, record: &Record<'_>) {
+    if !enabled(record.level) {
+        return;
+    }
+    let mut buffer = LineBuf::<LINE>::new();
+    let line = match config::settings().log_format {
+        LogFormat::Text => buffer.text(record),
+        LogFormat::Json => buffer.json(record),
+    };
+    let Ok(line) = core::str::from_utf8(line) else {
+        return;
+    };
+    let custodian = worker.has_descriptors();
+    match record.level {
+        Level::Error => tracing::error!(custodian, line),
+        Level::Warn => tracing::warn!(custodian, line),
+        Level::Info => tracing::info!(custodian, line),
+        Level::Debug => tracing::debug!(custodian, line),
+        Level::Trace => tracing::trace!(custodian, line),
+    }
+}
+
+/// Writes `record` from a thread of the program's, through the custodian where there is one.
+/// Uses 16 KiB of the caller's stack only where there is none.
+pub fn emit_from_program(record: &Record<'_>) {
+    if !enabled(record.level) {
+        return;
+    }
+    let _quiet = sys::signals::Blocked::all();
+    let process = process::this();
+    if custodian::run(process, |worker| emit(worker, record)).is_err() {
+        emit(&Worker::without_descriptors(process), record);
+    }
+}
+
+/// Text put together in place, cut where it is too long.
+pub fn text<const N: usize>(buffer: &mut LineBuf<N>, args: fmt::Arguments<'_>) {
+    let _ = fmt::Write::write_fmt(buffer, args);
+}

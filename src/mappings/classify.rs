@@ -1,0 +1,129 @@
+//! Which mappings the shim looks at, and the named reasons for leaving the others alone.
+
+use super::file::{Key, Traits};
+use crate::sys;
+use core::fmt;
+use libc::c_int;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{self, FileType, OFlags};
+
+/// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// fstat(2) of the descriptor failed: the real call will say so.
+    BadDescriptor,
+    NotRegular,
+    /// tmpfs, memfd, hugetlbfs, procfs...: nothing to hand data to.
+    NoBackingStore,
+    /// `KEEPMYDATA_FILES` leaves the file out.
+    Excluded,
+    /// The shim's own tables could not grow (`RLIMIT_AS`, overcommit).
+    OutOfMemory,
+    /// A `vfork` child, which runs in its parent's memory.
+    VforkChild,
+}
+
+impl fmt::Display for Bypass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bypass::BadDescriptor => "bad descriptor",
+            Bypass::NotRegular => "not a regular file",
+            Bypass::NoBackingStore => "no backing store",
+            Bypass::Excluded => "excluded by KEEPMYDATA_FILES",
+            Bypass::OutOfMemory => "out of memory for the address table",
+            Bypass::VforkChild => "vfork child",
+        })
+    }
+}
+
+/// Whether mmap(2) `flags` ask for a shared mapping of a file.
+pub fn is_shared_file(flags: c_int) -> bool {
+    let kind = flags & libc::MAP_TYPE;
+    (kind == libc::MAP_SHARED || kind == libc::MAP_SHARED_VALIDATE)
+        && flags & libc::MAP_ANONYMOUS == 0
+}
+
+/// A descriptor whose mapping is to be tracked.
+pub struct Candidate {
+    pub key: Key,
+    /// Opened for writing: stores can happen, now or after mprotect(2).
+    pub writable: bool,
+}
+
+/// Looks at `fd`: one fstat(2) and one fcntl(2); for FUSE and network filesystems the kernel's
+/// handle of the inode too.
+pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
+    if fd < 0 {
+        return Err(Bypass::BadDescriptor);
+    }
+    // SAFETY: the descriptor is the program's and used before this function returns; where it is
+    // not open, the calls fail.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let stat = fs::fstat(borrowed).map_err(|_| Bypass::BadDescriptor)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Bypass::NotRegular);
+    }
+    let mode = fs::fcntl_getfl(borrowed).map_err(|_| Bypass::BadDescriptor)?;
+    // Filesystems on a block device of this machine have one inode for a file; others may not.
+    let on_device = rustix::fs::major(stat.st_dev) != 0;
+    let handle = if on_device {
+        0
+    } else {
+        sys::fd::inode_handle(fd)
+    };
+    Ok(Candidate {
+        key: Key {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            handle,
+        },
+        writable: mode & OFlags::ACCMODE == OFlags::RDWR,
+    })
+}
+
+/// What the filesystem behind `fd` is; asked once a file.
+pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
+    // SAFETY: as in `candidate`.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let fs = fs::fstatfs(borrowed).map_err(|_| Bypass::BadDescriptor)?;
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the type differs between architectures"
+    )]
+    let magic = fs.f_type as u32;
+    if NO_BACKING_STORE.contains(&magic) {
+        return Err(Bypass::NoBackingStore);
+    }
+    Ok(Traits {
+        local_block: LOCAL_BLOCK.contains(&magic),
+    })
+}
+
+// include/uapi/linux/magic.h, and the filesystems' own headers for those that it lacks.
+const NO_BACKING_STORE: &[u32] = &[
+    0x0102_1994, // tmpfs, also memfd and SysV shared memory
+    0x8584_58f6, // ramfs
+    0x9584_58f6, // hugetlbfs
+    0x0000_9fa0, // procfs
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0xcafe_4a11, // bpf
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x6165_676c, // pstore
+    0x6265_6570, // configfs
+];
+
+const LOCAL_BLOCK: &[u32] = &[
+    0x0000_ef53, // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0xf2f5_2010, // f2fs
+    0x3153_464a, // jfs
+    0x5265_4973, // reiserfs
+    0x0000_4d44, // vfat
+    0x2011_bab0, // exfat
+    0xca45_1a4e, // bcachefs
+    0x2fc1_2fc1, // zfs
+];

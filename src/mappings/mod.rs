@@ -1,0 +1,249 @@
+//! Which file is mapped where, kept true under every mapping call.
+//!
+//! What a call unmaps leaves the table *before* the real call and returns to it if that fails:
+//! another thread may be given the same addresses the moment the kernel has them free, and nobody
+//! may then take its memory for a tracked file's.
+
+pub mod classify;
+pub mod file;
+pub mod ops;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod truth;
+
+use crate::process::{self, Process};
+use crate::sys::lock::{Mutex, RawFutex};
+use crate::sys::pool::Pool;
+use crate::sys::signals::Blocked;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use file::{File, Files, Handle, Key};
+use parking_lot::lock_api::MutexGuard;
+use table::{Entry, Table};
+
+/// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
+struct Tracked {
+    table: Table,
+    files: Files,
+    taken: Pool<TakenNode>,
+}
+
+static TRACKED: Tracked = Tracked {
+    table: Table::new(),
+    files: Files::new(),
+    taken: Pool::new(),
+};
+
+// SAFETY: `table.overlaps` is lock-free; all else is reached through `Guard`, under the table lock.
+unsafe impl Sync for Tracked {}
+
+/// Whether anything was ever tracked; until then the hooks have nothing to do.
+static ANY: AtomicBool = AtomicBool::new(false);
+/// The table could not follow (memory is out): nothing is tracked any more.
+static LOST: AtomicBool = AtomicBool::new(false);
+/// Filter over (device, inode) of every file ever tracked: a clear bit says "none".
+static SEEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+/// Whether anything was ever tracked. Any context, before boot too.
+#[inline]
+pub fn any() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
+/// Whether `[addr, addr + len)` holds a tracked mapping. Lock-free; any context.
+#[inline]
+pub fn overlaps(addr: usize, len: usize) -> bool {
+    any() && overlaps_slow(addr, len)
+}
+
+fn overlaps_slow(addr: usize, len: usize) -> bool {
+    let end = addr.saturating_add(crate::sys::page_up(len as u64) as usize);
+    end > addr && !LOST.load(Ordering::Relaxed) && TRACKED.table.overlaps(addr, end)
+}
+
+/// Whether a file of that (device, inode) may be tracked. Lock-free; any context.
+pub fn may_know(dev: u64, ino: u64) -> bool {
+    let (word, bit) = seen(dev, ino);
+    SEEN[word].load(Ordering::Relaxed) & bit != 0
+}
+
+fn seen(dev: u64, ino: u64) -> (usize, u64) {
+    let hash = (dev ^ ino.rotate_left(21)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 58) as usize, 1 << (hash >> 52 & 63))
+}
+
+/// The table lock, held with all signals blocked.
+pub struct Guard {
+    // Declared, and so dropped, before the signals come back.
+    _lock: MutexGuard<'static, RawFutex, ()>,
+    _quiet: Blocked,
+    process: &'static Process,
+}
+
+/// Takes the table lock. Not while waiting for anything but the CPU: mmap callers wait for it.
+pub fn lock() -> Guard {
+    let _quiet = Blocked::all();
+    let process = process::this();
+    let lock: &'static Mutex<()> = &process.table_lock;
+    Guard {
+        _lock: lock.lock(),
+        _quiet,
+        process,
+    }
+}
+
+struct TakenNode {
+    next: Option<NonNull<TakenNode>>,
+    entry: Entry,
+}
+
+/// Entries that left the table for the time of a real call; they still hold their files.
+#[must_use]
+pub struct Taken {
+    first: Option<NonNull<TakenNode>>,
+}
+
+impl Taken {
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl Guard {
+    fn files(&self) -> &Files {
+        &TRACKED.files
+    }
+
+    /// The file of `key`, if it is tracked.
+    pub fn find(&self, key: &Key) -> Option<NonNull<File>> {
+        self.files().find(key)
+    }
+
+    /// A tracked file of that (device, inode).
+    pub fn find_inode(&self, dev: u64, ino: u64) -> Option<NonNull<File>> {
+        let mut found = None;
+        self.files().for_each(|file| {
+            // SAFETY: files in the chains are live.
+            let key = unsafe { file.as_ref() }.key;
+            if (key.dev, key.ino) == (dev, ino) {
+                found = Some(file);
+            }
+        });
+        found
+    }
+
+    /// The file of `key`, which is added if it is new; nothing when memory is out.
+    pub fn find_or_add(&mut self, key: Key, traits: file::Traits) -> Option<NonNull<File>> {
+        if let Some(file) = self.files().find(&key) {
+            return Some(file);
+        }
+        let (word, bit) = seen(key.dev, key.ino);
+        SEEN[word].fetch_or(bit, Ordering::Relaxed);
+        self.files().add(key, traits)
+    }
+
+    /// Tells `each` of every tracked file.
+    pub fn for_each_file(&self, each: impl FnMut(NonNull<File>)) {
+        self.files().for_each(each);
+    }
+
+    /// Keeps `file` until [`Guard::release`].
+    pub fn hold(&mut self, file: NonNull<File>) {
+        self.files().hold(file);
+    }
+
+    /// Lets `file` go; a handle returned must be closed by the custodian, without the lock.
+    pub fn release(&mut self, file: NonNull<File>) -> Option<Handle> {
+        let handle = self.files().release(file)?;
+        (handle.generation == self.process.generation()).then_some(handle)
+    }
+
+    /// Adds a mapping that overlaps none; says whether the table could take it.
+    pub fn insert(&mut self, entry: Entry) -> bool {
+        if LOST.load(Ordering::Relaxed) || TRACKED.table.insert(entry).is_err() {
+            return false;
+        }
+        self.hold(entry.file);
+        // SAFETY: live, and under the lock.
+        let file = unsafe { &mut *entry.file.as_ptr() };
+        file.low = file.low.min(entry.start);
+        file.high = file.high.max(entry.end);
+        if !ANY.swap(true, Ordering::Release) {
+            crate::reads::watch_for_log();
+        }
+        true
+    }
+
+    /// Takes what overlaps `[start, end)` out of the table, whole pieces and parts.
+    pub fn take(&mut self, start: usize, end: usize) -> Taken {
+        let mut first = None;
+        if start >= end {
+            return Taken { first };
+        }
+        let removed = TRACKED.table.remove(start, end, |entry, stays| {
+            // The entry held its file once; now its parts in the table and this piece do.
+            for _ in 0..stays {
+                self.files().hold(entry.file);
+            }
+            let pool = &TRACKED.taken;
+            if let Some(node) = pool.recycled().or_else(|| pool.fresh()) {
+                // SAFETY: the block is unused.
+                unsafe { node.as_ptr().write(TakenNode { next: first, entry }) };
+                first = Some(node);
+            }
+        });
+        if removed.is_err() {
+            LOST.store(true, Ordering::Relaxed);
+        }
+        Taken { first }
+    }
+
+    /// Ends with entries that are gone for good; `close` is told of each handle to be closed.
+    pub fn forget(&mut self, taken: Taken, mut close: impl FnMut(Handle)) {
+        self.consume(taken, |guard, entry| {
+            if let Some(handle) = guard.release(entry.file) {
+                close(handle);
+            }
+        });
+    }
+
+    /// Tells `each` of every taken entry, which ends with it; each still holds its file meanwhile.
+    pub fn consume(&mut self, taken: Taken, mut each: impl FnMut(&mut Guard, Entry)) {
+        let mut at = taken.first;
+        while let Some(node) = at {
+            // SAFETY: made in `take`, and nobody else has it.
+            let TakenNode { next, entry } = unsafe { node.as_ptr().read() };
+            // SAFETY: from this pool, and unused from here on.
+            unsafe { TRACKED.taken.give(node) };
+            each(self, entry);
+            at = next;
+        }
+    }
+
+    /// Tells `each` of every mapping, clipped to `[start, end)`, until it returns false.
+    pub fn for_each(&self, start: usize, end: usize, each: impl FnMut(Entry) -> bool) {
+        if !LOST.load(Ordering::Relaxed) {
+            TRACKED.table.for_each(start, end, each);
+        }
+    }
+}
+
+impl Taken {
+    /// Tells `each` of every entry, in no order.
+    pub fn for_each(&self, mut each: impl FnMut(&Entry)) {
+        let mut at = self.first;
+        while let Some(node) = at {
+            // SAFETY: a node lives until it is consumed.
+            let node = unsafe { node.as_ref() };
+            each(&node.entry);
+            at = node.next;
+        }
+    }
+
+    /// The file of one of the entries.
+    pub fn first_file(&self) -> Option<NonNull<File>> {
+        // SAFETY: a node lives until it is consumed.
+        self.first.map(|node| unsafe { node.as_ref() }.entry.file)
+    }
+}

@@ -1,0 +1,397 @@
+//! What mmap, munmap and mremap do to the table: the slow paths of their hooks.
+
+use super::classify::{self, Bypass, Candidate};
+use super::file::{Handle, Key};
+use super::table::Entry;
+use super::{Guard, Taken, lock, overlaps, truth};
+use crate::sys;
+use crate::{config, custodian, enforce, handles, log, process, real};
+use core::ffi::c_void;
+use core::ops::Range;
+use core::ptr::NonNull;
+use keepmydata_records::Munmap;
+use libc::{c_int, off_t, size_t};
+
+/// The arguments of mmap(2).
+#[derive(Clone, Copy)]
+pub struct Mmap {
+    pub addr: *mut c_void,
+    pub len: size_t,
+    pub prot: c_int,
+    pub flags: c_int,
+    pub fd: c_int,
+    pub offset: off_t,
+}
+
+/// The next `mmap` in line, of whichever name the program called.
+pub type RealMmap = unsafe fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void;
+
+impl Mmap {
+    /// # Safety
+    /// As mmap(2).
+    pub unsafe fn call(&self, real: RealMmap) -> *mut c_void {
+        // SAFETY: the caller's contract.
+        unsafe {
+            real(
+                self.addr,
+                self.len,
+                self.prot,
+                self.flags,
+                self.fd,
+                self.offset,
+            )
+        }
+    }
+
+    fn replaces(&self) -> bool {
+        self.flags & libc::MAP_FIXED != 0 && self.flags & libc::MAP_FIXED_NOREPLACE == 0
+    }
+}
+
+/// A mapping that is not tracked itself, in a process that has tracked ones: it may replace those.
+///
+/// # Safety
+/// As mmap(2).
+#[cold]
+#[inline(never)]
+pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
+    let replaced = call
+        .replaces()
+        .then(|| take(call.addr as usize, call.len))
+        .flatten();
+    // SAFETY: the caller's contract.
+    let result = unsafe { call.call(real) };
+    settle(replaced, result != libc::MAP_FAILED);
+    if result != libc::MAP_FAILED && overlaps(result as usize, call.len) {
+        // The program unmapped a tracked mapping behind the C library's back.
+        settle(take(result as usize, call.len), true);
+    }
+    result
+}
+
+/// A shared mapping of a file.
+///
+/// # Safety
+/// As mmap(2).
+#[cold]
+#[inline(never)]
+pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
+    let started = log::Timer::start();
+    let candidate = if process::this().is_borrowed() {
+        Err(Bypass::VforkChild)
+    } else {
+        classify::candidate(call.fd)
+    };
+    // SAFETY: the caller's contract.
+    let result = unsafe { mmap_other(call, real) };
+    if result == libc::MAP_FAILED {
+        return result;
+    }
+    let tracked = candidate.and_then(|candidate| track(call, result as usize, candidate));
+    log::mmap(call, result as usize, tracked, started);
+    result
+}
+
+/// Puts a new mapping into the table and sees to the file's handle.
+fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass> {
+    let Candidate { key, writable } = candidate;
+    let known = lock().find(&key);
+    let traits = match known {
+        // SAFETY: a found file is live; its traits never change.
+        Some(file) => unsafe { (*file.as_ptr()).traits },
+        None => classify::traits(call.fd)?,
+    };
+    let end = start + sys::page_up(call.len as u64) as usize;
+    let file = {
+        let mut table = lock();
+        let file = table.find_or_add(key, traits).ok_or(Bypass::OutOfMemory)?;
+        let entry = Entry {
+            start,
+            end,
+            offset: call.offset as u64,
+            file,
+            writable,
+        };
+        if !table.insert(entry) {
+            return Err(Bypass::OutOfMemory);
+        }
+        table.hold(file);
+        file
+    };
+    handles::ensure(file, call.fd);
+    let excluded = {
+        let table = lock();
+        // SAFETY: held above.
+        let excluded = unsafe { (*file.as_ptr()).excluded };
+        drop(table);
+        excluded
+    };
+    release(file);
+    if excluded {
+        Err(Bypass::Excluded)
+    } else {
+        Ok(key)
+    }
+}
+
+/// Lets a held file go, and closes its handle if that was the last hold.
+pub fn release(file: NonNull<super::file::File>) {
+    let handle = lock().release(file);
+    if let Some(handle) = handle {
+        close(handle);
+    }
+}
+
+/// munmap(2) in a process that has tracked mappings.
+///
+/// # Safety
+/// As munmap(2).
+#[inline(never)]
+pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
+    if !overlaps(addr as usize, len) {
+        // SAFETY: the caller's contract.
+        return unsafe { real::munmap(addr, len) };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { munmap_tracked(addr, len) }
+}
+
+/// # Safety
+/// As munmap(2).
+#[cold]
+#[inline(never)]
+unsafe fn munmap_tracked(addr: *mut c_void, len: size_t) -> c_int {
+    let started = log::Timer::start();
+    if config::settings().munmap == Munmap::Sync {
+        enforce::before_unmap(addr as usize, len);
+    }
+    let taken = take(addr as usize, len);
+    // SAFETY: the caller's contract.
+    let result = unsafe { real::munmap(addr, len) };
+    log::munmap(addr as usize, len, result, taken.as_ref(), started);
+    settle(taken, result == 0);
+    result
+}
+
+/// mremap(2) in a process that has tracked mappings.
+///
+/// # Safety
+/// As mremap(2).
+#[cold]
+#[inline(never)]
+pub unsafe fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    let started = log::Timer::start();
+    let (from, old_size) = (old as usize, sys::page_up(old_len as u64) as usize);
+    let new_size = sys::page_up(new_len as u64) as usize;
+    let fixed = flags & libc::MREMAP_FIXED != 0;
+    let replaced = fixed.then(|| take(new as usize, new_len)).flatten();
+    // An old size of 0 maps the pages of a shared mapping a second time.
+    let copied = (old_len == 0).then(|| entry_at(from)).flatten();
+    let moved = take(from, old_len);
+    // SAFETY: the caller's contract.
+    let result = unsafe { real::mremap(old, old_len, new_len, flags, new) };
+    let done = result != libc::MAP_FAILED;
+    log::mremap(
+        from,
+        old_len,
+        new_len,
+        flags,
+        result as usize,
+        moved.as_ref(),
+        started,
+    );
+    if fixed && !(done && covers(&moved, old_size)) {
+        let (source, target) = (from..from + old_size, new as usize..new as usize + new_size);
+        match source.start < target.end && target.start < source.end {
+            true => {
+                let both = source.start.min(target.start)..source.end.max(target.end);
+                reconcile(replaced, moved, &[both]);
+            }
+            false => reconcile(replaced, moved, &[source, target]),
+        }
+    } else {
+        settle(replaced, done);
+        if done && overlaps(result as usize, new_len) {
+            settle(take(result as usize, new_len), true);
+        }
+        match moved {
+            Some(moved) if done => {
+                let stays = flags & libc::MREMAP_DONTUNMAP != 0;
+                relocate(moved, from, old_size, result as usize, new_size, stays);
+            }
+            moved => settle(moved, false),
+        }
+    }
+    if let Some(entry) = copied {
+        if done {
+            lock().insert(Entry {
+                start: result as usize,
+                end: result as usize + new_size,
+                ..entry
+            });
+        }
+        release(entry.file);
+    }
+    result
+}
+
+/// Whether the entries are the whole of the range, so that the kernel found no gap in it.
+fn covers(taken: &Option<Taken>, len: usize) -> bool {
+    let mut bytes = 0;
+    if let Some(taken) = taken {
+        taken.for_each(|entry| bytes += entry.len());
+    }
+    bytes == len
+}
+
+/// Enters what the kernel says is mapped in `ranges` now, of the files that were taken from there.
+fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usize>]) {
+    if replaced.is_none() && moved.is_none() {
+        return;
+    }
+    let known = |each: &mut dyn FnMut(&Entry)| {
+        replaced
+            .iter()
+            .chain(&moved)
+            .for_each(|taken| taken.for_each(&mut *each));
+    };
+    let quiet = sys::signals::Blocked::all();
+    let asked = custodian::run(process::this(), |worker| {
+        truth::for_each_vma(worker, ranges, |vma| {
+            for range in ranges {
+                let mut found = None;
+                known(&mut |entry| found = found.or_else(|| vma.entry(entry, range)));
+                if let Some(entry) = found {
+                    let mut table = lock();
+                    if !super::TRACKED.table.overlaps(entry.start, entry.end) {
+                        table.insert(entry);
+                    }
+                }
+            }
+        })
+    });
+    drop(quiet);
+    // Without /proc: what is mapped there is taken for what was.
+    let gone = matches!(asked, Ok(Ok(())));
+    settle(replaced, gone);
+    settle(moved, gone);
+}
+
+/// The entry at `addr`, running on from there, with a hold on its file.
+fn entry_at(addr: usize) -> Option<Entry> {
+    let mut table = lock();
+    let mut found = None;
+    table.for_each(addr, addr + 1, |entry| {
+        found = Some(entry);
+        false
+    });
+    if let Some(entry) = found {
+        table.hold(entry.file);
+    }
+    found
+}
+
+/// Enters what mremap moved from `from` to `to`.
+fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usize, stays: bool) {
+    let mut close = Closing::default();
+    let mut table = lock();
+    table.consume(moved, |table, entry| {
+        let at = entry.start - from;
+        // The mapping that reaches to the old end is the one that grows.
+        let grows = entry.end - from == old_size && new_size > old_size;
+        let end = if grows {
+            new_size
+        } else {
+            (entry.end - from).min(new_size)
+        };
+        if at < end {
+            table.insert(Entry {
+                start: to + at,
+                end: to + end,
+                ..entry
+            });
+        }
+        if stays {
+            table.insert(entry);
+        }
+        close.add(table.release(entry.file));
+    });
+    drop(table);
+    close.all();
+}
+
+/// Takes what a call is about to unmap; nothing where the kernel will refuse the range anyway.
+fn take(addr: usize, len: size_t) -> Option<Taken> {
+    if addr & (sys::page_size() - 1) != 0 || len == 0 || !overlaps(addr, len) {
+        return None;
+    }
+    let end = addr.checked_add(sys::page_up(len as u64) as usize)?;
+    let taken = lock().take(addr, end);
+    (!taken.is_empty()).then_some(taken)
+}
+
+/// Ends with what was taken: it is gone, or the call failed and what is still mapped returns.
+fn settle(taken: Option<Taken>, gone: bool) {
+    let Some(taken) = taken else { return };
+    let mut close = Closing::default();
+    let mut table = lock();
+    if gone {
+        table.forget(taken, |handle| close.add(Some(handle)));
+    } else {
+        table.consume(taken, |table: &mut Guard, entry| {
+            restore(table, entry);
+            close.add(table.release(entry.file));
+        });
+    }
+    drop(table);
+    close.all();
+}
+
+/// Returns to the table what of `entry` is still mapped: MAP_FIXED and MREMAP_FIXED can fail after
+/// they have unmapped some of what was there.
+fn restore(table: &mut Guard, entry: Entry) {
+    if sys::vm::is_mapped(entry.start, entry.len()) {
+        table.insert(entry);
+    } else if entry.len() > sys::page_size() {
+        let middle = entry.start + sys::page_up(entry.len() as u64 / 2) as usize;
+        for half in [entry.clip(0, middle), entry.clip(middle, usize::MAX)] {
+            half.into_iter().for_each(|half| restore(table, half));
+        }
+    }
+}
+
+/// Handles to be closed when the table lock is free again. A batch larger than this is closed with
+/// the custodian's table, at the end of the process.
+#[derive(Default)]
+struct Closing {
+    handles: [Option<Handle>; 32],
+    len: usize,
+}
+
+impl Closing {
+    fn add(&mut self, handle: Option<Handle>) {
+        if let (Some(handle), Some(slot)) = (handle, self.handles.get_mut(self.len)) {
+            *slot = Some(handle);
+            self.len += 1;
+        }
+    }
+
+    fn all(self) {
+        self.handles.into_iter().flatten().for_each(close);
+    }
+}
+
+/// Closes a handle before the call returns: umount(8) right after munmap must find nothing open.
+fn close(handle: Handle) {
+    let _quiet = sys::signals::Blocked::all();
+    let process = process::this();
+    if handle.generation == process.generation() {
+        let _ = custodian::run(process, |worker| worker.close(handle.fd));
+    }
+}

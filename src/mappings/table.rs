@@ -1,0 +1,479 @@
+//! The address table: which file is mapped where.
+//!
+//! Sorted, disjoint entries lie in leaves of up to [`LEAF`] entries under one directory. A published
+//! leaf or directory is never written again: a change builds new ones and publishes them with a
+//! single store. That gives two things that locks cannot:
+//!
+//! - [`Table::overlaps`], which every `munmap` of every allocator passes through, takes no lock;
+//! - a fork in the middle of a change leaves the child either the old table or the new one.
+//!
+//! Blocks are recycled, so a reader without the lock may look at a block that has a new use. It
+//! notices: `retired` counts each block taken out of use before its contents change, and a reader
+//! that sees it move starts again.
+
+use super::file::File;
+use crate::sys::pool::Pool;
+use crate::sys::wipe;
+use core::cell::UnsafeCell;
+use core::mem::size_of;
+use core::ops::RangeInclusive;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Entries in a leaf.
+pub const LEAF: usize = 32;
+
+/// One mapping, or the part of it that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// First byte; page aligned.
+    pub start: usize,
+    /// One past the last byte; page aligned.
+    pub end: usize,
+    /// Offset in the file, in bytes, of the byte at `start`.
+    pub offset: u64,
+    pub file: NonNull<File>,
+    /// Whether stores can ever happen: the descriptor was open for writing.
+    pub writable: bool,
+}
+
+impl Entry {
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The part inside `[start, end)`, if any.
+    pub fn clip(&self, start: usize, end: usize) -> Option<Entry> {
+        let from = self.start.max(start);
+        let to = self.end.min(end);
+        (from < to).then(|| Entry {
+            start: from,
+            end: to,
+            offset: self.offset + (from - self.start) as u64,
+            ..*self
+        })
+    }
+}
+
+struct Leaf {
+    len: AtomicUsize,
+    starts: [AtomicUsize; LEAF],
+    ends: [AtomicUsize; LEAF],
+    /// Read under the lock only.
+    rest: UnsafeCell<[Rest; LEAF]>,
+}
+
+#[derive(Clone, Copy)]
+struct Rest {
+    offset: u64,
+    file: NonNull<File>,
+    writable: bool,
+}
+
+/// Header of a directory; `capacity` slots follow it in memory.
+struct Directory {
+    capacity: usize,
+    len: AtomicUsize,
+    next_free: *mut Directory,
+}
+
+struct Slot {
+    /// Entries of this leaf start at or above it, and below the next slot's.
+    lower: AtomicUsize,
+    leaf: AtomicPtr<Leaf>,
+}
+
+/// Directories of 2^n slots, n from [`SMALLEST`], are recycled by size.
+const CLASSES: usize = 24;
+const SMALLEST: usize = 64;
+/// Leaves that one change can need: the scratch's entries in equal shares.
+const NEW_LEAVES: usize = 4;
+
+/// See the module's documentation. All methods but [`Table::overlaps`] want the table lock.
+pub struct Table {
+    root: AtomicPtr<Directory>,
+    retired: AtomicU64,
+    leaves: Pool<Leaf>,
+    directories: UnsafeCell<[*mut Directory; CLASSES]>,
+    scratch: UnsafeCell<Scratch>,
+}
+
+/// Where a change is put together: at most three leaves' entries and what a split adds.
+struct Scratch {
+    len: usize,
+    entries: [Option<Entry>; 3 * LEAF + 2],
+}
+
+impl Scratch {
+    fn push(&mut self, entry: Entry) {
+        self.entries[self.len] = Some(entry);
+        self.len += 1;
+    }
+}
+
+/// Memory is out; the table is as it was.
+#[derive(Debug)]
+pub struct OutOfMemory;
+
+impl Table {
+    pub const fn new() -> Table {
+        Table {
+            root: AtomicPtr::new(null_mut()),
+            retired: AtomicU64::new(0),
+            leaves: Pool::new(),
+            directories: UnsafeCell::new([null_mut(); CLASSES]),
+            scratch: UnsafeCell::new(Scratch {
+                len: 0,
+                entries: [None; 3 * LEAF + 2],
+            }),
+        }
+    }
+
+    /// Whether any entry overlaps `[start, end)`. Lock-free; any context.
+    pub fn overlaps(&self, start: usize, end: usize) -> bool {
+        loop {
+            let before = self.retired.load(Ordering::Acquire);
+            let found = self.overlaps_in(self.root.load(Ordering::Acquire), start, end);
+            fence(Ordering::Acquire);
+            if self.retired.load(Ordering::Relaxed) == before {
+                return found;
+            }
+        }
+    }
+
+    fn overlaps_in(&self, root: *mut Directory, start: usize, end: usize) -> bool {
+        let Some(slots) = slots(root) else {
+            return false;
+        };
+        let at = slot_of(slots, start);
+        // The predecessor may lie in the leaf before, and reach over this leaf's lower bound.
+        let first = at.saturating_sub(1);
+        let last = (at + 1).min(slots.len() - 1);
+        slots[first..=last]
+            .iter()
+            .any(|slot| leaf_overlaps(slot.leaf.load(Ordering::Acquire), start, end))
+    }
+
+    /// Adds `entry`, which must overlap none.
+    pub fn insert(&self, entry: Entry) -> Result<(), OutOfMemory> {
+        let root = self.root.load(Ordering::Relaxed);
+        let Some(slots) = slots(root) else {
+            let leaf = self.new_leaf(&[Some(entry)])?.as_ptr();
+            let directory = self.new_directory(1)?;
+            set_slot(directory, 0, 0, leaf);
+            self.root.store(directory.as_ptr(), Ordering::Release);
+            return Ok(());
+        };
+        let at = slot_of(slots, entry.start);
+        let scratch = self.scratch();
+        let mut pending = Some(entry);
+        for old in entries(leaf_at(slots, at)) {
+            if let Some(new) = pending.take_if(|new| new.start < old.start) {
+                scratch.push(new);
+            }
+            scratch.push(old);
+        }
+        if let Some(new) = pending {
+            scratch.push(new);
+        }
+        self.replace(root, at..=at, scratch, |_| ())
+    }
+
+    /// Removes what overlaps `[start, end)`; `removed` is told of each piece, in order, when the
+    /// table no longer holds it, and how many parts (0 to 2) of its entry stay.
+    pub fn remove(
+        &self,
+        start: usize,
+        end: usize,
+        mut removed: impl FnMut(Entry, usize),
+    ) -> Result<(), OutOfMemory> {
+        if !self.overlaps(start, end) {
+            return Ok(());
+        }
+        let root = self.root.load(Ordering::Relaxed);
+        let Some(slots) = slots(root) else {
+            return Ok(());
+        };
+        let mut first = slot_of(slots, start);
+        let last = slot_of(slots, end - 1);
+        if first > 0 && leaf_overlaps(slots[first - 1].leaf.load(Ordering::Relaxed), start, end) {
+            first -= 1;
+        }
+        // Only the leaf of `start`, the one before it and the last can keep entries: those between
+        // lie inside the range. So the scratch is large enough.
+        let scratch = self.scratch();
+        for at in first..=last {
+            for entry in entries(leaf_at(slots, at)) {
+                let kept = [entry.clip(0, start), entry.clip(end, usize::MAX)];
+                kept.into_iter()
+                    .flatten()
+                    .for_each(|part| scratch.push(part));
+            }
+        }
+        self.replace(root, first..=last, scratch, |old| {
+            if let Some(piece) = old.clip(start, end) {
+                removed(
+                    piece,
+                    usize::from(old.start < start) + usize::from(old.end > end),
+                );
+            }
+        })
+    }
+
+    /// Tells `each` of every entry (or part of one) in `[start, end)`, in order, until it returns
+    /// false.
+    pub fn for_each(&self, start: usize, end: usize, mut each: impl FnMut(Entry) -> bool) {
+        if start >= end {
+            return;
+        }
+        let Some(slots) = slots(self.root.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let first = slot_of(slots, start).saturating_sub(1);
+        let last = slot_of(slots, end - 1);
+        for at in first..=last {
+            for entry in entries(leaf_at(slots, at)) {
+                if let Some(piece) = entry.clip(start, end)
+                    && !each(piece)
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts the scratch's entries in the place of the slots `which`.
+    fn replace(
+        &self,
+        root: *mut Directory,
+        which: RangeInclusive<usize>,
+        scratch: &mut Scratch,
+        mut old_entry: impl FnMut(Entry),
+    ) -> Result<(), OutOfMemory> {
+        let slots = slots(root).unwrap_or(&[]);
+        let (first, last) = (*which.start(), *which.end());
+        let old = last - first + 1;
+
+        let kept = &scratch.entries[..scratch.len];
+        let wanted = kept.len().div_ceil(LEAF);
+        // Equal shares, so that the next insertion does not split again.
+        let share = kept.len().checked_div(wanted).unwrap_or(0) + 1;
+        let mut leaves = [null_mut::<Leaf>(); NEW_LEAVES];
+        let mut made = 0;
+        for part in kept.chunks(share.min(LEAF)) {
+            match self.new_leaf(part) {
+                Ok(leaf) => leaves[made] = leaf.as_ptr(),
+                Err(e) => {
+                    self.give_leaves(&leaves[..made]);
+                    return Err(e);
+                }
+            }
+            made += 1;
+        }
+
+        if old == 1 && made == 1 {
+            let slot = &slots[first];
+            let leaf = slot.leaf.swap(leaves[0], Ordering::AcqRel);
+            // SAFETY: the leaf was published; its block is intact until it is given back below.
+            entries(unsafe { &*leaf }).for_each(&mut old_entry);
+            self.give_leaves(&[leaf]);
+            return Ok(());
+        }
+
+        let count = slots.len() - old + made;
+        let new_root = if count == 0 {
+            null_mut()
+        } else {
+            let directory = match self.new_directory(count) {
+                Ok(directory) => directory,
+                Err(e) => {
+                    self.give_leaves(&leaves[..made]);
+                    return Err(e);
+                }
+            };
+            let mut to = 0;
+            let mut add = |lower: usize, leaf: *mut Leaf| {
+                set_slot(directory, to, if to == 0 { 0 } else { lower }, leaf);
+                to += 1;
+            };
+            for slot in &slots[..first] {
+                add(
+                    slot.lower.load(Ordering::Relaxed),
+                    slot.leaf.load(Ordering::Relaxed),
+                );
+            }
+            for (i, &leaf) in leaves[..made].iter().enumerate() {
+                let lower = match i {
+                    0 => slots[first].lower.load(Ordering::Relaxed),
+                    // SAFETY: made just now, not empty.
+                    _ => unsafe { &*leaf }.starts[0].load(Ordering::Relaxed),
+                };
+                add(lower, leaf);
+            }
+            for slot in &slots[last + 1..] {
+                add(
+                    slot.lower.load(Ordering::Relaxed),
+                    slot.leaf.load(Ordering::Relaxed),
+                );
+            }
+            directory.as_ptr()
+        };
+        self.root.store(new_root, Ordering::Release);
+        for slot in &slots[first..=last] {
+            let leaf = slot.leaf.load(Ordering::Relaxed);
+            // SAFETY: as above.
+            entries(unsafe { &*leaf }).for_each(&mut old_entry);
+            self.give_leaves(&[leaf]);
+        }
+        self.give_directory(root);
+        Ok(())
+    }
+
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the table lock makes the caller the only one"
+    )]
+    fn scratch(&self) -> &mut Scratch {
+        // SAFETY: used by the holder of the table lock only, one call at a time.
+        let scratch = unsafe { &mut *self.scratch.get() };
+        scratch.len = 0;
+        scratch
+    }
+
+    fn new_leaf(&self, from: &[Option<Entry>]) -> Result<NonNull<Leaf>, OutOfMemory> {
+        let leaf = match self.leaves.recycled() {
+            Some(leaf) => leaf,
+            None => self.leaves.fresh().ok_or(OutOfMemory)?,
+        };
+        // SAFETY: the block is ours until published. Readers that still look at it see only its
+        // atomic fields.
+        let leaf_ref = unsafe { leaf.as_ref() };
+        // SAFETY: as above; `rest` is read under the lock only, which the caller holds.
+        let rest = unsafe { &mut *leaf_ref.rest.get() };
+        for (i, entry) in from.iter().flatten().enumerate() {
+            leaf_ref.starts[i].store(entry.start, Ordering::Relaxed);
+            leaf_ref.ends[i].store(entry.end, Ordering::Relaxed);
+            rest[i] = Rest {
+                offset: entry.offset,
+                file: entry.file,
+                writable: entry.writable,
+            };
+        }
+        leaf_ref.len.store(from.len(), Ordering::Relaxed);
+        Ok(leaf)
+    }
+
+    /// Must come before the first write to a block that is no longer published.
+    fn count_retired(&self) {
+        self.retired.fetch_add(1, Ordering::AcqRel);
+        fence(Ordering::Release);
+    }
+
+    fn give_leaves(&self, leaves: &[*mut Leaf]) {
+        self.count_retired();
+        for leaf in leaves.iter().filter_map(|&leaf| NonNull::new(leaf)) {
+            // SAFETY: from this pool, and no longer published.
+            unsafe { self.leaves.give(leaf) };
+        }
+    }
+
+    fn new_directory(&self, len: usize) -> Result<NonNull<Directory>, OutOfMemory> {
+        let capacity = len.next_power_of_two().max(SMALLEST);
+        // SAFETY: only the holder of the table lock comes here.
+        let free = unsafe { &mut (*self.directories.get())[class(capacity)] };
+        let directory = match NonNull::new(*free) {
+            Some(directory) => {
+                // SAFETY: given back whole; nobody else uses it.
+                *free = unsafe { directory.as_ref().next_free };
+                directory
+            }
+            None => {
+                let bytes = size_of::<Directory>() + capacity * size_of::<Slot>();
+                let directory: NonNull<Directory> = wipe::map(bytes).ok_or(OutOfMemory)?.cast();
+                // SAFETY: fresh memory of that size.
+                unsafe { (*directory.as_ptr()).capacity = capacity };
+                directory
+            }
+        };
+        // SAFETY: ours until published.
+        unsafe { directory.as_ref() }
+            .len
+            .store(len, Ordering::Relaxed);
+        Ok(directory)
+    }
+
+    fn give_directory(&self, directory: *mut Directory) {
+        self.count_retired();
+        // SAFETY: no longer published, and only the holder of the table lock comes here.
+        unsafe {
+            let free = &mut (*self.directories.get())[class((*directory).capacity)];
+            (*directory).next_free = *free;
+            *free = directory;
+        }
+    }
+}
+
+// SAFETY: `overlaps` uses atomics only; everything else is used under the table lock.
+unsafe impl Sync for Table {}
+
+fn class(capacity: usize) -> usize {
+    (capacity / SMALLEST).trailing_zeros() as usize
+}
+
+/// The slots of a published directory, at least one; nothing for no directory.
+fn slots<'a>(directory: *mut Directory) -> Option<&'a [Slot]> {
+    let header = NonNull::new(directory)?;
+    // SAFETY: directories are never unmapped, and `capacity` never changes; `len` may belong to a
+    // new use of the block, hence the bound.
+    unsafe {
+        let len = header.as_ref().len.load(Ordering::Acquire);
+        let len = len.clamp(1, header.as_ref().capacity);
+        Some(core::slice::from_raw_parts(
+            header.as_ptr().add(1).cast(),
+            len,
+        ))
+    }
+}
+
+fn set_slot(directory: NonNull<Directory>, at: usize, lower: usize, leaf: *mut Leaf) {
+    // SAFETY: `at` is below the capacity that the caller asked for; atomics, since a late reader of
+    // the block's former use may look.
+    let slot = unsafe { &*directory.as_ptr().add(1).cast::<Slot>().add(at) };
+    slot.lower.store(lower, Ordering::Relaxed);
+    slot.leaf.store(leaf, Ordering::Relaxed);
+}
+
+/// The last slot whose lower bound is at or below `address`.
+fn slot_of(slots: &[Slot], address: usize) -> usize {
+    slots
+        .partition_point(|slot| slot.lower.load(Ordering::Relaxed) <= address)
+        .saturating_sub(1)
+}
+
+fn leaf_at(slots: &[Slot], at: usize) -> &Leaf {
+    // SAFETY: under the lock a published slot's leaf is valid.
+    unsafe { &*slots[at].leaf.load(Ordering::Relaxed) }
+}
+
+fn leaf_overlaps(leaf: *mut Leaf, start: usize, end: usize) -> bool {
+    let Some(leaf) = NonNull::new(leaf) else {
+        return false;
+    };
+    // SAFETY: leaves are never unmapped; a recycled one is noticed by the caller.
+    let leaf = unsafe { leaf.as_ref() };
+    let len = leaf.len.load(Ordering::Acquire).min(LEAF);
+    let at = leaf.ends[..len].partition_point(|e| e.load(Ordering::Relaxed) <= start);
+    at < len && leaf.starts[at].load(Ordering::Relaxed) < end
+}
+
+fn entries(leaf: &Leaf) -> impl Iterator<Item = Entry> + '_ {
+    // SAFETY: callers hold the table lock, so nobody writes.
+    let rest = unsafe { &*leaf.rest.get() };
+    (0..leaf.len.load(Ordering::Relaxed)).map(|i| Entry {
+        start: leaf.starts[i].load(Ordering::Relaxed),
+        end: leaf.ends[i].load(Ordering::Relaxed),
+        offset: rest[i].offset,
+        file: rest[i].file,
+        writable: rest[i].writable,
+    })
+}

@@ -1,0 +1,173 @@
+//! Reads of tracked files: a record at trace, and `KEEPMYDATA_READ=fresh`.
+//!
+//! A read gets here only when something is watched; the descriptor is then looked at with one
+//! fstat(2), and a filter without a lock ends it for any file that was never tracked.
+
+use crate::log::{self, Timer};
+use crate::mappings::{self, file::Key};
+use crate::sys;
+use crate::{boot, config};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use keepmydata_records::{Level, Read};
+use libc::{c_int, iovec, off_t};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Advice, SeekFrom, fadvise, seek};
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether any read must be looked at. Any context, before boot too.
+#[inline]
+pub fn watched() -> bool {
+    WATCHED.load(Ordering::Relaxed)
+}
+
+/// What a read asks for.
+#[derive(Clone, Copy)]
+pub struct Range {
+    /// Where, or the descriptor's position.
+    offset: Option<u64>,
+    /// How much, in bytes.
+    len: usize,
+}
+
+impl Range {
+    pub fn at_position(len: usize) -> Range {
+        Range { offset: None, len }
+    }
+
+    /// An `offset` of -1 is the position (preadv2(2)).
+    pub fn at(offset: off_t, len: usize) -> Range {
+        Range {
+            offset: u64::try_from(offset).ok(),
+            len,
+        }
+    }
+
+    /// The length of vectors is the kernel's to read: here it counts as unknown.
+    pub fn vectors(iov: *const iovec, count: c_int, offset: off_t) -> Range {
+        let mut len = 0usize;
+        for i in 0..count.clamp(0, 1024) as usize {
+            let mut vector = iovec {
+                iov_base: core::ptr::null_mut(),
+                iov_len: 0,
+            };
+            // SAFETY: an iovec is plain data, and may be looked at as its bytes.
+            let bytes = unsafe {
+                core::slice::from_raw_parts_mut((&raw mut vector).cast(), size_of::<iovec>())
+            };
+            // The array may be anywhere: what the real call answers with EFAULT must not crash here.
+            let from = (iov as usize).wrapping_add(i * bytes.len());
+            if sys::vm::read_own_memory(from, bytes) != Ok(size_of::<iovec>()) {
+                break;
+            }
+            len = len.saturating_add(vector.iov_len);
+        }
+        Range::at(offset, len)
+    }
+}
+
+/// Before the real read: drops what a fresh read must not find.
+#[cold]
+pub fn before(fd: c_int, range: Range) -> Timer {
+    let timer = Timer::start();
+    if config::settings().read == Read::Fresh
+        && let Some((dev, ino)) = identify(fd)
+        && is_fresh(dev, ino)
+    {
+        drop_range(fd, range);
+    }
+    timer
+}
+
+/// After it: the record.
+#[cold]
+pub fn after(call: &str, fd: c_int, range: Range, result: isize, timer: Timer) {
+    if !log::enabled(Level::Trace) {
+        return;
+    }
+    let Some(inode) = identify(fd) else {
+        return;
+    };
+    let offset = range.offset.or_else(|| {
+        let moved = u64::try_from(result).unwrap_or(0);
+        position(fd)?.checked_sub(moved)
+    });
+    log::read(call, fd, inode, offset, range.len, result, timer);
+}
+
+/// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.
+fn identify(fd: c_int) -> Option<(u64, u64)> {
+    // SAFETY: the descriptor is the program's; where it is not open, the call fails.
+    let stat = rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(fd.max(0)) }).ok()?;
+    (fd >= 0 && mappings::may_know(stat.st_dev, stat.st_ino)).then_some((stat.st_dev, stat.st_ino))
+}
+
+fn position(fd: c_int) -> Option<u64> {
+    // SAFETY: as in `identify`.
+    seek(unsafe { BorrowedFd::borrow_raw(fd) }, SeekFrom::Current(0)).ok()
+}
+
+/// Drops the clean pages of the range from the page cache of the reading descriptor's inode, which
+/// may be another inode than the mapped one. Dirty and mapped pages stay (posix_fadvise(2)).
+fn drop_range(fd: c_int, range: Range) {
+    let Some(offset) = range.offset.or_else(|| position(fd)) else {
+        return;
+    };
+    // The kernel leaves pages that are only partly in the range.
+    let start = sys::page_down(offset);
+    let end = sys::page_up(offset.saturating_add(range.len as u64));
+    let len = core::num::NonZeroU64::new(end - start);
+    // SAFETY: as in `identify`.
+    let _ = fadvise(
+        unsafe { BorrowedFd::borrow_raw(fd) },
+        start,
+        len,
+        Advice::DontNeed,
+    );
+}
+
+/// Recently verified files, by (device, inode); the oldest gives way.
+struct FreshFiles {
+    files: [(AtomicU64, AtomicU64); 64],
+    next: AtomicUsize,
+}
+
+static FRESH: FreshFiles = FreshFiles {
+    files: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; 64],
+    next: AtomicUsize::new(0),
+};
+
+fn is_fresh(dev: u64, ino: u64) -> bool {
+    slot_of(dev, ino).is_some()
+}
+
+fn slot_of(dev: u64, ino: u64) -> Option<&'static (AtomicU64, AtomicU64)> {
+    FRESH.files.iter().find(|(d, i)| {
+        i.load(Ordering::Acquire) == ino && d.load(Ordering::Relaxed) == dev && ino != 0
+    })
+}
+
+/// The last sync of the file was verified, or failed: only in the first case may its cached pages
+/// be dropped before a read. Wants the table lock.
+pub fn set_fresh(key: &Key, verified: bool) {
+    match (slot_of(key.dev, key.ino), verified) {
+        (Some((_, ino)), false) => ino.store(0, Ordering::Release),
+        (None, true) => {
+            let (dev, ino) = &FRESH.files[FRESH.next.fetch_add(1, Ordering::Relaxed) % 64];
+            ino.store(0, Ordering::Release);
+            dev.store(key.dev, Ordering::Relaxed);
+            ino.store(key.ino, Ordering::Release);
+            if config::settings().read == Read::Fresh {
+                WATCHED.store(true, Ordering::Relaxed);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A file is tracked now: at trace, reads are of interest.
+pub fn watch_for_log() {
+    if boot::is_open() && log::enabled(Level::Trace) {
+        WATCHED.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,94 @@
+//! The next functions in line: what a hook calls when it has nothing to do, or has done it.
+//!
+//! They are looked up once, while booting; a hook that runs before that (another library's
+//! constructor) looks up its own. `redhook` does the lookup; its `hook!` macro is not used, because
+//! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
+//! an abort.
+
+use core::ffi::{c_int, c_void};
+use core::num::NonZeroUsize;
+use libc::{iovec, off_t, size_t, ssize_t};
+use once_cell::race::OnceNonZeroUsize;
+
+macro_rules! real {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {
+        #[allow(non_upper_case_globals, reason = "named as the functions are")]
+        mod next {
+            $(pub static $name: super::OnceNonZeroUsize = super::OnceNonZeroUsize::new();)*
+        }
+
+        /// Before boot: looked up on the way. Apart, so that the way after boot needs no frame.
+        mod first {
+            use super::*;
+            $(
+                #[cold]
+                #[inline(never)]
+                pub unsafe fn $name($($arg: $type),*) -> $ret {
+                    next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));
+                    // SAFETY: the caller's contract.
+                    unsafe { super::$name($($arg),*) }
+                }
+            )*
+        }
+
+        $(
+            #[doc = concat!("The next `", stringify!($name), "` in line.")]
+            ///
+            /// # Safety
+            /// As the C function.
+            #[inline]
+            pub unsafe fn $name($($arg: $type),*) -> $ret {
+                type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
+                match next::$name.get() {
+                    Some(next) => {
+                        // SAFETY: the symbol of that name has that type in the C library.
+                        let next: Next = unsafe { core::mem::transmute(next.get()) };
+                        // SAFETY: the caller's contract.
+                        unsafe { next($($arg),*) }
+                    }
+                    // SAFETY: the caller's contract.
+                    None => unsafe { first::$name($($arg),*) },
+                }
+            }
+        )*
+
+        /// Looks all of them up; called once, while booting.
+        pub fn boot() {
+            $(next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));)*
+        }
+    };
+}
+
+#[cold]
+fn next_in_line(name: &'static str) -> NonZeroUsize {
+    // SAFETY: the name is NUL-terminated, and glibc 2.26 and later have every name in the list.
+    let next = unsafe { redhook::ld_preload::dlsym_next(name) };
+    NonZeroUsize::new(next as usize).unwrap_or_else(|| std::process::abort())
+}
+
+real! {
+    fn mmap(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, off: off_t)
+        -> *mut c_void;
+    fn mmap64(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, off: off_t)
+        -> *mut c_void;
+    fn munmap(addr: *mut c_void, len: size_t) -> c_int;
+    fn mremap(old: *mut c_void, old_len: size_t, new_len: size_t, flags: c_int, new: *mut c_void)
+        -> *mut c_void;
+    fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int;
+    fn read(fd: c_int, buf: *mut c_void, count: size_t) -> ssize_t;
+    fn pread(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t) -> ssize_t;
+    fn pread64(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t) -> ssize_t;
+    fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t;
+    fn preadv(fd: c_int, iov: *const iovec, count: c_int, offset: off_t) -> ssize_t;
+    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, offset: off_t) -> ssize_t;
+    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
+        -> ssize_t;
+    fn __read_chk(fd: c_int, buf: *mut c_void, count: size_t, size: size_t) -> ssize_t;
+    fn __pread_chk(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
+        -> ssize_t;
+    fn __pread64_chk(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
+        -> ssize_t;
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    fn pthread_testcancel() -> ();
+}

@@ -1,0 +1,81 @@
+//! Descriptors: what a descriptor of the program's is, and the custodian's own.
+
+use super::raw;
+use rustix::fd::RawFd;
+use rustix::io::Errno;
+
+/// Gives the calling thread an empty descriptor table of its own (close_range(2) with
+/// `CLOSE_RANGE_UNSHARE`, Linux 5.9): one call, nothing copied, nothing flushed.
+pub fn leave_descriptor_table() -> Result<(), Errno> {
+    // SAFETY: closes descriptors of the new table only; the calling thread uses none.
+    unsafe {
+        raw::syscall(
+            libc::SYS_close_range,
+            [
+                0,
+                u32::MAX as usize,
+                libc::CLOSE_RANGE_UNSHARE as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    }
+    .map(drop)
+}
+
+/// A copy of descriptor `fd` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6).
+pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
+    // SAFETY: only numbers are passed.
+    unsafe {
+        raw::syscall(
+            libc::SYS_pidfd_getfd,
+            [pidfd as usize, fd as usize, 0, 0, 0, 0],
+        )
+    }
+    .map(|fd| fd as RawFd)
+}
+
+#[repr(C)]
+struct FileHandle {
+    bytes: u32,
+    kind: i32,
+    data: [u8; 128],
+}
+
+/// A 64-bit digest of the kernel's own handle of the inode behind `fd` (name_to_handle_at(2)), or 0
+/// where the filesystem has none. Two inodes that show one (device, number) pair, as a FUSE daemon
+/// with two node ids for a file makes them, differ here.
+pub fn inode_handle(fd: RawFd) -> u64 {
+    let mut handle = FileHandle {
+        bytes: 128,
+        kind: 0,
+        data: [0; 128],
+    };
+    let mut mount_id = 0i32;
+    // SAFETY: an empty path with AT_EMPTY_PATH names `fd` itself; the buffers are live.
+    let done = unsafe {
+        raw::syscall(
+            libc::SYS_name_to_handle_at,
+            [
+                fd as usize,
+                c"".as_ptr() as usize,
+                &raw mut handle as usize,
+                &raw mut mount_id as usize,
+                libc::AT_EMPTY_PATH as usize,
+                0,
+            ],
+        )
+    };
+    if done.is_err() {
+        return 0;
+    }
+    let used = (handle.bytes as usize).min(128);
+    fnv1a(&handle.data[..used]) ^ handle.kind as u64
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| {
+        (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,66 @@
+//! Thin wrappers over the kernel interfaces that `libc` and `rustix` lack.
+//!
+//! Everything here is a raw system call: no errno, no thread-local storage, no allocation. That is
+//! what lets the same code run in a signal handler of the program's and on the custodian's threads,
+//! which have no thread control block of their own (see [`thread`]).
+
+pub mod cachestat;
+pub mod fd;
+pub mod lock;
+pub mod pool;
+pub mod raw;
+pub mod signals;
+pub mod thread;
+pub mod vm;
+pub mod wipe;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
+
+/// The page size in bytes. Any context.
+pub fn page_size() -> usize {
+    PAGE_SIZE.load(Ordering::Relaxed)
+}
+
+/// Learns the page size from the C library; called once, while booting.
+pub fn boot() {
+    // SAFETY: sysconf(3) only reads.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if size > 0 {
+        PAGE_SIZE.store(size as usize, Ordering::Relaxed);
+    }
+}
+
+/// `n` rounded up to whole pages; saturates at the highest page boundary.
+pub fn page_up(n: u64) -> u64 {
+    let mask = page_size() as u64 - 1;
+    n.saturating_add(mask) & !mask
+}
+
+/// `n` rounded down to a page boundary.
+pub fn page_down(n: u64) -> u64 {
+    n & !(page_size() as u64 - 1)
+}
+
+/// The caller's thread id, asked of the kernel: right after `fork`, `vfork` and a raw `clone` too.
+pub fn gettid() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// The caller's process id, asked of the kernel.
+pub fn getpid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Wall-clock time in ns since the epoch (clock_gettime(2), `CLOCK_REALTIME`). Any context.
+pub fn wall_ns() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Monotonic time in ns, for durations. Any context.
+pub fn monotonic_ns() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}

@@ -1,0 +1,81 @@
+//! Fixed-size memory blocks outside every allocator.
+//!
+//! Hooks run under allocators' locks, so the shim's tables cannot live in their memory. Blocks are
+//! never given back to the kernel: a reader that holds no lock may still look at one.
+
+use super::wipe;
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::mem::{align_of, size_of};
+use core::ptr::{NonNull, null_mut};
+
+const CHUNK: usize = 256 * 1024;
+
+/// Blocks for values of type `T`. Not synchronised: its owner's lock guards it. Each operation
+/// publishes with a single store, so that a fork in the middle of one loses at most a block.
+pub struct Pool<T> {
+    free: Cell<*mut Free>,
+    fresh: Cell<*mut u8>,
+    end: Cell<*mut u8>,
+    _type: PhantomData<T>,
+}
+
+struct Free {
+    next: *mut Free,
+}
+
+impl<T> Pool<T> {
+    pub const fn new() -> Pool<T> {
+        Pool {
+            free: Cell::new(null_mut()),
+            fresh: Cell::new(null_mut()),
+            end: Cell::new(null_mut()),
+            _type: PhantomData,
+        }
+    }
+
+    const STRIDE: usize = {
+        assert!(align_of::<T>() <= 64 && size_of::<T>() >= size_of::<Free>());
+        size_of::<T>().next_multiple_of(64)
+    };
+
+    /// A block that was in use before, if there is one. Its contents are arbitrary.
+    pub fn recycled(&self) -> Option<NonNull<T>> {
+        let block = NonNull::new(self.free.get())?;
+        // SAFETY: every block on the list was given back whole and is unused.
+        self.free.set(unsafe { block.as_ref().next });
+        Some(block.cast())
+    }
+
+    /// A block that was never in use (zeroed), or nothing when memory is out (`RLIMIT_AS`).
+    pub fn fresh(&self) -> Option<NonNull<T>> {
+        let left = self.end.get() as usize - self.fresh.get() as usize;
+        if left < Self::STRIDE {
+            let bytes = CHUNK.max(Self::STRIDE);
+            let chunk = wipe::map(bytes)?;
+            // SAFETY: one past the end of the mapping just made.
+            self.end.set(unsafe { chunk.as_ptr().add(bytes) });
+            self.fresh.set(chunk.as_ptr());
+        }
+        let block = self.fresh.get();
+        // SAFETY: STRIDE bytes are left in the chunk.
+        self.fresh.set(unsafe { block.add(Self::STRIDE) });
+        NonNull::new(block.cast())
+    }
+
+    /// Puts `block` back.
+    ///
+    /// # Safety
+    /// It came from this pool, and nobody uses it as a `T` any more (a lock-free reader may still
+    /// look at its bytes and must notice).
+    pub unsafe fn give(&self, block: NonNull<T>) {
+        let free: NonNull<Free> = block.cast();
+        // SAFETY: the block is large enough and aligned (STRIDE), and unused by contract.
+        unsafe {
+            free.as_ptr().write(Free {
+                next: self.free.get(),
+            })
+        };
+        self.free.set(free.as_ptr());
+    }
+}

@@ -1,0 +1,81 @@
+//! Memory mapping calls that must be safe against another thread's `munmap`.
+
+use super::raw;
+use core::ffi::c_void;
+use rustix::io::Errno;
+use rustix::mm::{self, Advice, MremapFlags};
+
+/// Copies from the program's memory into `into` (process_vm_readv(2) on oneself): memory that is
+/// gone gives `EFAULT` (or a short count) instead of a signal.
+pub fn read_own_memory(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: addr as *mut c_void,
+        iov_len: into.len(),
+    };
+    // SAFETY: the local vector is a live exclusive buffer; the kernel checks the remote one.
+    unsafe {
+        raw::syscall(
+            libc::SYS_process_vm_readv,
+            [
+                super::getpid() as usize,
+                &raw const local as usize,
+                1,
+                &raw const remote as usize,
+                1,
+                0,
+            ],
+        )
+    }
+}
+
+/// Maps the pages of a *shared* mapping a second time, at an address of the kernel's choice
+/// (mremap(2) with an old size of 0). `EINVAL` where the mapping is private, `EFAULT` where
+/// `[addr, addr + len)` is not within one mapping.
+///
+/// # Safety
+/// The caller owns the duplicate and must unmap it.
+pub unsafe fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
+    // SAFETY: an old size of 0 leaves the original as it is; the kernel chooses the place.
+    unsafe { mm::mremap(addr as *mut c_void, 0, len, MremapFlags::MAYMOVE) }
+}
+
+/// Drops the page table entries of a shared mapping (madvise(2), `MADV_DONTNEED`); its data stays
+/// in the page cache. `EINVAL` where pages are locked.
+///
+/// # Safety
+/// `[addr, addr + len)` must be a *shared* mapping: on a private one this destroys data.
+pub unsafe fn drop_ptes(addr: usize, len: usize) -> Result<(), Errno> {
+    // SAFETY: shared, by contract: the page cache keeps what the entries pointed to.
+    unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxDontNeed) }
+}
+
+/// Faults the pages in for writing, which marks them dirty, without touching a byte (madvise(2),
+/// `MADV_POPULATE_WRITE`, Linux 5.14). `EFAULT` past the end of the file, `EINVAL` where the
+/// mapping is read-only.
+pub fn make_dirty(addr: usize, len: usize) -> Result<(), Errno> {
+    // SAFETY: populating changes no byte and unmaps nothing, whatever lies there.
+    unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateWrite) }
+}
+
+/// Whether every page of the range is mapped (msync(2), `MS_ASYNC`, which does no I/O).
+pub fn is_mapped(addr: usize, len: usize) -> bool {
+    // SAFETY: MS_ASYNC only looks.
+    unsafe { mm::msync(addr as *mut c_void, len, mm::MsyncFlags::ASYNC) }.is_ok()
+}
+
+/// Whether the page at `addr` of a file mapping is in the page cache (mincore(2)).
+pub fn is_cached(addr: usize) -> bool {
+    let mut state = 0u8;
+    // SAFETY: one page, one byte of answer.
+    let asked = unsafe {
+        raw::syscall(
+            libc::SYS_mincore,
+            [addr, super::page_size(), &raw mut state as usize, 0, 0, 0],
+        )
+    };
+    asked.is_ok() && state & 1 != 0
+}
