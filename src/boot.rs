@@ -3,6 +3,8 @@
 //! Constructors of other libraries run before this one, and map files; until the gate opens every
 //! hook is a plain pass-through.
 
+#[cfg(not(test))]
+use crate::hooks;
 use crate::{config, log, process, real, sys};
 use core::sync::atomic::{AtomicBool, Ordering};
 use keepmydata_records::{Enforce, Level, LineBuf, event};
@@ -44,6 +46,8 @@ pub extern "C" fn boot() {
         say_hello();
         OPEN.store(true, Ordering::Release);
     }
+    #[cfg(not(test))]
+    hooks::check_order();
     handshake();
     // SAFETY: as above.
     unsafe { *errno = before };

@@ -4,13 +4,13 @@
 //! unlink the file right after. Read-only, so that a later execve(2) of the file does not fail with
 //! `ETXTBSY`; `O_DIRECT` where the filesystem has it, so that reads go past the page cache.
 
-use crate::config;
 use crate::custodian::{self, Worker};
 use crate::mappings::file::{File, Handle, PATH};
 use crate::mappings::{self, table::Entry};
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
+use crate::{config, dirty};
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,24 +18,39 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
 /// Gives `file`, which the caller holds, a handle of this process's custodian, opened from the
-/// program's descriptor `fd`. Without one, enforcement goes on with less.
-pub fn ensure(file: NonNull<File>, fd: RawFd) {
+/// program's descriptor `fd`, and has the stores to its new writable mapping (start, bytes) tracked
+/// where that is wanted. Returns what to note as `registered` in the mapping's entry. Without a
+/// handle, enforcement goes on with less.
+pub fn open(file: NonNull<File>, fd: RawFd, mapping: Option<(usize, usize)>) -> u32 {
     let _quiet = Blocked::all();
     let process = process::this();
     let tid = sys::gettid();
-    let _ = custodian::run(process, |worker| {
-        if has_handle(file, process.generation()) {
-            return;
+    // SAFETY: held by the caller; traits never change.
+    let traits = unsafe { file.as_ref() }.traits;
+    let mapping = mapping.filter(|_| dirty::wants_pagemap(traits));
+    if mapping.is_none() && has_handle(file, process.generation()) {
+        return 0;
+    }
+    // Opening the file would break a write lease on it (fcntl(2), F_SETLEASE).
+    // SAFETY: only asks; the descriptor is the program's.
+    let lease = unsafe {
+        let arguments = [fd as usize, libc::F_GETLEASE as usize, 0, 0, 0, 0];
+        sys::raw::syscall(libc::SYS_fcntl, arguments)
+    };
+    let leased = lease == Ok(libc::F_WRLCK as usize);
+    custodian::run(process, |worker| {
+        if !has_handle(file, process.generation()) {
+            let mut buffer = [0; 4096];
+            let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
+            let opened = match leased {
+                true => Err(Errno::AGAIN),
+                false => open_direct(|flags| worker.reopen(tid, fd, flags)),
+            };
+            keep(worker, file, path, opened);
         }
-        let mut buffer = [0; 4096];
-        let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
-        keep(
-            worker,
-            file,
-            path,
-            open_direct(|flags| worker.reopen(tid, fd, flags)),
-        );
-    });
+        mapping.map_or(0, |(start, len)| dirty::register(worker, start, len))
+    })
+    .unwrap_or(0)
 }
 
 /// The same on a custodian thread, for a file that was mapped by a parent process and whose

@@ -6,6 +6,7 @@
 //! the state its own (a new *generation*). A `vfork` child shares the parent's memory and state.
 
 use crate::custodian::Custodian;
+use crate::enforce::Later;
 use crate::sys::lock::Mutex;
 use crate::sys::signals::Blocked;
 use crate::sys::{self, wipe};
@@ -21,6 +22,7 @@ pub struct Process {
     pub table_lock: Mutex<()>,
     pub contexts_lock: Mutex<()>,
     pub custodian: Custodian,
+    pub later: Later,
 }
 
 static STATE: AtomicPtr<Process> = AtomicPtr::new(null_mut());
@@ -41,6 +43,7 @@ pub fn boot() -> bool {
         unsafe { libc::pthread_atfork(None, None, Some(zero_in_child)) };
     }
     STATE.store(memory.as_ptr().cast(), Ordering::Release);
+    crate::enforce::boot();
     true
 }
 

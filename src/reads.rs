@@ -28,11 +28,17 @@ pub struct Range {
     offset: Option<u64>,
     /// How much, in bytes.
     len: usize,
+    /// Only what is cached (`RWF_NOWAIT`): what is dropped would never come.
+    cached_only: bool,
 }
 
 impl Range {
     pub fn at_position(len: usize) -> Range {
-        Range { offset: None, len }
+        Range {
+            offset: None,
+            len,
+            cached_only: false,
+        }
     }
 
     /// An `offset` of -1 is the position (preadv2(2)).
@@ -40,6 +46,15 @@ impl Range {
         Range {
             offset: u64::try_from(offset).ok(),
             len,
+            cached_only: false,
+        }
+    }
+
+    /// With the flags of preadv2(2).
+    pub fn with_flags(self, flags: c_int) -> Range {
+        Range {
+            cached_only: flags & libc::RWF_NOWAIT != 0,
+            ..self
         }
     }
 
@@ -71,6 +86,7 @@ impl Range {
 pub fn before(fd: c_int, range: Range) -> Timer {
     let timer = Timer::start();
     if config::settings().read == Read::Fresh
+        && !range.cached_only
         && let Some((dev, ino)) = identify(fd)
         && is_fresh(dev, ino)
     {

@@ -84,6 +84,8 @@ real! {
     fn preadv2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t;
     fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
         -> ssize_t;
+    fn __read(fd: c_int, buf: *mut c_void, count: size_t) -> ssize_t;
+    fn __pread64(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t) -> ssize_t;
     fn __read_chk(fd: c_int, buf: *mut c_void, count: size_t, size: size_t) -> ssize_t;
     fn __pread_chk(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
         -> ssize_t;

@@ -118,20 +118,19 @@ fn option(spec: &'static OptionSpec) -> Arg {
         Values::Globs => "GLOBS",
         Values::Path => "PATH",
     };
-    let default = match spec.default {
-        "" => String::new(),
-        default => format!(" [default: {default}]"),
+    let values = match (spec.values, spec.default) {
+        (Values::Choice(words), _) => format!(" [{}]", words.join(", ")),
+        (_, "") => String::new(),
+        (_, default) => format!(" [{default}]"),
     };
     Arg::new(spec.name)
         .long(spec.name)
         .value_name(name)
         .value_parser(parser)
-        .help(format!("{}{default}", spec.help))
-        .long_help(format!(
-            "{}.{default} [env: {}]\n{}",
-            spec.help, spec.env, spec.long_help
-        ))
-        .help_heading("Settings")
+        .hide_possible_values(true)
+        .help(format!("{}{values}", spec.help))
+        .long_help(format!("{}.{values}\n{}", spec.help, spec.long_help))
+        .help_heading("Settings (the default comes first)")
 }
 
 fn demo() -> Command {

@@ -76,10 +76,9 @@ fn fuse_is_verified() {
     assert_eq!(code, Some(0), "{found}");
     assert_eq!(found["filesystem"]["backing_store"]["value"], "other");
     assert_eq!(found["follows"]["verification"]["value"], "always");
-    assert_eq!(
-        found["follows"]["trackers"]["value"],
-        json!(["cachestat", "whole"])
-    );
+    let trackers = &found["follows"]["trackers"];
+    assert_eq!(trackers["value"], json!(["pagemap", "cachestat", "whole"]));
+    assert_eq!(trackers["note"], "track=auto takes pagemap");
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn file_capabilities() {
     }
     // Where others may not look, the command itself could not be started as another user.
     let copy = place.path("keepmydata");
-    fs::copy(env!("CARGO_BIN_EXE_keepmydata"), &copy).unwrap();
+    common::copy(Path::new(env!("CARGO_BIN_EXE_keepmydata")), &copy);
     let mut command = std::process::Command::new(&copy);
     command
         .env("KEEPMYDATA_LIB", place.path("libhello.so"))

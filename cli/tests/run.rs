@@ -3,9 +3,11 @@
 mod common;
 
 use common::{Place, compile, keepmydata, stderr, stdout};
+use preload_tests::harness::shim;
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -142,7 +144,7 @@ fn the_library_is_found_beside_the_command_and_in_lib() {
         fs::create_dir_all(place.path(directory)).unwrap();
     }
     let copy = place.path("bin/keepmydata");
-    fs::copy(env!("CARGO_BIN_EXE_keepmydata"), &copy).unwrap();
+    common::copy(Path::new(env!("CARGO_BIN_EXE_keepmydata")), &copy);
     let run = || {
         Command::new(&copy)
             .env_remove("KEEPMYDATA_LIB")
@@ -250,4 +252,26 @@ fn bad_usage_is_one_message_and_two() {
         stdout(&output),
         format!("keepmydata {}\n", env!("CARGO_PKG_VERSION"))
     );
+}
+
+/// The stand-in library of the other tests keeps to the same protocol as this one.
+#[test]
+fn the_shim_says_hello_and_leaves_no_trace_of_it() {
+    let place = Place::new();
+    let guest = place.path("inherited");
+    compile("inherited", &[], &guest);
+    let natively = Command::new(&guest).output().unwrap();
+    let under = keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .arg(&guest)
+        .output()
+        .unwrap();
+    assert_eq!(stderr(&under), "");
+    let descriptors = |output: &Output| {
+        let text = stdout(output);
+        let lines = text.lines().filter(|line| line.starts_with("descriptor "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(descriptors(&under), descriptors(&natively));
+    assert!(!stdout(&under).contains("KEEPMYDATA_HANDSHAKE"));
 }

@@ -148,7 +148,7 @@ static void show_lease(const char *step, int fd)
 
 static void lease(int map_first)
 {
-	int fd = open_sized(path, LENGTH);
+	int fd = open_sized(path, LENGTH), result;
 	char *base = NULL;
 
 	signal(SIGIO, on_sigio);
@@ -158,7 +158,8 @@ static void lease(int map_first)
 		printf("msync %d\n", msync(base, LENGTH, MS_SYNC));
 	}
 	errno = 0;
-	printf("F_SETLEASE %d %s\n", fcntl(fd, F_SETLEASE, F_WRLCK), errname(errno));
+	result = fcntl(fd, F_SETLEASE, F_WRLCK);
+	printf("F_SETLEASE %d %s\n", result, errname(errno));
 	show_lease("taken", fd);
 	if (!map_first)
 		base = map_shared(fd, LENGTH);

@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	map("no type", NULL, LENGTH, rw, 0, fd, 0);
 	map("populate", NULL, LENGTH, rw, MAP_SHARED | MAP_POPULATE, fd, 0);
 	map("locked", NULL, LENGTH, rw, MAP_SHARED | MAP_LOCKED, fd, 0);
-	map("norereserve", NULL, LENGTH, rw, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	map("noreserve", NULL, LENGTH, rw, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	map("length 0", NULL, 0, rw, MAP_SHARED, fd, 0);
 	map("length too long", NULL, SIZE_MAX / 2, PROT_READ, MAP_SHARED, fd, 0);
 	map("odd length", NULL, 5000, rw, MAP_SHARED, fd, PAGE);

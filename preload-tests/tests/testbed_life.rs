@@ -212,6 +212,17 @@ fn without_fuse_it_says_so() {
 }
 
 #[test]
+fn without_fusermount_it_says_so() {
+    or_skip!(TearFs::available());
+    let scratch = Scratch::new();
+    let mut command = tearfs();
+    command.env("FUSERMOUNT_PATH", "/nonexistent/fusermount3");
+    let (code, text) = complaint(&run(command.arg(scratch.dir())));
+    assert_eq!(code, Some(3));
+    assert!(text.contains("fusermount3"), "{text}");
+}
+
+#[test]
 fn names_are_those_of_any_filesystem() {
     or_skip!(TearFs::available());
     let bed = TearFs::mount(&[]);

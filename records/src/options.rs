@@ -287,9 +287,11 @@ options! {
         env: "KEEPMYDATA_TRACK",
         default: "auto",
         help: "Where dirty ranges come from",
-        long: "auto: the most precise source that works here. pagemap: userfaultfd \
-               write-protection and PAGEMAP_SCAN (Linux 6.7). cachestat: cachestat(2) (Linux 6.5). \
-               whole: every page of the mapping counts as dirty.",
+        long: "auto: pagemap for files that are verified, cachestat for others, and whole where \
+               that does not work. pagemap: userfaultfd write-protection and PAGEMAP_SCAN: exact, \
+               this process's stores (Linux 6.7). cachestat: cachestat(2), the file's dirty pages \
+               in units of the filesystem's folios (Linux 6.5). whole: every page of the mapping \
+               counts as dirty.",
     }
     files: Globs<'a> {
         name: "files",

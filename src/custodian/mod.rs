@@ -41,6 +41,9 @@ pub struct Custodian {
     proc_self: AtomicI32,
     pidfd: AtomicI32,
     log_file: AtomicI32,
+    /// The same, and -1 where the kernel offers none.
+    userfaultfd: AtomicI32,
+    pagemap: AtomicI32,
     records_lost: AtomicU32,
 }
 
@@ -133,7 +136,7 @@ impl Custodian {
             queue.tail = job;
             self.queued.fetch_add(1, Ordering::Relaxed);
         }
-        lock::wake(&self.queued, 1);
+        lock::wake_one(&self.queued);
     }
 
     #[inline]
@@ -173,6 +176,6 @@ impl Custodian {
             }
         };
         self.state.store(state, Ordering::Release);
-        lock::wake(&self.state, u32::MAX);
+        lock::wake_all(&self.state);
     }
 }

@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::sys::{self, lock, thread};
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -103,6 +103,41 @@ impl Worker {
         self.open_in_proc(&path, flags)
     }
 
+    /// A userfaultfd for asynchronous write protection, if the kernel has that.
+    pub fn userfaultfd(&self) -> Option<BorrowedFd<'_>> {
+        self.once(&self.process.custodian.userfaultfd, sys::userfaultfd::open)
+    }
+
+    /// /proc/self/pagemap.
+    pub fn pagemap(&self) -> Option<BorrowedFd<'_>> {
+        self.once(&self.process.custodian.pagemap, || {
+            let mut path = ProcPath::new();
+            path.push(b"pagemap");
+            self.open_in_proc(&path, OFlags::RDONLY)
+        })
+    }
+
+    /// A descriptor of the custodian's, opened with its first use; -1 in `slot` where that failed.
+    fn once(
+        &self,
+        slot: &AtomicI32,
+        open: impl Fn() -> Result<OwnedFd, Errno>,
+    ) -> Option<BorrowedFd<'_>> {
+        if !self.here {
+            return None;
+        }
+        if slot.load(Ordering::Acquire) == 0 {
+            let opened = open();
+            let value = opened.as_ref().map_or(-1, |fd| fd.as_raw_fd() + 1);
+            let first = slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire);
+            if first.is_ok() {
+                // It stays open for as long as the process lives.
+                let _ = opened.map(IntoRawFd::into_raw_fd);
+            }
+        }
+        self.borrow(slot.load(Ordering::Acquire) - 1)
+    }
+
     fn open_in_proc(&self, path: &ProcPath, flags: OFlags) -> Result<OwnedFd, Errno> {
         let proc_self = self.proc_self().ok_or(Errno::NOENT)?;
         openat(
@@ -130,17 +165,7 @@ impl Worker {
 
     /// The log file, opened with the first record. It stays open in the custodian's table.
     pub fn log_file(&self, path: &CStr) -> Option<BorrowedFd<'_>> {
-        let slot = &self.process.custodian.log_file;
-        let have = slot.load(Ordering::Acquire);
-        if have != 0 || !self.here {
-            return self.borrow(have - 1);
-        }
-        let file = Worker::open_log(path).ok()?;
-        let fd = file.as_raw_fd();
-        match slot.compare_exchange(0, fd + 1, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => self.borrow(file.into_raw_fd()),
-            Err(other) => self.borrow(other - 1),
-        }
+        self.once(&self.process.custodian.log_file, || Worker::open_log(path))
     }
 
     /// Opens the log file to append to it.
@@ -234,7 +259,7 @@ fn serve(process: &'static Process) -> c_int {
             // The waiter may be gone as soon as it sees this; the wake-up needs the address only.
             let done = &raw const (*job.as_ptr()).done;
             (*done).store(1, Ordering::Release);
-            lock::wake(&*done, 1);
+            lock::wake_one(&*done);
         }
     }
 }

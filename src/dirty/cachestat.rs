@@ -1,10 +1,8 @@
 //! `cachestat`: the page cache of the whole file, by halving.
 
-use super::{Ranges, Tracker};
-use crate::mappings::file::File;
+use super::{Found, Query, Ranges, Tracker};
 use crate::sys;
 use crate::sys::cachestat::{CacheStat, cachestat};
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -18,19 +16,19 @@ impl Tracker for Cachestat {
         "cachestat"
     }
 
-    fn dirty(
-        &self,
-        _: NonNull<File>,
-        handle: Option<BorrowedFd<'_>>,
-        into: &mut Ranges,
-    ) -> Result<(), Errno> {
-        find(handle.ok_or(Errno::BADF)?, unstable, into)
+    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+        find(query.handle.ok_or(Errno::BADF)?, unstable, into.dirty)
     }
 }
 
 /// Pages newer than the backing store, or on the way there.
 fn unstable(stat: &CacheStat) -> u64 {
     stat.dirty + stat.writeback
+}
+
+/// Adds the ranges of the file that are dirty and not being written.
+pub fn dirty(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    find(handle, |stat| stat.dirty, into)
 }
 
 /// Adds the ranges of the file that are in the page cache, dirty or not.

@@ -1,58 +1,120 @@
 //! Trackers: where the dirty ranges of a file come from.
 
 mod cachestat;
+mod pagemap;
 mod ranges;
 mod whole;
 
 pub use cachestat::cached;
+pub use pagemap::register;
 pub use ranges::Ranges;
 
 use crate::config;
-use crate::mappings::file::File;
+use crate::custodian::Worker;
+use crate::mappings::file::{File, Traits};
+use crate::sys;
 use core::fmt;
 use core::ptr::NonNull;
-use keepmydata_records::Track;
+use keepmydata_records::{Enforce, Track, Verify};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+
+/// What a tracker is asked about.
+pub struct Query<'a> {
+    pub worker: &'a Worker,
+    pub file: NonNull<File>,
+    pub handle: Option<BorrowedFd<'a>>,
+}
+
+impl Query<'_> {
+    fn generation(&self) -> u32 {
+        self.worker.process().generation()
+    }
+
+    /// The size of the file in whole pages, bytes; without a handle it is unknown, and unlimited.
+    fn size(&self) -> Result<u64, Errno> {
+        match self.handle {
+            Some(fd) => Ok(sys::page_up(rustix::fs::fstat(fd)?.st_size as u64)),
+            None => Ok(u64::MAX),
+        }
+    }
+}
+
+/// What a tracker answers.
+pub struct Found<'a> {
+    /// May be dirty, in whole pages: too many is allowed, too few never.
+    pub dirty: &'a mut Ranges,
+    /// Those that were stored to and have left the page cache since: what was stored may be gone.
+    pub gone: &'a mut Ranges,
+}
 
 /// A source of dirty ranges.
 pub trait Tracker {
     /// Its name in settings and logs.
     fn name(&self) -> &'static str;
 
-    /// Adds the ranges of `file` that may be dirty, in whole pages: too many is allowed, too few
-    /// never. On an error the caller asks the next tracker.
-    fn dirty(
-        &self,
-        file: NonNull<File>,
-        handle: Option<BorrowedFd<'_>>,
-        into: &mut Ranges,
-    ) -> Result<(), Errno>;
+    /// Adds the ranges of the file that may be dirty. On an error the caller asks the next tracker.
+    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno>;
 }
 
-/// Learns the dirty ranges of `file` from the best tracker that works here, and says which.
-pub fn learn(
-    file: NonNull<File>,
-    handle: Option<BorrowedFd<'_>>,
-    into: &mut Ranges,
-) -> &'static str {
+/// Learns the dirty ranges from the best tracker that works here, and says which. Where they are to
+/// be verified, the page cache's own count is not good enough (see [`pagemap`]).
+///
+/// After a sync that failed (`suspect`), the marks of what it was to write are taken away already.
+pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_>) -> &'static str {
     let choices: &[&dyn Tracker] = match config::settings().track {
+        _ if suspect => &[&whole::Whole],
         Track::Whole => &[&whole::Whole],
-        _ => &[&cachestat::Cachestat, &whole::Whole],
+        Track::Cachestat => &[&cachestat::Cachestat, &whole::Whole],
+        Track::Pagemap => &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole],
+        Track::Auto if verify => &[&pagemap::Pagemap, &whole::Whole],
+        Track::Auto => &[&cachestat::Cachestat, &whole::Whole],
     };
     for tracker in choices {
-        into.clear();
-        if tracker.dirty(file, handle, into).is_ok() {
+        into.dirty.clear();
+        into.gone.clear();
+        if tracker.dirty(query, into).is_ok() {
             return tracker.name();
         }
     }
     ""
 }
 
+/// Adds what was stored to since the tracker named `tracker` was last asked: with `pagemap` by this
+/// process, else what is dirty in the page cache.
+pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Result<(), Errno> {
+    match tracker {
+        "pagemap" => pagemap::stored_since(query, into),
+        _ => cachestat::dirty(query.handle.ok_or(Errno::BADF)?, into),
+    }
+}
+
+/// Whether msync of a file on such a filesystem is verified.
+pub fn is_verified(traits: Traits) -> bool {
+    match config::settings().verify {
+        Verify::On => true,
+        Verify::Auto => !traits.local_block,
+        Verify::Off => false,
+    }
+}
+
+/// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`].
+pub fn wants_pagemap(traits: Traits) -> bool {
+    let settings = config::settings();
+    settings.enforce == Enforce::Full
+        && match settings.track {
+            Track::Pagemap => true,
+            Track::Auto => is_verified(traits),
+            Track::Cachestat | Track::Whole => false,
+        }
+}
+
 /// The trackers that this kernel offers, for the log's first line.
 pub fn available() -> impl fmt::Display {
-    match cachestat::works() {
-        true => "cachestat whole",
-        false => "whole",
+    match (sys::userfaultfd::open().is_ok(), cachestat::works()) {
+        (true, true) => "pagemap cachestat whole",
+        (true, false) => "pagemap whole",
+        (false, true) => "cachestat whole",
+        (false, false) => "whole",
     }
 }

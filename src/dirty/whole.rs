@@ -1,11 +1,7 @@
 //! `whole`: every page of every mapping counts as dirty.
 
-use super::{Ranges, Tracker};
+use super::{Found, Query, Tracker};
 use crate::mappings;
-use crate::mappings::file::File;
-use crate::sys;
-use core::ptr::NonNull;
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// Works on any kernel, at the price of verifying and dropping everything.
@@ -16,23 +12,12 @@ impl Tracker for Whole {
         "whole"
     }
 
-    fn dirty(
-        &self,
-        file: NonNull<File>,
-        handle: Option<BorrowedFd<'_>>,
-        into: &mut Ranges,
-    ) -> Result<(), Errno> {
-        let size = match handle {
-            Some(fd) => sys::page_up(rustix::fs::fstat(fd)?.st_size as u64),
-            None => u64::MAX,
-        };
-        let table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
-        table.for_each(low, high, |entry| {
-            if entry.file == file && entry.writable {
+    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+        let size = query.size()?;
+        mappings::lock().for_each_of(query.file, |entry| {
+            if entry.writable {
                 let end = entry.offset + entry.len() as u64;
-                into.add(entry.offset, end.min(size));
+                into.dirty.add(entry.offset, end.min(size));
             }
             true
         });

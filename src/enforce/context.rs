@@ -3,7 +3,7 @@
 use super::copy::Copies;
 use crate::config;
 use crate::dirty::Ranges;
-use crate::log::Timer;
+use crate::log::{Timed, Timer};
 use crate::mappings::file::{File, Handle};
 use crate::process::Process;
 use crate::sys::pool::Pool;
@@ -25,6 +25,11 @@ pub struct Context {
     /// The program's thread.
     pub tid: i32,
     pub timer: Timer,
+    /// The next one that waits for a second look, and when that is due (monotonic, ns).
+    pub later: Option<NonNull<Context>>,
+    pub due: u64,
+    /// Whether this one waits for a second look.
+    pub kept: bool,
     /// The arguments of the call.
     pub addr: usize,
     pub len: usize,
@@ -37,11 +42,17 @@ pub struct Context {
     pub handle: Handle,
     pub dax: bool,
     pub verify: bool,
+    /// The last sync of the file failed.
+    pub suspect: bool,
     pub tracker: &'static str,
     pub dirty: Ranges,
+    /// Dirty pages that were dropped before this msync began.
+    pub gone: Ranges,
     /// What of the file is in the page cache, for the drop.
     pub cached: Ranges,
     pub copies: Copies,
+    /// How the real msync went: its time, and what it returned.
+    pub real: Option<(Timed, Result<(), Errno>)>,
     /// The error of the first flush that failed.
     pub flush_error: Option<Errno>,
     /// The errno of an earlier sync that lost pages for good; 0 is none.
@@ -103,6 +114,9 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).call).write(0);
         (&raw mut (*c).tid).write(0);
         (&raw mut (*c).timer).write(Timer::start());
+        (&raw mut (*c).later).write(None);
+        (&raw mut (*c).due).write(0);
+        (&raw mut (*c).kept).write(false);
         (&raw mut (*c).addr).write(0);
         (&raw mut (*c).len).write(0);
         (&raw mut (*c).flags).write(0);
@@ -111,10 +125,13 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).handle).write(Handle::default());
         (&raw mut (*c).dax).write(false);
         (&raw mut (*c).verify).write(false);
+        (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).tracker).write("");
         Ranges::init(&raw mut (*c).dirty);
+        Ranges::init(&raw mut (*c).gone);
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
+        (&raw mut (*c).real).write(None);
         (&raw mut (*c).flush_error).write(None);
         (&raw mut (*c).lost).write(0);
         (&raw mut (*c).lost_pages).write(0);
@@ -127,6 +144,14 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).reason).write("");
     }
     Some(block)
+}
+
+/// Keeps memory for the first contexts: a process may map a file and then run out.
+pub fn boot() {
+    if let Some(block) = CONTEXTS.0.fresh() {
+        // SAFETY: from the pool, and unused.
+        unsafe { CONTEXTS.0.give(block) };
+    }
 }
 
 /// Puts a context back; its copies must have been let go.

@@ -2,20 +2,20 @@
 //!
 //! The *witness* is a second mapping of the same pages, the shim's own (mremap(2) with an old size
 //! of 0). Copying through it maps each page there; a page that the kernel drops from the page cache
-//! afterwards loses that mapping, and reading it again takes a page fault, which is counted
-//! ([`Copies::look`]). So the shim knows whether the page still is the one that held the data.
+//! afterwards loses that mapping ([`Copies::look`]). So the shim knows whether the page still is the
+//! one that held the data.
 
 use super::context::Context;
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty;
+use crate::dirty::{self, Ranges};
 use crate::handles;
 use crate::log::Timer;
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, vm, wipe};
 use core::ptr::null_mut;
 use core::slice;
-use keepmydata_records::{ByteRange, Verify, event};
+use keepmydata_records::{ByteRange, event};
 use rustix::io::Errno;
 use rustix::mm::munmap;
 
@@ -41,12 +41,17 @@ pub enum State {
     Stale,
     /// As stale or racing, but the page left the page cache: for good.
     Uncertain,
+    /// The page left the page cache before it could be copied: nothing to compare with.
+    Gone,
 }
 
 impl State {
     /// Whether nothing remains to be done for the page.
     pub fn is_settled(self) -> bool {
-        matches!(self, State::Skipped | State::Verified | State::Newer)
+        !matches!(
+            self,
+            State::Unchecked | State::Racing | State::Stale | State::Uncertain
+        )
     }
 }
 
@@ -82,6 +87,8 @@ pub struct Copies {
     copied: usize,
     /// Pages that could not be witnessed or copied.
     pub missed: usize,
+    /// A witness was touched where its page was gone.
+    disturbed: bool,
 }
 
 impl Copies {
@@ -99,6 +106,7 @@ impl Copies {
             (&raw mut (*at).pages).write(0);
             (&raw mut (*at).copied).write(0);
             (&raw mut (*at).missed).write(0);
+            (&raw mut (*at).disturbed).write(false);
         }
     }
 
@@ -170,6 +178,11 @@ impl Copies {
         unsafe { slice::from_raw_parts_mut(self.region, BUFFER) }
     }
 
+    /// What the last [`Copies::look`] saw.
+    pub fn seen(&self) -> &[u8] {
+        self.scratch()
+    }
+
     /// One page of scratch.
     #[allow(
         clippy::mut_from_ref,
@@ -234,46 +247,65 @@ impl Copies {
         }
     }
 
-    fn fill(&mut self) {
-        let size = sys::page_size();
+    fn fill(&mut self, gone: &Ranges) {
         for i in 0..self.piece_count {
             let piece = self.pieces[i];
-            for n in 0..piece.len / size {
-                let page = piece.first_page + n;
-                let at = piece.witness + n * size;
-                let result = if page < self.copied {
-                    let to = self.region_len - (self.copied - page) * size;
-                    // SAFETY: the page's place among the copies.
-                    let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), size) };
-                    read_witness(at, to)
-                } else {
-                    let scratch = self.scratch();
-                    let result = read_witness(at, scratch);
-                    // SAFETY: inside the region.
-                    unsafe { self.hashes().add(page).write(hash(scratch)) };
-                    result
-                };
-                if result.is_err() {
-                    self.states()[page] = State::Skipped;
-                }
+            self.fill_piece(&piece, gone);
+        }
+    }
+
+    /// Copies the pages of one piece. A page that is not in the page cache any more is not touched:
+    /// the kernel would read in what the filesystem holds, and its neighbours with it.
+    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges) {
+        let size = sys::page_size();
+        for n in 0..piece.len / size {
+            let page = piece.first_page + n;
+            let at = piece.witness + n * size;
+            let offset = piece.offset + (n * size) as u64;
+            let was_gone = gone.within(offset, offset + 1).next().is_some();
+            if was_gone || !vm::is_cached(at) {
+                self.states()[page] = State::Gone;
+            } else if self.copy_page(page, at).is_err() {
+                self.states()[page] = State::Skipped;
             }
         }
     }
 
-    /// What page number `page` holds now, and whether it still is the page that was copied: if it
-    /// left the page cache meanwhile, looking took a page fault (getrusage(2) counts those of this
-    /// thread).
-    pub fn look(&self, page: usize) -> Option<&[u8]> {
-        if self.witness_count == 0 {
+    fn copy_page(&mut self, page: usize, at: usize) -> Result<(), Errno> {
+        let size = sys::page_size();
+        if page < self.copied {
+            let to = self.region_len - (self.copied - page) * size;
+            // SAFETY: the page's place among the copies.
+            let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), size) };
+            return read_witness(at, to);
+        }
+        let scratch = self.scratch();
+        let result = read_witness(at, scratch);
+        // SAFETY: inside the region.
+        unsafe { self.hashes().add(page).write(hash(scratch)) };
+        result
+    }
+
+    /// What page number `page` holds now, if it still is the page that was copied. Once it has left
+    /// the page cache its entry in the witness is empty; touching it would read it in again, and its
+    /// neighbours with it (fault-around), which then look as if they had never been away. So it is
+    /// not touched, and where it was, because it left in that very moment, no page can be told from
+    /// a newcomer any more.
+    pub fn look(&mut self, worker: &Worker, page: usize) -> Option<&[u8]> {
+        if self.witness_count == 0 || self.disturbed {
             return None;
         }
         let (_, at) = self.place_of(page);
+        if worker.pagemap().is_some_and(|fd| !vm::is_present(fd, at)) {
+            return None;
+        }
         let scratch = self.scratch();
         // The scratch page itself must not fault below.
         scratch[0] = 0;
         let before = sys::thread::faults();
         let read = read_witness(at, scratch);
-        (read.is_ok() && before == sys::thread::faults()).then_some(&*scratch)
+        self.disturbed = before != sys::thread::faults();
+        (read.is_ok() && !self.disturbed).then(|| &*self.scratch())
     }
 
     /// Unmaps the witnesses: they would keep their pages in the page cache.
@@ -324,12 +356,26 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     find_handle(worker, context);
     decide(context);
     let timer = Timer::start();
-    let handle = worker.borrow_handle(&context.handle);
-    context.tracker = dirty::learn(context.file, handle, &mut context.dirty);
+    let query = dirty::Query {
+        worker,
+        file: context.file,
+        handle: worker.borrow_handle(&context.handle),
+    };
+    let mut found = dirty::Found {
+        dirty: &mut context.dirty,
+        gone: &mut context.gone,
+    };
+    context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
     super::report::step(worker, context, event::DIRTY, timer, Ok(()));
+    super::later::supersede(worker.process(), context.file, &context.dirty);
     if context.verify && !context.dirty.is_empty() {
         let timer = Timer::start();
         let copied = copy(context);
+        if copied.is_err() {
+            context.copies.let_go();
+            context.verify = false;
+            context.reason = "not verified: out of memory for the copies";
+        }
         super::report::step(worker, context, event::COPY, timer, copied);
     }
 }
@@ -356,18 +402,15 @@ fn find_handle(worker: &Worker, context: &mut Context) {
 
 /// Whether this msync is verified, and if not, why.
 fn decide(context: &mut Context) {
-    let (local_block, suspect) = {
+    let (traits, suspect) = {
         let _table = mappings::lock();
         // SAFETY: held by the chain, and under the lock.
         let file = unsafe { context.file.as_ref() };
-        (file.traits.local_block, file.suspect)
+        (file.traits, file.suspect)
     };
-    let wanted = match config::settings().verify {
-        Verify::On => true,
-        Verify::Auto => !local_block || suspect,
-        Verify::Off => suspect,
-    };
+    let wanted = suspect || dirty::is_verified(traits);
     let has_handle = context.handle.generation == crate::process::this().generation();
+    context.suspect = suspect;
     context.verify = wanted && has_handle && !context.dax;
     context.reason = match wanted {
         true if context.dax => "not verified: DAX, there is no page cache",
@@ -381,7 +424,7 @@ fn copy(context: &mut Context) -> Result<(), Errno> {
     witness(context);
     let budget = config::settings().copy_budget.0;
     context.copies.allocate(budget)?;
-    context.copies.fill();
+    context.copies.fill(&context.gone);
     Ok(())
 }
 

@@ -41,11 +41,22 @@ fn note(context: &mut Context, result: Result<(), Errno>) {
 
 fn msync_mappings(context: &Context) -> Result<(), Errno> {
     let mut result = Ok(());
-    for_each_duplicate(context, |start, _, len| {
-        // SAFETY: msync changes no memory.
-        result = result.and(unsafe { msync(start as *mut _, len, MsyncFlags::SYNC) });
-    });
-    result
+    let mut from = 0;
+    loop {
+        let mut next = None;
+        mappings::lock().for_each_of(context.file, |entry| {
+            if entry.writable && entry.start >= from {
+                next = Some(entry);
+            }
+            next.is_none()
+        });
+        let Some(entry) = next else { return result };
+        from = entry.end;
+        // SAFETY: msync changes no memory; where the mapping is gone by now, it syncs another's.
+        let synced = unsafe { msync(entry.start as *mut _, entry.len(), MsyncFlags::SYNC) };
+        // Unmapped by another thread meanwhile.
+        result = result.and(synced.or_else(|e| if e == Errno::NOMEM { Ok(()) } else { Err(e) }));
+    }
 }
 
 /// Tells `each` of a duplicate of every writable mapping of the file (address, offset in the file,

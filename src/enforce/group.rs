@@ -79,6 +79,11 @@ pub fn enter(file: NonNull<File>) -> Turn {
     }
 }
 
+/// The number of the flush of `file`, which the caller holds, that began last.
+pub fn begun(file: NonNull<File>) -> u32 {
+    with(file, |group| group.begun)
+}
+
 /// Ends flush `number` of `file` with `result`.
 pub fn leave(file: NonNull<File>, number: u32, result: Result<(), Errno>) {
     with(file, |group| {
@@ -87,7 +92,7 @@ pub fn leave(file: NonNull<File>, number: u32, result: Result<(), Errno>) {
         group.done.store(number, Ordering::Release);
     });
     // SAFETY: as in `enter`.
-    lock::wake(unsafe { &(*file.as_ptr()).group.done }, u32::MAX);
+    lock::wake_all(unsafe { &(*file.as_ptr()).group.done });
 }
 
 impl Group {

@@ -21,7 +21,6 @@ use crate::sys::{self, vm};
 use keepmydata_records::{Rung, Verdict, event};
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, MsyncFlags, mprotect, msync};
-use rustix::thread::nanosleep;
 
 const FIRST_WAIT_NS: u64 = 1_000_000;
 const LONGEST_WAIT_NS: u64 = 100_000_000;
@@ -36,7 +35,7 @@ pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
                 // Still being stored to: somebody's later stores, not this msync's.
                 State::Newer | State::Racing => Verdict::Newer,
                 State::Stale => Verdict::Stale,
-                State::Uncertain => Verdict::Uncertain,
+                State::Uncertain | State::Gone => Verdict::Uncertain,
                 State::Unchecked | State::Skipped => continue,
             };
             context.verdicts.count(verdict);
@@ -60,7 +59,7 @@ fn climb(worker: &Worker, context: &mut Context) {
             Rung::Resync => resync(worker, context),
             Rung::Redirty => redirty(worker, context),
             Rung::Wait => {
-                pause(wait.min(deadline.saturating_sub(started.elapsed())));
+                sys::sleep(wait.min(deadline.saturating_sub(started.elapsed())));
                 wait = (wait * 2).min(LONGEST_WAIT_NS);
                 resync(worker, context)
             }
@@ -128,8 +127,8 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     let mut result = Ok(());
     for page in 0..context.copies.pages() {
         let state = context.copies.state(page);
-        let again =
-            state == State::Stale || all && !matches!(state, State::Skipped | State::Uncertain);
+        let again = state == State::Stale
+            || all && !matches!(state, State::Skipped | State::Uncertain | State::Gone);
         if !again {
             continue;
         }
@@ -162,11 +161,4 @@ pub fn make_page_dirty(at: usize) -> Result<(), Errno> {
         }
         done => done,
     }
-}
-
-fn pause(ns: u64) {
-    let _ = nanosleep(&rustix::thread::Timespec {
-        tv_sec: (ns / 1_000_000_000) as i64,
-        tv_nsec: (ns % 1_000_000_000) as i64,
-    });
 }

@@ -22,6 +22,7 @@ mod flush;
 pub mod group;
 mod heal;
 mod invalidate;
+mod later;
 mod report;
 mod verify;
 
@@ -31,10 +32,12 @@ use crate::process::{self, Process};
 use crate::sys::signals::Blocked;
 use crate::{config, log, reads, real, sys};
 use context::Context;
+pub use context::boot;
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 use group::Turn;
 use keepmydata_records::{Async, Enforce, OnFailure};
+pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
 
@@ -92,8 +95,14 @@ fn is_failure(errno: Errno) -> bool {
 /// Syncs what is about to be unmapped (`KEEPMYDATA_MUNMAP=sync`). Failures are in the log.
 pub fn before_unmap(addr: usize, len: usize) {
     if config::settings().enforce == Enforce::Full && !process::this().is_borrowed() {
+        // SAFETY: errno of this thread, which munmap is to leave as it is.
+        let errno = unsafe { libc::__errno_location() };
         // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
-        let _ = unsafe { enforced(addr as *mut c_void, len, libc::MS_SYNC) };
+        unsafe {
+            let before = *errno;
+            let _ = enforced(addr as *mut c_void, len, libc::MS_SYNC);
+            *errno = before;
+        }
     }
 }
 
@@ -114,27 +123,34 @@ unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
     let _quiet = Blocked::all();
     let process = process::this();
+    // Asked before the shim maps anything of its own, which might fill a hole.
+    let has_hole = !sys::vm::is_mapped(addr as usize, len);
     let mut files = Chain::collect(process, addr as usize, len, flags);
-    let mut result = files.enter();
-    if files.first.is_none() && !files.served {
-        // Memory is out, or only read-only and excluded mappings.
-        // SAFETY: the caller's contract.
-        return unsafe { real_msync(addr, len, flags) };
-    }
+    let shared = files.enter();
     if files.first.is_none() {
-        // Another thread's flush did it all; the kernel still judges the arguments.
-        let judged = flags & !libc::MS_SYNC | libc::MS_ASYNC;
+        // Only read-only and excluded mappings; or another thread's flush did it all, and the
+        // kernel still judges the arguments.
+        let judged = match files.served {
+            true => flags & !libc::MS_SYNC | libc::MS_ASYNC,
+            false => flags,
+        };
         // SAFETY: the caller's contract.
-        return unsafe { real_msync(addr, len, judged) }.and(result);
+        let judged = unsafe { real_msync(addr, len, judged) };
+        return judged.and(shared).and(files.complete());
     }
 
     files.on_custodian(copy::prepare);
+    let timer = log::Timer::start();
     // SAFETY: the caller's contract.
-    let real = unsafe { real_msync(addr, len, flags) };
+    let mut real = unsafe { real_msync(addr, len, flags) };
+    if has_hole && real.is_ok() {
+        real = Err(Errno::NOMEM);
+    }
+    files.each(|context| context.real = Some((timer.stop(), real)));
     match real {
         // The kernel refused the call as it was: nothing was promised.
         Err(Errno::INVAL | Errno::BUSY) => {
-            files.on_custodian(|_, context| context.copies.let_go());
+            files.on_custodian(refuse);
             files.leave(|_| real);
             return real;
         }
@@ -143,20 +159,27 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         Err(errno) => files.each(|context| context.flush_error = Some(errno)),
     }
     files.on_custodian(finish);
-    files.leave(|context| context.outcome());
-    result = result.and(files.result);
+    files.leave(Context::outcome);
     match real {
         Err(Errno::NOMEM) => real,
-        _ => result,
+        _ => shared.and(files.result).and(files.complete()),
     }
+}
+
+/// The kernel did not take the call.
+fn refuse(worker: &Worker, context: &mut Context) {
+    context.copies.let_go();
+    report::msync(worker, context);
 }
 
 /// The steps after the real msync, on a custodian thread.
 fn finish(worker: &Worker, context: &mut Context) {
+    report::flush(worker, context);
     flush::fdatasync(worker, context);
     if context.verify {
         heal::verify_and_heal(worker, context);
     }
+    report::race(worker, context);
     match context.outcome() {
         Ok(()) => {
             context.copies.let_go_witnesses();
@@ -166,7 +189,10 @@ fn finish(worker: &Worker, context: &mut Context) {
         Err(errno) => fail::keep_dirty(context, errno),
     }
     report::msync(worker, context);
-    context.copies.let_go();
+    context.kept = context.outcome().is_ok() && later::keep(worker, context);
+    if !context.kept {
+        context.copies.let_go();
+    }
 }
 
 fn remember_success(context: &Context) {
@@ -198,6 +224,8 @@ struct Chain {
     first: Option<NonNull<Context>>,
     /// Whether other threads' flushes did some of the files.
     served: bool,
+    /// Whether memory was out for some of the files.
+    incomplete: bool,
     result: Result<(), Errno>,
 }
 
@@ -207,6 +235,7 @@ impl Chain {
             process,
             first: None,
             served: false,
+            incomplete: false,
             result: Ok(()),
         };
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
@@ -220,16 +249,18 @@ impl Chain {
             if !entry.writable || excluded || chain.has(entry.file) {
                 return true;
             }
-            if let Some(new) = context::new(process, entry.file) {
-                // SAFETY: made just now.
-                let context = unsafe { &mut *new.as_ptr() };
-                context.call = call;
-                context.tid = tid;
-                (context.addr, context.len, context.flags) = (addr, len, flags);
-                context.offset = entry.offset;
-                chain.insert(new);
-                held = Some(entry.file);
-            }
+            let Some(new) = context::new(process, entry.file) else {
+                chain.incomplete = true;
+                return true;
+            };
+            // SAFETY: made just now.
+            let context = unsafe { &mut *new.as_ptr() };
+            context.call = call;
+            context.tid = tid;
+            (context.addr, context.len, context.flags) = (addr, len, flags);
+            context.offset = entry.offset;
+            chain.insert(new);
+            held = Some(entry.file);
             true
         });
         if held.is_some() {
@@ -261,6 +292,15 @@ impl Chain {
                 self.insert(new);
             }
         });
+    }
+
+    /// Whether every file got its steps: what did not is not promised.
+    fn complete(&self) -> Result<(), Errno> {
+        if self.incomplete {
+            Err(Errno::NOMEM)
+        } else {
+            Ok(())
+        }
     }
 
     fn has(&self, file: NonNull<File>) -> bool {
@@ -335,12 +375,14 @@ impl Chain {
         while let Some(context) = self.first {
             // SAFETY: contexts in the chain are this chain's alone.
             let c = unsafe { &mut *context.as_ptr() };
-            let outcome = result(c);
+            let (file, kept, outcome) = (c.file, c.kept, result(c));
             self.result = self.result.and(outcome);
-            group::leave(c.file, c.turn, outcome);
-            mappings::ops::release(c.file);
+            group::leave(file, c.turn, outcome);
             self.first = c.next;
-            context::give(self.process, context);
+            if !kept {
+                mappings::ops::release(file);
+                context::give(self.process, context);
+            }
         }
     }
 }

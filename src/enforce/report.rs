@@ -4,6 +4,7 @@ use super::context::{Context, ROWS};
 use super::copy::{State, hash};
 use super::verify::{self, Unsettled};
 use crate::custodian::Worker;
+use crate::dirty;
 use crate::log::{self, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
@@ -36,6 +37,77 @@ pub fn step(
         }
         event::COPY => record.dirty_pages = Some(context.copies.pages() as u64),
         _ => {}
+    }
+    log::emit(worker, &record);
+}
+
+/// The real msync, at debug.
+pub fn flush(worker: &Worker, context: &Context) {
+    let Some((timed, result)) = context.real.filter(|_| log::enabled(Level::Debug)) else {
+        return;
+    };
+    let name = FileName::of(context.file);
+    let mut record = of_context(worker, context, &name, Level::Debug, event::FLUSH);
+    timed.stamp(&mut record);
+    record.addr = Some(HexU64(context.addr as u64));
+    record.length = Some(context.len as u64);
+    answer(&mut record, result);
+    log::emit(worker, &record);
+}
+
+/// Stores that raced with this msync, at info: it promises nothing for them.
+pub fn race(worker: &Worker, context: &mut Context) {
+    if !log::enabled(Level::Info) {
+        return;
+    }
+    let timer = Timer::start();
+    let query = dirty::Query {
+        worker,
+        file: context.file,
+        handle: worker.borrow_handle(&context.handle),
+    };
+    context.cached.clear();
+    let asked = dirty::stored_since(&query, context.tracker, &mut context.cached);
+    if asked.is_err() || context.cached.is_empty() {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut record = of_context(worker, context, &name, Level::Info, event::RACE);
+    timer.stamp(&mut record);
+    record.tracker = context.tracker.into();
+    record.dirty = context.cached.as_slice().into();
+    record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
+    record.message = "stored to while msync ran: dirty again, and not covered by it".into();
+    log::emit(worker, &record);
+}
+
+/// The second look at what was verified: at error where it is wrong now, else at debug.
+pub fn reverified(worker: &Worker, context: &mut Context, timer: Timer, result: Result<(), Errno>) {
+    context.verdicts = Default::default();
+    for page in 0..context.copies.pages() {
+        match context.copies.state(page) {
+            State::Verified => context.verdicts.count(Verdict::Verified),
+            State::Stale => context.verdicts.count(Verdict::Stale),
+            _ => {}
+        }
+    }
+    let wrong = context.verdicts.stale > 0;
+    let level = if wrong { Level::Error } else { Level::Debug };
+    if !log::enabled(level) {
+        return;
+    }
+    fill_rows(worker, context);
+    let name = FileName::of(context.file);
+    let mut record = of_context(worker, context, &name, level, event::REVERIFY);
+    timer.stamp(&mut record);
+    answer(&mut record, result);
+    record.verdicts = Some(context.verdicts);
+    record.dirty = context.cached.as_slice().into();
+    record.pages = context.rows[..context.row_count].into();
+    if wrong {
+        record.message = "verified when msync returned 0, and something else now, without a store \
+                          of this process since: an older write applied late, or another process"
+            .into();
     }
     log::emit(worker, &record);
 }
@@ -92,7 +164,12 @@ pub fn msync(worker: &Worker, context: &mut Context) {
         let mut record = of_context(worker, context, &name, Level::Info, event::MSYNC);
         context.timer.stamp(&mut record);
         arguments(&mut record, context, &by_name);
-        answer(&mut record, outcome);
+        // What the kernel said of the arguments is what the program is told.
+        let refused = context.real.and_then(|(_, real)| match real {
+            Err(Errno::INVAL | Errno::BUSY | Errno::NOMEM) => real.err(),
+            _ => None,
+        });
+        answer(&mut record, refused.map_or(outcome, Err));
         fill_dirty(&mut record, context);
         record.dropped_pages = context.dropped_pages;
         record.cached_pages = context.cached_pages;
@@ -227,6 +304,9 @@ fn report(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     record.verdicts = context.verify.then_some(context.verdicts);
     record.reason = context.reason.into();
     record.message = message.as_str().into();
+    // Every page that is not safe, where the table shows the first ones.
+    record.dirty = context.cached.as_slice().into();
+    record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
     record.pages = context.rows[..context.row_count].into();
     log::emit(worker, &record);
 }
@@ -266,41 +346,50 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
     }
 }
 
+/// Fills the page table, and `cached` with the ranges of every page that belongs in it.
 fn fill_rows(worker: &Worker, context: &mut Context) {
-    let Some(handle) = worker.borrow_handle(&context.handle) else {
-        return;
-    };
-    let size = rustix::fs::fstat(handle).map_or(0, |stat| stat.st_size as u64);
+    context.cached.clear();
     for page in 0..context.copies.pages() {
         let verdict = match context.copies.state(page) {
             State::Stale => Verdict::Stale,
-            State::Uncertain => Verdict::Uncertain,
+            State::Uncertain | State::Gone => Verdict::Uncertain,
             _ => continue,
         };
-        if context.row_count == ROWS {
-            context.reason = "the page table shows the first 64 pages only";
-            return;
-        }
         let (start, _) = context.copies.place_of(page);
-        let end = (start + sys::page_size() as u64).min(size.max(start));
-        let buffer = &mut context.copies.buffer()[..sys::page_size()];
-        let read = verify::read_back(handle, buffer, start).unwrap_or(0);
-        let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
-        let mut row = PageRow {
-            page: start / sys::page_size() as u64,
-            start,
-            end,
-            verdict,
-            expected_hash: Some(HexU64(context.copies.hash_at_copy(page))),
-            actual_hash: Some(HexU64(hash(actual))),
-            ..PageRow::default()
-        };
-        if let Some(expected) = context.copies.copy(page) {
-            compare(&mut row, &expected[..(end - start) as usize], actual);
+        context.cached.add(start, start + sys::page_size() as u64);
+        if context.row_count < ROWS
+            && let Some(row) = row(worker, context, page, verdict)
+        {
+            context.rows[context.row_count] = row;
+            context.row_count += 1;
         }
-        context.rows[context.row_count] = row;
-        context.row_count += 1;
     }
+}
+
+fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Option<PageRow> {
+    let handle = worker.borrow_handle(&context.handle)?;
+    let size = rustix::fs::fstat(handle).map_or(0, |stat| stat.st_size as u64);
+    let (start, _) = context.copies.place_of(page);
+    let end = (start + sys::page_size() as u64).min(size.max(start));
+    let mut row = PageRow {
+        page: start / sys::page_size() as u64,
+        start,
+        end,
+        verdict,
+        ..PageRow::default()
+    };
+    if context.copies.state(page) == State::Gone {
+        return Some(row);
+    }
+    let buffer = &mut context.copies.buffer()[..sys::page_size()];
+    let read = verify::read_back(handle, buffer, start).unwrap_or(0);
+    let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
+    row.expected_hash = Some(HexU64(context.copies.hash_at_copy(page)));
+    row.actual_hash = Some(HexU64(hash(actual)));
+    if let Some(expected) = context.copies.copy(page) {
+        compare(&mut row, &expected[..(end - start) as usize], actual);
+    }
+    Some(row)
 }
 
 /// Where and how `actual` differs from `expected`.

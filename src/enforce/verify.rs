@@ -12,6 +12,7 @@ use super::context::Context;
 use super::copy::{State, hash};
 use crate::custodian::Worker;
 use crate::sys::{self, cachestat::cachestat};
+use core::ops::Range;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
@@ -39,7 +40,7 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
     let size = rustix::fs::fstat(handle)?.st_size as u64;
     let mut at = 0;
     while let Some((first, count)) = next_run(context, at) {
-        check_run(context, handle, size, first, count)?;
+        check_run(worker, context, handle, size, first, count)?;
         at = first + count;
     }
     let mut unsettled = Unsettled::default();
@@ -48,7 +49,7 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
             State::Stale => unsettled.stale += 1,
             State::Racing | State::Unchecked => unsettled.racing += 1,
             State::Uncertain => unsettled.uncertain += 1,
-            State::Skipped | State::Verified | State::Newer => {}
+            State::Skipped | State::Verified | State::Newer | State::Gone => {}
         }
     }
     Ok(unsettled)
@@ -82,6 +83,7 @@ fn next_run(context: &mut Context, at: usize) -> Option<(usize, usize)> {
 }
 
 fn check_run(
+    worker: &Worker,
     context: &mut Context,
     handle: BorrowedFd<'_>,
     size: u64,
@@ -99,52 +101,57 @@ fn check_run(
         let start = offset + (n * page_size) as u64;
         let valid = size.saturating_sub(start).min(page_size as u64) as usize;
         let have = read.saturating_sub(n * page_size).min(valid);
+        let actual = n * page_size..n * page_size + have;
         let state = if valid == 0 {
             // Truncated meanwhile.
             State::Skipped
+        } else if have == valid
+            && context
+                .copies
+                .matches(page, &context.copies.buffer()[actual.clone()])
+        {
+            State::Verified
         } else {
-            let actual = &context.copies.buffer()[n * page_size..n * page_size + have];
-            if have == valid && context.copies.matches(page, actual) {
-                State::Verified
-            } else {
-                judge(context, handle, page, start, actual, valid)
-            }
+            judge(worker, context, page, start, actual, valid)
         };
         context.copies.states()[page] = state;
     }
     Ok(())
 }
 
-/// What it means that the filesystem holds `actual` for page number `page`, at `start`.
+/// What it means that the filesystem holds for page number `page`, at `start`, what lies in the
+/// part `actual` of the buffer.
 fn judge(
-    context: &Context,
-    handle: BorrowedFd<'_>,
+    worker: &Worker,
+    context: &mut Context,
     page: usize,
     start: u64,
-    actual: &[u8],
+    actual: Range<usize>,
     valid: usize,
 ) -> State {
-    // Once gone, looking again would only find what the kernel read back in.
+    // Once gone, it is gone: what is there now was read in.
     if context.copies.state(page) == State::Uncertain {
         return State::Uncertain;
     }
-    let Some(now) = context.copies.look(page) else {
+    let Some(now) = context.copies.look(worker, page).map(hash) else {
         return State::Uncertain;
     };
-    if actual.len() == valid && now[..valid] == *actual {
+    let whole = actual.len() == valid;
+    if whole && context.copies.seen()[..valid] == context.copies.buffer()[actual] {
         return State::Newer;
     }
     // Only while the page is clean must the filesystem hold what it holds.
-    if let Ok(stat) = cachestat(handle, start, sys::page_size() as u64) {
+    let handle = worker.borrow_handle(&context.handle);
+    let stat = handle.map(|fd| cachestat(fd, start, sys::page_size() as u64));
+    if let Some(Ok(stat)) = stat {
         return match stat.dirty + stat.writeback {
             0 => State::Stale,
             _ => State::Racing,
         };
     }
     // Without cachestat: what does not keep still was stored to.
-    let seen = hash(now);
-    match context.copies.look(page).map(hash) {
-        Some(again) if again == seen => State::Stale,
+    match context.copies.look(worker, page).map(hash) {
+        Some(again) if again == now => State::Stale,
         Some(_) => State::Racing,
         None => State::Uncertain,
     }

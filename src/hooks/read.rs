@@ -45,11 +45,13 @@ macro_rules! hooks {
 
 hooks! {
     fn read(fd, buf: *mut c_void, count: size_t) range Range::at_position(count);
+    fn __read(fd, buf: *mut c_void, count: size_t) range Range::at_position(count);
     fn __read_chk(fd, buf: *mut c_void, count: size_t, size: size_t)
         range Range::at_position(count);
     fn readv(fd, iov: *const iovec, count: c_int) range Range::vectors(iov, count, -1);
     fn pread(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
     fn pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
+    fn __pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
     fn __pread_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
         range Range::at(offset, count);
     fn __pread64_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
@@ -59,7 +61,7 @@ hooks! {
     fn preadv64(fd, iov: *const iovec, count: c_int, offset: off_t)
         range Range::vectors(iov, count, offset);
     fn preadv2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
-        range Range::vectors(iov, count, offset);
+        range Range::vectors(iov, count, offset).with_flags(flags);
     fn preadv64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
-        range Range::vectors(iov, count, offset);
+        range Range::vectors(iov, count, offset).with_flags(flags);
 }

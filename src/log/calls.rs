@@ -17,7 +17,8 @@ pub fn mmap(call: &Mmap, addr: usize, tracked: Result<Key, Bypass>, timer: Timer
         Ok(_) => (event::MMAP, Level::Trace),
         // A quiet path: LTP's harness maps a file of /dev/shm in every test.
         Err(Bypass::NotRegular | Bypass::NoBackingStore | Bypass::BadDescriptor) => return,
-        Err(Bypass::OutOfMemory) => (event::BYPASS, Level::Warn),
+        // What is stored there is not promised.
+        Err(Bypass::OutOfMemory) => (event::BYPASS, Level::Error),
         Err(Bypass::Excluded | Bypass::VforkChild) => (event::BYPASS, Level::Trace),
     };
     if !enabled(level) {

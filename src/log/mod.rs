@@ -56,6 +56,14 @@ impl Timer {
         }
     }
 
+    /// The start, and the time since then.
+    pub fn stop(&self) -> Timed {
+        Timed {
+            wall: self.wall,
+            ns: self.elapsed(),
+        }
+    }
+
     /// ns since the start.
     pub fn elapsed(&self) -> u64 {
         sys::monotonic_ns().saturating_sub(self.monotonic)
@@ -63,8 +71,22 @@ impl Timer {
 
     /// Puts the start and the time since then into `record`.
     pub fn stamp(&self, record: &mut Record<'_>) {
+        self.stop().stamp(record);
+    }
+}
+
+/// When something began, and how long it took.
+#[derive(Clone, Copy)]
+pub struct Timed {
+    wall: u64,
+    ns: u64,
+}
+
+impl Timed {
+    /// Puts both into `record`.
+    pub fn stamp(&self, record: &mut Record<'_>) {
         record.time_ns = self.wall;
-        record.duration_ns = Some(self.elapsed());
+        record.duration_ns = Some(self.ns);
     }
 }
 

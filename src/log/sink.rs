@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span;
-use tracing::{Dispatch, Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 const STDERR: i32 = 2;
 
@@ -47,7 +47,10 @@ impl Subscriber for Sink {
     }
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Line { custodian: false });
+        event.record(&mut Line {
+            custodian: false,
+            level: *event.metadata().level(),
+        });
     }
 
     // The shim makes no spans.
@@ -74,6 +77,7 @@ fn level() -> LevelFilter {
 /// Takes the fields of an event in their order: first where it happened, then its line.
 struct Line {
     custodian: bool,
+    level: Level,
 }
 
 impl Visit for Line {
@@ -82,15 +86,19 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, _: &Field, line: &str) {
-        write(self.custodian, line.as_bytes());
+        write(self.custodian, self.level, line.as_bytes());
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-fn write(custodian: bool, line: &[u8]) {
+fn write(custodian: bool, level: Level, line: &[u8]) {
     let worker = Worker::new(process::this(), custodian);
     let done = match config::settings().log_file.template() {
+        // That data is at risk must not be lost with the custodian.
+        Some(_) if level == Level::ERROR => {
+            to_file(&worker, line).or_else(|| to_stderr(&worker, line))
+        }
         Some(_) => to_file(&worker, line),
         None => to_stderr(&worker, line),
     };

@@ -221,6 +221,36 @@ impl Guard {
         }
     }
 
+    /// Tells `each` of every mapping of `file`, until it returns false.
+    pub fn for_each_of(&self, file: NonNull<File>, mut each: impl FnMut(Entry) -> bool) {
+        // SAFETY: the caller holds the file, and the lock.
+        let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
+        self.for_each(low, high, |entry| entry.file != file || each(entry));
+    }
+
+    /// Lets `change` change `registered` of every mapping of `file`.
+    pub fn update_each(&mut self, file: NonNull<File>, mut change: impl FnMut(&mut Entry)) {
+        let mut from = 0;
+        loop {
+            let mut changed = None;
+            self.for_each_of(file, |mut entry| {
+                if entry.start < from {
+                    return true;
+                }
+                let before = entry;
+                change(&mut entry);
+                from = entry.end;
+                changed = (entry != before).then_some(entry);
+                changed.is_none()
+            });
+            let Some(entry) = changed else { return };
+            let taken = self.take(entry.start, entry.end);
+            self.insert(entry);
+            // The entry that replaces it holds the file.
+            self.forget(taken, |_| ());
+        }
+    }
+
     /// Tells `each` of every mapping, clipped to `[start, end)`, until it returns false.
     pub fn for_each(&self, start: usize, end: usize, each: impl FnMut(Entry) -> bool) {
         if !LOST.load(Ordering::Relaxed) {

@@ -95,42 +95,41 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
 /// Puts a new mapping into the table and sees to the file's handle.
 fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass> {
     let Candidate { key, writable } = candidate;
-    let known = lock().find(&key);
+    let known = match super::may_know(key.dev, key.ino) {
+        true => lock().find(&key),
+        false => None,
+    };
     let traits = match known {
         // SAFETY: a found file is live; its traits never change.
         Some(file) => unsafe { (*file.as_ptr()).traits },
         None => classify::traits(call.fd)?,
     };
-    let end = start + sys::page_up(call.len as u64) as usize;
+    let len = sys::page_up(call.len as u64) as usize;
     let file = {
         let mut table = lock();
         let file = table.find_or_add(key, traits).ok_or(Bypass::OutOfMemory)?;
-        let entry = Entry {
-            start,
-            end,
-            offset: call.offset as u64,
-            file,
-            writable,
-        };
-        if !table.insert(entry) {
-            return Err(Bypass::OutOfMemory);
-        }
         table.hold(file);
         file
     };
-    handles::ensure(file, call.fd);
-    let excluded = {
-        let table = lock();
+    let registered = handles::open(file, call.fd, writable.then_some((start, len)));
+    let entry = Entry {
+        start,
+        end: start + len,
+        offset: call.offset as u64,
+        file,
+        writable,
+        registered,
+    };
+    let (inserted, excluded) = {
+        let mut table = lock();
         // SAFETY: held above.
-        let excluded = unsafe { (*file.as_ptr()).excluded };
-        drop(table);
-        excluded
+        (table.insert(entry), unsafe { file.as_ref() }.excluded)
     };
     release(file);
-    if excluded {
-        Err(Bypass::Excluded)
-    } else {
-        Ok(key)
+    match (inserted, excluded) {
+        (false, _) => Err(Bypass::OutOfMemory),
+        (true, true) => Err(Bypass::Excluded),
+        (true, false) => Ok(key),
     }
 }
 
@@ -233,6 +232,7 @@ pub unsafe fn mremap(
             lock().insert(Entry {
                 start: result as usize,
                 end: result as usize + new_size,
+                registered: 0,
                 ..entry
             });
         }
@@ -314,6 +314,7 @@ fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usi
             table.insert(Entry {
                 start: to + at,
                 end: to + end,
+                registered: 0,
                 ..entry
             });
         }

@@ -35,6 +35,8 @@ pub struct Entry {
     pub file: NonNull<File>,
     /// Whether stores can ever happen: the descriptor was open for writing.
     pub writable: bool,
+    /// The process generation that tracks its stores page by page; 0 is none.
+    pub registered: u32,
 }
 
 impl Entry {
@@ -68,6 +70,7 @@ struct Rest {
     offset: u64,
     file: NonNull<File>,
     writable: bool,
+    registered: u32,
 }
 
 /// Header of a directory; `capacity` slots follow it in memory.
@@ -357,6 +360,7 @@ impl Table {
                 offset: entry.offset,
                 file: entry.file,
                 writable: entry.writable,
+                registered: entry.registered,
             };
         }
         leaf_ref.len.store(from.len(), Ordering::Relaxed);
@@ -475,5 +479,6 @@ fn entries(leaf: &Leaf) -> impl Iterator<Item = Entry> + '_ {
         offset: rest[i].offset,
         file: rest[i].file,
         writable: rest[i].writable,
+        registered: rest[i].registered,
     })
 }

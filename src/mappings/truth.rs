@@ -83,6 +83,7 @@ impl Vma {
             start: self.start,
             end: self.end,
             offset: self.offset,
+            registered: 0,
             ..*known
         };
         (self.shared && self.ino == ino).then(|| whole.clip(range.start, range.end))?

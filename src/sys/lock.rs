@@ -42,7 +42,7 @@ unsafe impl lock_api::RawMutex for RawFutex {
 
     unsafe fn unlock(&self) {
         if self.0.swap(0, Ordering::Release) == 2 {
-            wake(&self.0, 1);
+            wake_one(&self.0);
         }
     }
 }
@@ -52,7 +52,12 @@ pub fn wait(word: &AtomicU32, expected: u32) {
     let _ = futex::wait(word, futex::Flags::PRIVATE, expected, None);
 }
 
-/// Wakes up to `n` sleepers on `word`.
-pub fn wake(word: &AtomicU32, n: u32) {
-    let _ = futex::wake(word, futex::Flags::PRIVATE, n);
+/// Wakes one sleeper on `word`.
+pub fn wake_one(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
+}
+
+/// Wakes every sleeper on `word`. The kernel takes the count as signed: `u32::MAX` would wake one.
+pub fn wake_all(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
 }

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod raw;
 pub mod signals;
 pub mod thread;
+pub mod userfaultfd;
 pub mod vm;
 pub mod wipe;
 
@@ -51,6 +52,14 @@ pub fn gettid() -> i32 {
 /// The caller's process id, asked of the kernel.
 pub fn getpid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Sleeps for `ns` (nanosleep(2)), on a thread that gets no signals.
+pub fn sleep(ns: u64) {
+    let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    });
 }
 
 /// Wall-clock time in ns since the epoch (clock_gettime(2), `CLOCK_REALTIME`). Any context.

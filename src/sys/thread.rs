@@ -129,7 +129,7 @@ unsafe fn clone(
 
 /// Page faults of the calling thread so far, minor and major (getrusage(2), `RUSAGE_THREAD`). The
 /// kernel counts those that system calls take on the thread's behalf too.
-pub fn faults() -> u64 {
+pub fn faults() -> i64 {
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
     // SAFETY: the structure is live.
@@ -146,5 +146,5 @@ pub fn faults() -> u64 {
             ],
         )
     };
-    (usage.ru_minflt + usage.ru_majflt) as u64
+    usage.ru_minflt + usage.ru_majflt
 }

@@ -1,7 +1,8 @@
 //! Memory mapping calls that must be safe against another thread's `munmap`.
 
-use super::raw;
+use super::{raw, wipe};
 use core::ffi::c_void;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MremapFlags};
 
@@ -32,15 +33,23 @@ pub fn read_own_memory(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Maps the pages of a *shared* mapping a second time, at an address of the kernel's choice
-/// (mremap(2) with an old size of 0). `EINVAL` where the mapping is private, `EFAULT` where
-/// `[addr, addr + len)` is not within one mapping.
+/// Maps the pages of a *shared* mapping a second time, in a place of the shim's (mremap(2) with an
+/// old size of 0). `EINVAL` where the mapping is private, `EFAULT` where `[addr, addr + len)` is not
+/// within one mapping.
 ///
 /// # Safety
 /// The caller owns the duplicate and must unmap it.
 pub unsafe fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
-    // SAFETY: an old size of 0 leaves the original as it is; the kernel chooses the place.
-    unsafe { mm::mremap(addr as *mut c_void, 0, len, MremapFlags::MAYMOVE) }
+    let to = wipe::reserve(len).ok_or(Errno::NOMEM)?.as_ptr().cast();
+    // SAFETY: an old size of 0 leaves the original as it is; what is replaced was just reserved.
+    let done = unsafe { mm::mremap_fixed(addr as *mut c_void, 0, len, MremapFlags::MAYMOVE, to) };
+    if done.is_err() {
+        // The kernel may have unmapped the reservation before it failed; nobody else's mapping can
+        // be there that soon but by a hint to this very place.
+        // SAFETY: the shim's own reservation.
+        let _ = unsafe { mm::munmap(to, len) };
+    }
+    done
 }
 
 /// Drops the page table entries of a shared mapping (madvise(2), `MADV_DONTNEED`); its data stays
@@ -78,4 +87,15 @@ pub fn is_cached(addr: usize) -> bool {
         )
     };
     asked.is_ok() && state & 1 != 0
+}
+
+/// Whether a page is mapped at `addr` in this process (proc_pid_pagemap(5), bit 63). `pagemap` is
+/// /proc/self/pagemap; where it cannot be read, the answer is yes.
+pub fn is_present(pagemap: BorrowedFd<'_>, addr: usize) -> bool {
+    let mut entry = [0u8; 8];
+    let offset = (addr / super::page_size() * entry.len()) as u64;
+    match rustix::io::pread(pagemap, &mut entry, offset) {
+        Ok(8) => u64::from_ne_bytes(entry) >> 63 == 1,
+        _ => true,
+    }
 }

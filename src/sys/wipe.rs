@@ -6,20 +6,39 @@
 //! `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
 //! runs in the parent's memory, they stay.
 
+use crate::sys;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+/// Where the shim's mappings go, if there is room: far from where the kernel puts the program's. A
+/// program may have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be
+/// told ENOMEM by msync(2).
+const FROM: usize = 0x2000_0000_0000;
+const TO: usize = 0x3000_0000_0000;
+static NEXT: AtomicUsize = AtomicUsize::new(FROM);
 
 /// Maps `bytes` of zeroed memory outside every allocator, or nothing where the kernel refuses.
 pub fn map(bytes: usize) -> Option<NonNull<u8>> {
-    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
-    let p = unsafe {
-        mmap_anonymous(
-            core::ptr::null_mut(),
-            bytes,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
-    };
+    place(bytes, ProtFlags::READ | ProtFlags::WRITE)
+}
+
+/// Reserves `bytes` of addresses, for a mapping to be put there.
+pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    place(bytes, ProtFlags::empty())
+}
+
+fn place(bytes: usize, prot: ProtFlags) -> Option<NonNull<u8>> {
+    // A page stays free between two, so that the kernel does not join them.
+    let step = sys::page_up(bytes as u64) as usize + sys::page_size();
+    let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
+    if hint.checked_add(step).is_none_or(|end| end > TO) {
+        NEXT.store(FROM, Ordering::Relaxed);
+        hint = 0;
+    }
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a fresh anonymous mapping; the address is a hint only.
+    let p = unsafe { mmap_anonymous(hint as *mut _, bytes, prot, flags) };
     NonNull::new(p.ok()?.cast())
 }
 

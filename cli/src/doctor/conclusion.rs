@@ -7,8 +7,10 @@ use keepmydata_records::Backing;
 use std::ffi::c_int;
 
 pub struct Conclusion {
-    /// The most precise first.
+    /// Those that work here.
     trackers: Vec<&'static str>,
+    /// The one that `track=auto` takes, as the shim's `dirty::learn` chooses.
+    chosen: &'static str,
     verification: &'static str,
     verification_note: &'static str,
     /// What is missing for the whole promise, each in a sentence.
@@ -21,6 +23,7 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
     let Some(probe) = probe.filter(|_| filesystem.backing != Backing::Nothing) else {
         return Conclusion {
             trackers: Vec::new(),
+            chosen: "whole",
             verification: "none",
             verification_note: "no backing store",
             limits: Vec::new(),
@@ -29,11 +32,22 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
     };
     let mut limits = Vec::new();
     let mut trackers = Vec::new();
+    if probe.pagemap_works() {
+        trackers.push("pagemap");
+    }
     if probe.cachestat_works() {
         trackers.push("cachestat");
     }
     trackers.push("whole");
-    if trackers.len() == 1 {
+    let wanted = match filesystem.backing {
+        Backing::LocalBlock => "cachestat",
+        _ => "pagemap",
+    };
+    let chosen = *trackers
+        .iter()
+        .find(|&&tracker| tracker == wanted)
+        .unwrap_or(&"whole");
+    if chosen == "whole" {
         limits.push("dirty pages cannot be told from clean ones: every msync treats all pages");
     }
     if probe.mmap.is_err() {
@@ -63,6 +77,7 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
     };
     Conclusion {
         trackers,
+        chosen,
         verification,
         verification_note,
         limits,
@@ -97,7 +112,7 @@ impl Conclusion {
             Row::new(
                 "trackers",
                 self.trackers.clone(),
-                "track=auto takes the first",
+                format!("track=auto takes {}", self.chosen),
             ),
             Row::new("verification", self.verification, self.verification_note),
         ]

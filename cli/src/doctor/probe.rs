@@ -145,6 +145,11 @@ fn read_back(probe: &ProbeFile, page: usize) -> io::Result<ReadBack> {
 }
 
 impl Probe {
+    /// Whether PAGEMAP_SCAN found exactly the page that was stored to.
+    pub fn pagemap_works(&self) -> bool {
+        self.pagemap == Ok(1)
+    }
+
     /// Whether cachestat counts dirty pages here.
     pub fn cachestat_works(&self) -> bool {
         self.cachestat.as_ref().is_ok_and(|&dirty| dirty > 0)

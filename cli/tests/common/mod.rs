@@ -64,7 +64,9 @@ impl Place {
     /// An executable file with these contents.
     pub fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
         let path = self.path(name);
-        fs::write(&path, contents).unwrap();
+        let source = self.path(&format!("{name}.contents"));
+        fs::write(&source, contents).unwrap();
+        copy(&source, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
@@ -75,6 +77,13 @@ impl Place {
         compile("program", flags, &path);
         path
     }
+}
+
+/// Copies in another process. What this one writes itself, it cannot always execute: a thread that
+/// forks meanwhile has the file open for writing in its child (ETXTBSY).
+pub fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(status.success(), "cp {} {}", from.display(), to.display());
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -73,21 +73,22 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let daemon = Arc::new(Daemon::new(options, log));
     // Installed before the mount, so that no signal can leave one behind.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::Session)?;
-    let socket = daemon.options.control.clone().map(SocketFile);
-    if let Some(SocketFile(path)) = &socket {
+    let mut socket = None;
+    if let Some(path) = &daemon.options.control {
         control::serve(path, &daemon).map_err(|error| Failure::Option(named(path, error)))?;
+        socket = Some(SocketFile(path.clone()));
     }
-    let session =
-        Session::new(TearFs(Arc::clone(&daemon)), &mountpoint, &config()).map_err(|error| {
-            Failure::Fuse(format!("cannot mount on {}: {error}", mountpoint.display()))
-        })?;
+    let session = Session::new(TearFs(Arc::clone(&daemon)), &mountpoint, &config());
+    let session = session.map_err(|error| Failure::Fuse(cannot_mount(&mountpoint, &error)))?;
     let _ = daemon.notifier.set(session.notifier());
     stop_on_signal(signals, mountpoint.clone(), &daemon);
     if daemon.options.exit_with_stdin {
         stop_on_end_of_stdin(mountpoint.clone(), &daemon);
     }
     announce(&mountpoint);
-    session.run().map_err(Failure::Session)
+    let ended = session.run().map_err(Failure::Session);
+    drop(socket);
+    ended
 }
 
 /// fusermount3 stays with the mount and takes it away when this process dies, of a panic or
@@ -113,6 +114,16 @@ fn check_fuse() -> Result<(), Failure> {
             "{device}: {error} (is the fuse module loaded, and may this user use it?)"
         ))
     })
+}
+
+fn cannot_mount(mountpoint: &Path, error: &io::Error) -> String {
+    let point = mountpoint.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("cannot mount on {point}: no fusermount3 (package fuse3)")
+        }
+        _ => format!("cannot mount on {point}: {}", error.to_string().trim()),
+    }
 }
 
 fn announce(mountpoint: &Path) {
@@ -152,7 +163,7 @@ fn stop(mountpoint: &Path, daemon: &Daemon, reason: fmt::Arguments<'_>) {
     process::exit(0);
 }
 
-/// Removes the socket's file at the end.
+/// Removes the socket's file when dropped.
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {

@@ -1,0 +1,71 @@
+/*
+ * One call many times, to count or time what it costs.
+ *
+ * usage: passthrough read|pread|readv|mmap|msync COUNT FILE [TRACKED]
+ * Calls on FILE (mmap: anonymous memory, mapped and unmapped; msync: anonymous
+ * memory). With TRACKED, that file is mapped, stored to and synced first, and stays
+ * mapped. Prints the nanoseconds that one call took.
+ */
+#include "guest.h"
+#include <sys/uio.h>
+
+static char buffer[64];
+
+/* Not a constant for the compiler, so that FORTIFY checks at run time. */
+static volatile size_t one = 1;
+
+int main(int argc, char **argv)
+{
+	struct iovec vector = { buffer, 1 };
+	double start;
+	long count;
+	int fd;
+	void *memory;
+
+	if (argc < 4)
+		return EXIT_USAGE;
+	count = atol(argv[2]);
+	fd = open(argv[3], O_RDONLY);
+	if (fd < 0)
+		setup_failed("open %s", argv[3]);
+	if (argc > 4) {
+		int tracked = open_sized(argv[4], 4 * PAGE);
+		char *base = map_shared(tracked, 4 * PAGE);
+
+		memset(base, 'x', 4 * PAGE);
+		if (msync(base, 4 * PAGE, MS_SYNC) != 0)
+			setup_failed("msync");
+	}
+	memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		setup_failed("mmap");
+	start = seconds_now();
+	if (strcmp(argv[1], "read") == 0) {
+		for (long i = 0; i < count; i++)
+			if (read(fd, buffer, one) != 1)
+				setup_failed("read");
+	} else if (strcmp(argv[1], "pread") == 0) {
+		for (long i = 0; i < count; i++)
+			if (pread(fd, buffer, one, 0) != 1)
+				setup_failed("pread");
+	} else if (strcmp(argv[1], "readv") == 0) {
+		for (long i = 0; i < count; i++)
+			if (readv(fd, &vector, 1) != 1)
+				setup_failed("readv");
+	} else if (strcmp(argv[1], "mmap") == 0) {
+		for (long i = 0; i < count; i++) {
+			void *map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			if (map == MAP_FAILED || munmap(map, PAGE) != 0)
+				setup_failed("mmap");
+		}
+	} else if (strcmp(argv[1], "msync") == 0) {
+		for (long i = 0; i < count; i++)
+			if (msync(memory, PAGE, MS_SYNC) != 0)
+				setup_failed("msync");
+	} else {
+		return EXIT_USAGE;
+	}
+	printf("%.1f\n", (seconds_now() - start) * 1e9 / count);
+	return 0;
+}

@@ -1,0 +1,170 @@
+//! What a call costs that the shim has nothing to do with: instructions, counted by
+//! callgrind, and system calls, counted by strace.
+
+use std::path::Path;
+use std::process::Command;
+
+use preload_tests::harness::{Flags, LoopFs, Program, Scratch};
+use preload_tests::or_skip;
+
+fn installed(tool: &str) -> Result<(), String> {
+    Command::new(tool)
+        .arg("--version")
+        .output()
+        .map(drop)
+        .map_err(|error| format!("{tool}: {error}"))
+}
+
+const FEW: u64 = 1_000;
+const MANY: u64 = 11_000;
+
+/// Instructions of the whole process, in user mode.
+fn instructions(flags: Flags, call: &str, count: u64, shimmed: bool) -> u64 {
+    let scratch = Scratch::new();
+    let out = scratch.path("callgrind.out");
+    let option = format!("--callgrind-out-file={}", out.display());
+    let guest = Program::guest_with("passthrough", flags)
+        .args([call, &count.to_string(), "/dev/zero"])
+        .traced_by([
+            "valgrind",
+            "--tool=callgrind",
+            "-q",
+            "--trace-children=yes",
+            &option,
+        ]);
+    let run = match shimmed {
+        true => guest.under_shim(&[]),
+        false => guest.natively(),
+    };
+    run.expect_success("guest under callgrind");
+    let profile = std::fs::read_to_string(&out).expect("profile of callgrind");
+    let totals = profile
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .expect("totals");
+    totals.trim().parse().expect("number")
+}
+
+/// Instructions of one call: what is left of a process when another one, which makes
+/// fewer calls and is the same in all else, is taken away.
+fn per_call(flags: Flags, call: &str, shimmed: bool) -> f64 {
+    let many = instructions(flags, call, MANY, shimmed);
+    let few = instructions(flags, call, FEW, shimmed);
+    (many - few) as f64 / (MANY - FEW) as f64
+}
+
+fn costs_at_most(limit: f64, call: &str) {
+    or_skip!(installed("valgrind"));
+    for flags in [Flags::Hardened, Flags::Plain] {
+        let native = per_call(flags, call, false);
+        let shimmed = per_call(flags, call, true);
+        let cost = shimmed - native;
+        println!("{call} {flags:?}: {native:.2} natively, {cost:.2} more under the shim");
+        assert!(native > 1.0, "{call}: {native} instructions natively");
+        assert!(
+            cost > 0.5,
+            "{call}: {cost} instructions more: the shim was not there"
+        );
+        assert!(cost <= limit, "{call} {flags:?}: {cost} instructions more");
+    }
+}
+
+#[test]
+fn read_with_nothing_tracked() {
+    costs_at_most(20.0, "read");
+}
+
+#[test]
+fn pread_with_nothing_tracked() {
+    costs_at_most(20.0, "pread");
+}
+
+#[test]
+fn readv_with_nothing_tracked() {
+    costs_at_most(20.0, "readv");
+}
+
+/// Both calls together.
+#[test]
+fn anonymous_mmap_and_munmap_with_nothing_tracked() {
+    costs_at_most(40.0, "mmap");
+}
+
+#[test]
+fn msync_with_nothing_tracked() {
+    costs_at_most(20.0, "msync");
+}
+
+/// The system calls of the guest's last `COUNT` reads, by name.
+fn calls_while_reading(call: &str, tracked: &Path, settings: &[(&str, &str)]) -> Vec<String> {
+    const COUNT: usize = 100;
+    let scratch = Scratch::new();
+    let log = scratch.path("strace");
+    let log_name = log.to_str().expect("UTF-8");
+    let other = scratch.path("other");
+    std::fs::write(&other, vec![b'o'; 4096]).expect("other file");
+    Program::guest("passthrough")
+        .args([call, &COUNT.to_string()])
+        .arg(&other)
+        .arg(tracked)
+        .traced_by(["strace", "-f", "-qq", "-y", "-o", log_name])
+        .under_shim(settings)
+        .expect_success("guest under strace");
+    let text = std::fs::read_to_string(&log).expect("log of strace");
+    let is_read = |line: &str| line.contains(&format!(" {call}")) && line.contains("/other>");
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.iter().position(|line| is_read(line)).expect("first");
+    let last = lines.iter().rposition(|line| is_read(line)).expect("last");
+    let name = |line: &str| {
+        let call = line.trim_start().split_once(' ').expect("pid and call").1;
+        call.trim_start()
+            .split('(')
+            .next()
+            .expect("name")
+            .to_owned()
+    };
+    let names: Vec<String> = lines[first..=last].iter().map(|line| name(line)).collect();
+    let reads = lines.iter().filter(|line| is_read(line)).count();
+    assert!(reads >= COUNT, "{reads} reads in {text}");
+    names
+}
+
+fn at_most_one_fstat(call: &str) {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for settings in [
+        &[("KEEPMYDATA_VERIFY", "off")][..],
+        &[("KEEPMYDATA_VERIFY", "on")],
+        &[("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_LOG", "trace")],
+    ] {
+        let calls = calls_while_reading(call, &fs.path("tracked"), settings);
+        let count = |wanted: &dyn Fn(&str) -> bool| calls.iter().filter(|c| wanted(c)).count();
+        let reads = count(&|name| name.starts_with(call));
+        let stats = count(&|name| matches!(name, "fstat" | "newfstatat" | "statx"));
+        println!("{call} {settings:?}: {stats} fstat for {reads} reads");
+        assert!(
+            stats <= reads,
+            "{call} {settings:?}: {stats} fstat for {reads} reads"
+        );
+        assert_eq!(
+            calls.len(),
+            reads + stats,
+            "{call} {settings:?}: other calls among the reads: {calls:?}"
+        );
+    }
+}
+
+#[test]
+fn read_with_one_file_tracked() {
+    at_most_one_fstat("read");
+}
+
+#[test]
+fn pread_with_one_file_tracked() {
+    at_most_one_fstat("pread");
+}
+
+#[test]
+fn readv_with_one_file_tracked() {
+    at_most_one_fstat("readv");
+}

@@ -1,0 +1,186 @@
+//! The names that the shim exports are the documented ones, and no name is missing
+//! by which a caller reaches the same function of libc.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use object::elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, STT_FUNC, STT_GNU_IFUNC};
+use object::read::elf::{FileHeader, Sym};
+use object::{Endianness, elf};
+use preload_tests::harness::shim;
+
+/// Every name that the shim exports, and no other.
+const DOCUMENTED: [&str; 18] = [
+    "__pread64",
+    "__pread64_chk",
+    "__pread_chk",
+    "__read",
+    "__read_chk",
+    "mmap",
+    "mmap64",
+    "mremap",
+    "msync",
+    "munmap",
+    "pread",
+    "pread64",
+    "preadv",
+    "preadv2",
+    "preadv64",
+    "preadv64v2",
+    "read",
+    "readv",
+];
+
+/// Siblings that are not hooked because only glibc's own libraries may import them:
+/// they have no other version than `GLIBC_PRIVATE`, which the test checks. Calls
+/// that these libraries make so are of their own files (locales, nscd, the linker's).
+const PRIVATE: [&str; 9] = [
+    "__libc_pread",
+    "__libc_preadv",
+    "__libc_read",
+    "__libc_readv",
+    "__mmap",
+    "__mmap64",
+    "__munmap",
+    "__pread64_nocancel",
+    "__read_nocancel",
+];
+
+/// A function that a library defines: its address and the versions of its name.
+#[derive(Debug, Default)]
+struct Export {
+    address: u64,
+    versions: Vec<String>,
+}
+
+fn exports(library: &Path) -> BTreeMap<String, Export> {
+    let data = fs::read(library).unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+    let data = data.as_slice();
+    let header = FileHeader64::<Endianness>::parse(data).expect("ELF header");
+    let endian = header.endian().expect("endianness");
+    let sections = header.sections(endian, data).expect("sections");
+    let symbols = sections.symbols(endian, data, SHT_DYNSYM).expect("dynsym");
+    let versions = sections.versions(endian, data).expect("versions");
+    let mut exports = BTreeMap::<String, Export>::new();
+    for (index, symbol) in symbols.enumerate() {
+        let function = matches!(symbol.st_type(), STT_FUNC | STT_GNU_IFUNC);
+        let local = symbol.st_bind() == elf::STB_LOCAL;
+        if !function || local || symbol.st_shndx(endian) == SHN_UNDEF {
+            continue;
+        }
+        let name = symbol.name(endian, symbols.strings()).expect("name");
+        let export = exports
+            .entry(String::from_utf8_lossy(name).into_owned())
+            .or_default();
+        export.address = symbol.st_value(endian);
+        let version = versions.as_ref().and_then(|versions| {
+            let index = versions.version_index(endian, index);
+            versions.version(index).expect("version")
+        });
+        if let Some(version) = version {
+            let version = String::from_utf8_lossy(version.name()).into_owned();
+            export.versions.push(version);
+        }
+    }
+    exports
+}
+
+/// The libc that this process runs on.
+fn libc() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    let path = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5))
+        .find(|path| path.ends_with("/libc.so.6"))
+        .expect("libc.so.6 among the mappings");
+    PathBuf::from(path)
+}
+
+/// What is left of a name without what glibc puts around it: `read` for
+/// `__libc_read` and `__read_chk`, `preadv` for `preadv64v2`.
+fn stem(name: &str) -> &str {
+    let name = ["__libc_", "__GI_", "_IO_", "__", "_"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
+    let name = ["_nocancel", "_chk", "_cancel", "_time64"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name);
+    ["64v2", "64", "v2", "2"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name)
+}
+
+#[test]
+fn exported_names_are_the_documented_ones() {
+    let exported: Vec<String> = exports(shim()).into_keys().collect();
+    assert_eq!(exported, DOCUMENTED, "left: exported, right: documented");
+}
+
+#[test]
+fn exported_names_exist_in_libc() {
+    let libc = exports(&libc());
+    for name in exports(shim()).keys() {
+        let found = libc
+            .get(name)
+            .unwrap_or_else(|| panic!("libc has no {name}"));
+        assert!(
+            found.versions.iter().any(|v| v != "GLIBC_PRIVATE"),
+            "{name} of libc is private"
+        );
+    }
+}
+
+/// A sibling has the same stem, or is the same code under another name.
+#[test]
+fn no_sibling_is_missing() {
+    let libc = exports(&libc());
+    let hooked = exports(shim());
+    let stems: Vec<&str> = hooked.keys().map(|name| stem(name)).collect();
+    let addresses: Vec<u64> = hooked
+        .keys()
+        .filter_map(|name| libc.get(name))
+        .map(|export| export.address)
+        .collect();
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for (name, export) in &libc {
+        if !stems.contains(&stem(name)) && !addresses.contains(&export.address) {
+            continue;
+        }
+        seen += 1;
+        let public: Vec<&String> = export
+            .versions
+            .iter()
+            .filter(|version| *version != "GLIBC_PRIVATE")
+            .collect();
+        let excused = PRIVATE.contains(&name.as_str()) && public.is_empty();
+        if !hooked.contains_key(name) && !excused {
+            missing.push(format!("{name} {:?}", export.versions));
+        }
+    }
+    assert!(
+        seen >= hooked.len(),
+        "{seen} siblings: the search finds nothing"
+    );
+    assert!(missing.is_empty(), "neither hooked nor listed: {missing:?}");
+}
+
+#[test]
+fn stems() {
+    for (name, expected) in [
+        ("__pread64_chk", "pread"),
+        ("__libc_read", "read"),
+        ("preadv64v2", "preadv"),
+        ("preadv2", "preadv"),
+        ("__mmap", "mmap"),
+        ("mmap64", "mmap"),
+        ("__read_nocancel", "read"),
+        ("fread", "fread"),
+    ] {
+        assert_eq!(stem(name), expected, "{name}");
+    }
+}

@@ -1,0 +1,144 @@
+//! userfaultfd(2) in asynchronous write-protect mode, and the `PAGEMAP_SCAN` ioctl (Linux 6.7).
+//!
+//! A page of a registered range that is write-protected loses the protection with the first store
+//! (the kernel resolves the fault itself); the scan finds such pages and protects them again, in one
+//! step. include/uapi/linux/userfaultfd.h, include/uapi/linux/fs.h.
+
+use super::raw;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+
+const UFFD_USER_MODE_ONLY: usize = 1;
+const UFFD_API: u64 = 0xaa;
+const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const FEATURE_WP_ASYNC: u64 = 1 << 15;
+const REGISTER_MODE_WP: u64 = 1 << 1;
+const WRITEPROTECT_MODE_WP: u64 = 1 << 0;
+
+const UFFDIO_API: usize = 0xc018_aa3f;
+const UFFDIO_REGISTER: usize = 0xc020_aa00;
+const UFFDIO_UNREGISTER: usize = 0x8010_aa01;
+const UFFDIO_WRITEPROTECT: usize = 0xc018_aa06;
+const PAGEMAP_SCAN: usize = 0xc060_6610;
+
+const PM_SCAN_WP_MATCHING: u64 = 1;
+const PM_SCAN_CHECK_WPASYNC: u64 = 2;
+
+/// The page was stored to since it was last protected, or has lost its page table entry since.
+pub const IS_WRITTEN: u64 = 1 << 1;
+/// There is no page behind the entry, but a mark of its protection.
+pub const IS_SWAPPED: u64 = 1 << 4;
+
+/// A run of pages that a scan found.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Region {
+    pub start: u64,
+    pub end: u64,
+    pub categories: u64,
+}
+
+/// A descriptor for [`register`], if the kernel grants asynchronous write protection: a synchronous
+/// registration would stop the program at its first store.
+///
+/// Errors: `ENOSYS`, `EPERM` (seccomp, vm.unprivileged_userfaultfd), `EINVAL` before Linux 6.7.
+pub fn open() -> Result<OwnedFd, Errno> {
+    let flags = UFFD_USER_MODE_ONLY | (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
+    // SAFETY: only flags are passed; the new descriptor is owned here.
+    let fd = unsafe {
+        let fd = raw::syscall(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
+    let mut api = [UFFD_API, wanted, 0];
+    ioctl(fd.as_raw_fd(), UFFDIO_API, api.as_mut_ptr().cast())?;
+    match api[1] & wanted == wanted {
+        true => Ok(fd),
+        false => Err(Errno::INVAL),
+    }
+}
+
+/// Registers `[start, start + len)`, which the program has just mapped, and protects every page.
+pub fn register(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errno> {
+    let (start, len) = (start as u64, len as u64);
+    let mut register = [start, len, REGISTER_MODE_WP, 0];
+    ioctl(
+        fd.as_raw_fd(),
+        UFFDIO_REGISTER,
+        register.as_mut_ptr().cast(),
+    )?;
+    let mut protect = [start, len, WRITEPROTECT_MODE_WP];
+    let protected = ioctl(
+        fd.as_raw_fd(),
+        UFFDIO_WRITEPROTECT,
+        protect.as_mut_ptr().cast(),
+    );
+    if protected.is_err() {
+        let mut range = [start, len];
+        let _ = ioctl(fd.as_raw_fd(), UFFDIO_UNREGISTER, range.as_mut_ptr().cast());
+    }
+    protected
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PmScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// Finds the pages of `[start, end)` that are `category` into `found`; with `protect`, which asks
+/// for [`IS_WRITTEN`], protects them again in the same step. Returns how many runs were found and
+/// where the scan ended: go on from there until that is `end`.
+///
+/// Errors: `ENOTTY` before Linux 6.7, `EPERM` where the range is not registered.
+pub fn scan(
+    pagemap: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    category: u64,
+    protect: bool,
+    found: &mut [Region],
+) -> Result<(usize, u64), Errno> {
+    let mut arg = PmScanArg {
+        size: size_of::<PmScanArg>() as u64,
+        flags: match protect {
+            true => PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            false => 0,
+        },
+        start,
+        end,
+        vec: found.as_mut_ptr() as u64,
+        vec_len: found.len() as u64,
+        // With this alone, an entry that is empty counts as written.
+        category_mask: category,
+        return_mask: category,
+        ..PmScanArg::default()
+    };
+    let runs = ioctl_value(pagemap.as_raw_fd(), PAGEMAP_SCAN, (&raw mut arg).cast())?;
+    Ok((runs, arg.walk_end))
+}
+
+fn ioctl(fd: i32, request: usize, argument: *mut u8) -> Result<(), Errno> {
+    ioctl_value(fd, request, argument).map(drop)
+}
+
+fn ioctl_value(fd: i32, request: usize, argument: *mut u8) -> Result<usize, Errno> {
+    // SAFETY: the callers pass live structures of the layout that the request asks for.
+    unsafe {
+        raw::syscall(
+            libc::SYS_ioctl,
+            [fd as usize, request, argument as usize, 0, 0, 0],
+        )
+    }
+}
