@@ -58,7 +58,7 @@ pub fn open(file: NonNull<File>, fd: RawFd, mapping: Option<(usize, usize)>) -> 
 /// leads to the same inode.
 pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
     let generation = worker.process().generation();
-    if !worker.has_descriptors() || has_handle(file, generation) {
+    if !worker.has_descriptors() || has_handle(file, generation) || is_leased(file) {
         return;
     }
     let (path, length) = {
@@ -79,6 +79,13 @@ pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
         })
     });
     keep(worker, file, b"", opened);
+}
+
+/// Whether opening the file would have broken a lease on it.
+fn is_leased(file: NonNull<File>) -> bool {
+    let _table = mappings::lock();
+    // SAFETY: held by the caller, and under the lock.
+    unsafe { file.as_ref() }.handle.errno == Errno::AGAIN.raw_os_error()
 }
 
 fn has_handle(file: NonNull<File>, generation: u32) -> bool {

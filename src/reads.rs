@@ -21,45 +21,22 @@ pub fn watched() -> bool {
     WATCHED.load(Ordering::Relaxed)
 }
 
-/// What a read asks for.
+/// How much a read asks for.
 #[derive(Clone, Copy)]
-pub struct Range {
-    /// Where, or the descriptor's position.
-    offset: Option<u64>,
-    /// How much, in bytes.
-    len: usize,
-    /// Only what is cached (`RWF_NOWAIT`): what is dropped would never come.
-    cached_only: bool,
+enum Length {
+    Bytes(usize),
+    /// An array of vectors, and their number.
+    Vectors(*const iovec, c_int),
 }
 
-impl Range {
-    pub fn at_position(len: usize) -> Range {
-        Range {
-            offset: None,
-            len,
-            cached_only: false,
-        }
-    }
-
-    /// An `offset` of -1 is the position (preadv2(2)).
-    pub fn at(offset: off_t, len: usize) -> Range {
-        Range {
-            offset: u64::try_from(offset).ok(),
-            len,
-            cached_only: false,
-        }
-    }
-
-    /// With the flags of preadv2(2).
-    pub fn with_flags(self, flags: c_int) -> Range {
-        Range {
-            cached_only: flags & libc::RWF_NOWAIT != 0,
-            ..self
-        }
-    }
-
-    /// The length of vectors is the kernel's to read: here it counts as unknown.
-    pub fn vectors(iov: *const iovec, count: c_int, offset: off_t) -> Range {
+impl Length {
+    /// In bytes. The array may be anywhere: what the real call answers with EFAULT must not crash
+    /// here, and counts as nothing.
+    fn bytes(self) -> usize {
+        let (iov, count) = match self {
+            Length::Bytes(bytes) => return bytes,
+            Length::Vectors(iov, count) => (iov, count),
+        };
         let mut len = 0usize;
         for i in 0..count.clamp(0, 1024) as usize {
             let mut vector = iovec {
@@ -70,45 +47,102 @@ impl Range {
             let bytes = unsafe {
                 core::slice::from_raw_parts_mut((&raw mut vector).cast(), size_of::<iovec>())
             };
-            // The array may be anywhere: what the real call answers with EFAULT must not crash here.
             let from = (iov as usize).wrapping_add(i * bytes.len());
             if sys::vm::read_own_memory(from, bytes) != Ok(size_of::<iovec>()) {
                 break;
             }
             len = len.saturating_add(vector.iov_len);
         }
-        Range::at(offset, len)
+        len
     }
+}
+
+/// What a read asks for.
+#[derive(Clone, Copy)]
+pub struct Range {
+    /// Where, or the descriptor's position.
+    offset: Option<u64>,
+    len: Length,
+    /// Only what is cached (`RWF_NOWAIT`): what is dropped would never come.
+    cached_only: bool,
+}
+
+impl Range {
+    pub fn at_position(len: usize) -> Range {
+        Range {
+            offset: None,
+            len: Length::Bytes(len),
+            cached_only: false,
+        }
+    }
+
+    /// An `offset` of -1 is the position (preadv2(2)).
+    pub fn at(offset: off_t, len: usize) -> Range {
+        Range {
+            offset: u64::try_from(offset).ok(),
+            ..Range::at_position(len)
+        }
+    }
+
+    /// The same for an array of vectors, which is looked at only if the file is of interest.
+    pub fn vectors(iov: *const iovec, count: c_int, offset: off_t) -> Range {
+        Range {
+            len: Length::Vectors(iov, count),
+            ..Range::at(offset, 0)
+        }
+    }
+
+    /// With the flags of preadv2(2).
+    pub fn with_flags(self, flags: c_int) -> Range {
+        Range {
+            cached_only: flags & libc::RWF_NOWAIT != 0,
+            ..self
+        }
+    }
+}
+
+/// A read that was looked at.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    inode: Option<(u64, u64)>,
+    timer: Timer,
 }
 
 /// Before the real read: drops what a fresh read must not find.
 #[cold]
-pub fn before(fd: c_int, range: Range) -> Timer {
+pub fn before(fd: c_int, range: Range) -> Seen {
     let timer = Timer::start();
+    let inode = identify(fd);
     if config::settings().read == Read::Fresh
         && !range.cached_only
-        && let Some((dev, ino)) = identify(fd)
+        && let Some((dev, ino)) = inode
         && is_fresh(dev, ino)
     {
         drop_range(fd, range);
     }
-    timer
+    Seen { inode, timer }
 }
 
 /// After it: the record.
 #[cold]
-pub fn after(call: &str, fd: c_int, range: Range, result: isize, timer: Timer) {
+pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
     if !log::enabled(Level::Trace) {
         return;
     }
-    let Some(inode) = identify(fd) else {
-        return;
-    };
+    let Some(inode) = seen.inode else { return };
     let offset = range.offset.or_else(|| {
         let moved = u64::try_from(result).unwrap_or(0);
         position(fd)?.checked_sub(moved)
     });
-    log::read(call, fd, inode, offset, range.len, result, timer);
+    log::read(
+        call,
+        fd,
+        inode,
+        offset,
+        range.len.bytes(),
+        result,
+        seen.timer,
+    );
 }
 
 /// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.
@@ -131,7 +165,7 @@ fn drop_range(fd: c_int, range: Range) {
     };
     // The kernel leaves pages that are only partly in the range.
     let start = sys::page_down(offset);
-    let end = sys::page_up(offset.saturating_add(range.len as u64));
+    let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
     let len = core::num::NonZeroU64::new(end - start);
     // SAFETY: as in `identify`.
     let _ = fadvise(

@@ -75,6 +75,9 @@ real! {
     fn mremap(old: *mut c_void, old_len: size_t, new_len: size_t, flags: c_int, new: *mut c_void)
         -> *mut c_void;
     fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int;
+    fn mlock(addr: *const c_void, len: size_t) -> c_int;
+    fn mlock2(addr: *const c_void, len: size_t, flags: libc::c_uint) -> c_int;
+    fn mlockall(flags: c_int) -> c_int;
     fn read(fd: c_int, buf: *mut c_void, count: size_t) -> ssize_t;
     fn pread(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t) -> ssize_t;
     fn pread64(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t) -> ssize_t;

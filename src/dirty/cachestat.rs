@@ -39,7 +39,7 @@ pub fn cached(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
 type Count = fn(&CacheStat) -> u64;
 
 fn find(fd: BorrowedFd<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
-    let size = sys::page_up(rustix::fs::fstat(fd)?.st_size as u64);
+    let size = sys::page_up(sys::fd::size(fd)?);
     let pages = count(fd, what, 0, size)?;
     if pages > 0 {
         halve(fd, what, 0, size, pages, into)?;

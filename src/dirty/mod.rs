@@ -6,7 +6,7 @@ mod ranges;
 mod whole;
 
 pub use cachestat::cached;
-pub use pagemap::register;
+pub use pagemap::{for_each_written, register};
 pub use ranges::Ranges;
 
 use crate::config;
@@ -34,7 +34,7 @@ impl Query<'_> {
     /// The size of the file in whole pages, bytes; without a handle it is unknown, and unlimited.
     fn size(&self) -> Result<u64, Errno> {
         match self.handle {
-            Some(fd) => Ok(sys::page_up(rustix::fs::fstat(fd)?.st_size as u64)),
+            Some(fd) => Ok(sys::page_up(sys::fd::size(fd)?)),
             None => Ok(u64::MAX),
         }
     }

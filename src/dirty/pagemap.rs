@@ -101,6 +101,31 @@ fn scan(
     })
 }
 
+/// The runs of `[start, end)`, addresses in the registered mapping `entry`, that were stored to since
+/// the last scan. Nothing for a mapping that is not registered.
+pub fn for_each_written(
+    worker: &Worker,
+    entry: &Entry,
+    start: usize,
+    end: usize,
+    mut each: impl FnMut(usize, usize),
+) {
+    let registered = entry.registered == worker.process().generation();
+    if let Some(pagemap) = worker.pagemap().filter(|_| registered) {
+        let _ = each_run(
+            pagemap,
+            start as u64,
+            end as u64,
+            IS_WRITTEN,
+            false,
+            |from, to| {
+                each(from as usize, to as usize);
+                Ok(())
+            },
+        );
+    }
+}
+
 fn each_run(
     pagemap: rustix::fd::BorrowedFd<'_>,
     start: u64,

@@ -10,7 +10,7 @@
 //! may have stored newer ones.
 
 use super::context::Context;
-use super::copy::State;
+use super::copy::{State, hash};
 use super::flush;
 use super::report;
 use super::verify::{self, Unsettled};
@@ -132,9 +132,18 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
         if !again {
             continue;
         }
+        // What makes a page dirty maps it, and where it was dropped a moment ago that reads in what
+        // the filesystem holds: a newcomer, which must not pass for the page that held the data.
+        let Some(held) = context.copies.look(worker, page).map(hash) else {
+            continue;
+        };
         let (_, at) = context.copies.place_of(page);
         let size = sys::page_size();
         if make_page_dirty(at).is_err() {
+            continue;
+        }
+        if context.copies.look(worker, page).map(hash) != Some(held) {
+            context.copies.states()[page] = State::Uncertain;
             continue;
         }
         // SAFETY: msync changes no memory.

@@ -6,7 +6,7 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
 use crate::log::Timer;
-use crate::mappings;
+use crate::mappings::{self, table::Entry};
 use crate::sys::{self, cachestat::cachestat, vm};
 use core::num::NonZeroU64;
 use keepmydata_records::{Invalidate, event};
@@ -34,10 +34,10 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
             context.cached.clear();
             context.cached.add(0, u64::MAX);
         }
-        drop_mappings(context, &context.cached);
+        drop_mappings(worker, context, &context.cached);
         let _ = fadvise(handle, 0, None, Advice::DontNeed);
     } else {
-        drop_mappings(context, &context.dirty);
+        drop_mappings(worker, context, &context.dirty);
         for range in context.dirty.as_slice() {
             let len = NonZeroU64::new(range.length);
             let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
@@ -56,7 +56,7 @@ fn cached(handle: BorrowedFd<'_>) -> Option<u64> {
 /// Drops the page table entries of `ranges` in every mapping of the file: mapped pages stay in the
 /// page cache. Bit by bit under the table lock: a range that is in the table cannot be unmapped, and
 /// its addresses be given to somebody else, before the lock is free.
-pub fn drop_mappings(context: &Context, ranges: &Ranges) {
+pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
     let mut at = 0;
     loop {
         let mut left = AT_ONCE;
@@ -70,7 +70,7 @@ pub fn drop_mappings(context: &Context, ranges: &Ranges) {
                 for range in ranges.within(entry.offset, end) {
                     let start = entry.start + (range.offset - entry.offset) as usize;
                     let len = (range.length as usize).min(left);
-                    drop_shared(start, len);
+                    drop_unwritten(worker, &entry, start, start + len);
                     left -= len;
                     if left == 0 {
                         at = start + len;
@@ -83,6 +83,29 @@ pub fn drop_mappings(context: &Context, ranges: &Ranges) {
         if left > 0 {
             return;
         }
+    }
+}
+
+/// Drops the entries of pages that were not stored to since the dirty ranges were learnt. One that
+/// was, by another thread, must keep its entry: an empty one means, to the next msync, that the page
+/// was dropped from the page cache with what was stored in it.
+fn drop_unwritten(worker: &Worker, entry: &Entry, start: usize, end: usize) {
+    let mut at = start;
+    dirty::for_each_written(worker, entry, start, end, |from, to| {
+        drop_again_present(worker, entry, at, from);
+        at = to;
+    });
+    drop_again_present(worker, entry, at, end);
+}
+
+/// Drops entries; those of pages that were stored to in this very moment come back at once, from the
+/// page cache, where they are dirty.
+fn drop_again_present(worker: &Worker, entry: &Entry, start: usize, end: usize) {
+    if start < end {
+        drop_shared(start, end - start);
+        dirty::for_each_written(worker, entry, start, end, |from, to| {
+            vm::populate_read(from, to - from);
+        });
     }
 }
 

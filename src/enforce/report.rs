@@ -368,7 +368,7 @@ fn fill_rows(worker: &Worker, context: &mut Context) {
 
 fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Option<PageRow> {
     let handle = worker.borrow_handle(&context.handle)?;
-    let size = rustix::fs::fstat(handle).map_or(0, |stat| stat.st_size as u64);
+    let size = sys::fd::size(handle).unwrap_or(0);
     let (start, _) = context.copies.place_of(page);
     let end = (start + sys::page_size() as u64).min(size.max(start));
     let mut row = PageRow {

@@ -35,9 +35,9 @@ impl Unsettled {
 pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
     if !context.handle.direct {
-        uncache(context, handle);
+        uncache(worker, context, handle);
     }
-    let size = rustix::fs::fstat(handle)?.st_size as u64;
+    let size = sys::fd::size(handle)?;
     let mut at = 0;
     while let Some((first, count)) = next_run(context, at) {
         check_run(worker, context, handle, size, first, count)?;
@@ -57,9 +57,9 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
 
 /// Where the filesystem refuses `O_DIRECT`, a read reaches it only after the pages were dropped,
 /// and the witness with them: a difference is then uncertain at best.
-fn uncache(context: &mut Context, handle: BorrowedFd<'_>) {
+fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();
-    super::invalidate::drop_mappings(context, &context.dirty);
+    super::invalidate::drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);
         let _ = fadvise(handle, range.offset, len, Advice::DontNeed);

@@ -15,10 +15,10 @@ macro_rules! hooks {
                 #[inline(never)]
                 pub unsafe fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
                     let range = $range;
-                    let timer = reads::before($fd, range);
+                    let seen = reads::before($fd, range);
                     // SAFETY: the caller's contract.
                     let result = unsafe { real::$name($fd $(, $arg)*) };
-                    reads::after(stringify!($name), $fd, range, result, timer);
+                    reads::after(stringify!($name), $fd, range, result, seen);
                     result
                 }
             )*

@@ -7,6 +7,7 @@
 pub mod classify;
 pub mod file;
 pub mod ops;
+pub mod populate;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Descriptors: what a descriptor of the program's is, and the custodian's own.
 
 use super::raw;
-use rustix::fd::RawFd;
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 /// Gives the calling thread an empty descriptor table of its own (close_range(2) with
@@ -34,6 +35,19 @@ pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
         )
     }
     .map(|fd| fd as RawFd)
+}
+
+/// The size of the file as the kernel knows it, bytes, without asking the filesystem's server. A
+/// plain fstat(2) asks a FUSE daemon, and where the answer has a new modification time (that of the
+/// very write that is to be verified), FUSE_AUTO_INVAL_DATA drops the file's page cache: the only
+/// good copy, and the witness of it (`fuse_change_attributes` in fs/fuse/inode.c).
+pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match statx(fd, c"", flags, StatxFlags::SIZE) {
+        Ok(stat) => Ok(stat.stx_size),
+        // No statx(2): an old kernel, or a sandbox.
+        Err(_) => Ok(rustix::fs::fstat(fd)?.st_size as u64),
+    }
 }
 
 #[repr(C)]

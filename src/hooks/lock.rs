@@ -1,0 +1,45 @@
+//! mlock, mlock2, mlockall: see [`populate`](crate::mappings::populate).
+
+use crate::mappings::populate;
+use crate::{mappings, real};
+use core::ffi::c_void;
+use libc::{c_int, c_uint, size_t};
+
+/// Hook for [`libc::mlock`].
+///
+/// # Safety
+/// As mlock(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int {
+    if mappings::any() {
+        populate::range(addr as usize, len);
+    }
+    // SAFETY: the caller's contract.
+    unsafe { real::mlock(addr, len) }
+}
+
+/// Hook for `mlock2`.
+///
+/// # Safety
+/// As mlock2(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: c_uint) -> c_int {
+    if mappings::any() && flags & libc::MLOCK_ONFAULT == 0 {
+        populate::range(addr as usize, len);
+    }
+    // SAFETY: the caller's contract.
+    unsafe { real::mlock2(addr, len, flags) }
+}
+
+/// Hook for [`libc::mlockall`].
+///
+/// # Safety
+/// As mlockall(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mlockall(flags: c_int) -> c_int {
+    if mappings::any() && flags & libc::MCL_CURRENT != 0 && flags & libc::MCL_ONFAULT == 0 {
+        populate::range(0, usize::MAX);
+    }
+    // SAFETY: the caller's contract.
+    unsafe { real::mlockall(flags) }
+}
