@@ -11,12 +11,15 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 18] = [
+const DOCUMENTED: [&str; 21] = [
     "__pread64",
     "__pread64_chk",
     "__pread_chk",
     "__read",
     "__read_chk",
+    "mlock",
+    "mlock2",
+    "mlockall",
     "mmap",
     "mmap64",
     "mremap",
@@ -108,7 +111,7 @@ fn stem(name: &str) -> &str {
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name);
-    ["64v2", "64", "v2", "2"]
+    ["64v2", "64", "2"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name)

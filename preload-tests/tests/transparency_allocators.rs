@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, assert_same_under_shim, seconds};
+use preload_tests::harness::{LoopFs, Program, assert_same, assert_same_under_shim, seconds};
 use preload_tests::or_skip;
 
 /// Where the system keeps a library.
@@ -22,7 +22,7 @@ fn library(name: &str) -> Result<PathBuf, String> {
 }
 
 macro_rules! allocators {
-    ($($test:ident: $library:literal;)*) => {
+    ($($test:ident: $library:literal, in front $front:ident;)*) => {
         $(
             mod $test {
                 use super::*;
@@ -30,7 +30,7 @@ macro_rules! allocators {
                 #[test]
                 fn in_front_of_the_shim() {
                     let library = or_skip!(library($library));
-                    allocations(|guest| guest.preload_before(&library));
+                    $front(|guest| guest.preload_before(&library));
                 }
 
                 #[test]
@@ -44,9 +44,9 @@ macro_rules! allocators {
 }
 
 allocators! {
-    jemalloc: "libjemalloc.so.2";
-    tcmalloc: "libtcmalloc_minimal.so.4";
-    mimalloc: "libmimalloc.so.2";
+    jemalloc: "libjemalloc.so.2", in front allocations;
+    tcmalloc: "libtcmalloc_minimal.so.4", in front hidden;
+    mimalloc: "libmimalloc.so.2", in front allocations;
 }
 
 #[test]
@@ -68,4 +68,18 @@ fn allocations(preload: impl Fn(Program) -> Program) {
 fn malloc_of_the_program() {
     let fs = or_skip!(LoopFs::mount("ext4"));
     assert_same_under_shim(&Program::guest("own_malloc").arg(fs.path("f")));
+}
+
+/// A library with an mmap of its own, in front, hides every mapping (docs/limitations.md): the
+/// program is the same, and the log says why nothing is enforced.
+fn hidden(preload: impl Fn(Program) -> Program) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = preload(Program::guest("seed").arg(fs.path("f")));
+    let native = guest.natively().expect_success("natively");
+    let shimmed = guest.under_shim(&[("KEEPMYDATA_LOG", "warn")]);
+    assert_same(&native, &shimmed, "in front");
+    assert!(
+        shimmed.log_text().contains("put libkeepmydata.so first"),
+        "{shimmed:?}"
+    );
 }

@@ -12,6 +12,7 @@ pub use ranges::Ranges;
 use crate::config;
 use crate::custodian::Worker;
 use crate::mappings::file::{File, Traits};
+use crate::mappings::table::Entry;
 use crate::sys;
 use core::fmt;
 use core::ptr::NonNull;
@@ -46,6 +47,28 @@ pub struct Found<'a> {
     pub dirty: &'a mut Ranges,
     /// Those that were stored to and have left the page cache since: what was stored may be gone.
     pub gone: &'a mut Ranges,
+    /// Those that are dirty for all that is known, not because they were seen to be.
+    pub guessed: &'a mut Ranges,
+}
+
+impl Found<'_> {
+    /// Adds what of a mapping, of which nothing is known, is in the page cache: the rest cannot be
+    /// dirty. Without cachestat(2) that is all of it.
+    fn guess(&mut self, query: &Query<'_>, entry: &Entry, size: u64) {
+        let mut cached = Ranges::new();
+        let known = query
+            .handle
+            .is_some_and(|fd| cachestat::cached(fd, &mut cached).is_ok());
+        if !known {
+            cached.clear();
+            cached.add(0, size);
+        }
+        let end = entry.offset + entry.len() as u64;
+        for range in cached.within(entry.offset, end.min(size)) {
+            self.dirty.add(range.offset, range.offset + range.length);
+            self.guessed.add(range.offset, range.offset + range.length);
+        }
+    }
 }
 
 /// A source of dirty ranges.
@@ -73,6 +96,7 @@ pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_
     for tracker in choices {
         into.dirty.clear();
         into.gone.clear();
+        into.guessed.clear();
         if tracker.dirty(query, into).is_ok() {
             return tracker.name();
         }

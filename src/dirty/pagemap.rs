@@ -42,8 +42,7 @@ impl Tracker for Pagemap {
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
-            let end = entry.offset + entry.len() as u64;
-            into.dirty.add(entry.offset, end.min(size));
+            into.guess(query, entry, size);
             entry.registered = register(query.worker, entry.start, entry.len());
         });
         result

@@ -12,6 +12,17 @@ pub struct Ranges {
 }
 
 impl Ranges {
+    /// No range. 8 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
+    pub const fn new() -> Ranges {
+        Ranges {
+            len: 0,
+            ranges: [ByteRange {
+                offset: 0,
+                length: 0,
+            }; CAPACITY],
+        }
+    }
+
     /// Makes the list at `at` an empty one, without a copy of it on the stack.
     ///
     /// # Safety
@@ -27,6 +38,11 @@ impl Ranges {
 
     pub fn as_slice(&self) -> &[ByteRange] {
         &self.ranges[..self.len]
+    }
+
+    /// Whether the byte at `offset` is in a range.
+    pub fn has(&self, offset: u64) -> bool {
+        self.within(offset, offset + 1).next().is_some()
     }
 
     /// The parts of the ranges that lie in `[start, end)`.
@@ -94,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn covers_what_was_added(adds in prop::collection::vec((0u64..5000, 1u64..4), 1..1500)) {
-            let mut ranges = Ranges { len: 0, ranges: [ByteRange::default(); CAPACITY] };
+            let mut ranges = Ranges::new();
             for &(start, len) in &adds {
                 ranges.add(start * 4096, (start + len) * 4096);
             }

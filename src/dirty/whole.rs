@@ -1,4 +1,4 @@
-//! `whole`: every page of every mapping counts as dirty.
+//! `whole`: every cached page of every mapping counts as dirty.
 
 use super::{Found, Query, Tracker};
 use crate::mappings;
@@ -16,8 +16,7 @@ impl Tracker for Whole {
         let size = query.size()?;
         mappings::lock().for_each_of(query.file, |entry| {
             if entry.writable {
-                let end = entry.offset + entry.len() as u64;
-                into.dirty.add(entry.offset, end.min(size));
+                into.guess(query, &entry, size);
             }
             true
         });

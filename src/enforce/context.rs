@@ -48,6 +48,8 @@ pub struct Context {
     pub dirty: Ranges,
     /// Dirty pages that were dropped before this msync began.
     pub gone: Ranges,
+    /// Ranges that are dirty for all that is known.
+    pub guessed: Ranges,
     /// What of the file is in the page cache, for the drop.
     pub cached: Ranges,
     pub copies: Copies,
@@ -129,6 +131,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).tracker).write("");
         Ranges::init(&raw mut (*c).dirty);
         Ranges::init(&raw mut (*c).gone);
+        Ranges::init(&raw mut (*c).guessed);
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);

@@ -247,24 +247,27 @@ impl Copies {
         }
     }
 
-    fn fill(&mut self, gone: &Ranges) {
+    fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
         for i in 0..self.piece_count {
             let piece = self.pieces[i];
-            self.fill_piece(&piece, gone);
+            self.fill_piece(&piece, gone, guessed);
         }
     }
 
     /// Copies the pages of one piece. A page that is not in the page cache any more is not touched:
     /// the kernel would read in what the filesystem holds, and its neighbours with it.
-    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges) {
+    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, guessed: &Ranges) {
         let size = sys::page_size();
         for n in 0..piece.len / size {
             let page = piece.first_page + n;
             let at = piece.witness + n * size;
             let offset = piece.offset + (n * size) as u64;
-            let was_gone = gone.within(offset, offset + 1).next().is_some();
-            if was_gone || !vm::is_cached(at) {
-                self.states()[page] = State::Gone;
+            if gone.has(offset) || !vm::is_cached(at) {
+                // A page that nobody saw stored to need never have been there.
+                self.states()[page] = match guessed.has(offset) && !gone.has(offset) {
+                    true => State::Skipped,
+                    false => State::Gone,
+                };
             } else if self.copy_page(page, at).is_err() {
                 self.states()[page] = State::Skipped;
             }
@@ -364,6 +367,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
         gone: &mut context.gone,
+        guessed: &mut context.guessed,
     };
     context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
     super::report::step(worker, context, event::DIRTY, timer, Ok(()));
@@ -424,7 +428,7 @@ fn copy(context: &mut Context) -> Result<(), Errno> {
     witness(context);
     let budget = config::settings().copy_budget.0;
     context.copies.allocate(budget)?;
-    context.copies.fill(&context.gone);
+    context.copies.fill(&context.gone, &context.guessed);
     Ok(())
 }
 

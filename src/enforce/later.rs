@@ -90,7 +90,7 @@ pub fn supersede(process: &Process, file: NonNull<File>, dirty: &Ranges) {
 fn leave_out(context: &mut Context, ranges: &Ranges) {
     for page in 0..context.copies.pages() {
         let (offset, _) = context.copies.place_of(page);
-        if ranges.within(offset, offset + 1).next().is_some() {
+        if ranges.has(offset) {
             context.copies.states()[page] = State::Skipped;
         }
     }
@@ -150,7 +150,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         // Without a witness, what differs is uncertain.
         if c.copies.state(page) == State::Uncertain {
             let (offset, _) = c.copies.place_of(page);
-            let stored = c.cached.within(offset, offset + 1).next().is_some();
+            let stored = c.cached.has(offset);
             c.copies.states()[page] = match superseded || stored {
                 true => State::Skipped,
                 false => State::Stale,

@@ -3,6 +3,7 @@
 use super::file::{Key, Traits};
 use crate::sys;
 use core::fmt;
+use keepmydata_records::Backing;
 use libc::c_int;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{self, FileType, OFlags};
@@ -91,39 +92,10 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
         reason = "the type differs between architectures"
     )]
     let magic = fs.f_type as u32;
-    if NO_BACKING_STORE.contains(&magic) {
-        return Err(Bypass::NoBackingStore);
+    match Backing::of(magic) {
+        Backing::Nothing => Err(Bypass::NoBackingStore),
+        backing => Ok(Traits {
+            local_block: backing == Backing::LocalBlock,
+        }),
     }
-    Ok(Traits {
-        local_block: LOCAL_BLOCK.contains(&magic),
-    })
 }
-
-// include/uapi/linux/magic.h, and the filesystems' own headers for those that it lacks.
-const NO_BACKING_STORE: &[u32] = &[
-    0x0102_1994, // tmpfs, also memfd and SysV shared memory
-    0x8584_58f6, // ramfs
-    0x9584_58f6, // hugetlbfs
-    0x0000_9fa0, // procfs
-    0x6265_6572, // sysfs
-    0x6462_6720, // debugfs
-    0x7472_6163, // tracefs
-    0xcafe_4a11, // bpf
-    0x0027_e0eb, // cgroup
-    0x6367_7270, // cgroup2
-    0x6165_676c, // pstore
-    0x6265_6570, // configfs
-];
-
-const LOCAL_BLOCK: &[u32] = &[
-    0x0000_ef53, // ext2, ext3, ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0xf2f5_2010, // f2fs
-    0x3153_464a, // jfs
-    0x5265_4973, // reiserfs
-    0x0000_4d44, // vfat
-    0x2011_bab0, // exfat
-    0xca45_1a4e, // bcachefs
-    0x2fc1_2fc1, // zfs
-];

@@ -33,7 +33,7 @@ pub use records::Records;
 pub use scratch::{Scratch, wait_until};
 pub use skips::record_skip;
 pub use tearfs::TearFs;
-pub use transparent::{assert_same, assert_same_under_shim};
+pub use transparent::{assert_known_difference, assert_same, assert_same_under_shim};
 
 /// Seconds that a test of endurance runs: `normal`, or less if
 /// `KEEPMYDATA_TEST_SECONDS` says so.

@@ -1,30 +1,105 @@
-mod expect; mod observe; mod silence;
-use expect::*; use observe::*;
-use preload_tests::harness::TearFs;
+//! A row a mode, a column a way of running: what becomes of the seed case and of the doio-like
+//! guest. What is expected is in [`expect`]; what came out is in `docs/modes.md`.
 
-#[test]
-fn explore() {
-    let effort = Effort::of_this_run();
-    let modes = std::env::var("MODES").unwrap_or("honest volatile first-page one-page stale-window early-ack drop-tail lossy-first reorder eio-once silent-eio black-hole twin-inode".into());
-    let cols = std::env::var("COLS").unwrap_or("012".into());
-    for mode in modes.split(' ') {
-        for v in &VARIANTS {
-            let t = std::time::Instant::now();
-            let mut line = format!("{mode:13} {:16}", v.title);
-            let mut torn = String::new();
-            for (ci, c) in Column::ALL.into_iter().enumerate() {
-                if !cols.contains(&ci.to_string()) { continue }
-                line += " | ";
-                for g in Guest::ALL {
-                    let r = std::panic::catch_unwind(|| observe(mode, v, c, g, effort));
-                    match r { Ok(f) => { for x in &f { line += x.word(); line += " ";
-                        if c == Column::Verified { if let Found::Torn(w) = x { torn += w; torn += "\n"; } } } }
-                      Err(_) => line += "PANIC " }
-                }
-            }
-            eprintln!("{line} {:.1}s", t.elapsed().as_secs_f64());
-            if !torn.is_empty() { eprintln!("{torn}"); }
+mod document;
+mod expect;
+mod observe;
+mod oplog;
+mod silence;
+
+use expect::{Column, Expect, Guest, Row, VARIANTS, Variant};
+use observe::{Effort, Found, observe};
+use preload_tests::harness::TearFs;
+use preload_tests::or_skip;
+
+/// Runs a cell, and says what of it is not as expected.
+fn run_cell(
+    row: &Row,
+    variant: &Variant,
+    (column, guest): (Column, Guest),
+    effort: Effort,
+    wrong: &mut Vec<String>,
+) -> Vec<Found> {
+    let expect = row.expect(variant, column, guest);
+    if expect == Expect::NotRun {
+        return Vec::new();
+    }
+    let found = observe(row.mode, variant, column, guest, effort);
+    for found in &found {
+        let cell = format!("{}, {}, {column:?} {guest:?}", row.mode, variant.title);
+        println!("{cell}: {found}");
+        if !expect.allows(found) {
+            wrong.push(format!("{cell}: expected {expect:?}, found {found}"));
         }
     }
-    let _ = TearFs::available();
+    found
+}
+
+fn check_row(mode: &str) {
+    or_skip!(TearFs::available());
+    let mut wrong = Vec::new();
+    for variant in &VARIANTS {
+        for cell in document::cells() {
+            run_cell(
+                Row::of(mode),
+                variant,
+                cell,
+                Effort::of_this_run(),
+                &mut wrong,
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+macro_rules! rows {
+    ($($test:ident: $mode:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check_row($mode);
+            }
+        )*
+
+        #[test]
+        fn every_row_has_a_test() {
+            let tested = [$($mode),*];
+            let modes = expect::ROWS.iter().map(|row| row.mode);
+            assert!(modes.eq(tested));
+        }
+    };
+}
+
+rows! {
+    honest: "honest";
+    volatile: "volatile";
+    first_page: "first-page";
+    one_page: "one-page";
+    stale_window: "stale-window";
+    early_ack: "early-ack";
+    drop_tail: "drop-tail";
+    lossy_first: "lossy-first";
+    reorder: "reorder";
+    eio_once: "eio-once";
+    silent_eio: "silent-eio";
+    black_hole: "black-hole";
+    twin_inode: "twin-inode";
+}
+
+/// Checks the committed document; with `KEEPMYDATA_WRITE_DOCS=1` runs everything and writes it.
+#[test]
+fn document_says_what_is_expected() {
+    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+        or_skip!(TearFs::available());
+        let effort = Effort::of_this_run();
+        let mut wrong = Vec::new();
+        let text = document::render(effort, |row, variant, column, guest| {
+            run_cell(row, variant, (column, guest), effort, &mut wrong)
+        });
+        assert!(wrong.is_empty(), "not written:\n{}", wrong.join("\n"));
+        std::fs::write(document::path(), text).expect("docs/modes.md");
+    }
+    let text = std::fs::read_to_string(document::path()).expect("docs/modes.md");
+    let wrong = document::contradictions(&text);
+    assert!(wrong.is_empty(), "docs/modes.md:\n{}", wrong.join("\n"));
 }

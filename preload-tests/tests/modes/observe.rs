@@ -1,12 +1,14 @@
 //! Runs a guest on the test bed and says what it came to.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use preload_tests::harness::{Outcome, Program, TearFs};
 
 use super::expect::{Column, Guest, Variant};
-use super::silence;
+use super::oplog::Op;
+use super::silence::{self, Notice};
 
 /// What a run came to, from good to bad.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,16 +19,31 @@ pub enum Found {
     Eio,
     /// Bad data, and the log had named each bad page before the guest found it.
     Reported,
+    /// Bad data that was lost before msync began; see `silence`.
+    LostBefore,
     /// Bad data, and nobody ever said otherwise.
     Torn(String),
 }
 
 impl Found {
+    pub fn of_word(word: &str) -> Option<Self> {
+        [
+            Self::Whole,
+            Self::Eio,
+            Self::Reported,
+            Self::LostBefore,
+            Self::Torn(String::new()),
+        ]
+        .into_iter()
+        .find(|found| found.word() == word)
+    }
+
     pub fn word(&self) -> &'static str {
         match self {
             Self::Whole => "whole",
             Self::Eio => "EIO",
             Self::Reported => "reported",
+            Self::LostBefore => "lost before",
             Self::Torn(_) => "torn",
         }
     }
@@ -98,12 +115,31 @@ pub fn observe(
                 None => program.natively(),
                 Some(settings) => program.under_shim(settings),
             };
-            judge(guest, column, &outcome)
+            let found = judge(guest, column, &fs, &outcome);
+            if matches!(found, Found::Torn(_)) && column == Column::Verified {
+                keep_logs(mode, &fs, &outcome);
+            }
+            found
         })
         .collect()
 }
 
-fn judge(guest: Guest, column: Column, outcome: &Outcome) -> Found {
+/// For the analysis of a failure: both logs, in the directory that `KEEPMYDATA_KEEP_LOGS` names.
+fn keep_logs(mode: &str, fs: &TearFs, outcome: &Outcome) {
+    if let Some(directory) = std::env::var_os("KEEPMYDATA_KEEP_LOGS") {
+        let name = PathBuf::from(directory).join(format!("{mode}-{}", std::process::id()));
+        let logs = [
+            ("ops", fs.op_log()),
+            ("log", outcome.log_text()),
+            ("stderr", outcome.stderr.clone()),
+        ];
+        for (extension, text) in logs {
+            std::fs::write(name.with_extension(extension), text).expect("kept log");
+        }
+    }
+}
+
+fn judge(guest: Guest, column: Column, fs: &TearFs, outcome: &Outcome) -> Found {
     match (guest, outcome.code()) {
         (_, Some(0)) => Found::Whole,
         (Guest::Seed, Some(3)) if outcome.stdout == "msync EIO\n" => Found::Eio,
@@ -111,9 +147,12 @@ fn judge(guest: Guest, column: Column, outcome: &Outcome) -> Found {
             Found::Torn(outcome.stdout.replace('\n', "; "))
         }
         (Guest::Doio(_), Some(4 | 2)) if column == Column::Verified => {
-            match silence::unreported(outcome) {
-                silent if silent.is_empty() => Found::Reported,
-                silent => Found::Torn(silent.join("; ")),
+            let notices = silence::notices(outcome, &Op::parse_all(&fs.op_log()));
+            let (worst, line) = notices.into_iter().max().expect("a line of bad data");
+            match worst {
+                Notice::Reported => Found::Reported,
+                Notice::LostBefore => Found::LostBefore,
+                Notice::Silent => Found::Torn(line),
             }
         }
         (Guest::Doio(_), Some(4 | 2)) if outcome.stderr.contains("bad data") => {

@@ -1,8 +1,17 @@
 //! The rule *never silent*: whenever the doio-like guest finds bad data, the log of the process
 //! that synced it names that very page as stale or uncertain, in the report of the sync itself.
+//!
+//! There is one way round it that no shim can see. While a store is under way, another process
+//! makes the kernel drop the page cache: the half-stored page is written to the daemon and leaves.
+//! The rest of the store faults the page in again, and a daemon that answers that READ with what
+//! was there before the WRITE it has acknowledged takes the first half away, before msync begins.
+//! What msync finds is a page that was stored to, and what it syncs is what it found. The op log
+//! proves or disproves it: see [`lost_before`].
 
 use preload_tests::harness::{Outcome, Records};
 use serde_json::Value;
+
+use super::oplog::{Op, PAGE};
 
 /// A line of the guest's: what it found, where, and when.
 #[derive(Debug)]
@@ -12,11 +21,20 @@ struct BadData {
     time_ns: u64,
 }
 
-/// What the guest found and no report had named before, a line each.
+/// How bad data came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notice {
+    Reported,
+    /// Lost before msync began, by the op log.
+    LostBefore,
+    Silent,
+}
+
+/// How each piece of bad data that the guest found had been announced.
 ///
 /// # Panics
 /// If the guest failed but did not say where.
-pub fn unreported(outcome: &Outcome) -> Vec<String> {
+pub fn notices(outcome: &Outcome, ops: &[Op]) -> Vec<(Notice, String)> {
     let records = outcome.records();
     let found: Vec<&str> = outcome
         .stderr
@@ -26,11 +44,10 @@ pub fn unreported(outcome: &Outcome) -> Vec<String> {
     assert!(!found.is_empty(), "bad data, but where? {outcome:?}");
     found
         .into_iter()
-        .filter(|line| {
+        .map(|line| {
             let bad = parse(line).unwrap_or_else(|| panic!("not understood: {line}"));
-            !is_reported(&records, &bad)
+            (notice(&records, &bad, ops), line.to_owned())
         })
-        .map(str::to_owned)
         .collect()
 }
 
@@ -49,22 +66,55 @@ fn parse(line: &str) -> Option<BadData> {
     })
 }
 
-fn is_reported(records: &Records, bad: &BadData) -> bool {
-    let before = |record: &&Value| {
-        record["pid"] == bad.pid && record["time_ns"].as_u64().is_some_and(|t| t <= bad.time_ns)
-    };
+fn notice(records: &Records, bad: &BadData, ops: &[Op]) -> Notice {
+    let before = |record: &&Value| record["pid"] == bad.pid && began(record) <= bad.time_ns;
     // The guest looks at nothing but its last store: the report must be of that store's msync.
-    let last = records
-        .of("msync")
-        .filter(before)
-        .filter_map(|record| record["call"].as_u64())
-        .max();
-    records
+    let mut syncs: Vec<&Value> = records.of("msync").filter(before).collect();
+    let Some(last) = syncs.pop() else {
+        return Notice::Silent;
+    };
+    let reported = records
         .of("report")
         .filter(before)
-        .filter(|record| record["call"].as_u64() == last)
-        .flat_map(|record| record["pages"].as_array().cloned().unwrap_or_default())
-        .any(|row| {
-            row["page"] == bad.page && (row["verdict"] == "stale" || row["verdict"] == "uncertain")
-        })
+        .filter(|record| record["call"] == last["call"])
+        .any(|record| names(record, bad.page));
+    let previous = syncs.last().map_or(0, |record| began(record));
+    if reported {
+        Notice::Reported
+    } else if lost_before(ops, bad, previous, began(last)) {
+        Notice::LostBefore
+    } else {
+        Notice::Silent
+    }
+}
+
+/// Whether a report calls the page stale or uncertain: in its table, which shows the first pages,
+/// or in its ranges, which are all of them.
+fn names(report: &Value, page: u64) -> bool {
+    let list = |name: &str| report[name].as_array().cloned().unwrap_or_default();
+    list("pages").iter().any(|row| {
+        row["page"] == page && (row["verdict"] == "stale" || row["verdict"] == "uncertain")
+    }) || list("dirty").iter().any(|range| {
+        let number = |at: usize| range[at].as_u64().expect("a range");
+        (number(0)..number(0) + number(1)).contains(&(page * PAGE))
+    })
+}
+
+/// Whether, after the previous msync and before this one, the page was written back, and then
+/// read in again by the process that was storing to it.
+fn lost_before(ops: &[Op], bad: &BadData, previous: u64, msync: u64) -> bool {
+    let in_between: Vec<&Op> = ops
+        .iter()
+        .filter(|op| (previous..msync).contains(&op.time_ns) && op.covers(bad.page))
+        .collect();
+    let written = in_between.iter().position(|op| op.is_page_write());
+    written.is_some_and(|at| {
+        in_between[at..]
+            .iter()
+            .any(|op| op.is_read_of_mapping() && op.pid == bad.pid)
+    })
+}
+
+fn began(record: &Value) -> u64 {
+    record["time_ns"].as_u64().expect("time of a record")
 }

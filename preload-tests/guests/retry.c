@@ -1,0 +1,84 @@
+/*
+ * A sync that fails, and one that does not.
+ *
+ * usage: retry FILE CONTROL_SOCKET
+ * Stores as the seed case does (9927 bytes at 4442856, over four pages), msyncs, looks at the
+ * memory and, with cachestat(2), at the page cache; has the test bed turn honest, and msyncs
+ * again. Prints `msync ERRNO`, `memory kept|changed`, `cached N dirty N` (of the four pages),
+ * `msync ERRNO`.
+ */
+#include "guest.h"
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+enum {
+	FILE_SIZE = 12800000,
+	STORE_AT = 4442856,
+	STORE_LEN = 9927,
+	FIRST_PAGE = 4440064,
+	PAGES = 4,
+	OLD_LEN = 3 * PAGE, /* the last page is a hole */
+};
+
+struct cachestat_range { uint64_t off, len; };
+struct cachestat { uint64_t cache, dirty, writeback, evicted, recently_evicted; };
+
+static char old[PAGES * PAGE], store[STORE_LEN];
+
+static void turn_honest(const char *path)
+{
+	static const char request[] = "{\"op\":\"mode\",\"mode\":\"honest\"}\n";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int control = socket(AF_UNIX, SOCK_STREAM, 0);
+	char answer[256];
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (connect(control, (struct sockaddr *)&address, sizeof(address)) != 0)
+		setup_failed("connect %s", path);
+	if (write(control, request, sizeof(request) - 1) != sizeof(request) - 1)
+		setup_failed("write to the control socket");
+	if (read(control, answer, sizeof(answer)) <= 0)
+		setup_failed("answer from the control socket");
+	close(control);
+}
+
+static void sync_all(char *base)
+{
+	int result = msync(base, FILE_SIZE, MS_SYNC);
+
+	printf("msync %s\n", errname(result == 0 ? 0 : errno));
+}
+
+int main(int argc, char **argv)
+{
+	struct cachestat_range pages = { FIRST_PAGE, sizeof(old) };
+	struct cachestat stat = { 0 };
+	char *base;
+	int fd;
+
+	if (argc != 3)
+		return EXIT_USAGE;
+	fd = open_sized(argv[1], FILE_SIZE);
+	memset(old, 'o', OLD_LEN);
+	for (int i = 0; i < STORE_LEN; i++)
+		store[i] = 'A' + i % 26;
+	if (pwrite(fd, old, OLD_LEN, FIRST_PAGE) != OLD_LEN || fsync(fd) != 0)
+		setup_failed("pwrite");
+	base = map_shared(fd, FILE_SIZE);
+	memcpy(base + STORE_AT, store, STORE_LEN);
+
+	sync_all(base);
+	printf("memory %s\n", memcmp(base + STORE_AT, store, STORE_LEN) == 0 ? "kept" : "changed");
+	if (syscall(SYS_cachestat, fd, &pages, &stat, 0) != 0)
+		setup_failed("cachestat");
+	printf("cached %llu dirty %llu\n", (unsigned long long)stat.cache,
+		(unsigned long long)(stat.dirty + stat.writeback));
+	turn_honest(argv[2]);
+	sync_all(base);
+	return 0;
+}

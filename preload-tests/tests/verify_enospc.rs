@@ -1,0 +1,208 @@
+//! A full disk: after a failed msync no later one returns 0 with a page lost, and the program's
+//! own fsync still reports the error.
+//!
+//! ext4 in a sparse image on a tmpfs that is full: ext4 believes that it has room, and the block
+//! device below it has not.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use preload_tests::harness::{Outcome, Program, Scratch};
+use preload_tests::or_skip;
+
+const FILE_SIZE: usize = 8 << 20;
+/// What the first msync still finds room for, bytes.
+const ROOM: u64 = 2 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// The file has its blocks, and the image has holes where they lie.
+    Overwrite,
+    /// The file is one hole: blocks are allocated at writeback.
+    Fresh,
+}
+
+/// A file on ext4 on a tmpfs that is full but for [`ROOM`]. Unmounted by the scratch directory.
+struct FullDisk {
+    scratch: Scratch,
+}
+
+impl FullDisk {
+    /// # Errors
+    /// Why this machine has no such thing (to skip the test).
+    fn new(kind: Kind) -> Result<Self, String> {
+        let disk = Self {
+            scratch: Scratch::new(),
+        };
+        let below = disk.scratch.path("below");
+        let mount = disk.scratch.path("mount");
+        fs::create_dir(&below).expect("mount point");
+        fs::create_dir(&mount).expect("mount point");
+        run("mount", &["-t", "tmpfs", "-o", "size=32m", "tmpfs"], &below)?;
+        let image = below.join("image");
+        File::create(&image)
+            .and_then(|file| file.set_len(64 << 20))
+            .expect("image");
+        // No journal: only the file's own data must meet the full disk.
+        let features = [
+            "-q",
+            "-b",
+            "4096",
+            "-N",
+            "64",
+            "-m",
+            "0",
+            "-O",
+            "^has_journal",
+        ];
+        let now = ["-E", "lazy_itable_init=0,nodiscard"];
+        run("mkfs.ext4", &[&features[..], &now[..]].concat(), &image)?;
+        let from = image.to_str().expect("path");
+        let options = ["-t", "ext4", "-o", "loop,errors=continue", from];
+        run("mount", &options, &mount)?;
+        disk.make_file(kind, &image)?;
+        disk.fill_up();
+        Ok(disk)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.scratch.path("mount").join("f")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.scratch.path("below").join("ballast")
+    }
+
+    fn make_file(&self, kind: Kind, image: &Path) -> Result<(), String> {
+        let mut file = File::create(self.file()).expect("file");
+        file.set_len(FILE_SIZE as u64).expect("file");
+        if kind == Kind::Overwrite {
+            file.write_all(&vec![b'o'; FILE_SIZE]).expect("file");
+        }
+        file.sync_all().expect("file");
+        if kind == Kind::Overwrite {
+            for (start, len) in extents(&self.file())? {
+                let (start, len) = (start.to_string(), len.to_string());
+                let hole = ["--punch-hole", "--offset", &start, "--length", &len];
+                run("fallocate", &hole, image)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_up(&self) {
+        let below = rustix::fs::statvfs(self.scratch.path("below")).expect("statvfs");
+        let free = below.f_bavail * below.f_frsize;
+        let mut ballast = File::create(self.ballast()).expect("ballast");
+        let bytes = vec![b'b'; usize::try_from(free - ROOM).expect("size")];
+        ballast.write_all(&bytes).expect("ballast");
+    }
+}
+
+/// Where on its device a file lies: (start, length) in bytes.
+fn extents(file: &Path) -> Result<Vec<(u64, u64)>, String> {
+    // `  0:   0..   6143:   34816..   40959:   6144:   last,eof`
+    let table = run("filefrag", &["-v", "-b4096"], file)?;
+    let found: Vec<_> = table
+        .lines()
+        .filter_map(|line| {
+            let columns: Vec<&str> = line.split(':').map(str::trim).collect();
+            columns.first()?.parse::<u32>().ok()?;
+            let start: u64 = columns.get(2)?.split("..").next()?.trim().parse().ok()?;
+            let len: u64 = columns.get(3)?.parse().ok()?;
+            Some((start * 4096, len * 4096))
+        })
+        .collect();
+    let all: u64 = found.iter().map(|(_, len)| len).sum();
+    assert_eq!(all, FILE_SIZE as u64, "extents: {table}");
+    Ok(found)
+}
+
+fn run(program: &str, arguments: &[&str], last: &Path) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(last)
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{program}: {}: {}", output.status, message.trim())),
+    }
+}
+
+/// What the guest said.
+#[derive(Debug, Default)]
+struct Story {
+    /// The errno of each msync.
+    msyncs: Vec<String>,
+    /// Of the fsync through the second descriptor, after the first msync.
+    fsync: String,
+    /// Pages that are not on the disk although an msync returned 0.
+    lost: Option<u64>,
+}
+
+fn tell(outcome: &Outcome) -> Story {
+    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
+    let mut story = Story::default();
+    for line in outcome.stdout.lines() {
+        match line.split_once(' ') {
+            Some(("msync", errno)) => story.msyncs.push(errno.to_owned()),
+            Some(("fsync", errno)) => story.fsync = errno.to_owned(),
+            Some(("lost", rest)) => {
+                story.lost = rest.split(' ').next().and_then(|n| n.parse().ok());
+            }
+            _ => panic!("not understood: {line}"),
+        }
+    }
+    story
+}
+
+fn guest(disk: &FullDisk) -> Program {
+    Program::guest("enospc")
+        .arg(disk.file())
+        .arg(disk.ballast())
+}
+
+fn check(kind: Kind) {
+    let disk = or_skip!(FullDisk::new(kind));
+    let native = tell(&guest(&disk).natively());
+    println!("{kind:?} natively: {native:?}");
+    assert_ne!(native.msyncs[0], "0", "the disk is not full: {native:?}");
+    assert_eq!(native.msyncs[1], "0", "{native:?}");
+    assert!(
+        native.lost > Some(0),
+        "negative control: nothing is lost natively: {native:?}"
+    );
+    drop(disk);
+
+    let deadline = ("KEEPMYDATA_DEADLINE_MS", "200");
+    for settings in [&[deadline][..], &[deadline, ("KEEPMYDATA_VERIFY", "on")]] {
+        let disk = or_skip!(FullDisk::new(kind));
+        let run = guest(&disk).under_shim(settings);
+        let shimmed = tell(&run);
+        println!("{kind:?} under the shim {settings:?}: {shimmed:?}");
+        assert_ne!(shimmed.msyncs[0], "0", "{shimmed:?}");
+        // None at all where no msync returned 0.
+        assert!(
+            shimmed.lost.is_none_or(|pages| pages == 0),
+            "{settings:?}: msync returned 0 with pages lost: {shimmed:?}\n{run:?}"
+        );
+        assert_eq!(
+            shimmed.fsync, native.fsync,
+            "{settings:?}: the program's own fsync: natively {native:?}, here {shimmed:?}"
+        );
+    }
+}
+
+#[test]
+fn overwritten_pages_are_never_acknowledged_and_lost() {
+    check(Kind::Overwrite);
+}
+
+#[test]
+fn fresh_extents_are_never_acknowledged_and_lost() {
+    check(Kind::Fresh);
+}

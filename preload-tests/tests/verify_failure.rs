@@ -1,0 +1,132 @@
+//! What cannot be cured is told: EIO, the page table, the data kept; abort where that is asked
+//! for; and a retry that returns 0 has really written it.
+
+use preload_tests::harness::{Program, TearFs};
+use preload_tests::or_skip;
+use serde_json::{Value, json};
+
+const DEADLINE: (&str, &str) = ("KEEPMYDATA_DEADLINE_MS", "200");
+const INFO: (&str, &str) = ("KEEPMYDATA_LOG", "info");
+const STORE_AT: u64 = 4_442_856;
+const STORE_LEN: usize = 9927;
+
+fn stored() -> Vec<u8> {
+    (0..STORE_LEN)
+        .map(|i| b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i % 26])
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The page table of the seed case where nothing arrived (contract, section 1).
+fn check_page_table(report: &Value) {
+    let rows = report["pages"].as_array().expect("a page table");
+    let expected = [
+        (1084, 4_440_064, STORE_AT, 1304),
+        (1085, 4_444_160, 4_444_160, 4096),
+        (1086, 4_448_256, 4_448_256, 4096),
+        (1087, 4_452_352, 4_452_352, 431),
+    ];
+    assert_eq!(rows.len(), expected.len(), "{report}");
+    for (row, (page, start, first_diff, bytes)) in rows.iter().zip(expected) {
+        let into = usize::try_from(first_diff - STORE_AT).expect("offset");
+        let before = if page == 1087 { 0 } else { b'o' }; // the last one was a hole
+        let named = json!({
+            "page": page, "start": start, "end": start + 4096, "store_bytes": bytes,
+            "verdict": "stale", "content": "old", "first_diff": first_diff,
+            "expected_hex": hex(&stored()[into..into + 32]), "actual_hex": hex(&[before; 32]),
+            "expected_hash": row["expected_hash"], "actual_hash": row["actual_hash"],
+        });
+        assert_eq!(*row, named);
+        assert_ne!(row["expected_hash"], row["actual_hash"], "{row}");
+        assert!(row["expected_hash"].is_string(), "{row}");
+    }
+}
+
+fn failure_is_told_and_the_data_kept(mode: &str) {
+    or_skip!(TearFs::available());
+    for variant in [&["--keep-cache"][..], &["--auto-inval"], &[]] {
+        let arguments = [&["--mode", mode], variant].concat();
+        let fs = TearFs::mount(&arguments);
+        let guest = |name: &str| {
+            Program::guest("retry")
+                .arg(fs.path(name))
+                .arg(fs.control_socket())
+        };
+        let native = guest("native").natively().expect_success("natively");
+        assert!(native.stdout.starts_with("msync 0\n"), "{native:?}");
+        assert_ne!(
+            fs.final_bytes("native", STORE_AT, STORE_LEN),
+            stored(),
+            "negative control: {mode} {variant:?}"
+        );
+
+        fs.control(json!({"op": "mode", "mode": mode}));
+        let run = guest("shim")
+            .under_shim(&[INFO, DEADLINE])
+            .expect_success("under the shim");
+        assert_eq!(
+            run.stdout,
+            "msync EIO\nmemory kept\ncached 4 dirty 4\nmsync 0\n",
+            "{mode} {variant:?}:\n{}",
+            run.log_text()
+        );
+        assert_eq!(fs.final_bytes("shim", STORE_AT, STORE_LEN), stored());
+
+        let records = run.records();
+        let reports: Vec<_> = records.of("report").collect();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        let report = reports[0];
+        assert_eq!(report["level"], "error", "{report}");
+        assert_eq!(report["errno"], "EIO", "{report}");
+        check_page_table(report);
+    }
+}
+
+#[test]
+fn black_hole() {
+    failure_is_told_and_the_data_kept("black-hole");
+}
+
+#[test]
+fn silent_eio() {
+    failure_is_told_and_the_data_kept("silent-eio");
+}
+
+/// The same table for people, which is all that is printed by default.
+#[test]
+fn the_page_table_is_printed_as_text() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let run = Program::guest("seed")
+        .arg(fs.path("f"))
+        .under_shim(&[DEADLINE]);
+    assert_eq!(run.stdout, "msync EIO\n", "{run:?}");
+    let rows: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("    page "))
+        .collect();
+    assert_eq!(rows.len(), 4, "{run:?}");
+    assert!(
+        rows[3].starts_with("    page 1087 [4452352,4456448) stale old store-bytes 431 "),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn abort_comes_after_the_report() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let seed = Program::guest("seed").arg(fs.path("f"));
+    let told = seed.under_shim(&[INFO, DEADLINE]);
+    assert_eq!((told.code(), told.signal()), (Some(3), None), "{told:?}");
+
+    let aborted = seed.under_shim(&[INFO, DEADLINE, ("KEEPMYDATA_ON_FAILURE", "abort")]);
+    assert_eq!(aborted.signal(), Some(6), "SIGABRT: {aborted:?}");
+    let records = aborted.records();
+    let report = records.of("report").next().expect("the report");
+    check_page_table(report);
+}

@@ -1,0 +1,145 @@
+//! No false alarm: on filesystems that keep their word, a crowd of processes and threads storing
+//! into the same pages gets no stale verdict and no EIO.
+
+use std::path::Path;
+use std::time::Duration;
+
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, seconds};
+use preload_tests::or_skip;
+
+fn for_seconds() -> u64 {
+    let long = std::env::var("KEEPMYDATA_LONG").is_ok_and(|value| value == "1");
+    if long { 60 } else { seconds(5) }
+}
+
+fn crowd(file: &Path) -> Program {
+    let limit = for_seconds();
+    Program::guest("crowd")
+        .args(["4", "4"])
+        .arg(limit.to_string())
+        .arg(file)
+        .timeout(Duration::from_secs(limit + 60))
+}
+
+/// Pages by verdict, over all msyncs of a run.
+#[derive(Debug, Default)]
+struct Counts {
+    msyncs: u64,
+    verified: u64,
+    newer: u64,
+    stale: u64,
+    uncertain: u64,
+}
+
+fn count(run: &Outcome) -> Counts {
+    let mut counts = Counts::default();
+    for record in run.records().of("msync") {
+        counts.msyncs += 1;
+        let pages = |verdict: &str| record["verdicts"][verdict].as_u64().unwrap_or(0);
+        counts.verified += pages("verified");
+        counts.newer += pages("newer");
+        counts.stale += pages("stale");
+        counts.uncertain += pages("uncertain");
+        assert_eq!(record["result"], 0, "{record}");
+    }
+    counts
+}
+
+/// Runs the crowd with verification on; the counts, after what must be zero was checked.
+#[track_caller]
+fn no_false_alarm(what: &str, file: &Path) -> Counts {
+    let run = crowd(file)
+        .under_shim(&[("KEEPMYDATA_LOG", "info"), ("KEEPMYDATA_VERIFY", "on")])
+        .expect_success_without_log(what);
+    let counts = count(&run);
+    println!("{what}: {counts:?}");
+    assert!(counts.verified > 0, "{what}: nothing was verified");
+    assert_eq!(counts.stale, 0, "{what}: {counts:?}");
+    let failures: Vec<_> = run
+        .records()
+        .0
+        .into_iter()
+        .filter(|record| record["level"] == "error")
+        .collect();
+    assert!(failures.is_empty(), "{what}: {failures:?}");
+    counts
+}
+
+trait Success {
+    fn expect_success_without_log(self, what: &str) -> Self;
+}
+
+impl Success for Outcome {
+    /// The log of such a run is too long to be shown.
+    #[track_caller]
+    fn expect_success_without_log(self, what: &str) -> Self {
+        assert!(self.status.success() && !self.timed_out, "{what}: {self:?}");
+        self
+    }
+}
+
+/// Without it "zero stale" would say nothing: where data is lost, the crowd and the log do say so.
+#[test]
+fn control_a_filesystem_that_lies_is_found_out() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let native = Program::guest("crowd")
+        .args(["4", "4", "1"])
+        .arg(fs.path("f"))
+        .natively();
+    assert_eq!(native.code(), Some(4), "{native:?}");
+    let run = Program::guest("crowd")
+        .args(["4", "4", "1"])
+        .arg(fs.path("g"))
+        .under_shim(&[
+            ("KEEPMYDATA_LOG", "info"),
+            ("KEEPMYDATA_DEADLINE_MS", "200"),
+        ]);
+    assert_eq!(run.code(), Some(3), "{run:?}");
+    let records = run.records();
+    let stale = records
+        .of("msync")
+        .filter_map(|record| record["verdicts"]["stale"].as_u64());
+    assert!(stale.sum::<u64>() > 0);
+}
+
+#[test]
+fn tearfs_with_keep_cache() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let counts = no_false_alarm("tearfs, KEEP_CACHE", &fs.path("f"));
+    assert_eq!(counts.uncertain, 0, "{counts:?}");
+}
+
+/// Each open of one process drops the pages of all: some are uncertain, none is called stale.
+#[test]
+fn tearfs_without_keep_cache() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    no_false_alarm("tearfs", &fs.path("f"));
+}
+
+#[test]
+fn tearfs_with_auto_inval() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--auto-inval"]);
+    no_false_alarm("tearfs, KEEP_CACHE and AUTO_INVAL_DATA", &fs.path("f"));
+}
+
+#[test]
+fn ext4() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    no_false_alarm("ext4", &fs.path("f"));
+}
+
+#[test]
+fn xfs() {
+    let fs = or_skip!(LoopFs::mount("xfs"));
+    no_false_alarm("xfs", &fs.path("f"));
+}
+
+#[test]
+fn btrfs() {
+    let fs = or_skip!(LoopFs::mount("btrfs"));
+    no_false_alarm("btrfs", &fs.path("f"));
+}

@@ -1,0 +1,104 @@
+//! What is right when msync returns, and not what a reader gets: from another page cache of the
+//! same file, or later.
+
+use std::time::Duration;
+
+use preload_tests::harness::{Outcome, Program, Scratch, TearFs, wait_until};
+use preload_tests::or_skip;
+use serde_json::{Value, json};
+
+/// One file, two inodes, a page cache each: the reader's is stale.
+#[test]
+fn twin_inode_is_cured_by_fresh_reads() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "twin-inode", "--keep-cache"]);
+    let seed = |name: &str| Program::guest("seed").arg(fs.path(name));
+    let torn = |outcome: &Outcome| {
+        outcome.code() == Some(1) && outcome.stdout.matches(" old\n").count() == 4
+    };
+    let native = seed("native").natively();
+    assert!(torn(&native), "negative control: {native:?}");
+    let pass = seed("pass").under_shim(&[("KEEPMYDATA_READ", "pass")]);
+    assert!(torn(&pass), "control with READ=pass: {pass:?}");
+    seed("fresh").under_shim(&[]).expect_success("READ=fresh");
+}
+
+/// A second sync that failed: the reader's cache may hold the only good copy, and stays.
+#[test]
+fn after_a_failed_sync_reads_drop_nothing() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&[
+        "--mode",
+        "black-hole",
+        "--direct-io",
+        "none",
+        "--keep-cache",
+    ]);
+    let run = Program::guest("retry")
+        .arg(fs.path("f"))
+        .arg(fs.control_socket())
+        .under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+    assert!(
+        run.stdout
+            .starts_with("msync EIO\nmemory kept\ncached 4 dirty 4\n"),
+        "{run:?}"
+    );
+}
+
+const PAGE: usize = 4096;
+
+fn second_page(fs: &TearFs) -> Vec<u8> {
+    fs.final_bytes("f", PAGE as u64, PAGE)
+}
+
+/// The older content comes back after everything was verified: only a second look finds it.
+#[test]
+fn reorder_is_found_by_the_second_look() {
+    or_skip!(TearFs::available());
+    let log = Scratch::new();
+    let path = log.path("log");
+    let settings = |reverify: &'static str| {
+        [
+            ("KEEPMYDATA_LOG", "info"),
+            ("KEEPMYDATA_LOG_FORMAT", "json"),
+            ("KEEPMYDATA_LOG_FILE", path.to_str().expect("path")),
+            ("KEEPMYDATA_REVERIFY_MS", reverify),
+        ]
+    };
+    let fs = TearFs::mount(&["--mode", "reorder", "--delay-ms", "100", "--keep-cache"]);
+    let limit = Duration::from_secs(20);
+    let guest = Program::guest("linger").arg(fs.path("f"));
+    let acknowledged = |running: &preload_tests::harness::Running| {
+        wait_until("msync", limit, || running.stdout().contains('\n'));
+        assert_eq!(running.stdout(), "msync 0\n");
+        fs.control(json!({"op": "settle"}));
+    };
+
+    let native = guest.start_natively();
+    acknowledged(&native);
+    assert_eq!(second_page(&fs), [b'o'; PAGE], "negative control");
+    native.kill();
+
+    let records = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let whole_lines = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        let parsed = whole_lines.lines().map(serde_json::from_str);
+        parsed.map(|record| record.expect("JSON")).collect()
+    };
+    let shimmed = guest.start_under_shim(&settings("300"));
+    acknowledged(&shimmed);
+    assert_eq!(second_page(&fs), [b'o'; PAGE], "nothing can cure it");
+    wait_until("the second look", limit, || {
+        records().iter().any(|record| record["event"] == "reverify")
+    });
+    shimmed.kill();
+    let records = records();
+    let second = records
+        .iter()
+        .find(|record| record["event"] == "reverify")
+        .expect("there");
+    assert_eq!(second["level"], "error", "{second}");
+    assert_eq!(second["verdicts"]["stale"], 1, "{second}");
+    assert_eq!(second["pages"][0]["page"], 1, "{second}");
+    assert_eq!(second["pages"][0]["verdict"], "stale", "{second}");
+}
