@@ -44,10 +44,10 @@ pub extern "C" fn boot() {
     if process::boot() {
         log::boot();
         say_hello();
+        #[cfg(not(test))]
+        hooks::check_order();
         OPEN.store(true, Ordering::Release);
     }
-    #[cfg(not(test))]
-    hooks::check_order();
     handshake();
     // SAFETY: as above.
     unsafe { *errno = before };

@@ -57,7 +57,7 @@ static void tasks(const char *step)
 		fclose(status);
 	}
 	closedir(dir);
-	printf("%s: tasks of another user: %d\n", step, strangers);
+	printf("%s: tasks of another user: %s\n", step, strangers ? "some" : "none");
 }
 
 static void change_user(const char *directory)

@@ -6,7 +6,7 @@ mod ranges;
 mod whole;
 
 pub use cachestat::cached;
-pub use pagemap::{for_each_written, register};
+pub use pagemap::{for_each_written, gone_since, register};
 pub use ranges::Ranges;
 
 use crate::config;

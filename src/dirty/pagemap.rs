@@ -85,19 +85,51 @@ fn scan(
     entry: &Entry,
     into: &mut Found<'_>,
 ) -> Result<(), Errno> {
-    let in_file = |address: u64| entry.offset + (address - entry.start as u64);
-    let mut written = |from: u64, to: u64, gone: &mut Ranges| {
-        into.dirty.add(in_file(from), in_file(to));
-        // Their entries carry marks again now: those without a page had none before.
-        each_run(pagemap, from, to, IS_SWAPPED, false, |from, to| {
-            gone.add(in_file(from), in_file(to));
-            Ok(())
-        })
-    };
     let (start, end) = (entry.start as u64, entry.end as u64);
+    let dirty = &mut *into.dirty;
     each_run(pagemap, start, end, IS_WRITTEN, true, |from, to| {
-        written(from, to, into.gone)
-    })
+        dirty.add(entry.offset + from - start, entry.offset + to - start);
+        Ok(())
+    })?;
+    find_gone(pagemap, entry, into.dirty, into.gone)
+}
+
+/// Adds those of the `dirty` pages, which the last scan found, that have left the page cache since
+/// they were stored to: their entries carry the marks that the scan made, and no page.
+pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Result<(), Errno> {
+    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let mut result = Ok(());
+    mappings::lock().for_each_of(query.file, |entry| {
+        if entry.writable && entry.registered == query.generation() {
+            result = find_gone(pagemap, &entry, dirty, gone);
+        }
+        result.is_ok()
+    });
+    result
+}
+
+fn find_gone(
+    pagemap: rustix::fd::BorrowedFd<'_>,
+    entry: &Entry,
+    dirty: &Ranges,
+    gone: &mut Ranges,
+) -> Result<(), Errno> {
+    let (start, end) = (entry.start as u64, entry.offset + entry.len() as u64);
+    for range in dirty.within(entry.offset, end) {
+        let from = start + (range.offset - entry.offset);
+        each_run(
+            pagemap,
+            from,
+            from + range.length,
+            IS_SWAPPED,
+            false,
+            |from, to| {
+                gone.add(entry.offset + from - start, entry.offset + to - start);
+                Ok(())
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// The runs of `[start, end)`, addresses in the registered mapping `entry`, that were stored to since

@@ -254,6 +254,19 @@ impl Copies {
         }
     }
 
+    /// Forgets what was copied of pages that are `gone`.
+    fn mark_gone(&mut self, gone: &Ranges, guessed: &Ranges) {
+        if gone.is_empty() {
+            return;
+        }
+        for page in 0..self.pages {
+            let (offset, _) = self.place_of(page);
+            if gone.has(offset) && !guessed.has(offset) {
+                self.states()[page] = State::Gone;
+            }
+        }
+    }
+
     /// Copies the pages of one piece. A page that is not in the page cache any more is not touched:
     /// the kernel would read in what the filesystem holds, and its neighbours with it.
     fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, guessed: &Ranges) {
@@ -374,7 +387,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     super::later::supersede(worker.process(), context.file, &context.dirty);
     if context.verify && !context.dirty.is_empty() {
         let timer = Timer::start();
-        let copied = copy(context);
+        let copied = copy(worker, context);
         if copied.is_err() {
             context.copies.let_go();
             context.verify = false;
@@ -424,11 +437,21 @@ fn decide(context: &mut Context) {
 }
 
 /// Witnesses and copies the dirty ranges of the writable mappings.
-fn copy(context: &mut Context) -> Result<(), Errno> {
+fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     witness(context);
     let budget = config::settings().copy_budget.0;
     context.copies.allocate(budget)?;
     context.copies.fill(&context.gone, &context.guessed);
+    // A page that was dropped while it was to be copied has been read in again: its copy is what the
+    // filesystem holds.
+    let query = dirty::Query {
+        worker,
+        file: context.file,
+        handle: worker.borrow_handle(&context.handle),
+    };
+    if dirty::gone_since(&query, &context.dirty, &mut context.gone).is_ok() {
+        context.copies.mark_gone(&context.gone, &context.guessed);
+    }
     Ok(())
 }
 

@@ -7,7 +7,6 @@
 
 use super::context::Context;
 use super::copy::State;
-use super::flush;
 use super::heal::make_page_dirty;
 use crate::mappings;
 use crate::sys::{self, vm};
@@ -34,33 +33,60 @@ pub fn keep_dirty(context: &mut Context, errno: Errno) {
     crate::reads::set_fresh(&file.key, false);
 }
 
+/// Through the program's own mappings: unmapping one of a FUSE file, a witness too, writes all its
+/// dirty pages back (`fuse_vma_close` in fs/fuse/file.c), and they would not stay dirty.
 fn stale_dirty_again(context: &mut Context) {
+    context.copies.let_go_witnesses();
     for page in 0..context.copies.pages() {
         if context.copies.state(page) == State::Stale {
-            let (_, at) = context.copies.place_of(page);
-            let _ = make_page_dirty(at);
+            let (offset, _) = context.copies.place_of(page);
+            dirty_again(context, offset);
         }
     }
 }
 
 /// Every page of the dirty ranges that is still in the page cache; returns how many are not.
-fn ranges_dirty_again(context: &Context) -> u64 {
-    let size = sys::page_size();
+fn ranges_dirty_again(context: &mut Context) -> u64 {
+    context.copies.let_go_witnesses();
+    let size = sys::page_size() as u64;
     let mut lost = 0;
-    flush::for_each_duplicate(context, |start, offset, len| {
-        for range in context.dirty.as_slice() {
-            let from = range.offset.max(offset);
-            let to = (range.offset + range.length).min(offset + len as u64);
-            let mut at = from;
-            while at < to {
-                let page = start + (at - offset) as usize;
-                match vm::is_cached(page) {
-                    true => drop(make_page_dirty(page)),
-                    false => lost += 1,
-                }
-                at += size as u64;
+    for range in context.dirty.as_slice() {
+        let mut offset = range.offset;
+        while offset < range.offset + range.length {
+            lost += u64::from(dirty_again(context, offset) == Some(false));
+            offset += size;
+        }
+    }
+    lost
+}
+
+/// Makes the page at `offset` in the file dirty, if it is in the page cache, and says whether it is;
+/// nothing where it is not mapped any more. Under the table lock, so that the mapping stays: a page
+/// in the page cache is made dirty without a read.
+fn dirty_again(context: &Context, offset: u64) -> Option<bool> {
+    let size = sys::page_size();
+    let mut found = None;
+    let table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let (low, high) = unsafe { (context.file.as_ref().low, context.file.as_ref().high) };
+    table.for_each(low, high, |entry| {
+        let end = entry.offset + entry.len() as u64;
+        if entry.file != context.file || !entry.writable || !(entry.offset..end).contains(&offset) {
+            return true;
+        }
+        let at = entry.start + (offset - entry.offset) as usize;
+        let cached = vm::is_cached(at);
+        found = Some(cached);
+        if cached && vm::make_dirty(at, size).is_err() {
+            // Read-only now: through a duplicate, which may write it back at once.
+            // SAFETY: unmapped below.
+            if let Ok(duplicate) = unsafe { vm::duplicate(at, size) } {
+                let _ = make_page_dirty(duplicate as usize);
+                // SAFETY: the duplicate made above.
+                let _ = unsafe { rustix::mm::munmap(duplicate, size) };
             }
         }
+        false
     });
-    lost
+    found
 }

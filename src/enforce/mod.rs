@@ -186,7 +186,12 @@ fn finish(worker: &Worker, context: &mut Context) {
             invalidate::drop_clean(worker, context);
             remember_success(context);
         }
-        Err(errno) => fail::keep_dirty(context, errno),
+        Err(errno) => {
+            // First: reading back through a direct descriptor writes dirty pages back, and a
+            // filesystem that loses them would be given them, to be lost, once more.
+            report::fill_rows(worker, context);
+            fail::keep_dirty(context, errno);
+        }
     }
     report::msync(worker, context);
     context.kept = context.outcome().is_ok() && later::keep(worker, context);

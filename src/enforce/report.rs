@@ -291,7 +291,9 @@ fn report(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     if !log::enabled(level) {
         return;
     }
-    fill_rows(worker, context);
+    if outcome.is_ok() {
+        fill_rows(worker, context);
+    }
     let name = FileName::of(context.file);
     let mut message = LineBuf::<256>::new();
     describe(&mut message, context, outcome);
@@ -346,8 +348,9 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
     }
 }
 
-/// Fills the page table, and `cached` with the ranges of every page that belongs in it.
-fn fill_rows(worker: &Worker, context: &mut Context) {
+/// Fills the page table, and `cached` with the ranges of every page that belongs in it. Reads back what is not safe, for the page table; on the way of an msync that fails, before the
+/// pages are made dirty again.
+pub fn fill_rows(worker: &Worker, context: &mut Context) {
     context.cached.clear();
     for page in 0..context.copies.pages() {
         let verdict = match context.copies.state(page) {

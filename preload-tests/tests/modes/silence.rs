@@ -1,7 +1,7 @@
 //! The rule *never silent*: whenever the doio-like guest finds bad data, the log of the process
 //! that synced it names that very page as stale or uncertain, in the report of the sync itself.
 //!
-//! There is one way round it that no shim can see. While a store is under way, another process
+//! There is one way round it that the shim does not see. While a store is under way, another process
 //! makes the kernel drop the page cache: the half-stored page is written to the daemon and leaves.
 //! The rest of the store faults the page in again, and a daemon that answers that READ with what
 //! was there before the WRITE it has acknowledged takes the first half away, before msync begins.
@@ -78,7 +78,7 @@ fn notice(records: &Records, bad: &BadData, ops: &[Op]) -> Notice {
         .filter(before)
         .filter(|record| record["call"] == last["call"])
         .any(|record| names(record, bad.page));
-    let previous = syncs.last().map_or(0, |record| began(record));
+    let previous = syncs.last().map_or(0, |record| ended(record));
     if reported {
         Notice::Reported
     } else if lost_before(ops, bad, previous, began(last)) {
@@ -100,19 +100,19 @@ fn names(report: &Value, page: u64) -> bool {
     })
 }
 
-/// Whether, after the previous msync and before this one, the page was written back, and then
-/// read in again by the process that was storing to it.
+/// Whether, after the previous msync had ended and before this one began, the process read the page
+/// in to store to it, the page was written back, and the process had to read it in again. A page
+/// written earlier, or read in only once, proves nothing.
 fn lost_before(ops: &[Op], bad: &BadData, previous: u64, msync: u64) -> bool {
-    let in_between: Vec<&Op> = ops
+    let mut steps = ops
         .iter()
-        .filter(|op| (previous..msync).contains(&op.time_ns) && op.covers(bad.page))
-        .collect();
-    let written = in_between.iter().position(|op| op.is_page_write());
-    written.is_some_and(|at| {
-        in_between[at..]
-            .iter()
-            .any(|op| op.is_read_of_mapping() && op.pid == bad.pid)
-    })
+        .filter(|op| (previous..msync).contains(&op.time_ns) && op.covers(bad.page));
+    let read_in = |op: &Op| op.is_read_of_mapping() && op.pid == bad.pid;
+    steps.any(read_in) && steps.any(Op::is_page_write) && steps.any(read_in)
+}
+
+fn ended(record: &Value) -> u64 {
+    began(record) + record["duration_ns"].as_u64().unwrap_or(0)
 }
 
 fn began(record: &Value) -> u64 {

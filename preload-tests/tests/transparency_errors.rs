@@ -1,0 +1,62 @@
+//! The program's own writeback errors: what its fsync and fdatasync report on its own
+//! descriptors is what they would have reported.
+
+use preload_tests::harness::{Outcome, Program, TearFs, assert_same};
+use preload_tests::or_skip;
+
+const SETTINGS: [&[(&str, &str)]; 3] = [
+    &[],
+    &[("KEEPMYDATA_VERIFY", "off")],
+    &[("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_LOG", "trace")],
+];
+
+/// Natively, and with each of the settings, on a test bed of its own each time: the
+/// error comes once.
+#[track_caller]
+fn same_errors(mode: &str, how: &str) {
+    let run = |settings: Option<&[(&str, &str)]>| -> Outcome {
+        let fs = TearFs::mount(&["--mode", mode]);
+        let guest = Program::guest("ownerrors").arg(fs.path("f")).arg(how);
+        match settings {
+            Some(settings) => guest.under_shim(settings),
+            None => guest.natively(),
+        }
+    };
+    let native = run(None).expect_success("natively");
+    if mode == "eio-once" {
+        assert!(native.stdout.contains("EIO"), "control: {native:?}");
+    }
+    for settings in SETTINGS {
+        assert_same(
+            &native,
+            &run(Some(settings)),
+            &format!("{how} {settings:?}"),
+        );
+    }
+}
+
+#[test]
+fn error_that_fsync_is_the_first_to_see() {
+    or_skip!(TearFs::available());
+    same_errors("eio-once", "fsync");
+}
+
+#[test]
+fn error_that_msync_is_the_first_to_see() {
+    or_skip!(TearFs::available());
+    same_errors("eio-once", "msync");
+}
+
+#[test]
+fn error_of_a_descriptor_that_is_not_mapped() {
+    or_skip!(TearFs::available());
+    same_errors("eio-once", "write");
+}
+
+#[test]
+fn no_error_where_there_is_none() {
+    or_skip!(TearFs::available());
+    for how in ["fsync", "msync", "write"] {
+        same_errors("volatile", how);
+    }
+}
