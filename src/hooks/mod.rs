@@ -13,21 +13,19 @@ mod sync;
 
 use crate::custodian::Worker;
 use crate::{log, process, sys};
+use core::ffi::c_void;
 use keepmydata_records::{Level, event};
 
 /// Warns where another library's functions come before these: mappings that are made through them
 /// alone (libtcmalloc makes system calls of its own) are not seen. Called once, while booting.
 pub fn check_order() {
-    let hooks: [(&core::ffi::CStr, usize); 3] = [
-        (c"mmap", map::mmap as *const () as usize),
-        (c"munmap", map::munmap as *const () as usize),
-        (c"msync", sync::msync as *const () as usize),
-    ];
-    let first = |name: &core::ffi::CStr| {
+    // By library, not by address: references to the hooks are bound as everybody's are.
+    let own = library_of(check_order as *const c_void);
+    let first = [c"mmap", c"munmap", c"msync"].map(|name| {
         // SAFETY: looks the name up; nothing is called.
-        unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
-    };
-    if !log::enabled(Level::Warn) || hooks.iter().all(|&(name, hook)| first(name) == hook) {
+        library_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+    });
+    if !log::enabled(Level::Warn) || first.iter().all(|&library| library == own) {
         return;
     }
     let process = process::this();
@@ -36,4 +34,13 @@ pub fn check_order() {
                       libkeepmydata.so first in LD_PRELOAD, or mappings may not be seen"
         .into();
     log::emit(&Worker::without_descriptors(process), &record);
+}
+
+/// Where the library is mapped that holds `address` (dladdr(3)).
+fn library_of(address: *const c_void) -> *const c_void {
+    // SAFETY: all-zero is a valid `Dl_info`.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: only looks the address up.
+    unsafe { libc::dladdr(address, &mut info) };
+    info.dli_fbase
 }
