@@ -7,6 +7,7 @@
 pub mod cachestat;
 pub mod fd;
 pub mod lock;
+mod mem;
 pub mod pool;
 pub mod raw;
 pub mod signals;
