@@ -140,7 +140,7 @@ fn python_with_tests() -> Result<&'static str, String> {
                 .output()
                 .is_ok_and(|run| run.status.success())
         })
-        .ok_or_else(|| "no Python with test.test_mmap (libpython3-testsuite)".to_owned())
+        .ok_or_else(|| "no Python with test.test_mmap (libpython3.11-testsuite)".to_owned())
 }
 
 /// Python's own tests of its mmap module, which sync shared mappings.

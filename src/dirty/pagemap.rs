@@ -9,7 +9,7 @@
 use super::{Found, Query, Ranges, Tracker};
 use crate::custodian::Worker;
 use crate::mappings::{self, table::Entry};
-use crate::sys::userfaultfd::{self, IS_SWAPPED, IS_WRITTEN, Region};
+use crate::sys::userfaultfd::{self, Find, Region};
 use rustix::io::Errno;
 
 /// Larger mappings are not registered, in bytes: each page costs 8 bytes of page table.
@@ -70,7 +70,7 @@ pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
     mappings::lock().for_each_of(query.file, |entry| {
         if entry.writable && entry.registered == query.generation() {
             let (start, end) = (entry.start as u64, entry.end as u64);
-            result = each_run(pagemap, start, end, IS_WRITTEN, false, |from, to| {
+            result = each_run(pagemap, start, end, Find::Written, |from, to| {
                 into.add(entry.offset + from - start, entry.offset + to - start);
                 Ok(())
             });
@@ -87,7 +87,7 @@ fn scan(
 ) -> Result<(), Errno> {
     let (start, end) = (entry.start as u64, entry.end as u64);
     let dirty = &mut *into.dirty;
-    each_run(pagemap, start, end, IS_WRITTEN, true, |from, to| {
+    each_run(pagemap, start, end, Find::WrittenAndProtect, |from, to| {
         dirty.add(entry.offset + from - start, entry.offset + to - start);
         Ok(())
     })?;
@@ -95,7 +95,7 @@ fn scan(
 }
 
 /// Adds those of the `dirty` pages, which the last scan found, that have left the page cache since
-/// they were stored to: their entries carry the marks that the scan made, and no page.
+/// they were stored to: there is no page behind their entries.
 pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Result<(), Errno> {
     let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
     let mut result = Ok(());
@@ -121,8 +121,7 @@ fn find_gone(
             pagemap,
             from,
             from + range.length,
-            IS_SWAPPED,
-            false,
+            Find::Absent,
             |from, to| {
                 gone.add(entry.offset + from - start, entry.offset + to - start);
                 Ok(())
@@ -147,8 +146,7 @@ pub fn for_each_written(
             pagemap,
             start as u64,
             end as u64,
-            IS_WRITTEN,
-            false,
+            Find::Written,
             |from, to| {
                 each(from as usize, to as usize);
                 Ok(())
@@ -161,14 +159,13 @@ fn each_run(
     pagemap: rustix::fd::BorrowedFd<'_>,
     start: u64,
     end: u64,
-    category: u64,
-    protect: bool,
+    find: Find,
     mut each: impl FnMut(u64, u64) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let mut at = start;
     while at < end {
         let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(pagemap, at, end, category, protect, &mut runs)?;
+        let (count, next) = userfaultfd::scan(pagemap, at, end, find, &mut runs)?;
         for run in &runs[..count] {
             each(run.start, run.end)?;
         }

@@ -24,10 +24,20 @@ const PAGEMAP_SCAN: usize = 0xc060_6610;
 const PM_SCAN_WP_MATCHING: u64 = 1;
 const PM_SCAN_CHECK_WPASYNC: u64 = 2;
 
-/// The page was stored to since it was last protected, or has lost its page table entry since.
-pub const IS_WRITTEN: u64 = 1 << 1;
-/// There is no page behind the entry, but a mark of its protection.
-pub const IS_SWAPPED: u64 = 1 << 4;
+/// What a scan looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Pages that were stored to since they were last protected, or whose entry has been emptied
+    /// since; they are protected again in the same step.
+    WrittenAndProtect,
+    /// The same pages, left as they are.
+    Written,
+    /// Pages without a page behind their entry.
+    Absent,
+}
+
+const IS_WRITTEN: u64 = 1 << 1;
+const IS_PRESENT: u64 = 1 << 3;
 
 /// A run of pages that a scan found.
 #[repr(C)]
@@ -97,30 +107,33 @@ struct PmScanArg {
     return_mask: u64,
 }
 
-/// Finds the pages of `[start, end)` that are `category` into `found`; with `protect`, which asks
-/// for [`IS_WRITTEN`], protects them again in the same step. Returns how many runs were found and
-/// where the scan ended: go on from there until that is `end`.
+/// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
+/// ended: go on from there until that is `end`.
 ///
 /// Errors: `ENOTTY` before Linux 6.7, `EPERM` where the range is not registered.
 pub fn scan(
     pagemap: BorrowedFd<'_>,
     start: u64,
     end: u64,
-    category: u64,
-    protect: bool,
+    find: Find,
     found: &mut [Region],
 ) -> Result<(usize, u64), Errno> {
+    let (category, inverted) = match find {
+        // With this alone, an entry that is empty counts as written.
+        Find::WrittenAndProtect | Find::Written => (IS_WRITTEN, 0),
+        Find::Absent => (IS_PRESENT, IS_PRESENT),
+    };
     let mut arg = PmScanArg {
         size: size_of::<PmScanArg>() as u64,
-        flags: match protect {
-            true => PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-            false => 0,
+        flags: match find {
+            Find::WrittenAndProtect => PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            Find::Written | Find::Absent => 0,
         },
         start,
         end,
         vec: found.as_mut_ptr() as u64,
         vec_len: found.len() as u64,
-        // With this alone, an entry that is empty counts as written.
+        category_inverted: inverted,
         category_mask: category,
         return_mask: category,
         ..PmScanArg::default()
