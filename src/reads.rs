@@ -101,48 +101,31 @@ impl Range {
     }
 }
 
-/// A read that was looked at.
-#[derive(Clone, Copy)]
-pub struct Seen {
-    inode: Option<(u64, u64)>,
-    timer: Timer,
-}
+/// A read that was looked at: of which file, and when it began, if a record is wanted.
+pub type Seen = Option<((u64, u64), Timer)>;
 
 /// Before the real read: drops what a fresh read must not find.
 #[cold]
 pub fn before(fd: c_int, range: Range) -> Seen {
-    let timer = Timer::start();
-    let inode = identify(fd);
-    if config::settings().read == Read::Fresh
-        && !range.cached_only
-        && let Some((dev, ino)) = inode
-        && is_fresh(dev, ino)
-    {
+    let (dev, ino) = identify(fd)?;
+    let fresh = config::settings().read == Read::Fresh && !range.cached_only;
+    let timer = log::enabled(Level::Trace).then(Timer::start);
+    if fresh && is_fresh(dev, ino) {
         drop_range(fd, range);
     }
-    Seen { inode, timer }
+    Some(((dev, ino), timer?))
 }
 
 /// After it: the record.
 #[cold]
 pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
-    if !log::enabled(Level::Trace) {
-        return;
-    }
-    let Some(inode) = seen.inode else { return };
+    let Some((inode, timer)) = seen else { return };
     let offset = range.offset.or_else(|| {
         let moved = u64::try_from(result).unwrap_or(0);
         position(fd)?.checked_sub(moved)
     });
-    log::read(
-        call,
-        fd,
-        inode,
-        offset,
-        range.len.bytes(),
-        result,
-        seen.timer,
-    );
+    let len = range.len.bytes();
+    log::read(call, fd, inode, offset, len, result, timer);
 }
 
 /// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.
