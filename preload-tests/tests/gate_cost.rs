@@ -2,18 +2,9 @@
 //! callgrind, and system calls, counted by strace.
 
 use std::path::Path;
-use std::process::Command;
 
-use preload_tests::harness::{Flags, LoopFs, Program, Scratch};
+use preload_tests::harness::{Flags, LoopFs, Program, Scratch, installed};
 use preload_tests::or_skip;
-
-fn installed(tool: &str) -> Result<(), String> {
-    Command::new(tool)
-        .arg("--version")
-        .output()
-        .map(drop)
-        .map_err(|error| format!("{tool}: {error}"))
-}
 
 const FEW: u64 = 1_000;
 const MANY: u64 = 11_000;

@@ -1,25 +1,12 @@
 //! Allocators that call mmap and munmap while they hold their locks, preloaded in
 //! front of the shim and behind it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, assert_same, assert_same_under_shim, seconds};
+use preload_tests::harness::{
+    LoopFs, Program, assert_same, assert_same_under_shim, library, seconds,
+};
 use preload_tests::or_skip;
-
-/// Where the system keeps a library.
-fn library(name: &str) -> Result<PathBuf, String> {
-    [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-    ]
-    .iter()
-    .map(|directory| PathBuf::from(directory).join(name))
-    .find(|path| path.exists())
-    .ok_or_else(|| format!("{name} is not installed"))
-}
 
 macro_rules! allocators {
     ($($test:ident: $library:literal, in front $front:ident;)*) => {
@@ -29,13 +16,13 @@ macro_rules! allocators {
 
                 #[test]
                 fn in_front_of_the_shim() {
-                    let library = or_skip!(library($library));
+                    let library = or_skip!(library(&[""], $library));
                     $front(|guest| guest.preload_before(&library));
                 }
 
                 #[test]
                 fn behind_the_shim() {
-                    let library = or_skip!(library($library));
+                    let library = or_skip!(library(&[""], $library));
                     allocations(|guest| guest.preload_after(&library));
                 }
             }

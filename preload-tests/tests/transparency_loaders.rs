@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use preload_tests::harness::{
-    LoopFs, Outcome, Program, Scratch, TearFs, assert_same, assert_same_under_shim,
+    LoopFs, Outcome, Program, Scratch, TearFs, assert_same, assert_same_under_shim, installed,
+    library,
 };
 use preload_tests::{or_skip, skip};
 
@@ -14,6 +15,15 @@ const VERIFY: [(&str, &str); 2] = [("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_LOG
 
 fn mapper() -> PathBuf {
     Program::guest_library("mapper")
+}
+
+/// The guest that loads a library which maps `file`, that many times.
+fn loads(file: &Path, times: u32) -> Program {
+    Program::guest("loads")
+        .arg(mapper())
+        .arg(file)
+        .arg(times.to_string())
+        .env("MAPPER", file)
 }
 
 /// Whether a power cut leaves the four pages that the mapper library stored to, each
@@ -36,11 +46,7 @@ fn assert_torn(fs: &TearFs, name: &str, byte: u8) {
 #[test]
 fn libraries_loaded_and_unloaded() {
     let fs = or_skip!(LoopFs::mount("ext4"));
-    let guest = Program::guest("loads")
-        .arg(mapper())
-        .arg(fs.path("f"))
-        .arg("20")
-        .env("MAPPER", fs.path("f"));
+    let guest = loads(&fs.path("f"), 20);
     assert_same_under_shim(&guest);
 }
 
@@ -48,13 +54,7 @@ fn libraries_loaded_and_unloaded() {
 fn syncs_of_loaded_libraries_are_enforced() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "first-page"]);
-    let guest = |name: &str| {
-        Program::guest("loads")
-            .arg(mapper())
-            .arg(fs.path(name))
-            .arg("1")
-            .env("MAPPER", fs.path(name))
-    };
+    let guest = |name: &str| loads(&fs.path(name), 1);
     guest("native").natively().expect_success("natively");
     guest("shim").under_shim(&VERIFY).expect_success("loads");
     for (suffix, byte) in [("", b'f'), (".constructor", b'c'), (".destructor", b'd')] {
@@ -101,22 +101,6 @@ fn syncs_of_constructors_and_destructors_are_enforced() {
     assert_whole(&fs, "after.destructor", b'd');
 }
 
-fn library(directories: &[&str], name: &str) -> Result<PathBuf, String> {
-    directories
-        .iter()
-        .flat_map(|directory| {
-            [
-                "/usr/lib/x86_64-linux-gnu",
-                "/usr/lib/aarch64-linux-gnu",
-                "/usr/lib64",
-                "/usr/lib",
-            ]
-            .map(|lib| Path::new(lib).join(directory).join(name))
-        })
-        .find(|path| path.exists())
-        .ok_or_else(|| format!("{name} is not installed"))
-}
-
 /// The seed case with another library preloaded in front of the shim and behind it.
 fn together_with(prepare: impl Fn(Program, bool) -> Program) {
     let fs = or_skip!(LoopFs::mount("ext4"));
@@ -151,14 +135,7 @@ fn libeatmydata_behind_the_shim_eats_nothing() {
     or_skip!(TearFs::available());
     let eatmydata = or_skip!(library(&["", "libeatmydata"], "libeatmydata.so"));
     let fs = TearFs::mount(&["--mode", "volatile"]);
-    let guest = |name: &str| {
-        Program::guest("loads")
-            .arg(mapper())
-            .arg(fs.path(name))
-            .arg("1")
-            .env("MAPPER", fs.path(name))
-            .preload_after(&eatmydata)
-    };
+    let guest = |name: &str| loads(&fs.path(name), 1).preload_after(&eatmydata);
     guest("native").natively().expect_success("natively");
     assert_torn(&fs, "native", b'f');
     guest("shim").under_shim(&VERIFY).expect_success("loads");
@@ -245,14 +222,6 @@ fn address_sanitizer() {
 #[test]
 fn thread_sanitizer() {
     sanitized("-fsanitize=thread", "libtsan.so");
-}
-
-fn installed(tool: &str) -> Result<(), String> {
-    Command::new(tool)
-        .arg("--version")
-        .output()
-        .map(drop)
-        .map_err(|error| format!("{tool}: {error}"))
 }
 
 /// What the guest itself printed, where the tool prints to the same place.

@@ -18,6 +18,7 @@ pub mod event;
 pub mod flags;
 mod globs;
 mod json;
+pub mod kernel;
 mod line;
 mod options;
 mod record;

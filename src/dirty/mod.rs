@@ -39,6 +39,19 @@ impl Query<'_> {
             None => Ok(u64::MAX),
         }
     }
+
+    /// What of the file is in the page cache; without cachestat(2), all of it.
+    fn cached(&self, size: u64) -> Ranges {
+        let mut cached = Ranges::new();
+        let known = self
+            .handle
+            .is_some_and(|fd| cachestat::cached(fd, &mut cached).is_ok());
+        if !known {
+            cached.clear();
+            cached.add(0, size);
+        }
+        cached
+    }
 }
 
 /// What a tracker answers.
@@ -52,19 +65,10 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Adds what of a mapping, of which nothing is known, is in the page cache: the rest cannot be
-    /// dirty. Without cachestat(2) that is all of it.
-    fn guess(&mut self, query: &Query<'_>, entry: &Entry, size: u64) {
-        let mut cached = Ranges::new();
-        let known = query
-            .handle
-            .is_some_and(|fd| cachestat::cached(fd, &mut cached).is_ok());
-        if !known {
-            cached.clear();
-            cached.add(0, size);
-        }
-        let end = entry.offset + entry.len() as u64;
-        for range in cached.within(entry.offset, end.min(size)) {
+    /// Adds what of a mapping, of which nothing is known, is among the `cached` pages of the file
+    /// ([`Query::cached`]): the rest cannot be dirty.
+    fn guess(&mut self, entry: &Entry, cached: &Ranges) {
+        for range in cached.within(entry.offset, entry.offset + entry.len() as u64) {
             self.dirty.add(range.offset, range.offset + range.length);
             self.guessed.add(range.offset, range.offset + range.length);
         }

@@ -10,6 +10,8 @@ use super::{Found, Query, Ranges, Tracker};
 use crate::custodian::Worker;
 use crate::mappings::{self, table::Entry};
 use crate::sys::userfaultfd::{self, Find, Region};
+use core::ops::Range;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// Larger mappings are not registered, in bytes: each page costs 8 bytes of page table.
@@ -30,6 +32,7 @@ impl Tracker for Pagemap {
         let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
         query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
         let size = query.size()?;
+        let mut cached = None;
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
         let mut result = Ok(());
@@ -42,7 +45,7 @@ impl Tracker for Pagemap {
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
-            into.guess(query, entry, size);
+            into.guess(entry, cached.get_or_insert_with(|| query.cached(size)));
             entry.registered = register(query.worker, entry.start, entry.len());
         });
         result
@@ -65,74 +68,22 @@ pub fn register(worker: &Worker, start: usize, len: usize) -> u32 {
 
 /// Adds what was stored to since the last scan, and leaves the marks for the next one.
 pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
-    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
-    let mut result = Ok(());
-    mappings::lock().for_each_of(query.file, |entry| {
-        if entry.writable && entry.registered == query.generation() {
-            let (start, end) = (entry.start as u64, entry.end as u64);
-            result = each_run(pagemap, start, end, Find::Written, |from, to| {
-                into.add(entry.offset + from - start, entry.offset + to - start);
-                Ok(())
-            });
-        }
-        result.is_ok()
-    });
-    result
-}
-
-fn scan(
-    pagemap: rustix::fd::BorrowedFd<'_>,
-    entry: &Entry,
-    into: &mut Found<'_>,
-) -> Result<(), Errno> {
-    let (start, end) = (entry.start as u64, entry.end as u64);
-    let dirty = &mut *into.dirty;
-    each_run(pagemap, start, end, Find::WrittenAndProtect, |from, to| {
-        dirty.add(entry.offset + from - start, entry.offset + to - start);
-        Ok(())
-    })?;
-    find_gone(pagemap, entry, into.dirty, into.gone)
+    each_registered(query, |pagemap, entry| {
+        let all = entry.start as u64..entry.end as u64;
+        each_run(pagemap, all, Find::Written, |run| add(into, entry, run))
+    })
 }
 
 /// Adds those of the `dirty` pages, which the last scan found, that have left the page cache since
 /// they were stored to: there is no page behind their entries.
 pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Result<(), Errno> {
-    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
-    let mut result = Ok(());
-    mappings::lock().for_each_of(query.file, |entry| {
-        if entry.writable && entry.registered == query.generation() {
-            result = find_gone(pagemap, &entry, dirty, gone);
-        }
-        result.is_ok()
-    });
-    result
+    each_registered(query, |pagemap, entry| {
+        find_gone(pagemap, entry, dirty, gone)
+    })
 }
 
-fn find_gone(
-    pagemap: rustix::fd::BorrowedFd<'_>,
-    entry: &Entry,
-    dirty: &Ranges,
-    gone: &mut Ranges,
-) -> Result<(), Errno> {
-    let (start, end) = (entry.start as u64, entry.offset + entry.len() as u64);
-    for range in dirty.within(entry.offset, end) {
-        let from = start + (range.offset - entry.offset);
-        each_run(
-            pagemap,
-            from,
-            from + range.length,
-            Find::Absent,
-            |from, to| {
-                gone.add(entry.offset + from - start, entry.offset + to - start);
-                Ok(())
-            },
-        )?;
-    }
-    Ok(())
-}
-
-/// The runs of `[start, end)`, addresses in the registered mapping `entry`, that were stored to since
-/// the last scan. Nothing for a mapping that is not registered.
+/// The runs of `[start, end)`, addresses in the mapping `entry`, that were stored to since the last
+/// scan. Nothing for a mapping that is not registered.
 pub fn for_each_written(
     worker: &Worker,
     entry: &Entry,
@@ -142,33 +93,72 @@ pub fn for_each_written(
 ) {
     let registered = entry.registered == worker.process().generation();
     if let Some(pagemap) = worker.pagemap().filter(|_| registered) {
-        let _ = each_run(
-            pagemap,
-            start as u64,
-            end as u64,
-            Find::Written,
-            |from, to| {
-                each(from as usize, to as usize);
-                Ok(())
-            },
-        );
+        let range = start as u64..end as u64;
+        let _ = each_run(pagemap, range, Find::Written, |run| {
+            each(run.start as usize, run.end as usize);
+        });
     }
 }
 
-fn each_run(
-    pagemap: rustix::fd::BorrowedFd<'_>,
-    start: u64,
-    end: u64,
-    find: Find,
-    mut each: impl FnMut(u64, u64) -> Result<(), Errno>,
+/// Every registered writable mapping of the file, under the table lock, until `each` fails.
+fn each_registered(
+    query: &Query<'_>,
+    mut each: impl FnMut(BorrowedFd<'_>, &Entry) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let mut at = start;
-    while at < end {
-        let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(pagemap, at, end, find, &mut runs)?;
-        for run in &runs[..count] {
-            each(run.start, run.end)?;
+    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let mut result = Ok(());
+    mappings::lock().for_each_of(query.file, 0, |entry| {
+        if entry.writable && entry.registered == query.generation() {
+            result = each(pagemap, &entry);
         }
+        result.is_ok()
+    });
+    result
+}
+
+fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Found<'_>) -> Result<(), Errno> {
+    let all = entry.start as u64..entry.end as u64;
+    each_run(pagemap, all, Find::WrittenAndProtect, |run| {
+        add(into.dirty, entry, run);
+    })?;
+    find_gone(pagemap, entry, into.dirty, into.gone)
+}
+
+fn find_gone(
+    pagemap: BorrowedFd<'_>,
+    entry: &Entry,
+    dirty: &Ranges,
+    gone: &mut Ranges,
+) -> Result<(), Errno> {
+    for range in dirty.within(entry.offset, entry.offset + entry.len() as u64) {
+        let from = entry.start as u64 + (range.offset - entry.offset);
+        each_run(pagemap, from..from + range.length, Find::Absent, |run| {
+            add(gone, entry, run);
+        })?;
+    }
+    Ok(())
+}
+
+/// Adds a run of addresses in `entry` as what it is of the file.
+fn add(into: &mut Ranges, entry: &Entry, run: &Region) {
+    let start = entry.start as u64;
+    into.add(
+        entry.offset + (run.start - start),
+        entry.offset + (run.end - start),
+    );
+}
+
+fn each_run(
+    pagemap: BorrowedFd<'_>,
+    addresses: Range<u64>,
+    find: Find,
+    mut each: impl FnMut(&Region),
+) -> Result<(), Errno> {
+    let mut at = addresses.start;
+    while at < addresses.end {
+        let mut runs = [Region::default(); RUNS];
+        let (count, next) = userfaultfd::scan(pagemap, at, addresses.end, find, &mut runs)?;
+        runs[..count].iter().for_each(&mut each);
         if next <= at {
             break;
         }

@@ -13,10 +13,10 @@ impl Tracker for Whole {
     }
 
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-        let size = query.size()?;
-        mappings::lock().for_each_of(query.file, |entry| {
+        let cached = query.cached(query.size()?);
+        mappings::lock().for_each_of(query.file, 0, |entry| {
             if entry.writable {
-                into.guess(query, &entry, size);
+                into.guess(&entry, &cached);
             }
             true
         });

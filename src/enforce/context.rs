@@ -2,7 +2,8 @@
 
 use super::copy::Copies;
 use crate::config;
-use crate::dirty::Ranges;
+use crate::custodian::Worker;
+use crate::dirty::{Query, Ranges};
 use crate::log::{Timed, Timer};
 use crate::mappings::file::{File, Handle};
 use crate::process::Process;
@@ -73,6 +74,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// What a tracker is asked about the file.
+    pub fn query<'a>(&self, worker: &'a Worker) -> Query<'a> {
+        Query {
+            worker,
+            file: self.file,
+            handle: worker.borrow_handle(&self.handle),
+        }
+    }
+
     /// What msync must say about the file, after all steps.
     pub fn outcome(&self) -> Result<(), Errno> {
         let uncertain_fails = config::settings().uncertain == Uncertain::Error;

@@ -15,7 +15,7 @@ use crate::mappings::{self, table::Entry};
 use crate::sys::{self, vm, wipe};
 use core::ptr::null_mut;
 use core::slice;
-use keepmydata_records::{ByteRange, event};
+use keepmydata_records::{ByteRange, Level, event};
 use rustix::io::Errno;
 use rustix::mm::munmap;
 
@@ -371,12 +371,8 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn prepare(worker: &Worker, context: &mut Context) {
     find_handle(worker, context);
     decide(context);
-    let timer = Timer::start();
-    let query = dirty::Query {
-        worker,
-        file: context.file,
-        handle: worker.borrow_handle(&context.handle),
-    };
+    let timer = Timer::at(Level::Debug);
+    let query = context.query(worker);
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
         gone: &mut context.gone,
@@ -386,7 +382,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     super::report::step(worker, context, event::DIRTY, timer, Ok(()));
     super::later::supersede(worker.process(), context.file, &context.dirty);
     if context.verify && !context.dirty.is_empty() {
-        let timer = Timer::start();
+        let timer = Timer::at(Level::Debug);
         let copied = copy(worker, context);
         if copied.is_err() {
             context.copies.let_go();
@@ -444,11 +440,7 @@ fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     context.copies.fill(&context.gone, &context.guessed);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
-    let query = dirty::Query {
-        worker,
-        file: context.file,
-        handle: worker.borrow_handle(&context.handle),
-    };
+    let query = context.query(worker);
     if dirty::gone_since(&query, &context.dirty, &mut context.gone).is_ok() {
         context.copies.mark_gone(&context.gone, &context.guessed);
     }
@@ -459,10 +451,8 @@ fn witness(context: &mut Context) {
     let (file, dirty, copies) = (context.file, &context.dirty, &mut context.copies);
     // The lock keeps the entries where they are while they are duplicated.
     let table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
-    table.for_each(low, high, |entry| {
-        if entry.file == file && entry.writable {
+    table.for_each_of(file, 0, |entry| {
+        if entry.writable {
             witness_entry(copies, &entry, dirty.as_slice());
         }
         true

@@ -67,11 +67,9 @@ fn dirty_again(context: &Context, offset: u64) -> Option<bool> {
     let size = sys::page_size();
     let mut found = None;
     let table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let (low, high) = unsafe { (context.file.as_ref().low, context.file.as_ref().high) };
-    table.for_each(low, high, |entry| {
+    table.for_each_of(context.file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
-        if entry.file != context.file || !entry.writable || !(entry.offset..end).contains(&offset) {
+        if !entry.writable || !(entry.offset..end).contains(&offset) {
             return true;
         }
         let at = entry.start + (offset - entry.offset) as usize;

@@ -5,14 +5,14 @@ use super::report;
 use crate::custodian::Worker;
 use crate::log::Timer;
 use crate::mappings;
-use keepmydata_records::event;
+use keepmydata_records::{Level, event};
 use rustix::io::Errno;
 use rustix::mm::{MsyncFlags, msync};
 
 /// fdatasync(2) through the handle; without one, msync of every mapping, which is the same for the
 /// range that it maps.
 pub fn fdatasync(worker: &Worker, context: &mut Context) {
-    let timer = Timer::start();
+    let timer = Timer::at(Level::Debug);
     let result = match worker.borrow_handle(&context.handle) {
         Some(handle) => rustix::fs::fdatasync(handle),
         None => msync_mappings(context),
@@ -23,7 +23,7 @@ pub fn fdatasync(worker: &Worker, context: &mut Context) {
 
 /// fsync(2) through the handle: on FUSE another request than fdatasync's.
 pub fn fsync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
-    let timer = Timer::start();
+    let timer = Timer::at(Level::Debug);
     let result = match worker.borrow_handle(&context.handle) {
         Some(handle) => rustix::fs::fsync(handle),
         None => msync_mappings(context),
@@ -43,10 +43,8 @@ fn msync_mappings(context: &Context) -> Result<(), Errno> {
     let mut from = 0;
     loop {
         let mut next = None;
-        mappings::lock().for_each_of(context.file, |entry| {
-            if entry.writable && entry.start >= from {
-                next = Some(entry);
-            }
+        mappings::lock().for_each_of(context.file, from, |entry| {
+            next = entry.writable.then_some(entry);
             next.is_none()
         });
         let Some(entry) = next else { return result };

@@ -18,7 +18,7 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::log::Timer;
 use crate::sys::{self, vm};
-use keepmydata_records::{Rung, Verdict, event};
+use keepmydata_records::{Level, Rung, Verdict, event};
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, MsyncFlags, mprotect, msync};
 
@@ -54,7 +54,7 @@ fn climb(worker: &Worker, context: &mut Context) {
         None => (left.total() > 0).then_some(Rung::Resync),
     };
     while let Some(rung) = next {
-        let timer = Timer::start();
+        let timer = Timer::at(Level::Debug);
         let done = match rung {
             Rung::Resync => resync(worker, context),
             Rung::Redirty => redirty(worker, context),
@@ -90,7 +90,7 @@ fn climb(worker: &Worker, context: &mut Context) {
 }
 
 fn check(worker: &Worker, context: &mut Context) -> Unsettled {
-    let timer = Timer::start();
+    let timer = Timer::at(Level::Debug);
     let result = verify::check(worker, context);
     let (left, result) = match result {
         Ok(left) => (left, Ok(())),

@@ -9,7 +9,7 @@ use crate::log::Timer;
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, cachestat::cachestat, vm};
 use core::num::NonZeroU64;
-use keepmydata_records::{Invalidate, event};
+use keepmydata_records::{Invalidate, Level, event};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 
@@ -25,7 +25,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     if what == Invalidate::Off || context.dax {
         return;
     }
-    let timer = Timer::start();
+    let timer = Timer::at(Level::Debug);
     let before = cached(handle);
     if what == Invalidate::File {
         // Mappings of what is not cached need not be looked at: there may be thousands.
@@ -61,21 +61,17 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
     loop {
         let mut left = AT_ONCE;
         let table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock.
-        let (low, high) = unsafe { (context.file.as_ref().low, context.file.as_ref().high) };
-        table.for_each(low.max(at), high, |entry| {
+        table.for_each_of(context.file, at, |entry| {
             at = entry.end;
-            if entry.file == context.file {
-                let end = entry.offset + entry.len() as u64;
-                for range in ranges.within(entry.offset, end) {
-                    let start = entry.start + (range.offset - entry.offset) as usize;
-                    let len = (range.length as usize).min(left);
-                    drop_unwritten(worker, &entry, start, start + len);
-                    left -= len;
-                    if left == 0 {
-                        at = start + len;
-                        return false;
-                    }
+            let end = entry.offset + entry.len() as u64;
+            for range in ranges.within(entry.offset, end) {
+                let start = entry.start + (range.offset - entry.offset) as usize;
+                let len = (range.length as usize).min(left);
+                drop_unwritten(worker, &entry, start, start + len);
+                left -= len;
+                if left == 0 {
+                    at = start + len;
+                    return false;
                 }
             }
             true

@@ -138,11 +138,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         };
     }
     let result = verify::check(worker, c);
-    let query = dirty::Query {
-        worker,
-        file: c.file,
-        handle: worker.borrow_handle(&c.handle),
-    };
+    let query = c.query(worker);
     c.cached.clear();
     let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
     let superseded = syncs != group::begun(c.file);

@@ -36,7 +36,7 @@ pub use context::boot;
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 use group::Turn;
-use keepmydata_records::{Async, Enforce, OnFailure};
+use keepmydata_records::{Async, Enforce, Level, OnFailure};
 pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
@@ -111,7 +111,7 @@ pub fn before_unmap(addr: usize, len: usize) {
 /// # Safety
 /// As msync(2).
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let timer = log::Timer::start();
+    let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
     let result = unsafe { real::msync(addr, len, flags) };
     report::watched(addr as usize, len, flags, result, timer);
@@ -140,7 +140,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
 
     files.on_custodian(copy::prepare);
-    let timer = log::Timer::start();
+    let timer = log::Timer::at(Level::Debug);
     // SAFETY: the caller's contract.
     let mut real = unsafe { real_msync(addr, len, flags) };
     if has_hole && real.is_ok() {

@@ -61,11 +61,7 @@ pub fn race(worker: &Worker, context: &mut Context) {
         return;
     }
     let timer = Timer::start();
-    let query = dirty::Query {
-        worker,
-        file: context.file,
-        handle: worker.borrow_handle(&context.handle),
-    };
+    let query = context.query(worker);
     context.cached.clear();
     let asked = dirty::stored_since(&query, context.tracker, &mut context.cached);
     if asked.is_err() || context.cached.is_empty() {
@@ -348,8 +344,8 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
     }
 }
 
-/// Fills the page table, and `cached` with the ranges of every page that belongs in it. Reads back what is not safe, for the page table; on the way of an msync that fails, before the
-/// pages are made dirty again.
+/// Fills the page table, which reads back what is not safe, and `cached` with the ranges of every page
+/// that belongs in it. On the way of an msync that fails: before the pages are made dirty again.
 pub fn fill_rows(worker: &Worker, context: &mut Context) {
     context.cached.clear();
     for page in 0..context.copies.pages() {

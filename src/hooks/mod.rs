@@ -19,13 +19,16 @@ use keepmydata_records::{Level, event};
 /// Warns where another library's functions come before these: mappings that are made through them
 /// alone (libtcmalloc makes system calls of its own) are not seen. Called once, while booting.
 pub fn check_order() {
+    if !log::enabled(Level::Warn) {
+        return;
+    }
     // By library, not by address: references to the hooks are bound as everybody's are.
     let own = library_of(check_order as *const c_void);
     let first = [c"mmap", c"munmap", c"msync"].map(|name| {
         // SAFETY: looks the name up; nothing is called.
         library_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
     });
-    if !log::enabled(Level::Warn) || first.iter().all(|&library| library == own) {
+    if first.iter().all(|&library| library == own) {
         return;
     }
     let process = process::this();

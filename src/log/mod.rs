@@ -41,32 +41,43 @@ fn tracing_level(level: Level) -> tracing::Level {
     }
 }
 
-/// When something began, by both clocks.
+/// When something began, by both clocks; empty where nobody wants to know.
 #[derive(Clone, Copy)]
-pub struct Timer {
+pub struct Timer(Option<Began>);
+
+#[derive(Clone, Copy)]
+struct Began {
     wall: u64,
     monotonic: u64,
 }
 
 impl Timer {
     pub fn start() -> Timer {
-        Timer {
+        Timer(Some(Began {
             wall: sys::wall_ns(),
             monotonic: sys::monotonic_ns(),
+        }))
+    }
+
+    /// For a record of `level`: where those are not written, no clock is asked.
+    pub fn at(level: Level) -> Timer {
+        if enabled(level) {
+            Timer::start()
+        } else {
+            Timer(None)
         }
     }
 
     /// The start, and the time since then.
     pub fn stop(&self) -> Timed {
-        Timed {
-            wall: self.wall,
-            ns: self.elapsed(),
-        }
+        Timed(self.0.map(|began| (began.wall, self.elapsed())))
     }
 
     /// ns since the start.
     pub fn elapsed(&self) -> u64 {
-        sys::monotonic_ns().saturating_sub(self.monotonic)
+        self.0.map_or(0, |began| {
+            sys::monotonic_ns().saturating_sub(began.monotonic)
+        })
     }
 
     /// Puts the start and the time since then into `record`.
@@ -75,18 +86,17 @@ impl Timer {
     }
 }
 
-/// When something began, and how long it took.
+/// When something began (wall clock), and how long it took, ns; empty as its timer was.
 #[derive(Clone, Copy)]
-pub struct Timed {
-    wall: u64,
-    ns: u64,
-}
+pub struct Timed(Option<(u64, u64)>);
 
 impl Timed {
     /// Puts both into `record`.
     pub fn stamp(&self, record: &mut Record<'_>) {
-        record.time_ns = self.wall;
-        record.duration_ns = Some(self.ns);
+        if let Some((wall, ns)) = self.0 {
+            record.time_ns = wall;
+            record.duration_ns = Some(ns);
+        }
     }
 }
 

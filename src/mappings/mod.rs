@@ -222,11 +222,18 @@ impl Guard {
         }
     }
 
-    /// Tells `each` of every mapping of `file`, until it returns false.
-    pub fn for_each_of(&self, file: NonNull<File>, mut each: impl FnMut(Entry) -> bool) {
+    /// Tells `each` of every mapping of `file` above address `from`, until it returns false.
+    pub fn for_each_of(
+        &self,
+        file: NonNull<File>,
+        from: usize,
+        mut each: impl FnMut(Entry) -> bool,
+    ) {
         // SAFETY: the caller holds the file, and the lock.
         let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
-        self.for_each(low, high, |entry| entry.file != file || each(entry));
+        self.for_each(low.max(from), high, |entry| {
+            entry.file != file || each(entry)
+        });
     }
 
     /// Lets `change` change `registered` of every mapping of `file`.
@@ -234,10 +241,7 @@ impl Guard {
         let mut from = 0;
         loop {
             let mut changed = None;
-            self.for_each_of(file, |mut entry| {
-                if entry.start < from {
-                    return true;
-                }
+            self.for_each_of(file, from, |mut entry| {
                 let before = entry;
                 change(&mut entry);
                 from = entry.end;

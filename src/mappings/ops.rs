@@ -9,7 +9,7 @@ use crate::{config, custodian, enforce, handles, log, process, real};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
-use keepmydata_records::Munmap;
+use keepmydata_records::{Level, Munmap};
 use libc::{c_int, off_t, size_t};
 
 /// The arguments of mmap(2).
@@ -160,7 +160,7 @@ pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
 #[cold]
 #[inline(never)]
 unsafe fn munmap_tracked(addr: *mut c_void, len: size_t) -> c_int {
-    let started = log::Timer::start();
+    let started = log::Timer::at(Level::Trace);
     if config::settings().munmap == Munmap::Sync {
         enforce::before_unmap(addr as usize, len);
     }
@@ -185,7 +185,7 @@ pub unsafe fn mremap(
     flags: c_int,
     new: *mut c_void,
 ) -> *mut c_void {
-    let started = log::Timer::start();
+    let started = log::Timer::at(Level::Trace);
     let (from, old_size) = (old as usize, sys::page_up(old_len as u64) as usize);
     let new_size = sys::page_up(new_len as u64) as usize;
     let fixed = flags & libc::MREMAP_FIXED != 0;

@@ -1,24 +1,10 @@
 //! cachestat(2), Linux 6.5: the state of a file's page cache.
 
 use super::raw;
+pub use keepmydata_records::kernel::CacheStat;
+use keepmydata_records::kernel::SYS_CACHESTAT;
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
-
-const SYS_CACHESTAT: i64 = 451;
-
-/// Pages of a file range by state (include/uapi/linux/mman.h).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheStat {
-    /// Pages in the page cache.
-    pub cached: u64,
-    /// Of those, pages newer than the backing store.
-    pub dirty: u64,
-    /// Of those, pages being written now.
-    pub writeback: u64,
-    pub evicted: u64,
-    pub recently_evicted: u64,
-}
 
 #[repr(C)]
 struct Range {

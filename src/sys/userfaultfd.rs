@@ -5,24 +5,11 @@
 //! step. include/uapi/linux/userfaultfd.h, include/uapi/linux/fs.h.
 
 use super::raw;
+pub use keepmydata_records::kernel::pagemap_scan::Region;
+use keepmydata_records::kernel::pagemap_scan::*;
+use keepmydata_records::kernel::userfaultfd::*;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-
-const UFFD_USER_MODE_ONLY: usize = 1;
-const UFFD_API: u64 = 0xaa;
-const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
-const FEATURE_WP_ASYNC: u64 = 1 << 15;
-const REGISTER_MODE_WP: u64 = 1 << 1;
-const WRITEPROTECT_MODE_WP: u64 = 1 << 0;
-
-const UFFDIO_API: usize = 0xc018_aa3f;
-const UFFDIO_REGISTER: usize = 0xc020_aa00;
-const UFFDIO_UNREGISTER: usize = 0x8010_aa01;
-const UFFDIO_WRITEPROTECT: usize = 0xc018_aa06;
-const PAGEMAP_SCAN: usize = 0xc060_6610;
-
-const PM_SCAN_WP_MATCHING: u64 = 1;
-const PM_SCAN_CHECK_WPASYNC: u64 = 2;
 
 /// What a scan looks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,31 +23,19 @@ pub enum Find {
     Absent,
 }
 
-const IS_WRITTEN: u64 = 1 << 1;
-const IS_PRESENT: u64 = 1 << 3;
-
-/// A run of pages that a scan found.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Region {
-    pub start: u64,
-    pub end: u64,
-    pub categories: u64,
-}
-
 /// A descriptor for [`register`], if the kernel grants asynchronous write protection: a synchronous
 /// registration would stop the program at its first store.
 ///
 /// Errors: `ENOSYS`, `EPERM` (seccomp, vm.unprivileged_userfaultfd), `EINVAL` before Linux 6.7.
 pub fn open() -> Result<OwnedFd, Errno> {
-    let flags = UFFD_USER_MODE_ONLY | (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
+    let flags = (USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
     // SAFETY: only flags are passed; the new descriptor is owned here.
     let fd = unsafe {
         let fd = raw::syscall(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
         OwnedFd::from_raw_fd(fd as i32)
     };
     let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
-    let mut api = [UFFD_API, wanted, 0];
+    let mut api = [API, wanted, 0];
     ioctl(fd.as_raw_fd(), UFFDIO_API, api.as_mut_ptr().cast())?;
     match api[1] & wanted == wanted {
         true => Ok(fd),
@@ -90,23 +65,6 @@ pub fn register(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errn
     protected
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct PmScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
 /// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
 /// ended: go on from there until that is `end`.
 ///
@@ -123,10 +81,10 @@ pub fn scan(
         Find::WrittenAndProtect | Find::Written => (IS_WRITTEN, 0),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
     };
-    let mut arg = PmScanArg {
-        size: size_of::<PmScanArg>() as u64,
+    let mut arg = ScanArg {
+        size: size_of::<ScanArg>() as u64,
         flags: match find {
-            Find::WrittenAndProtect => PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            Find::WrittenAndProtect => WP_MATCHING | CHECK_WPASYNC,
             Find::Written | Find::Absent => 0,
         },
         start,
@@ -136,22 +94,22 @@ pub fn scan(
         category_inverted: inverted,
         category_mask: category,
         return_mask: category,
-        ..PmScanArg::default()
+        ..ScanArg::default()
     };
     let runs = ioctl_value(pagemap.as_raw_fd(), PAGEMAP_SCAN, (&raw mut arg).cast())?;
     Ok((runs, arg.walk_end))
 }
 
-fn ioctl(fd: i32, request: usize, argument: *mut u8) -> Result<(), Errno> {
+fn ioctl(fd: i32, request: u32, argument: *mut u8) -> Result<(), Errno> {
     ioctl_value(fd, request, argument).map(drop)
 }
 
-fn ioctl_value(fd: i32, request: usize, argument: *mut u8) -> Result<usize, Errno> {
+fn ioctl_value(fd: i32, request: u32, argument: *mut u8) -> Result<usize, Errno> {
     // SAFETY: the callers pass live structures of the layout that the request asks for.
     unsafe {
         raw::syscall(
             libc::SYS_ioctl,
-            [fd as usize, request, argument as usize, 0, 0, 0],
+            [fd as usize, request as usize, argument as usize, 0, 0, 0],
         )
     }
 }

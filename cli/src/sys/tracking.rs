@@ -2,48 +2,33 @@
 //! (Documentation/admin-guide/mm/pagemap.rst and userfaultfd.rst of the kernel).
 
 use super::Mapping;
+use keepmydata_records::kernel::pagemap_scan::*;
+use keepmydata_records::kernel::userfaultfd::*;
+use keepmydata_records::kernel::{CacheStat, SYS_CACHESTAT};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-
-/// The number of cachestat(2) on every architecture.
-const SYS_CACHESTAT: libc::c_long = 451;
-
-/// `struct cachestat`: numbers of pages.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Cachestat {
-    pub cached: u64,
-    pub dirty: u64,
-    pub writeback: u64,
-    pub evicted: u64,
-    pub recently_evicted: u64,
-}
 
 /// The page cache of a whole file.
 ///
 /// # Errors
 /// ENOSYS before Linux 6.5, EOPNOTSUPP on hugetlbfs.
-pub fn cachestat(file: impl AsFd) -> io::Result<Cachestat> {
+pub fn cachestat(file: impl AsFd) -> io::Result<CacheStat> {
     let range = [0u64; 2];
-    let mut found = Cachestat::default();
+    let mut found = CacheStat::default();
     // SAFETY: the kernel reads `struct cachestat_range`, two u64, and writes `struct cachestat`.
     let result = unsafe {
         let descriptor = file.as_fd().as_raw_fd();
-        libc::syscall(SYS_CACHESTAT, descriptor, range.as_ptr(), &raw mut found, 0)
+        libc::syscall(
+            SYS_CACHESTAT as libc::c_long,
+            descriptor,
+            range.as_ptr(),
+            &raw mut found,
+            0,
+        )
     };
     check(result as libc::c_int).map(|_| found)
 }
-
-// include/uapi/linux/userfaultfd.h
-const UFFD_USER_MODE_ONLY: libc::c_int = 1;
-const UFFD_API: u64 = 0xaa;
-const UFFDIO_API: libc::Ioctl = 0xc018_aa3fu32 as libc::Ioctl;
-const UFFDIO_REGISTER: libc::Ioctl = 0xc020_aa00u32 as libc::Ioctl;
-const UFFDIO_REGISTER_MODE_WP: u64 = 1 << 1;
-const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
-const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
 
 /// A userfaultfd on which the kernel has granted asynchronous write-protection, and nothing is
 /// registered.
@@ -51,45 +36,21 @@ const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
 /// # Errors
 /// EPERM where userfaultfd is forbidden, ENOSYS without it, EINVAL before Linux 6.7.
 pub fn write_protect_async() -> io::Result<OwnedFd> {
-    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY;
     // SAFETY: makes a descriptor.
     let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, flags) } as libc::c_int)?;
     // SAFETY: it is new, and nobody else's.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let wanted = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED;
-    let mut api = [UFFD_API, wanted, 0];
+    let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
+    let mut api = [API, wanted, 0];
     // SAFETY: `struct uffdio_api` is three u64.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API, api.as_mut_ptr()) })?;
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API as libc::Ioctl, api.as_mut_ptr()) })?;
     // A registration without the feature would stop this process at its first store.
     if api[1] & wanted == wanted {
         Ok(fd)
     } else {
         Err(io::ErrorKind::Unsupported.into())
     }
-}
-
-// include/uapi/linux/fs.h
-const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610u32 as libc::Ioctl;
-const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
-const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
-const PAGE_IS_WRITTEN: u64 = 1 << 1;
-
-/// `struct pm_scan_arg`.
-#[repr(C)]
-#[derive(Default)]
-struct ScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
 }
 
 /// Whether the kernel knows PAGEMAP_SCAN at all.
@@ -103,26 +64,23 @@ pub fn pagemap_scan_exists() -> io::Result<()> {
 impl Mapping {
     /// Has the kernel note which pages are stored to from now on, until `tracker` is closed.
     pub fn track(&self, tracker: &OwnedFd) -> io::Result<()> {
-        let mut register = [
-            self.start(),
-            self.length() as u64,
-            UFFDIO_REGISTER_MODE_WP,
-            0,
-        ];
+        let mut register = [self.start(), self.length() as u64, REGISTER_MODE_WP, 0];
         // SAFETY: `struct uffdio_register` is four u64. Faults are resolved by the kernel, since
         // `tracker` was granted WP_ASYNC.
-        check(unsafe { libc::ioctl(tracker.as_raw_fd(), UFFDIO_REGISTER, register.as_mut_ptr()) })?;
+        check(unsafe {
+            libc::ioctl(
+                tracker.as_raw_fd(),
+                UFFDIO_REGISTER as libc::Ioctl,
+                register.as_mut_ptr(),
+            )
+        })?;
         self.scan_written().map(drop)
     }
 
     /// The ranges stored to since the last call, as offsets in the mapping; starts anew.
     pub fn scan_written(&self) -> io::Result<Vec<(u64, u64)>> {
         let end = self.start() + self.length() as u64;
-        let found = scan(
-            self.start(),
-            end,
-            PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-        )?;
+        let found = scan(self.start(), end, WP_MATCHING | CHECK_WPASYNC)?;
         Ok(found
             .iter()
             .map(|(from, to)| (from - self.start(), to - self.start()))
@@ -131,8 +89,7 @@ impl Mapping {
 }
 
 fn scan(start: u64, end: u64, flags: u64) -> io::Result<Vec<(u64, u64)>> {
-    // `struct page_region`: start, end, categories.
-    let mut regions = [[0u64; 3]; 64];
+    let mut regions = [Region::default(); 64];
     let mut argument = ScanArg {
         size: size_of::<ScanArg>() as u64,
         flags,
@@ -140,17 +97,22 @@ fn scan(start: u64, end: u64, flags: u64) -> io::Result<Vec<(u64, u64)>> {
         end,
         vec: regions.as_mut_ptr() as u64,
         vec_len: regions.len() as u64,
-        category_mask: PAGE_IS_WRITTEN,
-        return_mask: PAGE_IS_WRITTEN,
+        category_mask: IS_WRITTEN,
+        return_mask: IS_WRITTEN,
         ..ScanArg::default()
     };
     let pagemap = File::open("/proc/self/pagemap")?;
     // SAFETY: the kernel reads and writes the argument, and writes `vec_len` regions at most.
-    let count =
-        check(unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) })?;
+    let count = check(unsafe {
+        libc::ioctl(
+            pagemap.as_raw_fd(),
+            PAGEMAP_SCAN as libc::Ioctl,
+            &raw mut argument,
+        )
+    })?;
     Ok(regions[..count as usize]
         .iter()
-        .map(|&[from, to, _]| (from, to))
+        .map(|region| (region.start, region.end))
         .collect())
 }
 

@@ -17,6 +17,7 @@
 
 mod filesystems;
 mod guests;
+mod installed;
 mod library;
 mod program;
 mod records;
@@ -27,6 +28,7 @@ mod transparent;
 
 pub use filesystems::{LoopFs, Tmpfs};
 pub use guests::Flags;
+pub use installed::{installed, library};
 pub use library::shim;
 pub use program::{Outcome, Program, Running};
 pub use records::Records;

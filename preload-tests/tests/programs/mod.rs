@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, assert_same};
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, assert_same, installed};
 use preload_tests::skip;
 
 /// The shim as it comes, and reading back everything.
@@ -33,8 +32,8 @@ pub fn same_output(needs: &[&str], script: &str) {
 /// As [`same_output`], with these settings on ext4, and the last of them on the test bed.
 #[track_caller]
 pub fn same_output_with(all_settings: &[Settings], needs: &[&str], script: &str) {
-    if let Some(missing) = needs.iter().find(|name| !installed(name)) {
-        skip!("{missing} is not installed");
+    if let Some(missing) = needs.iter().find_map(|name| installed(name).err()) {
+        skip!("{missing}");
     }
     match LoopFs::mount("ext4") {
         Ok(fs) => compare(&fs.dir(), script, all_settings),
@@ -47,14 +46,6 @@ pub fn same_output_with(all_settings: &[Settings], needs: &[&str], script: &str)
         }
         Err(reason) => skip!("no test bed: {reason}"),
     }
-}
-
-fn installed(program: &str) -> bool {
-    Command::new("sh")
-        .args(["-c", "command -v \"$1\" >/dev/null", "sh", program])
-        .status()
-        .expect("sh")
-        .success()
 }
 
 #[track_caller]
