@@ -17,18 +17,19 @@ use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
-/// Gives `file`, which the caller holds, a handle of this process's custodian, opened from the
-/// program's descriptor `fd`, and has the stores to its new writable mapping (start, bytes) tracked
-/// where that is wanted. Returns what to note as `registered` in the mapping's entry. Without a
-/// handle, enforcement goes on with less.
-pub fn open(file: NonNull<File>, fd: RawFd, mapping: Option<(usize, usize)>) -> u32 {
+/// Gives the file of a new mapping, which the caller holds, a handle of this process's custodian,
+/// opened from the program's descriptor `fd`, and has the stores to the mapping tracked where that
+/// is wanted. Returns what to note as `registered` in its entry. Without a handle, enforcement goes
+/// on with less.
+pub fn open(fd: RawFd, entry: &Entry) -> u32 {
+    let file = entry.file;
     let _quiet = Blocked::all();
     let process = process::this();
     let tid = sys::gettid();
     // SAFETY: held by the caller; traits never change.
     let traits = unsafe { file.as_ref() }.traits;
-    let mapping = mapping.filter(|_| dirty::wants_pagemap(traits));
-    if mapping.is_none() && has_handle(file, process.generation()) {
+    let tracked = entry.writable && dirty::wants_pagemap(traits);
+    if !tracked && has_handle(file, process.generation()) {
         return 0;
     }
     // Opening the file would break a write lease on it (fcntl(2), F_SETLEASE).
@@ -48,7 +49,10 @@ pub fn open(file: NonNull<File>, fd: RawFd, mapping: Option<(usize, usize)>) -> 
             };
             keep(worker, file, path, opened);
         }
-        mapping.map_or(0, |(start, len)| dirty::register(worker, start, len))
+        match tracked {
+            true => dirty::register(worker, entry),
+            false => 0,
+        }
     })
     .unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 //! A read gets here only when something is watched; the descriptor is then looked at with one
 //! fstat(2), and a filter without a lock ends it for any file that was never tracked.
 
+use crate::dirty::canary;
 use crate::log::{self, Timer};
 use crate::mappings::{self, file::Key};
 use crate::sys;
@@ -111,7 +112,7 @@ pub fn before(fd: c_int, range: Range) -> Seen {
     let fresh = config::settings().read == Read::Fresh && !range.cached_only;
     let timer = log::enabled(Level::Trace).then(Timer::start);
     if fresh && is_fresh(dev, ino) {
-        drop_range(fd, range);
+        drop_range(fd, (dev, ino), range);
     }
     Some(((dev, ino), timer?))
 }
@@ -142,7 +143,7 @@ fn position(fd: c_int) -> Option<u64> {
 
 /// Drops the clean pages of the range from the page cache of the reading descriptor's inode, which
 /// may be another inode than the mapped one. Dirty and mapped pages stay (posix_fadvise(2)).
-fn drop_range(fd: c_int, range: Range) {
+fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
     let Some(offset) = range.offset.or_else(|| position(fd)) else {
         return;
     };
@@ -150,6 +151,7 @@ fn drop_range(fd: c_int, range: Range) {
     let start = sys::page_down(offset);
     let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
     let len = core::num::NonZeroU64::new(end - start);
+    canary::make_way(inode.0, inode.1, start..end);
     // SAFETY: as in `identify`.
     let _ = fadvise(
         unsafe { BorrowedFd::borrow_raw(fd) },

@@ -1,12 +1,13 @@
 //! Trackers: where the dirty ranges of a file come from.
 
 mod cachestat;
+pub mod canary;
 mod pagemap;
 mod ranges;
 mod whole;
 
 pub use cachestat::cached;
-pub use pagemap::{for_each_written, gone_since, register};
+pub use pagemap::{for_each_written, gone_since};
 pub use ranges::Ranges;
 
 use crate::config;
@@ -124,6 +125,16 @@ pub fn is_verified(traits: Traits) -> bool {
         Verify::Auto => !traits.local_block,
         Verify::Off => false,
     }
+}
+
+/// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns the
+/// generation to note in its entry, 0 where that cannot be. On a custodian thread.
+pub fn register(worker: &Worker, entry: &Entry) -> u32 {
+    let registered = pagemap::register(worker, entry);
+    if registered != 0 {
+        canary::plant(worker, entry);
+    }
+    registered
 }
 
 /// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`].

@@ -46,20 +46,20 @@ impl Tracker for Pagemap {
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
             into.guess(entry, cached.get_or_insert_with(|| query.cached(size)));
-            entry.registered = register(query.worker, entry.start, entry.len());
+            entry.registered = register(query.worker, entry);
         });
         result
     }
 }
 
-/// Registers a new mapping; returns the generation to note in its entry, or 0 where the kernel has
-/// no such thing or the mapping is too large.
-pub fn register(worker: &Worker, start: usize, len: usize) -> u32 {
-    let registered = len <= LARGEST
+/// Registers a mapping; returns the generation to note in its entry, or 0 where the kernel has no
+/// such thing or the mapping is too large.
+pub fn register(worker: &Worker, entry: &Entry) -> u32 {
+    let registered = entry.len() <= LARGEST
         && worker.pagemap().is_some()
         && worker
             .userfaultfd()
-            .is_some_and(|fd| userfaultfd::register(fd, start, len).is_ok());
+            .is_some_and(|fd| userfaultfd::register(fd, entry.start, entry.len()).is_ok());
     match registered {
         true => worker.process().generation(),
         false => 0,

@@ -51,6 +51,10 @@ pub struct Context {
     pub gone: Ranges,
     /// Ranges that are dirty for all that is known.
     pub guessed: Ranges,
+    /// The page cache was dropped since the last sync, with what may have been stored by then.
+    pub refilled: bool,
+    /// Pages that are uncertain for that reason alone.
+    pub refilled_pages: u64,
     /// What of the file is in the page cache, for the drop.
     pub cached: Ranges,
     pub copies: Copies,
@@ -142,6 +146,8 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         Ranges::init(&raw mut (*c).dirty);
         Ranges::init(&raw mut (*c).gone);
         Ranges::init(&raw mut (*c).guessed);
+        (&raw mut (*c).refilled).write(false);
+        (&raw mut (*c).refilled_pages).write(0);
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);

@@ -8,12 +8,12 @@
 use super::context::Context;
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::{self, Ranges, canary};
 use crate::handles;
 use crate::log::Timer;
-use crate::mappings::{self, table::Entry};
+use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::{self, vm, wipe};
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use core::slice;
 use keepmydata_records::{ByteRange, Level, event};
 use rustix::io::Errno;
@@ -43,6 +43,9 @@ pub enum State {
     Uncertain,
     /// The page left the page cache before it could be copied: nothing to compare with.
     Gone,
+    /// The filesystem holds the copy, but the page cache was dropped since the last sync: the copy may
+    /// lack what was stored before that.
+    Refilled,
 }
 
 impl State {
@@ -378,11 +381,18 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         gone: &mut context.gone,
         guessed: &mut context.guessed,
     };
+    let dropped = context.verify && canary::ask(worker, context.file, true);
     context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
     super::report::step(worker, context, event::DIRTY, timer, Ok(()));
     super::later::supersede(worker.process(), context.file, &context.dirty);
+    if dropped && context.suspect {
+        lose(context);
+    }
     if context.verify && !context.dirty.is_empty() {
         let timer = Timer::at(Level::Debug);
+        if !canary::has_any(context.file) {
+            plant_canary(worker, context.file);
+        }
         let copied = copy(worker, context);
         if copied.is_err() {
             context.copies.let_go();
@@ -390,7 +400,23 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
             context.reason = "not verified: out of memory for the copies";
         }
         super::report::step(worker, context, event::COPY, timer, copied);
+        if context.copies.missed > 0 {
+            context.reason = "not verified in part: too many ranges to witness at once";
+        }
+        context.refilled = dropped || canary::ask(worker, context.file, false);
     }
+}
+
+/// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
+/// filesystem that fails, and the next sync has nothing to write and nothing to compare.
+fn lose(context: &mut Context) {
+    let _table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let file = unsafe { &mut *context.file.as_ptr() };
+    if file.lost == 0 {
+        file.lost = Errno::IO.raw_os_error();
+    }
+    context.lost = file.lost;
 }
 
 fn find_handle(worker: &Worker, context: &mut Context) {
@@ -430,6 +456,19 @@ fn decide(context: &mut Context) {
         true if !has_handle => "not verified: no handle of the file",
         _ => "",
     };
+}
+
+/// The mappings that had one are gone, or were made by a parent process.
+fn plant_canary(worker: &Worker, file: NonNull<File>) {
+    let generation = worker.process().generation();
+    let mut found = None;
+    mappings::lock().for_each_of(file, 0, |entry| {
+        found = (entry.writable && entry.registered == generation).then_some(entry);
+        found.is_none()
+    });
+    if let Some(entry) = found {
+        canary::plant(worker, &entry);
+    }
 }
 
 /// Witnesses and copies the dirty ranges of the writable mappings.

@@ -29,16 +29,33 @@ const LONGEST_WAIT_NS: u64 = 100_000_000;
 pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
     if context.copies.pages() > 0 {
         climb(worker, context);
+        if context.refilled {
+            doubt(context);
+        }
         for page in 0..context.copies.pages() {
             let verdict = match context.copies.state(page) {
                 State::Verified => Verdict::Verified,
                 // Still being stored to: somebody's later stores, not this msync's.
                 State::Newer | State::Racing => Verdict::Newer,
                 State::Stale => Verdict::Stale,
-                State::Uncertain | State::Gone => Verdict::Uncertain,
+                State::Uncertain | State::Gone | State::Refilled => Verdict::Uncertain,
                 State::Unchecked | State::Skipped => continue,
             };
             context.verdicts.count(verdict);
+        }
+    }
+}
+
+/// What is right as copied may lack what was stored before the page cache was dropped. Pages that
+/// nobody saw stored to lack nothing.
+fn doubt(context: &mut Context) {
+    for page in 0..context.copies.pages() {
+        let (offset, _) = context.copies.place_of(page);
+        let state = &mut context.copies.states()[page];
+        let right = matches!(state, State::Verified | State::Newer | State::Racing);
+        if right && !context.guessed.has(offset) {
+            *state = State::Refilled;
+            context.refilled_pages += 1;
         }
     }
 }

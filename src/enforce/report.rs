@@ -334,11 +334,19 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
                  {uncertain} uncertain pages; they are dirty again, nothing was dropped"
             ),
         ),
+        Ok(()) if uncertain == context.refilled_pages => log::text(
+            message,
+            format_args!(
+                "synced, but the page cache was dropped since the last sync (another process \
+                 opened or changed the file): what was stored before that may be missing from \
+                 {uncertain} pages"
+            ),
+        ),
         Ok(()) => log::text(
             message,
             format_args!(
-                "{uncertain} pages left the page cache during the sync, and the filesystem holds \
-                 something else than was synced: newer data of another process, or lost data"
+                "{uncertain} pages left the page cache before they could be compared: the \
+                 filesystem holds newer data of another process, or has lost data"
             ),
         ),
     }
@@ -351,7 +359,7 @@ pub fn fill_rows(worker: &Worker, context: &mut Context) {
     for page in 0..context.copies.pages() {
         let verdict = match context.copies.state(page) {
             State::Stale => Verdict::Stale,
-            State::Uncertain | State::Gone => Verdict::Uncertain,
+            State::Uncertain | State::Gone | State::Refilled => Verdict::Uncertain,
             _ => continue,
         };
         let (start, _) = context.copies.place_of(page);

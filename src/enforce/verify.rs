@@ -49,7 +49,7 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
             State::Stale => unsettled.stale += 1,
             State::Racing | State::Unchecked => unsettled.racing += 1,
             State::Uncertain => unsettled.uncertain += 1,
-            State::Skipped | State::Verified | State::Newer | State::Gone => {}
+            State::Skipped | State::Verified | State::Newer | State::Gone | State::Refilled => {}
         }
     }
     Ok(unsettled)

@@ -60,6 +60,7 @@ pub struct File {
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
+    pub canaries: crate::dirty::canary::Canaries,
     pub group: crate::enforce::group::Group,
     path_len: u16,
     path: [u8; PATH],
@@ -146,6 +147,7 @@ impl Files {
                 lost: 0,
                 low: usize::MAX,
                 high: 0,
+                canaries: Default::default(),
                 group: crate::enforce::group::Group::new(),
                 path_len: 0,
                 path: [0; PATH],

@@ -200,15 +200,6 @@ impl Guard {
         Taken { first }
     }
 
-    /// Ends with entries that are gone for good; `close` is told of each handle to be closed.
-    pub fn forget(&mut self, taken: Taken, mut close: impl FnMut(Handle)) {
-        self.consume(taken, |guard, entry| {
-            if let Some(handle) = guard.release(entry.file) {
-                close(handle);
-            }
-        });
-    }
-
     /// Tells `each` of every taken entry, which ends with it; each still holds its file meanwhile.
     pub fn consume(&mut self, taken: Taken, mut each: impl FnMut(&mut Guard, Entry)) {
         let mut at = taken.first;
@@ -251,8 +242,10 @@ impl Guard {
             let Some(entry) = changed else { return };
             let taken = self.take(entry.start, entry.end);
             self.insert(entry);
-            // The entry that replaces it holds the file.
-            self.forget(taken, |_| ());
+            // Closes no handle: the entry that replaces it holds the file.
+            self.consume(taken, |table, entry| {
+                table.release(entry.file);
+            });
         }
     }
 

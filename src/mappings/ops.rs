@@ -4,6 +4,7 @@ use super::classify::{self, Bypass, Candidate};
 use super::file::{Handle, Key};
 use super::table::Entry;
 use super::{Guard, Taken, lock, overlaps, truth};
+use crate::dirty::canary;
 use crate::sys;
 use crate::{config, custodian, enforce, handles, log, process, real};
 use core::ffi::c_void;
@@ -111,20 +112,25 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
         table.hold(file);
         file
     };
-    let registered = handles::open(file, call.fd, writable.then_some((start, len)));
-    let entry = Entry {
+    let mut entry = Entry {
         start,
         end: start + len,
         offset: call.offset as u64,
         file,
         writable,
-        registered,
+        registered: 0,
     };
+    entry.registered = handles::open(call.fd, &entry);
     let (inserted, excluded) = {
         let mut table = lock();
         // SAFETY: held above.
         (table.insert(entry), unsafe { file.as_ref() }.excluded)
     };
+    if !inserted {
+        let mut close = Closing::default();
+        canary::take(&mut lock(), &entry, |addr| close.unmap(addr));
+        close.all();
+    }
     release(file);
     match (inserted, excluded) {
         (false, _) => Err(Bypass::OutOfMemory),
@@ -302,6 +308,9 @@ fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usi
     let mut close = Closing::default();
     let mut table = lock();
     table.consume(moved, |table, entry| {
+        if !stays {
+            canary::take(table, &entry, |addr| close.unmap(addr));
+        }
         let at = entry.start - from;
         // The mapping that reaches to the old end is the one that grows.
         let grows = entry.end - from == old_size && new_size > old_size;
@@ -342,14 +351,13 @@ fn settle(taken: Option<Taken>, gone: bool) {
     let Some(taken) = taken else { return };
     let mut close = Closing::default();
     let mut table = lock();
-    if gone {
-        table.forget(taken, |handle| close.add(Some(handle)));
-    } else {
-        table.consume(taken, |table: &mut Guard, entry| {
-            restore(table, entry);
-            close.add(table.release(entry.file));
-        });
-    }
+    table.consume(taken, |table: &mut Guard, entry| {
+        match gone {
+            true => canary::take(table, &entry, |addr| close.unmap(addr)),
+            false => restore(table, entry),
+        }
+        close.add(table.release(entry.file));
+    });
     drop(table);
     close.all();
 }
@@ -367,23 +375,34 @@ fn restore(table: &mut Guard, entry: Entry) {
     }
 }
 
-/// Handles to be closed when the table lock is free again. A batch larger than this is closed with
-/// the custodian's table, at the end of the process.
+/// Handles to be closed, and canaries to be unmapped, when the table lock is free again. A batch
+/// larger than this is closed with the custodian's table, at the end of the process.
 #[derive(Default)]
 struct Closing {
     handles: [Option<Handle>; 32],
-    len: usize,
+    handle_count: usize,
+    canaries: [usize; 32],
+    canary_count: usize,
 }
 
 impl Closing {
     fn add(&mut self, handle: Option<Handle>) {
-        if let (Some(handle), Some(slot)) = (handle, self.handles.get_mut(self.len)) {
+        if let (Some(handle), Some(slot)) = (handle, self.handles.get_mut(self.handle_count)) {
             *slot = Some(handle);
-            self.len += 1;
+            self.handle_count += 1;
+        }
+    }
+
+    fn unmap(&mut self, canary: usize) {
+        if let Some(slot) = self.canaries.get_mut(self.canary_count) {
+            *slot = canary;
+            self.canary_count += 1;
         }
     }
 
     fn all(self) {
+        let canaries = self.canaries.into_iter().take(self.canary_count);
+        canaries.for_each(canary::unmap);
         self.handles.into_iter().flatten().for_each(close);
     }
 }

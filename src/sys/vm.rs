@@ -95,13 +95,14 @@ pub fn is_cached(addr: usize) -> bool {
     asked.is_ok() && state & 1 != 0
 }
 
-/// Whether a page is mapped at `addr` in this process (proc_pid_pagemap(5), bit 63). `pagemap` is
-/// /proc/self/pagemap; where it cannot be read, the answer is yes.
+/// Whether a page is mapped at `addr` in this process (proc_pid_pagemap(5): bit 63, or, of a page of a
+/// file, bit 62 while the kernel moves it). `pagemap` is /proc/self/pagemap; where it cannot be read,
+/// the answer is yes.
 pub fn is_present(pagemap: BorrowedFd<'_>, addr: usize) -> bool {
     let mut entry = [0u8; 8];
     let offset = (addr / super::page_size() * entry.len()) as u64;
     match rustix::io::pread(pagemap, &mut entry, offset) {
-        Ok(8) => u64::from_ne_bytes(entry) >> 63 == 1,
+        Ok(8) => u64::from_ne_bytes(entry) >> 62 != 0,
         _ => true,
     }
 }

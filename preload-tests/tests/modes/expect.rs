@@ -85,7 +85,7 @@ impl Expect {
             Torn => matches!(found, Found::Torn(_)),
             Eio => *found == Found::Eio,
             Reported => *found == Found::Reported,
-            NeverSilent => matches!(found, Found::Whole | Found::Reported | Found::LostBefore),
+            NeverSilent => matches!(found, Found::Whole | Found::Reported),
             Luck => true,
             NotRun => false,
         }

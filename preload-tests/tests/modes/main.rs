@@ -4,7 +4,6 @@
 mod document;
 mod expect;
 mod observe;
-mod oplog;
 mod silence;
 
 use expect::{Column, Expect, Guest, Row, VARIANTS, Variant};

@@ -7,8 +7,7 @@ use std::time::Duration;
 use preload_tests::harness::{Outcome, Program, TearFs};
 
 use super::expect::{Column, Guest, Variant};
-use super::oplog::Op;
-use super::silence::{self, Notice};
+use super::silence;
 
 /// What a run came to, from good to bad.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +18,6 @@ pub enum Found {
     Eio,
     /// Bad data, and the log had named each bad page before the guest found it.
     Reported,
-    /// Bad data that was lost before msync began; see `silence`.
-    LostBefore,
     /// Bad data, and nobody ever said otherwise.
     Torn(String),
 }
@@ -31,7 +28,6 @@ impl Found {
             Self::Whole,
             Self::Eio,
             Self::Reported,
-            Self::LostBefore,
             Self::Torn(String::new()),
         ]
         .into_iter()
@@ -43,7 +39,6 @@ impl Found {
             Self::Whole => "whole",
             Self::Eio => "EIO",
             Self::Reported => "reported",
-            Self::LostBefore => "lost before",
             Self::Torn(_) => "torn",
         }
     }
@@ -115,7 +110,7 @@ pub fn observe(
                 None => program.natively(),
                 Some(settings) => program.under_shim(settings),
             };
-            let found = judge(guest, column, &fs, &outcome);
+            let found = judge(guest, column, &outcome);
             if matches!(found, Found::Torn(_)) && column == Column::Verified {
                 keep_logs(mode, &fs, &outcome);
             }
@@ -139,7 +134,7 @@ fn keep_logs(mode: &str, fs: &TearFs, outcome: &Outcome) {
     }
 }
 
-fn judge(guest: Guest, column: Column, fs: &TearFs, outcome: &Outcome) -> Found {
+fn judge(guest: Guest, column: Column, outcome: &Outcome) -> Found {
     match (guest, outcome.code()) {
         (_, Some(0)) => Found::Whole,
         (Guest::Seed, Some(3)) if outcome.stdout == "msync EIO\n" => Found::Eio,
@@ -147,12 +142,9 @@ fn judge(guest: Guest, column: Column, fs: &TearFs, outcome: &Outcome) -> Found 
             Found::Torn(outcome.stdout.replace('\n', "; "))
         }
         (Guest::Doio(_), Some(4 | 2)) if column == Column::Verified => {
-            let notices = silence::notices(outcome, &Op::parse_all(&fs.op_log()));
-            let (worst, line) = notices.into_iter().max().expect("a line of bad data");
-            match worst {
-                Notice::Reported => Found::Reported,
-                Notice::LostBefore => Found::LostBefore,
-                Notice::Silent => Found::Torn(line),
+            match silence::not_announced(outcome) {
+                None => Found::Reported,
+                Some(line) => Found::Torn(line),
             }
         }
         (Guest::Doio(_), Some(4 | 2)) if outcome.stderr.contains("bad data") => {

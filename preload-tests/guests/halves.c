@@ -1,0 +1,64 @@
+/*
+ * A store that another process's open interrupts.
+ *
+ * usage: halves FILE [retry]
+ * Stores the first half of a page, has a child open the file, stores the second half, msyncs, and
+ * reads the page back through another descriptor. With `retry` the child opens it after an msync,
+ * and a second msync follows. Prints `msync ERRNO` for each, and `first|second half new|old`.
+ */
+#include "guest.h"
+
+enum { SIZE = 6 * PAGE, AT = 5 * PAGE, HALF = PAGE / 2 };
+
+static char *base;
+
+/* A FUSE open without KEEP_CACHE drops the pages of the file, in every process. */
+static void let_another_open(const char *path)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		int fd = open(path, O_RDONLY);
+
+		_exit(fd < 0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		setup_failed("a child that opens %s", path);
+}
+
+static void sync_all(void)
+{
+	int result = msync(base, SIZE, MS_SYNC);
+
+	printf("msync %s\n", errname(result == 0 ? 0 : errno));
+}
+
+int main(int argc, char **argv)
+{
+	char old[SIZE], page[PAGE], want[HALF];
+	int fd, reader;
+
+	if (argc < 2)
+		return EXIT_USAGE;
+	fd = open_sized(argv[1], SIZE);
+	memset(old, 'o', sizeof(old));
+	memset(want, 'n', sizeof(want));
+	if (pwrite(fd, old, sizeof(old), 0) != sizeof(old) || fsync(fd) != 0)
+		setup_failed("pwrite");
+	base = map_shared(fd, SIZE);
+	memset(base + AT, 'n', HALF);
+	if (argc > 2)
+		sync_all();
+	let_another_open(argv[1]);
+	if (argc == 2)
+		memset(base + AT + HALF, 'n', HALF);
+	sync_all();
+
+	reader = open(argv[1], O_RDONLY);
+	if (pread(reader, page, sizeof(page), AT) != sizeof(page))
+		setup_failed("pread");
+	printf("first half %s\n", memcmp(page, want, HALF) == 0 ? "new" : "old");
+	printf("second half %s\n", memcmp(page + HALF, want, HALF) == 0 ? "new" : "old");
+	return 0;
+}

@@ -1,0 +1,86 @@
+//! The page cache of a file is dropped between a store and msync: what was stored may be gone, and
+//! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
+
+use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::or_skip;
+
+const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
+const HALF_LOST: &str = "msync 0\nfirst half old\nsecond half new\n";
+
+/// A daemon that drops the first write of each page; an open drops the page cache.
+fn lossy() -> TearFs {
+    TearFs::mount(&["--mode", "lossy-first"])
+}
+
+fn guest(fs: &TearFs) -> Program {
+    Program::guest("halves").arg(fs.path("f"))
+}
+
+/// Pages that the log calls uncertain.
+fn uncertain(run: &Outcome) -> Vec<u64> {
+    let records = run.records();
+    let reports = records.of("report");
+    let rows = reports.flat_map(|report| report["pages"].as_array().cloned().unwrap_or_default());
+    rows.filter(|row| row["verdict"] == "uncertain")
+        .map(|row| row["page"].as_u64().expect("a page"))
+        .collect()
+}
+
+#[test]
+fn natively_half_a_store_is_lost_without_a_word() {
+    or_skip!(TearFs::available());
+    assert_eq!(guest(&lossy()).natively().stdout, HALF_LOST);
+}
+
+#[test]
+fn a_page_that_was_dropped_under_a_store_is_uncertain() {
+    or_skip!(TearFs::available());
+    let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
+    assert_eq!(run.stdout, HALF_LOST, "{}", run.log_text());
+    assert_eq!(uncertain(&run), [5], "{}", run.log_text());
+
+    let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
+    assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
+}
+
+#[test]
+fn where_the_page_cache_is_kept_nothing_is_uncertain() {
+    or_skip!(TearFs::available());
+    for mode in ["honest", "lossy-first"] {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        let run = guest(&fs).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
+        assert_eq!(run.stdout, WHOLE, "{mode}: {}", run.log_text());
+        assert!(uncertain(&run).is_empty(), "{mode}: {}", run.log_text());
+    }
+}
+
+/// The page that the shim keeps in the page cache is the last one, and the one that is read.
+#[test]
+fn a_fresh_read_reaches_the_daemon_also_for_the_page_that_is_kept() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
+    let run = guest(&fs).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
+    assert_eq!(run.stdout, WHOLE, "{}", run.log_text());
+    let log = fs.op_log();
+    let read = "Read enter: ino(2) offset(20480) len(4096) flags(O_RDONLY) ";
+    assert!(log.contains(read), "{log}");
+}
+
+/// After msync has failed the page is dirty, and the open hands it to the same filesystem, which
+/// loses it: the second msync finds nothing dirty.
+#[test]
+fn a_page_that_was_dropped_after_a_failure_is_not_acknowledged() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let settings = [("KEEPMYDATA_DEADLINE_MS", "200")];
+    let run = guest(&fs).arg("retry").under_shim(&settings);
+    assert!(run.stdout.starts_with("msync EIO\nmsync EIO\n"), "{run:?}");
+
+    let native = guest(&fs).arg("retry").natively();
+    assert!(
+        native
+            .stdout
+            .starts_with("msync 0\nmsync 0\nfirst half old\n"),
+        "{native:?}"
+    );
+}

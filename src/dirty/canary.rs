@@ -1,0 +1,276 @@
+//! Canaries: whether the kernel has dropped the page cache of a file since it was last asked.
+//!
+//! A page that was stored to, dropped, and stored to again looks whole to msync, although what was
+//! stored first may be gone: the drop wrote it back, and a filesystem that lied about that answered
+//! the second fault with what was there before. The witness of an msync comes too late for that.
+//! FUSE drops the pages of a file all together (`invalidate_inode_pages2` in fs/fuse, when another
+//! process opens it without KEEP_CACHE, or when its attributes change under AUTO_INVAL_DATA), so
+//! that one page tells of all: a mapping of the shim's own, of one page that it has faulted in and
+//! locked against eviction. When its entry is empty, the page cache was dropped; and it is emptied
+//! before any other page of the file goes, whatever their order (`unmap_mapping_pages` takes the
+//! rest of the file in one go).
+//!
+//! It costs a page, which stays in the page cache, and one read of it, a mapping.
+
+use crate::custodian::{self, Worker};
+use crate::mappings::{self, file::File, table::Entry};
+use crate::process;
+use crate::sys::{self, signals::Blocked, vm};
+use core::ffi::c_void;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
+
+/// Mappings of one file that have a canary; more tell nothing that these do not.
+const MOST: usize = 4;
+
+/// Whether there ever was one.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// One page of a mapping of the program's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Canary {
+    /// Where the shim has the page; 0 is none.
+    addr: usize,
+    /// Where the program has it.
+    source: usize,
+    /// Where in the file it is, bytes.
+    offset: u64,
+    /// Whether it has been faulted in.
+    lives: bool,
+}
+
+/// The canaries of one file; they want the table lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Canaries {
+    /// The process generation that they belong to: a fork child has none (`MADV_DONTFORK`).
+    generation: u32,
+    /// One was found dead by somebody other than [`ask`].
+    dropped: bool,
+    all: [Canary; MOST],
+}
+
+/// The canaries of a file that the caller holds. Under the table lock.
+fn of(_table: &mut mappings::Guard, file: NonNull<File>) -> &mut Canaries {
+    let generation = process::this().generation();
+    // SAFETY: held, and under the lock, which the result borrows.
+    let canaries = unsafe { &mut (*file.as_ptr()).canaries };
+    if canaries.generation != generation {
+        *canaries = Canaries {
+            generation,
+            ..Canaries::default()
+        };
+    }
+    canaries
+}
+
+/// Plants a canary in `entry`, a mapping of a file that the caller holds, if the file has not got
+/// enough: on the last page that is inside the file. On a custodian thread.
+pub fn plant(worker: &Worker, entry: &Entry) {
+    let file = entry.file;
+    {
+        let mut table = mappings::lock();
+        let enough = of(&mut table, file).all.iter().all(|c| c.addr != 0);
+        // SAFETY: held, and under the lock.
+        let file = unsafe { file.as_ref() };
+        // The page cache of a local filesystem is dropped by nobody but its user.
+        if enough || file.traits.local_block || file.dax {
+            return;
+        }
+    }
+    let page = sys::page_size() as u64;
+    let end = size(worker, file).min(entry.offset + entry.len() as u64);
+    if end > entry.offset {
+        plant_at(worker, file, entry, end - page);
+    }
+}
+
+/// The size of the file in whole pages, bytes; 0 where it is unknown.
+fn size(worker: &Worker, file: NonNull<File>) -> u64 {
+    let handle = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { file.as_ref() }.handle
+    };
+    match worker.borrow_handle(&handle).map(sys::fd::size) {
+        Some(Ok(size)) => sys::page_up(size),
+        _ => 0,
+    }
+}
+
+/// Plants one on the page of `entry` at `offset` in the file.
+fn plant_at(worker: &Worker, file: NonNull<File>, entry: &Entry, offset: u64) {
+    let source = entry.start + (offset - entry.offset) as usize;
+    let Some(addr) = duplicate(file, source, offset) else {
+        return;
+    };
+    // Faults it in, and no neighbour: the mapping is marked as read at random.
+    // SAFETY: neither changes a byte.
+    if unsafe { mlock(addr as *mut c_void, sys::page_size()) }.is_err() {
+        vm::populate_read(addr, sys::page_size());
+    }
+    let Some(pagemap) = worker.pagemap() else {
+        return;
+    };
+    let mut table = mappings::lock();
+    for canary in &mut of(&mut table, file).all {
+        canary.lives |= canary.addr == addr && vm::is_present(pagemap, addr);
+    }
+}
+
+/// Maps the page a second time and notes it, under the lock, so that the program's mapping stays
+/// meanwhile and whoever takes that away finds the note.
+fn duplicate(file: NonNull<File>, source: usize, offset: u64) -> Option<usize> {
+    let size = sys::page_size();
+    let mut table = mappings::lock();
+    let free = of(&mut table, file).all.iter_mut().find(|c| c.addr == 0)?;
+    // SAFETY: noted here, and unmapped by whoever takes the note away.
+    let addr = unsafe { vm::duplicate(source, size) }.ok()?;
+    // SAFETY: the shim's own mapping. The program's may be `PROT_NONE`.
+    unsafe {
+        let _ = mprotect(addr, size, MprotectFlags::READ);
+        let _ = madvise(addr, size, Advice::LinuxDontFork);
+        let _ = madvise(addr, size, Advice::Random);
+    }
+    let addr = addr as usize;
+    *free = Canary {
+        addr,
+        source,
+        offset,
+        lives: false,
+    };
+    ANY.store(true, Ordering::Relaxed);
+    Some(addr)
+}
+
+/// Whether the page cache of `file`, which the caller holds, was dropped since the last time;
+/// `again` brings the dead ones to life, so that the next answer is about the time from here on. On
+/// a custodian thread.
+pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
+    let Some(pagemap) = worker.pagemap() else {
+        return false;
+    };
+    let size = size(worker, file);
+    // Each dead one, and whether it is for good: a file that became shorter lost its page so.
+    let mut dead = [None; MOST];
+    let dropped = {
+        let mut table = mappings::lock();
+        let canaries = of(&mut table, file);
+        let mut dropped = canaries.dropped;
+        for (canary, dead) in canaries.all.iter_mut().zip(&mut dead) {
+            if !canary.lives || vm::is_present(pagemap, canary.addr) {
+                continue;
+            }
+            let cut_off = canary.offset >= size;
+            *dead = Some((canary.addr, cut_off));
+            dropped |= !cut_off;
+            if cut_off {
+                *canary = Canary::default();
+            }
+        }
+        canaries.dropped &= !again;
+        dropped
+    };
+    for (addr, cut_off) in dead.into_iter().flatten() {
+        if cut_off {
+            unmap(addr);
+        } else if again {
+            vm::populate_read(addr, sys::page_size());
+        }
+    }
+    dropped
+}
+
+/// Whether the file, which the caller holds, has any.
+pub fn has_any(file: NonNull<File>) -> bool {
+    let mut table = mappings::lock();
+    of(&mut table, file).all.iter().any(|c| c.addr != 0)
+}
+
+/// Takes the canaries of the program's mapping `entry` away, which is gone; `unmap` is told the
+/// address of each page that must be unmapped, when the lock is free again.
+pub fn take(table: &mut mappings::Guard, entry: &Entry, mut unmap: impl FnMut(usize)) {
+    if !ANY.load(Ordering::Relaxed) {
+        return;
+    }
+    for canary in &mut of(table, entry.file).all {
+        if canary.addr != 0 && (entry.start..entry.end).contains(&canary.source) {
+            unmap(core::mem::take(canary).addr);
+        }
+    }
+}
+
+/// Unmaps a page that was taken. Not under the table lock: for FUSE the kernel writes the file back.
+pub fn unmap(addr: usize) {
+    // SAFETY: a duplicate of the shim's own, and nobody else knows of it any more.
+    let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
+}
+
+/// Moves canaries out of a range, bytes, of the inode: what is to be read afresh must not be kept in
+/// the page cache by them. Any context that read(2) may be called from.
+pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {
+    if !ANY.load(Ordering::Relaxed) {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let file = {
+        let mut table = mappings::lock();
+        let Some(file) = table.find_inode(dev, ino) else {
+            return;
+        };
+        let mut all = of(&mut table, file).all.iter();
+        if !all.any(|canary| canary.lives && range.contains(&canary.offset)) {
+            return;
+        }
+        table.hold(file);
+        file
+    };
+    let _ = custodian::run(
+        process::this(),
+        |worker| {
+            while move_one(worker, file, &range) {}
+        },
+    );
+    mappings::ops::release(file);
+}
+
+/// Moves one canary out of the range: to the page before it, which a program that reads on has read
+/// already, or after it. Says whether there was one.
+fn move_one(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {
+    let page = sys::page_size() as u64;
+    let mut place = None;
+    let old = {
+        let mut table = mappings::lock();
+        let mut all = of(&mut table, file).all.iter_mut();
+        let Some(old) = all.find(|c| c.lives && range.contains(&c.offset)) else {
+            return false;
+        };
+        let old = core::mem::take(old);
+        table.for_each_of(file, 0, |entry| {
+            let end = entry.offset + entry.len() as u64;
+            if (entry.start..entry.end).contains(&old.source) {
+                let before = sys::page_down(range.start).checked_sub(page);
+                let after = sys::page_up(range.end);
+                place = before
+                    .filter(|offset| *offset >= entry.offset)
+                    .or((after < end).then_some(after))
+                    .map(|offset| (entry, offset));
+            }
+            place.is_none()
+        });
+        old
+    };
+    if let Some((entry, offset)) = place {
+        plant_at(worker, file, &entry, offset);
+    }
+    // Asked only now, when the new one lives: no moment is without.
+    if worker
+        .pagemap()
+        .is_some_and(|fd| !vm::is_present(fd, old.addr))
+    {
+        of(&mut mappings::lock(), file).dropped = true;
+    }
+    unmap(old.addr);
+    true
+}
