@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 /// See the module's documentation. Every field's all-zero state is its initial one.
 pub struct Process {
     adopted: AtomicU32,
+    birth: AtomicU32,
     generation: AtomicU32,
     pid: AtomicI32,
     pub table_lock: Mutex<()>,
@@ -77,8 +78,8 @@ impl Process {
                 .compare_exchange(FRESH, ADOPTING, Ordering::AcqRel, Ordering::Acquire);
         if won.is_ok() {
             self.pid.store(sys::getpid(), Ordering::Relaxed);
-            let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
-            self.generation.store(generation, Ordering::Relaxed);
+            self.renew();
+            self.birth.store(self.generation(), Ordering::Relaxed);
             self.adopted.store(ADOPTED, Ordering::Release);
             return;
         }
@@ -87,9 +88,21 @@ impl Process {
         }
     }
 
-    /// A number that no ancestor of this process has had: what it stamped is stale here.
+    /// The number of this process's descriptors, which no ancestor of it has had: handles and
+    /// registrations stamped with another are stale.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The custodian's descriptors are gone.
+    pub fn renew(&self) {
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// The first generation: a number that no ancestor has had, and that stays.
+    pub fn birth(&self) -> u32 {
+        self.birth.load(Ordering::Relaxed)
     }
 
     /// The process whose memory this is; in a `vfork` child, the parent.

@@ -5,9 +5,9 @@
 //! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
 //! an abort.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::num::NonZeroUsize;
-use libc::{iovec, off_t, size_t, ssize_t};
+use libc::{gid_t, iovec, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
 macro_rules! real {
@@ -94,6 +94,18 @@ real! {
         -> ssize_t;
     fn __pread64_chk(fd: c_int, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
         -> ssize_t;
+    fn setuid(user: uid_t) -> c_int;
+    fn setgid(group: gid_t) -> c_int;
+    fn seteuid(user: uid_t) -> c_int;
+    fn setegid(group: gid_t) -> c_int;
+    fn setreuid(real: uid_t, effective: uid_t) -> c_int;
+    fn setregid(real: gid_t, effective: gid_t) -> c_int;
+    fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int;
+    fn setresgid(real: gid_t, effective: gid_t, saved: gid_t) -> c_int;
+    fn setgroups(count: size_t, list: *const gid_t) -> c_int;
+    fn initgroups(user: *const c_char, group: gid_t) -> c_int;
+    fn unshare(flags: c_int) -> c_int;
+    fn setns(fd: c_int, kind: c_int) -> c_int;
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn pthread_testcancel() -> ();
 }

@@ -1,14 +1,16 @@
 /*
- * usage: identity DIRECTORY setuid|chroot|fs|namespace|seccomp|session
+ * usage: identity DIRECTORY setuid|ids|groups|crowd|chroot|fs|user|namespaces|setns|seccomp|session
  * A program that changes who or where it is between two rounds of map and sync.
  */
 #include "guest.h"
 #include <dirent.h>
+#include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -36,28 +38,195 @@ static void *other_thread(void *unused)
 	return unused;
 }
 
-/* Is there a task in this process that is not who it should be? */
+/* Who a task is, as /proc tells: ids and capabilities. */
+static void read_ids(const char *task, char *ids, size_t size)
+{
+	char path[300], line[70000];
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/status", task);
+	ids[0] = 0;
+	if ((status = fopen(path, "r")) == NULL)
+		return;
+	while (fgets(line, sizeof(line), status) != NULL)
+		if (strncmp(line, "Uid:", 4) == 0 || strncmp(line, "Gid:", 4) == 0 ||
+		    strncmp(line, "Groups:", 7) == 0 || strncmp(line, "CapEff:", 7) == 0)
+			strncat(ids, line, size - strlen(ids) - 1);
+	fclose(status);
+}
+
+/* Is there a task in this process that is not who, or where, it should be? */
 static void tasks(const char *step)
 {
+	static char own[140000], other[140000];
+	static const char *const places[] = { "root", "ns/user", "ns/mnt", "ns/uts", "ns/net" };
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *entry;
-	int strangers = 0;
+	int strangers = 0, elsewhere = 0;
 
+	if (dir == NULL)
+		setup_failed("/proc/self/task");
+	read_ids("../../self", own, sizeof(own));
 	while ((entry = readdir(dir)) != NULL) {
-		char path[300], line[256];
-		FILE *status;
-		int uid;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-		if (entry->d_name[0] == '.' || (status = fopen(path, "r")) == NULL)
+		if (entry->d_name[0] == '.')
 			continue;
-		while (fgets(line, sizeof(line), status) != NULL)
-			if (sscanf(line, "Uid: %d", &uid) == 1)
-				strangers += uid != (int)getuid();
-		fclose(status);
+		read_ids(entry->d_name, other, sizeof(other));
+		strangers += other[0] != 0 && strcmp(own, other) != 0;
+		for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+			char path[300];
+			struct stat here, there;
+
+			snprintf(path, sizeof(path), "/proc/self/task/%s/%s", entry->d_name, places[i]);
+			if (stat(path, &there) != 0)
+				continue;
+			snprintf(path, sizeof(path), "/proc/self/%s", places[i]);
+			if (stat(path, &here) == 0)
+				elsewhere += here.st_dev != there.st_dev || here.st_ino != there.st_ino;
+		}
 	}
 	closedir(dir);
-	printf("%s: tasks of another user: %s\n", step, strangers ? "some" : "none");
+	printf("%s: tasks of another user: %s, in another place: %s\n", step,
+	       strangers ? "some" : "none", elsewhere ? "some" : "none");
+}
+
+static void called(const char *call, int result)
+{
+	printf("%s %d %s\n", call, result, errname(result ? errno : 0));
+	tasks(call);
+}
+
+/* Every call that changes ids, and those that fail. */
+static void every_call(void)
+{
+	called("setgid", setgid(10));
+	called("setegid", setegid(11));
+	called("setregid", setregid(12, 13));
+	called("setresgid", setresgid(14, 15, 16));
+	called("setreuid", setreuid(20, 0));
+	called("seteuid away", seteuid(21));
+	called("seteuid without right", seteuid(22));
+	called("setgroups without right", setgroups(0, NULL));
+	round_of_syncs("as another effective user");
+	called("seteuid back", seteuid(0));
+	called("setresuid", setresuid(30, 31, 32));
+	called("setresuid among them", setresuid(31, 32, 30));
+	called("setuid to the saved one", setuid(30));
+	called("setuid without right", setuid(0));
+	round_of_syncs("after every call");
+}
+
+static void groups(void)
+{
+	static gid_t many[65536];
+
+	for (int i = 0; i < 65536; i++)
+		many[i] = 100 + i;
+	called("setgroups", setgroups(3, many));
+	called("setgroups to all", setgroups(65536, many));
+	called("setgroups to too many", setgroups(65537, many));
+	called("initgroups", initgroups("nobody", NOBODY));
+	called("setgroups to none", setgroups(0, NULL));
+	round_of_syncs("after setgroups");
+}
+
+/* Threads that sync all the time while another one changes ids. */
+static volatile int stop;
+
+static void *syncing_thread(void *number)
+{
+	intptr_t page = (intptr_t)number, failed = 0;
+
+	while (!stop) {
+		base[page * PAGE]++;
+		failed += msync(base, LENGTH, MS_SYNC) != 0;
+		failed += store_and_sync(fd, LENGTH, 'c') != 0;
+	}
+	return (void *)failed;
+}
+
+static void crowd(void)
+{
+	pthread_t threads[4];
+	intptr_t failed = 0;
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, syncing_thread, (void *)(intptr_t)(1 + i));
+	for (int i = 0; i < 200; i++) {
+		if (seteuid(i % 2 ? 0 : NOBODY) != 0 || setegid(i % 3) != (i % 2 ? 0 : -1))
+			printf("round %d: %s\n", i, errname(errno));
+		if (i % 20 == 0)
+			tasks("in a crowd");
+	}
+	stop = 1;
+	for (int i = 0; i < 4; i++) {
+		void *result;
+
+		pthread_join(threads[i], &result);
+		failed += (intptr_t)result;
+	}
+	printf("failed: %d\n", (int)failed);
+	tasks("after the crowd");
+}
+
+/* A namespace of each kind in turn; then back to the first ones. */
+static void namespaces(void)
+{
+	int first = open("/proc/self/ns/uts", O_RDONLY);
+
+	called("unshare(CLONE_NEWUTS)", unshare(CLONE_NEWUTS));
+	round_of_syncs("uts");
+	called("unshare(CLONE_NEWNS)", unshare(CLONE_NEWNS));
+	round_of_syncs("mnt");
+	called("unshare(CLONE_NEWNET)", unshare(CLONE_NEWNET));
+	called("unshare(-1)", unshare(-1));
+	called("unshare(0)", unshare(0));
+	round_of_syncs("net");
+	called("setns(uts)", setns(first, CLONE_NEWUTS));
+	called("setns(-1)", setns(-1, 0));
+	round_of_syncs("uts again");
+}
+
+/* A mount namespace of a child's. Only a thread that shares its place with nobody may enter. */
+static void enter(void)
+{
+	char path[64];
+	int ready[2], namespace;
+	pid_t child;
+
+	if (pipe(ready) != 0 || (child = fork()) < 0)
+		setup_failed("fork");
+	if (child == 0) {
+		if (unshare(CLONE_NEWNS) != 0 || write(ready[1], "r", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	if (read(ready[0], path, 1) != 1)
+		setup_failed("child");
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", child);
+	namespace = open(path, O_RDONLY);
+	called("setns(mnt)", setns(namespace, CLONE_NEWNS));
+	round_of_syncs("after setns");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* With a thread of its own a program is refused, under the shim as without. */
+static void *waiting_thread(void *unused)
+{
+	pthread_barrier_wait(&barrier);
+	return unused;
+}
+
+static void refused(void)
+{
+	pthread_t thread;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&thread, NULL, waiting_thread, NULL);
+	called("unshare(CLONE_NEWUSER) with a thread", unshare(CLONE_NEWUSER));
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	round_of_syncs("refused");
 }
 
 static void change_user(const char *directory)
@@ -93,10 +262,24 @@ int main(int argc, char **argv)
 	round_of_syncs("before");
 	if (strcmp(argv[2], "setuid") == 0) {
 		change_user(argv[1]);
+	} else if (strcmp(argv[2], "ids") == 0) {
+		every_call();
+	} else if (strcmp(argv[2], "groups") == 0) {
+		groups();
+	} else if (strcmp(argv[2], "crowd") == 0) {
+		crowd();
 	} else if (strcmp(argv[2], "chroot") == 0) {
+		snprintf(path, sizeof(path), "%s/proc", argv[1]);
+		mkdir(path, 0755);
+		if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("proc", path, "proc", 0, NULL) != 0)
+			setup_failed("proc inside");
+		round_of_syncs("before chroot");
 		if (chroot(argv[1]) != 0 || chdir("/") != 0)
 			setup_failed("chroot");
+		tasks("after chroot");
 		round_of_syncs("after chroot");
+		tasks("after a round");
 		fd = open("/g", O_RDWR | O_CREAT, 0644);
 		if (fd < 0 || ftruncate(fd, LENGTH) != 0)
 			setup_failed("open /g");
@@ -109,14 +292,16 @@ int main(int argc, char **argv)
 		old = umask(077);
 		printf("umask %o, chdir %d\n", old, chdir("/"));
 		round_of_syncs("after unshare");
-	} else if (strcmp(argv[2], "namespace") == 0) {
-		errno = 0;
-		printf("unshare(CLONE_NEWNS) %d", unshare(CLONE_NEWNS));
-		printf(" %s\n", errname(errno));
-		errno = 0;
-		printf("unshare(CLONE_NEWUSER) %d", unshare(CLONE_NEWUSER));
-		printf(" %s\n", errname(errno));
+	} else if (strcmp(argv[2], "user") == 0) {
+		refused();
+		called("unshare(CLONE_NEWUSER)", unshare(CLONE_NEWUSER));
 		round_of_syncs("after unshare");
+		called("unshare(CLONE_NEWNS)", unshare(CLONE_NEWNS));
+		round_of_syncs("at the end");
+	} else if (strcmp(argv[2], "namespaces") == 0) {
+		namespaces();
+	} else if (strcmp(argv[2], "setns") == 0) {
+		enter();
 	} else if (strcmp(argv[2], "seccomp") == 0) {
 		/* Only what the program itself calls; as sandboxes do, after start. */
 		static const int allowed[] = { SYS_read, SYS_write, SYS_mmap, SYS_munmap, SYS_msync,

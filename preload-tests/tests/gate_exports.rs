@@ -11,12 +11,13 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 21] = [
+const DOCUMENTED: [&str; 33] = [
     "__pread64",
     "__pread64_chk",
     "__pread_chk",
     "__read",
     "__read_chk",
+    "initgroups",
     "mlock",
     "mlock2",
     "mlockall",
@@ -33,6 +34,17 @@ const DOCUMENTED: [&str; 21] = [
     "preadv64v2",
     "read",
     "readv",
+    "setegid",
+    "seteuid",
+    "setgid",
+    "setgroups",
+    "setns",
+    "setregid",
+    "setresgid",
+    "setresuid",
+    "setreuid",
+    "setuid",
+    "unshare",
 ];
 
 /// Siblings that are not hooked because only glibc's own libraries may import them:

@@ -10,33 +10,27 @@
 //! starts its own when needed. A thread that takes work while no other is idle first starts
 //! another, so that a filesystem that hangs does not keep the others waiting.
 
+mod crew;
+mod orders;
 mod worker;
 
+pub use orders::{adopt_ids, leave_if_alone};
 pub use worker::Worker;
 
 use crate::process::Process;
-use crate::sys::lock::{self, Mutex};
-use core::cell::UnsafeCell;
+use crate::sys::ids::Ids;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-
-/// Threads at the most; beyond, work waits for a thread to come free.
-const MAX_WORKERS: u32 = 64;
-
-const NONE: u32 = 0;
-const STARTING: u32 = 1;
-const READY: u32 = 2;
-const FAILED: u32 = 3;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+pub use crew::Member;
+use crew::{Crew, Job};
 
 /// The custodian of one process. All-zero is "not started".
 pub struct Custodian {
-    state: AtomicU32,
-    errno: AtomicI32,
-    queue: Mutex<Queue>,
-    /// Counts jobs that were queued; idle threads sleep on it.
-    queued: AtomicU32,
+    crew: Crew<Call, NonNull<Ids>>,
+    /// A thread could not take on the program's ids.
+    stranger: AtomicBool,
     /// Descriptors in the custodian's own table, plus one (0 is none).
     proc_self: AtomicI32,
     pidfd: AtomicI32,
@@ -47,23 +41,10 @@ pub struct Custodian {
     records_lost: AtomicU32,
 }
 
-struct Queue {
-    head: *mut Job,
-    tail: *mut Job,
-    idle: u32,
-    workers: u32,
-}
-
-// SAFETY: the pointers are followed by the holder of the lock only; a job outlives its time in the
-// queue, because whoever queued it waits.
-unsafe impl Send for Queue {}
-
 /// A closure on the stack of a thread that waits for it.
-struct Job {
-    next: *mut Job,
+struct Call {
     run: unsafe fn(*mut c_void, &mut Worker),
     data: *mut c_void,
-    done: AtomicU32,
 }
 
 /// Why no custodian can do the work. The caller goes on without descriptors.
@@ -85,97 +66,94 @@ pub fn run<R>(
     if process.is_borrowed() {
         return Err(Unavailable::VforkChild);
     }
-    let custodian = &process.custodian;
-    custodian.start(process)?;
-
-    struct Call<F, R> {
+    struct This<F, R> {
         work: Option<F>,
         result: MaybeUninit<R>,
     }
     unsafe fn call<F: FnOnce(&mut Worker) -> R, R>(data: *mut c_void, worker: &mut Worker) {
-        // SAFETY: `data` is the `Call` below, whose owner waits until `done`.
-        let call = unsafe { &mut *data.cast::<Call<F, R>>() };
-        if let Some(work) = call.work.take() {
-            call.result.write(work(worker));
+        // SAFETY: `data` is the `This` below, whose owner waits until the job is done.
+        let this = unsafe { &mut *data.cast::<This<F, R>>() };
+        if let Some(work) = this.work.take() {
+            this.result.write(work(worker));
         }
     }
-    fn of<F: FnOnce(&mut Worker) -> R, R>(_: &Call<F, R>) -> unsafe fn(*mut c_void, &mut Worker) {
+    fn of<F: FnOnce(&mut Worker) -> R, R>(_: &This<F, R>) -> unsafe fn(*mut c_void, &mut Worker) {
         call::<F, R>
     }
 
-    let mut this = Call {
+    let mut this = This {
         work: Some(work),
         result: MaybeUninit::uninit(),
     };
-    let job = UnsafeCell::new(Job {
-        next: null_mut(),
+    let job = Job::new(Call {
         run: of(&this),
         data: (&raw mut this).cast(),
-        done: AtomicU32::new(0),
     });
-    custodian.push(job.get());
-    // SAFETY: only this atomic field is looked at until the job is done.
-    let done = unsafe { &(*job.get()).done };
-    while done.load(Ordering::Acquire) == 0 {
-        lock::wait(done, 0);
+    let crew = &process.custodian.crew;
+    loop {
+        let hire = || worker::start_first(process).map_err(|errno| errno.raw_os_error());
+        crew.ready(hire).map_err(Unavailable::Errno)?;
+        // False where the crew left since.
+        if crew.push(NonNull::from(&job)) {
+            break;
+        }
     }
-    // SAFETY: `done` is set after the call has written its result.
+    job.wait();
+    // SAFETY: the job is done after the call has written its result.
     Ok(unsafe { this.result.assume_init() })
 }
 
 impl Custodian {
-    fn push(&self, job: *mut Job) {
-        {
-            let mut queue = self.queue.lock();
-            if queue.tail.is_null() {
-                queue.head = job;
-            } else {
-                // SAFETY: a queued job is live, and the lock is held.
-                unsafe { (*queue.tail).next = job };
+    /// Makes another thread than those that take work; it calls [`Custodian::join`]. On a custodian
+    /// thread.
+    pub fn hire(&self, spawn: impl FnOnce() -> bool) -> bool {
+        self.crew.hire() && {
+            let made = spawn();
+            if !made {
+                self.crew.not_hired();
             }
-            queue.tail = job;
-            self.queued.fetch_add(1, Ordering::Relaxed);
-        }
-        lock::wake_one(&self.queued);
-    }
-
-    #[inline]
-    fn start(&self, process: &'static Process) -> Result<(), Unavailable> {
-        match self.state.load(Ordering::Acquire) {
-            READY => Ok(()),
-            _ => self.start_slow(process),
+            made
         }
     }
 
-    #[cold]
-    fn start_slow(&self, process: &'static Process) -> Result<(), Unavailable> {
-        let mine = self
-            .state
-            .compare_exchange(NONE, STARTING, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if mine && let Err(errno) = worker::start_first(process) {
-            self.started(Err(errno.raw_os_error()));
-        }
-        loop {
-            match self.state.load(Ordering::Acquire) {
-                READY => return Ok(()),
-                FAILED => {
-                    return Err(Unavailable::Errno(self.errno.load(Ordering::Relaxed)));
-                }
-                state => lock::wait(&self.state, state),
-            }
-        }
+    /// The thread is there.
+    pub fn join(&self) -> Member {
+        self.crew.join()
     }
 
-    fn started(&self, result: Result<(), i32>) {
-        let state = match result {
-            Ok(()) => READY,
-            Err(errno) => {
-                self.errno.store(errno, Ordering::Relaxed);
-                FAILED
-            }
-        };
-        self.state.store(state, Ordering::Release);
-        lock::wake_all(&self.state);
+    /// Carries out orders between two things that such a thread does; true where it must end, when
+    /// it has said [`Custodian::left`].
+    pub fn attend(&self, member: &mut Member) -> bool {
+        let (order, leave) = self.crew.look(member);
+        if let Some(ids) = order {
+            self.carry_out(ids, member);
+        }
+        leave
+    }
+
+    /// The thread ends.
+    pub fn left(&self, member: Member) {
+        self.crew.left(member);
+    }
+
+    fn carry_out(&self, ids: NonNull<Ids>, member: &mut Member) {
+        // SAFETY: live until all members have carried out the order.
+        if unsafe { ids.as_ref() }.adopt().is_err() {
+            self.stranger.store(true, Ordering::Relaxed);
+        }
+        self.crew.carried_out(member);
+    }
+
+    /// All threads are gone, and their descriptors with them.
+    fn forget_descriptors(&self) {
+        for slot in [
+            &self.proc_self,
+            &self.pidfd,
+            &self.log_file,
+            &self.userfaultfd,
+            &self.pagemap,
+        ] {
+            slot.store(0, Ordering::Relaxed);
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! One custodian thread: what it has, and its loop.
 
-use super::{Custodian, Job, MAX_WORKERS};
+use super::crew::{Job, Member, Next};
 use crate::mappings::file::Handle;
 use crate::process::Process;
-use crate::sys::{self, lock, thread};
+use crate::sys::{self, thread};
 use core::ffi::{CStr, c_int, c_void};
-use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -196,9 +195,8 @@ impl Worker {
     }
 }
 
-/// Starts the first thread of `process`, which says in `state` how that went.
+/// Starts the first thread of `process`, which says how that went.
 pub fn start_first(process: &'static Process) -> Result<(), Errno> {
-    process.custodian.queue.lock().workers = 1;
     // SAFETY: the process state lives for ever.
     unsafe { thread::spawn(first, (&raw const *process).cast_mut().cast()) }
 }
@@ -213,7 +211,7 @@ extern "C" fn first(process: *mut c_void) -> c_int {
     let process: &'static Process = unsafe { &*process.cast() };
     let custodian = &process.custodian;
     if let Err(errno) = leave_program() {
-        custodian.started(Err(errno.raw_os_error()));
+        custodian.crew.failed(errno.raw_os_error());
         return 0;
     }
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -228,67 +226,42 @@ extern "C" fn first(process: *mut c_void) -> c_int {
             .pidfd
             .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
     }
-    custodian.started(Ok(()));
-    serve(process)
+    serve(process, custodian.crew.opened())
 }
 
 extern "C" fn another(process: *mut c_void) -> c_int {
     // SAFETY: as in `first`.
-    serve(unsafe { &*process.cast() })
+    let process: &'static Process = unsafe { &*process.cast() };
+    serve(process, process.custodian.crew.join())
 }
 
-/// Leaves the program's descriptor table and working directory to the program.
+/// Leaves the program's descriptor table to the program. Root and working directory stay shared: a
+/// thread outside of what the program calls chroot(2) to would be a way out, through
+/// /proc/self/task/TID/root.
 fn leave_program() -> Result<(), Errno> {
     let _ = rustix::thread::set_name(c"keepmydata");
-    // A later chroot(2) or chdir(2) of the program's must not move the custodian, and setns(2) asks
-    // for an unshared structure.
-    // SAFETY: affects this thread's root and working directory only.
-    let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) };
     sys::fd::leave_descriptor_table()
 }
 
-fn serve(process: &'static Process) -> c_int {
+fn serve(process: &'static Process, mut member: Member) -> c_int {
     let custodian = &process.custodian;
     let mut worker = Worker::new(process, true);
     loop {
-        let job = next_job(custodian, process);
-        // SAFETY: whoever queued the job waits for `done`, and keeps it alive until then.
-        unsafe {
-            let run = job.as_ref().run;
-            run(job.as_ref().data, &mut worker);
-            // The waiter may be gone as soon as it sees this; the wake-up needs the address only.
-            let done = &raw const (*job.as_ptr()).done;
-            (*done).store(1, Ordering::Release);
-            lock::wake_one(&*done);
+        match custodian.crew.next(&mut member) {
+            Next::Job(job, hire) => {
+                if hire && start_another(process).is_err() {
+                    custodian.crew.not_hired();
+                }
+                // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.
+                unsafe {
+                    let call = &job.as_ref().payload;
+                    (call.run)(call.data, &mut worker);
+                    Job::finish(job);
+                }
+            }
+            Next::Order(ids) => custodian.carry_out(ids, &mut member),
+            Next::Leave => return 0,
         }
-    }
-}
-
-fn next_job(custodian: &Custodian, process: &'static Process) -> NonNull<Job> {
-    let mut queue = custodian.queue.lock();
-    loop {
-        if let Some(job) = NonNull::new(queue.head) {
-            // SAFETY: a queued job is live, and the lock is held.
-            queue.head = unsafe { job.as_ref().next };
-            if queue.head.is_null() {
-                queue.tail = null_mut();
-            }
-            let alone = queue.idle == 0 && queue.workers < MAX_WORKERS;
-            if alone {
-                queue.workers += 1;
-            }
-            drop(queue);
-            if alone && start_another(process).is_err() {
-                custodian.queue.lock().workers -= 1;
-            }
-            return job;
-        }
-        queue.idle += 1;
-        let queued = custodian.queued.load(Ordering::Relaxed);
-        drop(queue);
-        lock::wait(&custodian.queued, queued);
-        queue = custodian.queue.lock();
-        queue.idle -= 1;
     }
 }
 

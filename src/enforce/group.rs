@@ -46,7 +46,7 @@ impl Group {
     }
 
     fn of_this_process(&mut self) -> &mut Group {
-        let generation = process::this().generation();
+        let generation = process::this().birth();
         if self.generation != generation {
             *self = Group::new();
             self.generation = generation;

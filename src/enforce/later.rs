@@ -19,7 +19,6 @@ use crate::sys::{self, thread};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
-use rustix::io::Errno;
 
 /// Second looks under way at once; beyond, they are left out.
 const MOST: u32 = 256;
@@ -37,6 +36,14 @@ struct List {
     has_thread: bool,
 }
 
+impl Later {
+    /// Wakes the thread, to look at its orders.
+    pub fn nudge(&self) {
+        self.added.fetch_add(1, Ordering::Release);
+        lock::wake_one(&self.added);
+    }
+}
+
 // SAFETY: the contexts are reached under the lock only.
 unsafe impl Send for List {}
 
@@ -48,7 +55,7 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
     }
     let process = worker.process();
     let mut list = process.later.list.lock();
-    if list.len >= MOST || !list.has_thread && start(process).is_err() {
+    if list.len >= MOST || !list.has_thread && !start(process) {
         return false;
     }
     list.has_thread = true;
@@ -65,8 +72,7 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
         *at = Some(NonNull::from(&mut *context));
     }
     drop(list);
-    process.later.added.fetch_add(1, Ordering::Release);
-    lock::wake_one(&process.later.added);
+    process.later.nudge();
     true
 }
 
@@ -96,25 +102,44 @@ fn leave_out(context: &mut Context, ranges: &Ranges) {
     }
 }
 
-fn start(process: &'static Process) -> Result<(), Errno> {
-    // SAFETY: the process state lives for ever.
-    unsafe { thread::spawn(serve, (&raw const *process).cast_mut().cast()) }
+/// On a custodian thread; says whether it could.
+fn start(process: &'static Process) -> bool {
+    let state = (&raw const *process).cast_mut().cast();
+    process.custodian.hire(|| {
+        // SAFETY: the process state lives for ever.
+        unsafe { thread::spawn(serve, state) }.is_ok()
+    })
 }
 
 extern "C" fn serve(process: *mut c_void) -> c_int {
     // SAFETY: `start` passed the process state, which lives for ever.
     let process: &'static Process = unsafe { &*process.cast() };
     let worker = Worker::new(process, true);
+    let mut member = process.custodian.join();
     loop {
         let added = process.later.added.load(Ordering::Acquire);
-        let first = process.later.list.lock().first;
+        let leaving = process.custodian.attend(&mut member);
+        let first = {
+            let mut list = process.later.list.lock();
+            list.has_thread = !(leaving && list.first.is_none());
+            list.first
+        };
         let Some(context) = first else {
+            if leaving {
+                process.custodian.left(member);
+                return 0;
+            }
             lock::wait(&process.later.added, added);
             continue;
         };
         // SAFETY: only this thread takes contexts out of the list.
         let due = unsafe { context.as_ref() }.due;
-        sys::sleep(due.saturating_sub(sys::monotonic_ns()));
+        let wait = due.saturating_sub(sys::monotonic_ns());
+        // Who leaves looks now: the descriptors go.
+        if wait > 0 && !leaving {
+            lock::wait_for(&process.later.added, added, wait);
+            continue;
+        }
         look(&worker, context);
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! Nothing here is compiled into the unit tests, whose own `mmap` must stay the C library's.
 
+mod ids;
 mod lock;
 mod map;
+mod namespaces;
 mod read;
 mod sync;
 

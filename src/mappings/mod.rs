@@ -14,13 +14,12 @@ mod tests;
 mod truth;
 
 use crate::process::{self, Process};
-use crate::sys::lock::{Mutex, RawFutex};
+use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::Blocked;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, Files, Handle, Key};
-use parking_lot::lock_api::MutexGuard;
 use table::{Entry, Table};
 
 /// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
@@ -77,7 +76,7 @@ fn seen(dev: u64, ino: u64) -> (usize, u64) {
 /// The table lock, held with all signals blocked.
 pub struct Guard {
     // Declared, and so dropped, before the signals come back.
-    _lock: MutexGuard<'static, RawFutex, ()>,
+    _lock: lock::Guard<'static, ()>,
     _quiet: Blocked,
     process: &'static Process,
 }

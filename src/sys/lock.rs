@@ -6,7 +6,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::lock_api;
-use rustix::thread::futex;
+use rustix::thread::{Timespec, futex};
+
+/// What futex(2) sleeps on.
+pub type Word = AtomicU32;
 
 /// 0 free, 1 held, 2 held with waiters. All-zero is the free state, so that memory wiped by fork
 /// holds free locks.
@@ -14,6 +17,9 @@ pub struct RawFutex(AtomicU32);
 
 /// A mutex over [`RawFutex`]. Signals must be blocked by whoever locks it (see [`super::signals`]).
 pub type Mutex<T> = lock_api::Mutex<RawFutex, T>;
+
+/// What holds it.
+pub type Guard<'a, T> = lock_api::MutexGuard<'a, RawFutex, T>;
 
 // SAFETY: `lock` returns only after an acquiring transition from 0, which one thread at a time can
 // make; `unlock` releases.
@@ -50,6 +56,15 @@ unsafe impl lock_api::RawMutex for RawFutex {
 /// Sleeps while `word` holds `expected` (futex(2), private). May return early: check again.
 pub fn wait(word: &AtomicU32, expected: u32) {
     let _ = futex::wait(word, futex::Flags::PRIVATE, expected, None);
+}
+
+/// The same for `ns` at the most.
+pub fn wait_for(word: &AtomicU32, expected: u32, ns: u64) {
+    let time = Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    };
+    let _ = futex::wait(word, futex::Flags::PRIVATE, expected, Some(&time));
 }
 
 /// Wakes one sleeper on `word`.

@@ -6,6 +6,7 @@
 
 pub mod cachestat;
 pub mod fd;
+pub mod ids;
 pub mod lock;
 mod mem;
 pub mod pool;

@@ -15,7 +15,7 @@ const TLS: usize = 16 * 1024;
 const STACK: usize = 256 * 1024;
 
 /// Starts `run(arg)` on a thread that shares everything with the caller, descriptor table and
-/// signal mask included: block all signals first. `run` must not return to anything but its end.
+/// signal mask included: block all signals first. The thread ends with `run`.
 ///
 /// Errors: `EAGAIN` (`RLIMIT_NPROC`), `ENOMEM`, `EPERM`/`ENOSYS` under seccomp.
 ///
@@ -46,7 +46,7 @@ pub unsafe fn spawn(
         | libc::CLONE_SYSVSEM
         | libc::CLONE_SETTLS;
     // SAFETY: a fresh stack and thread pointer; `run` and `arg` by contract.
-    let made = unsafe { clone(flags as usize, stack_top, tls, run, arg) };
+    let made = unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) };
     if let Err(errno) = made {
         // SAFETY: no thread was made, so nobody uses the mapping.
         let _ = unsafe { munmap(base.cast(), total) };
@@ -58,7 +58,8 @@ pub unsafe fn spawn(
 /// clone(2) itself: the C library's wrapper would write errno, which is the caller's.
 ///
 /// # Safety
-/// As [`spawn`]; `stack_top` is 16-byte aligned and the stack below it unused.
+/// As [`spawn`]; `stack_top` is 16-byte aligned and the stack below it unused. `memory` (start,
+/// bytes) is what the thread unmaps at its end.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone(
     flags: usize,
@@ -66,10 +67,11 @@ unsafe fn clone(
     tls: *mut u8,
     run: extern "C" fn(*mut c_void) -> c_int,
     arg: *mut c_void,
+    memory: (*mut u8, usize),
 ) -> Result<(), Errno> {
     let ret: isize;
     // SAFETY: the parent falls through with the result; the child has the registers of the parent
-    // and an empty stack, calls `run`, and ends with exit(2) without returning here.
+    // and an empty stack, calls `run`, unmaps that stack, and ends with exit(2), which needs none.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -78,7 +80,11 @@ unsafe fn clone(
             "xor ebp, ebp",
             "mov rdi, r13",
             "call r12",
-            "mov edi, eax",
+            "mov rdi, r14",
+            "mov rsi, r15",
+            "mov eax, 11",
+            "syscall",
+            "xor edi, edi",
             "mov eax, 60",
             "syscall",
             "ud2",
@@ -86,7 +92,7 @@ unsafe fn clone(
             inlateout("rax") libc::SYS_clone as isize => ret,
             in("rdi") flags, in("rsi") stack_top,
             in("rdx") 0usize, in("r10") 0usize, in("r8") tls,
-            in("r12") run, in("r13") arg,
+            in("r12") run, in("r13") arg, in("r14") memory.0, in("r15") memory.1,
             lateout("rcx") _, lateout("r11") _,
         );
     }
@@ -96,7 +102,8 @@ unsafe fn clone(
 /// clone(2) itself: the C library's wrapper would write errno, which is the caller's.
 ///
 /// # Safety
-/// As [`spawn`]; `stack_top` is 16-byte aligned and the stack below it unused.
+/// As [`spawn`]; `stack_top` is 16-byte aligned and the stack below it unused. `memory` (start,
+/// bytes) is what the thread unmaps at its end.
 #[cfg(target_arch = "aarch64")]
 unsafe fn clone(
     flags: usize,
@@ -104,6 +111,7 @@ unsafe fn clone(
     tls: *mut u8,
     run: extern "C" fn(*mut c_void) -> c_int,
     arg: *mut c_void,
+    memory: (*mut u8, usize),
 ) -> Result<(), Errno> {
     let ret: isize;
     // SAFETY: as for x86-64 above.
@@ -114,6 +122,11 @@ unsafe fn clone(
             "mov x29, xzr",
             "mov x0, x21",
             "blr x20",
+            "mov x0, x22",
+            "mov x1, x23",
+            "mov x8, 215",
+            "svc 0",
+            "mov x0, xzr",
             "mov x8, 93",
             "svc 0",
             "brk 1",
@@ -121,7 +134,7 @@ unsafe fn clone(
             in("x8") libc::SYS_clone,
             inlateout("x0") flags as isize => ret,
             in("x1") stack_top, in("x2") 0usize, in("x3") tls, in("x4") 0usize,
-            in("x20") run, in("x21") arg,
+            in("x20") run, in("x21") arg, in("x22") memory.0, in("x23") memory.1,
         );
     }
     raw::check(ret).map(drop)

@@ -1,0 +1,361 @@
+//! The protocol between threads that have work, the threads of the shim's that do it, and whoever
+//! gives these an order.
+//!
+//! A thread with a [`Job`] puts it into the queue and sleeps until it is done. A member of the crew
+//! that takes work while no other is idle first has another one hired. An order is carried out by
+//! every member between two jobs, and who gave it waits for the last: so it is with new user ids,
+//! and when the crew is to leave.
+//!
+//! Nothing here knows what jobs and orders are, nor makes threads, so that a model checker can run
+//! it (models/ in the repository).
+
+use crate::sys::lock::{self, Mutex, Word};
+use core::cell::UnsafeCell;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::Ordering;
+
+/// Threads at the most; beyond, work waits for a thread to come free.
+pub const MOST: u32 = 64;
+
+const NONE: u32 = 0;
+const STARTING: u32 = 1;
+const READY: u32 = 2;
+const FAILED: u32 = 3;
+const LEAVING: u32 = 4;
+
+/// What a thread wants done, on its stack while it waits.
+pub struct Job<P> {
+    next: UnsafeCell<*mut Job<P>>,
+    done: Word,
+    pub payload: P,
+}
+
+impl<P> Job<P> {
+    pub fn new(payload: P) -> Job<P> {
+        Job {
+            next: UnsafeCell::new(null_mut()),
+            done: Word::new(0),
+            payload,
+        }
+    }
+
+    /// Sleeps until the job is done; then all that was written by it is seen.
+    pub fn wait(&self) {
+        while self.done.load(Ordering::Acquire) == 0 {
+            lock::wait(&self.done, 0);
+        }
+    }
+
+    /// Tells who waits that the job is done.
+    ///
+    /// # Safety
+    /// `job` was taken from the queue, and nothing of it is used any more.
+    pub unsafe fn finish(job: NonNull<Job<P>>) {
+        // The waiter may be gone as soon as it sees this; the wake-up needs the address only.
+        // SAFETY: live until the store; a waiter waits.
+        unsafe {
+            let done = &raw const (*job.as_ptr()).done;
+            (*done).store(1, Ordering::Release);
+            lock::wake_one(&*done);
+        }
+    }
+}
+
+/// All-zero is "not started".
+#[derive(Default)]
+pub struct Crew<P, O> {
+    state: Word,
+    errno: Word,
+    queue: Mutex<Queue<P, O>>,
+    /// Counts jobs and orders; idle members sleep on it.
+    news: Word,
+    /// Counts changes that who gives an order waits for.
+    changed: Word,
+}
+
+struct Queue<P, O> {
+    head: *mut Job<P>,
+    tail: *mut Job<P>,
+    /// Whether jobs are taken.
+    open: bool,
+    members: u32,
+    idle: u32,
+    /// Threads that are being made.
+    hiring: u32,
+    order: Option<O>,
+    /// Number of the last order.
+    number: u32,
+    /// Members that have not carried it out.
+    outstanding: u32,
+    leave: bool,
+}
+
+impl<P, O> Default for Queue<P, O> {
+    fn default() -> Queue<P, O> {
+        Queue {
+            head: null_mut(),
+            tail: null_mut(),
+            open: false,
+            members: 0,
+            idle: 0,
+            hiring: 0,
+            order: None,
+            number: 0,
+            outstanding: 0,
+            leave: false,
+        }
+    }
+}
+
+// SAFETY: the pointers are followed by the holder of the lock only; a job outlives its time in the
+// queue, because whoever queued it waits.
+unsafe impl<P, O> Send for Queue<P, O> {}
+
+/// What a member knows of the orders.
+pub struct Member {
+    number: u32,
+}
+
+/// What a member does next.
+pub enum Next<P, O> {
+    /// Run this, then [`Job::finish`] it; with `true`, first make a thread, or say
+    /// [`Crew::not_hired`].
+    Job(NonNull<Job<P>>, bool),
+    /// Carry this out, then say [`Crew::carried_out`].
+    Order(O),
+    /// The thread is a member no more, and ends.
+    Leave,
+}
+
+impl<P, O: Copy> Crew<P, O> {
+    /// Waits until there is a crew. Without one, `hire` makes the first thread, which says
+    /// [`Crew::opened`] or [`Crew::failed`]. The error is its errno or theirs, now and ever after.
+    pub fn ready(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
+        match self.state.load(Ordering::Acquire) {
+            READY => Ok(()),
+            _ => self.ready_slow(hire),
+        }
+    }
+
+    #[cold]
+    fn ready_slow(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                READY => return Ok(()),
+                FAILED => return Err(self.errno.load(Ordering::Relaxed) as i32),
+                NONE => {
+                    if self.switch(NONE, STARTING) {
+                        self.queue.lock().hiring += 1;
+                        if let Err(errno) = hire() {
+                            self.failed(errno);
+                        }
+                    }
+                }
+                state => lock::wait(&self.state, state),
+            }
+        }
+    }
+
+    fn switch(&self, from: u32, to: u32) -> bool {
+        self.state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn settle(&self, state: u32) {
+        self.state.store(state, Ordering::Release);
+        lock::wake_all(&self.state);
+    }
+
+    /// The first thread is there and takes jobs.
+    pub fn opened(&self) -> Member {
+        self.queue.lock().open = true;
+        let member = self.join();
+        self.settle(READY);
+        member
+    }
+
+    /// The first thread cannot be made, or cannot work.
+    pub fn failed(&self, errno: i32) {
+        self.not_hired();
+        self.errno.store(errno as u32, Ordering::Relaxed);
+        self.settle(FAILED);
+    }
+
+    /// Reserves a place for a thread other than the first; says whether one may be made now. It
+    /// must [`Crew::join`], or where it cannot be made, [`Crew::not_hired`] be called.
+    pub fn hire(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let may = queue.open;
+        queue.hiring += u32::from(may);
+        may
+    }
+
+    /// A thread for which a place was reserved is there.
+    pub fn join(&self) -> Member {
+        let mut queue = self.queue.lock();
+        queue.hiring -= 1;
+        queue.members += 1;
+        let number = queue.number;
+        drop(queue);
+        self.announce();
+        Member { number }
+    }
+
+    /// A place that was reserved stays empty.
+    pub fn not_hired(&self) {
+        self.queue.lock().hiring -= 1;
+        self.announce();
+    }
+
+    fn announce(&self) {
+        self.changed.fetch_add(1, Ordering::Relaxed);
+        lock::wake_all(&self.changed);
+    }
+
+    /// Queues a job; false where the crew is leaving: see [`Crew::ready`] again.
+    pub fn push(&self, job: NonNull<Job<P>>) -> bool {
+        {
+            let mut queue = self.queue.lock();
+            if !queue.open {
+                return false;
+            }
+            match NonNull::new(queue.tail) {
+                // SAFETY: a queued job is live, and the lock is held.
+                Some(last) => unsafe { *last.as_ref().next.get() = job.as_ptr() },
+                None => queue.head = job.as_ptr(),
+            }
+            queue.tail = job.as_ptr();
+            self.news.fetch_add(1, Ordering::Relaxed);
+        }
+        lock::wake_one(&self.news);
+        true
+    }
+
+    /// Sleeps until there is something to do for `member`.
+    pub fn next(&self, member: &mut Member) -> Next<P, O> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(order) = queue.order_for(member) {
+                return Next::Order(order);
+            }
+            if let Some(job) = queue.pop() {
+                let hire = queue.open && queue.idle == 0 && queue.members + queue.hiring < MOST;
+                queue.hiring += u32::from(hire);
+                return Next::Job(job, hire);
+            }
+            if queue.leave {
+                queue.members -= 1;
+                queue.outstanding -= 1;
+                drop(queue);
+                self.announce();
+                return Next::Leave;
+            }
+            queue.idle += 1;
+            let news = self.news.load(Ordering::Relaxed);
+            drop(queue);
+            lock::wait(&self.news, news);
+            queue = self.queue.lock();
+            queue.idle -= 1;
+        }
+    }
+
+    /// The order for a member that takes no jobs, and whether the crew is leaving: then it says
+    /// [`Crew::left`] when it is done with what it has.
+    pub fn look(&self, member: &Member) -> (Option<O>, bool) {
+        let queue = self.queue.lock();
+        (queue.order_for(member), queue.leave)
+    }
+
+    /// `member` has carried out the last order.
+    pub fn carried_out(&self, member: &mut Member) {
+        let mut queue = self.queue.lock();
+        member.number = queue.number;
+        queue.outstanding -= 1;
+        drop(queue);
+        self.announce();
+    }
+
+    /// A member that takes no jobs leaves.
+    pub fn left(&self, _: Member) {
+        let mut queue = self.queue.lock();
+        queue.members -= 1;
+        queue.outstanding -= 1;
+        drop(queue);
+        self.announce();
+    }
+
+    /// Has every member carry out what `order` makes, under the lock, so that the last order is
+    /// made last; returns when all have. `nudge` wakes members that do not sleep in [`Crew::next`].
+    pub fn order(&self, order: impl FnOnce() -> O, nudge: impl Fn()) {
+        self.tell(|queue| queue.order = Some(order()), nudge);
+    }
+
+    /// Has every member leave when all queued jobs are done, and then calls `gone`; the next
+    /// [`Crew::ready`] starts anew. False where there was no crew.
+    pub fn dismiss(&self, nudge: impl Fn(), gone: impl FnOnce()) -> bool {
+        if !self.switch(READY, LEAVING) {
+            return false;
+        }
+        let leave = |queue: &mut Queue<P, O>| (queue.open, queue.leave) = (false, true);
+        self.tell(leave, nudge);
+        {
+            let mut queue = self.queue.lock();
+            (queue.leave, queue.order) = (false, None);
+        }
+        gone();
+        self.settle(NONE);
+        true
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Queue<P, O>), nudge: impl Fn()) {
+        // Who is being hired may have the ids of before.
+        let mut queue = self.wait_until(|queue| queue.hiring == 0 && queue.outstanding == 0);
+        if queue.members == 0 {
+            return;
+        }
+        what(&mut queue);
+        queue.number = queue.number.wrapping_add(1);
+        queue.outstanding = queue.members;
+        let number = queue.number;
+        self.news.fetch_add(1, Ordering::Relaxed);
+        drop(queue);
+        lock::wake_all(&self.news);
+        nudge();
+        drop(self.wait_until(|queue| queue.outstanding == 0 || queue.number != number));
+    }
+
+    fn wait_until(&self, holds: impl Fn(&Queue<P, O>) -> bool) -> lock::Guard<'_, Queue<P, O>> {
+        loop {
+            let changed = self.changed.load(Ordering::Relaxed);
+            let queue = self.queue.lock();
+            if holds(&queue) {
+                return queue;
+            }
+            drop(queue);
+            lock::wait(&self.changed, changed);
+        }
+    }
+
+    /// How many members there are, when those that are being made have joined.
+    pub fn members(&self) -> u32 {
+        self.wait_until(|queue| queue.hiring == 0).members
+    }
+}
+
+impl<P, O: Copy> Queue<P, O> {
+    fn order_for(&self, member: &Member) -> Option<O> {
+        let new = !self.leave && member.number != self.number;
+        self.order.filter(|_| new)
+    }
+
+    fn pop(&mut self) -> Option<NonNull<Job<P>>> {
+        let job = NonNull::new(self.head)?;
+        // SAFETY: a queued job is live, and the lock is held.
+        self.head = unsafe { *job.as_ref().next.get() };
+        if self.head.is_null() {
+            self.tail = null_mut();
+        }
+        Some(job)
+    }
+}
