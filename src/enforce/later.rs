@@ -7,7 +7,7 @@
 
 use super::context::Context;
 use super::copy::State;
-use super::{context, group, report, verify};
+use super::{context, report, turn, verify};
 use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
@@ -155,7 +155,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         list.len -= 1;
     }
     let timer = Timer::start();
-    let syncs = group::begun(c.file);
+    let syncs = turn::begun(c.file);
     for state in c.copies.states() {
         *state = match state {
             State::Verified => State::Unchecked,
@@ -166,7 +166,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
     let query = c.query(worker);
     c.cached.clear();
     let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
-    let superseded = syncs != group::begun(c.file);
+    let superseded = syncs != turn::begun(c.file);
     for page in 0..c.copies.pages() {
         // Without a witness, what differs is uncertain.
         if c.copies.state(page) == State::Uncertain {

@@ -24,6 +24,7 @@ mod heal;
 mod invalidate;
 mod later;
 mod report;
+mod turn;
 mod verify;
 
 use crate::custodian::{self, Worker};
@@ -346,12 +347,16 @@ impl Chain {
         unsafe {
             while let Some(context) = *at {
                 let c = &mut *context.as_ptr();
-                match group::enter(c.file) {
+                match turn::enter(c.file) {
                     Turn::Lead(number) => {
                         c.turn = number;
                         at = &raw mut c.next;
                     }
-                    Turn::Served(served) => {
+                    Turn::Served(errno) => {
+                        let served = match errno {
+                            0 => Ok(()),
+                            errno => Err(Errno::from_raw_os_error(errno)),
+                        };
                         self.served = true;
                         result = result.and(served);
                         report::shared(c, served);
@@ -382,7 +387,7 @@ impl Chain {
             let c = unsafe { &mut *context.as_ptr() };
             let (file, kept, outcome) = (c.file, c.kept, result(c));
             self.result = self.result.and(outcome);
-            group::leave(file, c.turn, outcome);
+            turn::leave(file, c.turn, outcome);
             self.first = c.next;
             if !kept {
                 mappings::ops::release(file);
