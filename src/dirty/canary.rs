@@ -44,8 +44,8 @@ struct Canary {
 /// The canaries of one file; they want the table lock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Canaries {
-    /// The process generation that they belong to: a fork child has none (`MADV_DONTFORK`).
-    generation: u32,
+    /// The process that they belong to, by its birth: a fork child has none (`MADV_DONTFORK`).
+    birth: u32,
     /// One was found dead by somebody other than [`ask`].
     dropped: bool,
     all: [Canary; MOST],
@@ -53,12 +53,12 @@ pub struct Canaries {
 
 /// The canaries of a file that the caller holds. Under the table lock.
 fn of(_table: &mut mappings::Guard, file: NonNull<File>) -> &mut Canaries {
-    let generation = process::this().generation();
+    let birth = process::this().birth();
     // SAFETY: held, and under the lock, which the result borrows.
     let canaries = unsafe { &mut (*file.as_ptr()).canaries };
-    if canaries.generation != generation {
+    if canaries.birth != birth {
         *canaries = Canaries {
-            generation,
+            birth,
             ..Canaries::default()
         };
     }
