@@ -43,9 +43,10 @@ pub extern "C" fn boot() {
     }
     if process::boot() {
         log::boot();
+        crate::stats::boot();
         say_hello();
         #[cfg(not(test))]
-        hooks::check_order();
+        hooks::boot();
         OPEN.store(true, Ordering::Release);
     }
     handshake();

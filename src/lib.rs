@@ -31,6 +31,7 @@ mod config;
 mod custodian;
 mod dirty;
 mod enforce;
+mod findings;
 mod handles;
 #[cfg(not(test))]
 mod hooks;
@@ -39,4 +40,5 @@ mod mappings;
 mod process;
 mod reads;
 mod real;
+mod stats;
 mod sys;

@@ -23,6 +23,7 @@ macro_rules! real {
             $(
                 #[cold]
                 #[inline(never)]
+                #[allow(non_snake_case, reason = "named as the functions are")]
                 pub unsafe fn $name($($arg: $type),*) -> $ret {
                     next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));
                     // SAFETY: the caller's contract.
@@ -37,6 +38,7 @@ macro_rules! real {
             /// # Safety
             /// As the C function.
             #[inline]
+            #[allow(non_snake_case, reason = "named as the functions are")]
             pub unsafe fn $name($($arg: $type),*) -> $ret {
                 type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
                 match next::$name.get() {
@@ -55,6 +57,7 @@ macro_rules! real {
         /// Looks all of them up; called once, while booting.
         pub fn boot() {
             $(next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));)*
+            address::boot();
         }
     };
 }
@@ -65,6 +68,32 @@ fn next_in_line(name: &'static str) -> NonZeroUsize {
     let next = unsafe { redhook::ld_preload::dlsym_next(name) };
     NonZeroUsize::new(next as usize).unwrap_or_else(|| std::process::abort())
 }
+
+/// Functions that are jumped to, with the caller's arguments.
+pub mod address {
+    use super::{OnceNonZeroUsize, next_in_line};
+
+    macro_rules! address {
+        ($($name:ident)*) => {$(
+            #[doc = concat!("Where the next `", stringify!($name), "` in line is.")]
+            pub fn $name() -> usize {
+                static NEXT: OnceNonZeroUsize = OnceNonZeroUsize::new();
+                NEXT.get_or_init(|| next_in_line(concat!(stringify!($name), "\0"))).get()
+            }
+        )*
+
+            /// Looks all of them up; called once, while booting.
+            pub fn boot() {
+                $($name();)*
+            }
+        };
+    }
+
+    address! { execl execlp execle }
+}
+
+/// An array of strings that a null pointer ends.
+pub type Strings = *const *const c_char;
 
 real! {
     fn mmap(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, off: off_t)
@@ -106,6 +135,17 @@ real! {
     fn initgroups(user: *const c_char, group: gid_t) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    fn ftruncate(fd: c_int, size: off_t) -> c_int;
+    fn ftruncate64(fd: c_int, size: off_t) -> c_int;
+    fn truncate(path: *const c_char, size: off_t) -> c_int;
+    fn truncate64(path: *const c_char, size: off_t) -> c_int;
+    fn _exit(status: c_int) -> !;
+    fn _Exit(status: c_int) -> !;
+    fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;
+    fn execv(path: *const c_char, argv: Strings) -> c_int;
+    fn execvp(file: *const c_char, argv: Strings) -> c_int;
+    fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
+    fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn pthread_testcancel() -> ();
 }

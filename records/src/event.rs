@@ -52,8 +52,10 @@ events! {
 
     /// Data is not safe, or may not be: the page table says where.
     REPORT = "report";
-    /// Something that a person should know and that no other event says.
+    /// Something that a person should know; with a `code`, see findings.md.
     FINDING = "finding";
+    /// At the end of the process: the numbers of a file, or without a path of the process.
+    SUMMARY = "summary";
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One line of the log.
 
 use crate::choice::choice;
-use crate::{Dev, Errno, HexBytes, HexU64, PathText};
+use crate::{Dev, Errno, FindingCounts, HexBytes, HexU64, PathText, Stats};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -170,6 +170,9 @@ pub struct Record<'a> {
     /// One of [`crate::event`].
     #[serde(borrow)]
     pub event: Cow<'a, str>,
+    /// The code of a finding, [`crate::Finding::code`].
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub code: Cow<'a, str>,
     /// The number of the msync, within its process, that this step belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<u64>,
@@ -239,6 +242,12 @@ pub struct Record<'a> {
     /// The healing rung.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rung: Option<Rung>,
+    /// The numbers of a summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<Stats>,
+    /// How often what was found, in a summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<FindingCounts>,
     /// Why something was left alone or not done.
     #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub reason: Cow<'a, str>,
@@ -274,6 +283,7 @@ impl<'a> Record<'a> {
             s.floor_char_boundary(text)
         };
         let event = &self.event[..short(&self.event)];
+        let code = &self.code[..short(&self.code)];
         let prot = &self.prot[..short(&self.prot)];
         let flags = &self.flags[..short(&self.flags)];
         let tracker = &self.tracker[..short(&self.tracker)];
@@ -287,6 +297,7 @@ impl<'a> Record<'a> {
             || pages.len() < self.pages.len();
         Record {
             event: event.into(),
+            code: code.into(),
             prot: prot.into(),
             flags: flags.into(),
             tracker: tracker.into(),

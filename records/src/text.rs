@@ -17,6 +17,7 @@ pub fn write_text(record: &Record<'_>, out: &mut impl Write) -> fmt::Result {
         r.tid,
         r.event
     )?;
+    text(out, "", &r.code)?;
     if let Some(call) = r.call {
         write!(out, " #{call}")?;
     }
@@ -74,6 +75,23 @@ pub fn write_text(record: &Record<'_>, out: &mut impl Write) -> fmt::Result {
         )?;
     }
     field(out, "rung", r.rung)?;
+    if let Some(stats) = &r.stats {
+        for (name, value) in stats.iter() {
+            match name.strip_suffix("_ns") {
+                Some(step) => write!(out, " {step} {}", Duration(value))?,
+                None => write!(out, " {} {value}", Dashed(name))?,
+            }
+        }
+    }
+    if let Some(findings) = r.findings {
+        out.write_str(" findings")?;
+        if findings.is_empty() {
+            out.write_str(" none")?;
+        }
+        for (finding, count) in findings.iter() {
+            write!(out, " {finding}={count}")?;
+        }
+    }
     text(out, "reason: ", &r.reason)?;
     if !r.message.is_empty() {
         out.write_str(": ")?;
@@ -129,6 +147,16 @@ impl fmt::Display for Upper {
         self.0
             .chars()
             .try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
+    }
+}
+
+/// The name of a number as text shows names.
+struct Dashed(&'static str);
+
+impl fmt::Display for Dashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dashed = |c| if c == '_' { '-' } else { c };
+        self.0.chars().try_for_each(|c| f.write_char(dashed(c)))
     }
 }
 
@@ -222,6 +250,29 @@ mod tests {
             "1970-01-01 00:00:00.000000000Z ERROR pid 1 tid 1 report = -1 EIO: 1 page\\nis wrong\n\
              \x20   page 1085 [4444160,4448256) stale old store-bytes 4096 first-diff 4444160 \
              expected 6e6577 actual 6f6c64\n"
+        );
+    }
+
+    #[test]
+    fn a_summary_reads_as_one_line() {
+        let mut findings = FindingCounts::default();
+        findings.0[Finding::Redundant as usize] = 2;
+        let record = Record {
+            event: event::SUMMARY.into(),
+            path: "/mnt/f".into(),
+            stats: Some(Stats {
+                mapped_bytes: Some(8192),
+                resident_pages: Some(0),
+                msync_ns: Some(1_500),
+                ..Stats::default()
+            }),
+            findings: Some(findings),
+            ..Record::new(Level::Info, 1, 1)
+        };
+        assert_eq!(
+            text(&record),
+            "1970-01-01 00:00:00.000000000Z INFO pid 1 tid 1 summary /mnt/f mapped-bytes 8192 \
+             resident-pages 0 msync 1.5 us findings KMD-L9=2\n"
         );
     }
 

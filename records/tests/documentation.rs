@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 const SCHEMA: &str = include_str!("../../docs/log.schema.json");
 const TEXT: &str = include_str!("../../docs/log.md");
+const FINDINGS_TEXT: &str = include_str!("../../docs/findings.md");
 const README: &str = include_str!("../../README.md");
 
 /// A record that has every field.
@@ -28,6 +29,7 @@ fn full() -> Record<'static> {
     Record {
         time_ns: u64::MAX,
         event: event::REPORT.into(),
+        code: Finding::Race.code().into(),
         call: Some(1),
         path: "/mnt/f".into(),
         dev: Some(Dev {
@@ -61,12 +63,25 @@ fn full() -> Record<'static> {
             ..Verdicts::default()
         }),
         rung: Some(Rung::Wait),
+        stats: Some(full_stats()),
+        findings: Some(FindingCounts([u64::MAX; FINDINGS])),
         reason: "not shared".into(),
         message: "text".into(),
         pages: vec![page].into(),
         truncated: true,
         ..Record::new(Level::Error, 1, 2)
     }
+}
+
+/// Every number, each another.
+fn full_stats() -> Stats {
+    let numbers = Stats::FIELDS
+        .iter()
+        .zip(1u64..)
+        .map(|((name, _), n)| ((*name).to_owned(), Value::from(n)));
+    let stats: Stats = serde_json::from_value(Value::Object(numbers.collect())).expect("numbers");
+    assert_eq!(stats.iter().count(), Stats::FIELDS.len());
+    stats
 }
 
 fn validate(record: &Record<'_>) -> Result<(), String> {
@@ -156,6 +171,7 @@ fn schema_and_text_name_exactly_the_fields_of_a_record() {
     for (object, definition) in [
         (&record, &schema),
         (&record["pages"][0], &schema["$defs"]["page"]),
+        (&record["stats"], &schema["$defs"]["stats"]),
     ] {
         let fields = fields(object.as_object().unwrap());
         let named: BTreeSet<&str> = definition["properties"]
@@ -193,6 +209,44 @@ fn the_text_lists_the_events_as_they_are() {
         .map(|(event, meaning)| format!("| `{event}` | {} |", meaning.trim()))
         .collect();
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn the_text_lists_the_numbers_as_they_are() {
+    let rows: Vec<&str> = TEXT
+        .split_once("### Numbers of a summary")
+        .expect("a section of numbers")
+        .1
+        .split("\n#")
+        .next()
+        .expect("the section")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let expected: Vec<String> = Stats::FIELDS
+        .iter()
+        .map(|(name, meaning)| format!("| `{name}` | {} |", meaning.trim()))
+        .collect();
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn each_finding_has_a_section_and_a_place_in_the_table() {
+    let (table, sections) = FINDINGS_TEXT.split_once("\n## ").expect("sections");
+    let sections = format!("## {sections}");
+    let headings: Vec<&str> = sections
+        .lines()
+        .filter_map(|line| line.strip_prefix("## KMD-"))
+        .collect();
+    let expected: Vec<String> = Finding::ALL
+        .iter()
+        .map(|f| format!("{}: {}", &f.code()["KMD-".len()..], f.title()))
+        .collect();
+    assert_eq!(headings, expected);
+    for finding in Finding::ALL {
+        let row = format!("| `{}` | {} |", finding.code(), finding.title());
+        assert!(table.contains(&row), "docs/findings.md lacks: {row}");
+    }
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn both_writers() {
         let record = Record {
             time_ns: u64::MAX,
             event: event::REPORT.into(),
+            code: Finding::Race.code().into(),
             call: Some(1),
             path: b"/mnt/\xff\"\\\n\xf0\x9f\x92\xbe".as_slice().into(),
             dev: Some(Dev::from_st_dev(0x801)),
@@ -92,6 +93,12 @@ fn both_writers() {
             verdict: Some(Verdict::Uncertain),
             verdicts: Some(Verdicts::default()),
             rung: Some(Rung::Wait),
+            stats: Some(Stats {
+                mapped_bytes: Some(1),
+                msync_ns: Some(u64::MAX),
+                ..Stats::default()
+            }),
+            findings: Some(FindingCounts([1; FINDINGS])),
             reason: "not shared".into(),
             message: "quote \" and\ttab".into(),
             pages: pages.as_slice().into(),

@@ -37,8 +37,12 @@ prop_compose! {
     fn record()(
         (time_ns, pid, tid, call) in any::<(u64, u32, u32, Option<u64>)>(),
         level in choice(Level::ALL),
-        (event, prot, flags, tracker, reason, message) in
-            (text(), text(), text(), text(), text(), text()),
+        (event, code, prot, flags, tracker, reason, message) in
+            (text(), text(), text(), text(), text(), text(), text()),
+        findings in of(any::<[u64; FINDINGS]>().prop_map(FindingCounts)),
+        stats in of(any::<(Option<u64>, Option<u64>)>().prop_map(|(mapped_bytes, drop_ns)| Stats {
+            mapped_bytes, drop_ns, ..Stats::default()
+        })),
         path in any::<String>(),
         (dev, ino, fd, offset, length, addr, new_addr, new_length) in
             any::<(Option<(u32, u32)>, Option<u64>, Option<i32>, Option<u64>, Option<u64>,
@@ -52,7 +56,7 @@ prop_compose! {
         pages in prop::collection::vec(page_row(), 0..5),
     ) -> Record<'static> {
         Record {
-            time_ns, level, pid, tid, event, call,
+            time_ns, level, pid, tid, event, code, call,
             path: PathText(path.into_bytes().into()),
             dev: dev.map(|(major, minor)| Dev { major, minor }),
             ino, fd, offset, length,
@@ -63,7 +67,7 @@ prop_compose! {
             verdicts: verdicts.map(|(verified, newer, stale, uncertain)| {
                 Verdicts { verified, newer, stale, uncertain }
             }),
-            rung, reason, message, pages: pages.into(), truncated,
+            rung, stats, findings, reason, message, pages: pages.into(), truncated,
         }
     }
 }

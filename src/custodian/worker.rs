@@ -102,6 +102,13 @@ impl Worker {
         self.open_in_proc(&path, flags)
     }
 
+    /// /proc/self/smaps.
+    pub fn open_smaps(&self) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new();
+        path.push(b"smaps");
+        self.open_in_proc(&path, OFlags::RDONLY)
+    }
+
     /// A userfaultfd for asynchronous write protection, if the kernel has that.
     pub fn userfaultfd(&self) -> Option<BorrowedFd<'_>> {
         self.once(&self.process.custodian.userfaultfd, sys::userfaultfd::open)

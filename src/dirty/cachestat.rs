@@ -26,6 +26,19 @@ fn unstable(stat: &CacheStat) -> u64 {
     stat.dirty + stat.writeback
 }
 
+/// Adds what is dirty or being written of `[start, end)`, in whole pages.
+pub fn unstable_in(
+    handle: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    match count(handle, unstable, start, end)? {
+        0 => Ok(()),
+        pages => halve(handle, unstable, start, end, pages, into),
+    }
+}
+
 /// Adds the ranges of the file that are dirty and not being written.
 pub fn dirty(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
     find(handle, |stat| stat.dirty, into)

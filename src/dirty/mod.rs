@@ -7,6 +7,7 @@ mod ranges;
 mod whole;
 
 pub use cachestat::cached;
+pub use cachestat::unstable_in as unstable;
 pub use pagemap::{for_each_written, gone_since};
 pub use ranges::Ranges;
 
@@ -14,7 +15,7 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::mappings::file::{File, Traits};
 use crate::mappings::table::Entry;
-use crate::sys;
+use crate::{stats, sys};
 use core::fmt;
 use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Track, Verify};
@@ -137,15 +138,22 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
     registered
 }
 
-/// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`].
+/// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`]: where
+/// it is verified, and where the log tells of stores that were not synced.
 pub fn wants_pagemap(traits: Traits) -> bool {
     let settings = config::settings();
-    settings.enforce == Enforce::Full
+    (settings.enforce == Enforce::Full || stats::on())
         && match settings.track {
             Track::Pagemap => true,
-            Track::Auto => is_verified(traits),
+            Track::Auto => is_verified(traits) || stats::on(),
             Track::Cachestat | Track::Whole => false,
         }
+}
+
+/// Adds what this process stored to since the last scan, whatever tracker the file has otherwise,
+/// and takes the marks away.
+pub fn scan(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+    pagemap::Pagemap.dirty(query, into)
 }
 
 /// The trackers that this kernel offers, for the log's first line.

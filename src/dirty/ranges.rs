@@ -66,6 +66,36 @@ impl Ranges {
         self.as_slice().iter().map(|r| r.length).sum()
     }
 
+    /// Takes `[start, end)` away. Where that would split a range of a list that is full, it stays.
+    pub fn remove(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let first = self.ranges[..self.len].partition_point(|r| r.offset + r.length <= start);
+        let last = first + self.ranges[first..self.len].partition_point(|r| r.offset < end);
+        if first == last {
+            return;
+        }
+        let (low, high) = (self.ranges[first], self.ranges[last - 1]);
+        let left = start.saturating_sub(low.offset);
+        let right = (high.offset + high.length).saturating_sub(end);
+        let kept = usize::from(left > 0) + usize::from(right > 0);
+        if self.len - (last - first) + kept > CAPACITY {
+            return;
+        }
+        self.ranges.copy_within(last..self.len, first + kept);
+        self.len = self.len - (last - first) + kept;
+        if left > 0 {
+            self.ranges[first].length = left;
+        }
+        if right > 0 {
+            self.ranges[first + kept - 1] = ByteRange {
+                offset: end,
+                length: right,
+            };
+        }
+    }
+
     /// Adds `[start, end)`, which may overlap ranges that are there.
     pub fn add(&mut self, start: u64, end: u64) {
         if start >= end {
@@ -108,6 +138,32 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn removes_exactly_what_is_said(
+            steps in prop::collection::vec((any::<bool>(), 0u64..60, 0u64..20), 0..40),
+        ) {
+            let mut ranges = Ranges::new();
+            let mut pages = std::collections::BTreeSet::new();
+            for (adds, start, len) in steps {
+                match adds {
+                    true => ranges.add(start * 4096, (start + len) * 4096),
+                    false => ranges.remove(start * 4096, (start + len) * 4096),
+                }
+                for page in start..start + len {
+                    match adds {
+                        true => pages.insert(page),
+                        false => pages.remove(&page),
+                    };
+                }
+            }
+            for page in 0..100 {
+                prop_assert_eq!(ranges.has(page * 4096), pages.contains(&page));
+            }
+            let list = ranges.as_slice();
+            prop_assert!(list.windows(2).all(|p| p[0].offset + p[0].length < p[1].offset));
+            prop_assert!(list.iter().all(|r| r.length > 0));
+        }
+
         #[test]
         fn covers_what_was_added(adds in prop::collection::vec((0u64..5000, 1u64..4), 1..1500)) {
             let mut ranges = Ranges::new();

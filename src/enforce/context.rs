@@ -7,6 +7,7 @@ use crate::dirty::{Query, Ranges};
 use crate::log::{Timed, Timer};
 use crate::mappings::file::{File, Handle};
 use crate::process::Process;
+use crate::stats::Slot;
 use crate::sys::pool::Pool;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,8 @@ pub struct Context {
     /// The turn that the caller leads.
     pub turn: u32,
 
+    /// Where the file's numbers are, if anything is counted.
+    pub slot: Option<&'static Slot>,
     pub handle: Handle,
     pub dax: bool,
     pub verify: bool,
@@ -138,6 +141,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).flags).write(0);
         (&raw mut (*c).offset).write(0);
         (&raw mut (*c).turn).write(0);
+        (&raw mut (*c).slot).write(None);
         (&raw mut (*c).handle).write(Handle::default());
         (&raw mut (*c).dax).write(false);
         (&raw mut (*c).verify).write(false);

@@ -374,7 +374,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn prepare(worker: &Worker, context: &mut Context) {
     find_handle(worker, context);
     decide(context);
-    let timer = Timer::at(Level::Debug);
+    let timer = Timer::at(Level::Info);
     let query = context.query(worker);
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
@@ -389,10 +389,10 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         lose(context);
     }
     if context.verify && !context.dirty.is_empty() {
-        let timer = Timer::at(Level::Debug);
         if !canary::has_any(context.file) {
             plant_canary(worker, context.file);
         }
+        let timer = Timer::at(Level::Info);
         let copied = copy(worker, context);
         if copied.is_err() {
             context.copies.let_go();

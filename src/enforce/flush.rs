@@ -12,7 +12,7 @@ use rustix::mm::{MsyncFlags, msync};
 /// fdatasync(2) through the handle; without one, msync of every mapping, which is the same for the
 /// range that it maps.
 pub fn fdatasync(worker: &Worker, context: &mut Context) {
-    let timer = Timer::at(Level::Debug);
+    let timer = Timer::at(Level::Info);
     let result = match worker.borrow_handle(&context.handle) {
         Some(handle) => rustix::fs::fdatasync(handle),
         None => msync_mappings(context),
@@ -23,7 +23,7 @@ pub fn fdatasync(worker: &Worker, context: &mut Context) {
 
 /// fsync(2) through the handle: on FUSE another request than fdatasync's.
 pub fn fsync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
-    let timer = Timer::at(Level::Debug);
+    let timer = Timer::at(Level::Info);
     let result = match worker.borrow_handle(&context.handle) {
         Some(handle) => rustix::fs::fsync(handle),
         None => msync_mappings(context),

@@ -71,7 +71,7 @@ fn climb(worker: &Worker, context: &mut Context) {
         None => (left.total() > 0).then_some(Rung::Resync),
     };
     while let Some(rung) = next {
-        let timer = Timer::at(Level::Debug);
+        let timer = Timer::at(Level::Info);
         let done = match rung {
             Rung::Resync => resync(worker, context),
             Rung::Redirty => redirty(worker, context),
@@ -107,7 +107,7 @@ fn climb(worker: &Worker, context: &mut Context) {
 }
 
 fn check(worker: &Worker, context: &mut Context) -> Unsettled {
-    let timer = Timer::at(Level::Debug);
+    let timer = Timer::at(Level::Info);
     let result = verify::check(worker, context);
     let (left, result) = match result {
         Ok(left) => (left, Ok(())),

@@ -25,7 +25,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     if what == Invalidate::Off || context.dax {
         return;
     }
-    let timer = Timer::at(Level::Debug);
+    let timer = Timer::at(Level::Info);
     let before = cached(handle);
     if what == Invalidate::File {
         // Mappings of what is not cached need not be looked at: there may be thousands.

@@ -15,6 +15,7 @@
 //! Steps 1 and 3-7 run on a custodian thread. All signals are blocked throughout, as they are
 //! during the system call; pthread_cancel(3) acts before or after.
 
+mod account;
 mod context;
 mod copy;
 mod fail;
@@ -31,7 +32,7 @@ use crate::custodian::{self, Worker};
 use crate::mappings::{self, file::File};
 use crate::process::{self, Process};
 use crate::sys::signals::Blocked;
-use crate::{config, log, reads, real, sys};
+use crate::{config, findings, log, reads, real, sys};
 use context::Context;
 pub use context::boot;
 use core::ffi::c_void;
@@ -113,8 +114,10 @@ pub fn before_unmap(addr: usize, len: usize) {
 /// As msync(2).
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let timer = log::Timer::at(Level::Info);
+    findings::before_watched(addr as usize, len, flags);
     // SAFETY: the caller's contract.
     let result = unsafe { real::msync(addr, len, flags) };
+    findings::after_watched(addr as usize, len, flags, result);
     report::watched(addr as usize, len, flags, result, timer);
     result
 }
@@ -140,8 +143,12 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         return judged.and(shared).and(files.complete());
     }
 
-    files.on_custodian(copy::prepare);
-    let timer = log::Timer::at(Level::Debug);
+    files.on_custodian(|worker, context| {
+        account::open(context);
+        copy::prepare(worker, context);
+        account::begin(worker, context);
+    });
+    let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
     let mut real = unsafe { real_msync(addr, len, flags) };
     if has_hole && real.is_ok() {
@@ -194,6 +201,7 @@ fn finish(worker: &Worker, context: &mut Context) {
             fail::keep_dirty(context, errno);
         }
     }
+    account::done(worker, context);
     report::msync(worker, context);
     context.kept = context.outcome().is_ok() && later::keep(worker, context);
     if !context.kept {
@@ -359,6 +367,7 @@ impl Chain {
                         };
                         self.served = true;
                         result = result.and(served);
+                        account::served(c);
                         report::shared(c, served);
                         *at = c.next;
                         mappings::ops::release(c.file);

@@ -1,5 +1,6 @@
 //! Step 7: records of an msync, of its steps, and the page table of what is not safe.
 
+use super::account;
 use super::context::{Context, ROWS};
 use super::copy::{State, hash};
 use super::verify::{self, Unsettled};
@@ -9,8 +10,8 @@ use crate::log::{self, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
 use keepmydata_records::{
-    Content, Errno as Name, HexBytes, HexU64, Level, LineBuf, PageRow, Record, Rung, Verdict,
-    event, flags,
+    Content, Errno as Name, Finding, HexBytes, HexU64, Level, LineBuf, PageRow, Record, Rung,
+    Verdict, event, flags,
 };
 use rustix::io::Errno;
 
@@ -22,12 +23,14 @@ pub fn step(
     timer: Timer,
     result: Result<(), Errno>,
 ) {
+    let timed = timer.stop();
+    account::step(context, what, timed);
     if !log::enabled(Level::Debug) {
         return;
     }
     let name = FileName::of(context.file);
     let mut record = of_context(worker, context, &name, Level::Debug, what);
-    timer.stamp(&mut record);
+    timed.stamp(&mut record);
     answer(&mut record, result);
     match what {
         event::DIRTY => fill_dirty(&mut record, context),
@@ -43,9 +46,13 @@ pub fn step(
 
 /// The real msync, at debug.
 pub fn flush(worker: &Worker, context: &Context) {
-    let Some((timed, result)) = context.real.filter(|_| log::enabled(Level::Debug)) else {
+    let Some((timed, result)) = context.real else {
         return;
     };
+    account::step(context, event::FLUSH, timed);
+    if !log::enabled(Level::Debug) {
+        return;
+    }
     let name = FileName::of(context.file);
     let mut record = of_context(worker, context, &name, Level::Debug, event::FLUSH);
     timed.stamp(&mut record);
@@ -63,7 +70,12 @@ pub fn race(worker: &Worker, context: &mut Context) {
     let timer = Timer::start();
     let query = context.query(worker);
     context.cached.clear();
-    let asked = dirty::stored_since(&query, context.tracker, &mut context.cached);
+    // Where the marks are there for the findings, they say it exactly.
+    // SAFETY: held by the chain; traits never change.
+    let marked = dirty::wants_pagemap(unsafe { context.file.as_ref() }.traits);
+    let tracker = if marked { "pagemap" } else { context.tracker };
+    let asked = dirty::stored_since(&query, tracker, &mut context.cached)
+        .or_else(|_| dirty::stored_since(&query, context.tracker, &mut context.cached));
     if asked.is_err() || context.cached.is_empty() {
         return;
     }
@@ -73,6 +85,10 @@ pub fn race(worker: &Worker, context: &mut Context) {
     record.tracker = context.tracker.into();
     record.dirty = context.cached.as_slice().into();
     record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
+    if let Some(teller) = account::teller(worker, context) {
+        teller.slot.count(Finding::Race);
+        record.code = Finding::Race.code().into();
+    }
     record.message = "stored to while msync ran: dirty again, and not covered by it".into();
     log::emit(worker, &record);
 }
@@ -118,6 +134,9 @@ pub fn healed(
     before: Unsettled,
     after: Unsettled,
 ) {
+    let timed = timer.stop();
+    account::step(context, event::HEAL, timed);
+    account::healed(context, before.stale.saturating_sub(after.stale));
     if !log::enabled(Level::Debug) {
         return;
     }
@@ -135,7 +154,7 @@ pub fn healed(
         ),
     );
     let mut record = of_context(worker, context, &name, Level::Debug, event::HEAL);
-    timer.stamp(&mut record);
+    timed.stamp(&mut record);
     answer(&mut record, result);
     record.rung = Some(rung);
     record.message = message.as_str().into();

@@ -6,21 +6,29 @@
 //!
 //! Nothing here is compiled into the unit tests, whose own `mmap` must stay the C library's.
 
+mod end;
 mod ids;
 mod lock;
 mod map;
 mod namespaces;
 mod read;
 mod sync;
+mod truncate;
 
 use crate::custodian::Worker;
 use crate::{log, process, sys};
 use core::ffi::c_void;
 use keepmydata_records::{Level, event};
 
+/// Called once, while booting.
+pub fn boot() {
+    check_order();
+    end::boot();
+}
+
 /// Warns where another library's functions come before these: mappings that are made through them
-/// alone (libtcmalloc makes system calls of its own) are not seen. Called once, while booting.
-pub fn check_order() {
+/// alone (libtcmalloc makes system calls of its own) are not seen.
+fn check_order() {
     if !log::enabled(Level::Warn) {
         return;
     }

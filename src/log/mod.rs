@@ -91,6 +91,11 @@ impl Timer {
 pub struct Timed(Option<(u64, u64)>);
 
 impl Timed {
+    /// How long, ns; 0 where nobody wanted to know.
+    pub fn ns(&self) -> u64 {
+        self.0.map_or(0, |(_, ns)| ns)
+    }
+
     /// Puts both into `record`.
     pub fn stamp(&self, record: &mut Record<'_>) {
         if let Some((wall, ns)) = self.0 {

@@ -6,7 +6,7 @@ use super::table::Entry;
 use super::{Guard, Taken, lock, overlaps, truth};
 use crate::dirty::canary;
 use crate::sys;
-use crate::{config, custodian, enforce, handles, log, process, real};
+use crate::{config, custodian, enforce, findings, handles, log, process, real};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -58,7 +58,10 @@ impl Mmap {
 pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
     let replaced = call
         .replaces()
-        .then(|| take(call.addr as usize, call.len))
+        .then(|| {
+            findings::before_unmap(call.addr as usize, call.len);
+            take(call.addr as usize, call.len)
+        })
         .flatten();
     // SAFETY: the caller's contract.
     let result = unsafe { call.call(real) };
@@ -131,6 +134,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
         canary::take(&mut lock(), &entry, |addr| close.unmap(addr));
         close.all();
     }
+    crate::stats::mapped(file);
     release(file);
     match (inserted, excluded) {
         (false, _) => Err(Bypass::OutOfMemory),
@@ -170,6 +174,7 @@ unsafe fn munmap_tracked(addr: *mut c_void, len: size_t) -> c_int {
     if config::settings().munmap == Munmap::Sync {
         enforce::before_unmap(addr as usize, len);
     }
+    findings::before_unmap(addr as usize, len);
     let taken = take(addr as usize, len);
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(addr, len) };

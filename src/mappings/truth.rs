@@ -5,7 +5,9 @@
 
 use super::table::Entry;
 use crate::custodian::Worker;
+use crate::sys::lines;
 use core::ops::Range;
+use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -26,51 +28,29 @@ pub fn for_each_vma(
     mut each: impl FnMut(Vma),
 ) -> Result<(), Errno> {
     let maps = worker.open_maps(OFlags::RDONLY)?;
-    let mut buffer = [0u8; 8192];
-    let mut have = 0;
-    loop {
-        let read = rustix::io::read(&maps, &mut buffer[have..])?;
-        have += read;
-        let mut at = 0;
-        while let Some(len) = buffer[at..have].iter().position(|&b| b == b'\n') {
-            if let Some(vma) = parse(&buffer[at..at + len])
-                && ranges
-                    .iter()
-                    .any(|r| vma.start < r.end && r.start < vma.end)
-            {
-                each(vma);
-            }
-            at += len + 1;
+    lines::for_each(maps.as_fd(), |line| {
+        if let Some(vma) = parse(line)
+            && ranges
+                .iter()
+                .any(|r| vma.start < r.end && r.start < vma.end)
+        {
+            each(vma);
         }
-        buffer.copy_within(at..have, 0);
-        have -= at;
-        if read == 0 || have == buffer.len() {
-            return Ok(());
-        }
-    }
+    })
 }
 
 fn parse(line: &[u8]) -> Option<Vma> {
-    let mut fields = line.split(|&b| b == b' ').filter(|f| !f.is_empty());
-    let mut span = fields.next()?.split(|&b| b == b'-');
-    let start = number(span.next()?, 16)? as usize;
-    let end = number(span.next()?, 16)? as usize;
+    let mut fields = lines::fields(line);
+    let (start, end) = lines::span(fields.next()?)?;
     let shared = fields.next()?.get(3) == Some(&b's');
-    let offset = number(fields.next()?, 16)?;
-    let ino = number(fields.nth(1)?, 10)?;
+    let offset = lines::number(fields.next()?, 16)?;
+    let ino = lines::number(fields.nth(1)?, 10)?;
     Some(Vma {
         start,
         end,
         shared,
         offset,
         ino,
-    })
-}
-
-fn number(digits: &[u8], base: u32) -> Option<u64> {
-    digits.iter().try_fold(0u64, |n, &d| {
-        let d = (d as char).to_digit(base)?;
-        n.checked_mul(u64::from(base))?.checked_add(u64::from(d))
     })
 }
 

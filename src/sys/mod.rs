@@ -7,6 +7,7 @@
 pub mod cachestat;
 pub mod fd;
 pub mod ids;
+pub mod lines;
 pub mod lock;
 mod mem;
 pub mod pool;

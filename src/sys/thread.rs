@@ -143,21 +143,21 @@ unsafe fn clone(
 /// Page faults of the calling thread so far, minor and major (getrusage(2), `RUSAGE_THREAD`). The
 /// kernel counts those that system calls take on the thread's behalf too.
 pub fn faults() -> i64 {
+    let usage = usage(libc::RUSAGE_THREAD);
+    usage.ru_minflt + usage.ru_majflt
+}
+
+/// Page faults of the process so far, minor and major (`RUSAGE_SELF`).
+pub fn process_faults() -> (u64, u64) {
+    let usage = usage(libc::RUSAGE_SELF);
+    (usage.ru_minflt as u64, usage.ru_majflt as u64)
+}
+
+fn usage(who: c_int) -> libc::rusage {
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    let arguments = [who as usize, &raw mut usage as usize, 0, 0, 0, 0];
     // SAFETY: the structure is live.
-    let _ = unsafe {
-        raw::syscall(
-            libc::SYS_getrusage,
-            [
-                libc::RUSAGE_THREAD as usize,
-                &raw mut usage as usize,
-                0,
-                0,
-                0,
-                0,
-            ],
-        )
-    };
-    usage.ru_minflt + usage.ru_majflt
+    let _ = unsafe { raw::syscall(libc::SYS_getrusage, arguments) };
+    usage
 }

@@ -36,7 +36,7 @@ pub(super) fn profile_directory() -> PathBuf {
     deps.parent().expect("directory of the profile").to_owned()
 }
 
-/// Compiles `guests/NAME.c` and returns the executable, or with `shared` the
+/// Compiles `guests/NAME.c` (NAME may have a folder) and returns the executable, or with `shared` the
 /// library. Safe in parallel processes: what is there is complete.
 ///
 /// # Panics
@@ -57,7 +57,8 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     if executable.exists() {
         return executable;
     }
-    fs::create_dir_all(&built).expect("directory for guests");
+    let folder = executable.parent().expect("directory for guests");
+    fs::create_dir_all(folder).expect("directory for guests");
     let unfinished = executable.with_extension(std::process::id().to_string());
     let mut command = Command::new("cc");
     command.args(flags.arguments()).args([

@@ -1,0 +1,13 @@
+/* A page is stored to, and the process executes another program. Right: it is synced first. */
+#include "../guest.h"
+
+int main(int argc, char **argv)
+{
+	char *base = map_shared(open_sized(argv[1], PAGE), PAGE);
+
+	base[0] = 'a';
+	if (argc > 2 && msync(base, PAGE, MS_SYNC) != 0)
+		return 1;
+	execl("/bin/true", "true", (char *)NULL);
+	return 1;
+}

@@ -1,0 +1,212 @@
+//! Findings (docs/findings.md): each has a minimal program that shows it, which with a second
+//! argument does the right thing and shows nothing.
+
+use std::path::Path;
+
+use keepmydata_records::Finding;
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs};
+use preload_tests::or_skip;
+use serde_json::Value;
+
+const INFO: (&str, &str) = ("KEEPMYDATA_LOG", "info");
+const PAGE: u64 = 4096;
+
+fn name(finding: Finding) -> String {
+    format!("findings/l{}", finding as usize + 1)
+}
+
+fn run(finding: Finding, file: &Path, right: bool, settings: &[(&str, &str)]) -> Outcome {
+    let guest = Program::guest(&name(finding)).arg(file);
+    let guest = if right { guest.arg("right") } else { guest };
+    let settings = [&[INFO], settings].concat();
+    guest.under_shim(&settings).expect_success(finding.code())
+}
+
+/// The codes of the findings that were told, in their order, and the counts of the summary of the
+/// process, which must agree.
+fn codes(run: &Outcome) -> Vec<String> {
+    let records = run.records();
+    let told: Vec<String> = records
+        .0
+        .iter()
+        .filter_map(|record| Some(record["code"].as_str()?.to_owned()))
+        .collect();
+    let mut counted = serde_json::Map::new();
+    for code in &told {
+        let count = counted.get(code).and_then(Value::as_u64).unwrap_or(0);
+        counted.insert(code.clone(), (count + 1).into());
+    }
+    let whole = records
+        .of("summary")
+        .filter(|record| record["path"].is_null())
+        .last()
+        .unwrap_or_else(|| panic!("no summary: {}", run.log_text()));
+    assert_eq!(
+        whole["findings"],
+        Value::Object(counted),
+        "{}",
+        run.log_text()
+    );
+    told
+}
+
+/// The pages that the only finding names, as ranges.
+fn pages(run: &Outcome, finding: Finding) -> Vec<(u64, u64)> {
+    let records = run.records();
+    let mut found = records.0.iter().filter(|r| r["code"] == finding.code());
+    let record = found.next().expect("the finding");
+    let ranges = record["dirty"].as_array().cloned().unwrap_or_default();
+    let number = |value: &Value| value.as_u64().expect("number");
+    ranges
+        .iter()
+        .map(|range| (number(&range[0]), number(&range[1])))
+        .collect()
+}
+
+/// On ext4, with each setting of the enforcement that matters.
+fn shows(finding: Finding, expected: &[(u64, u64)]) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for (i, settings) in [
+        &[("KEEPMYDATA_VERIFY", "off")][..],
+        &[("KEEPMYDATA_VERIFY", "on")],
+        &[("KEEPMYDATA_ENFORCE", "off")],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = |what: &str| fs.path(&format!("{what}{i}"));
+        let wrong = run(finding, &file("wrong"), false, settings);
+        let told = codes(&wrong);
+        let log = wrong.log_text();
+        let of_this = told.iter().filter(|code| *code == finding.code()).count();
+        assert_eq!(of_this, 1, "{settings:?}: {log}");
+        assert_eq!(pages(&wrong, finding), expected, "{settings:?}: {log}");
+        // What is wrong with the program in one way may be so in two, but only where nothing synced.
+        let watched = settings.contains(&("KEEPMYDATA_ENFORCE", "off"));
+        assert!(told.len() == 1 || watched, "{settings:?}: {log}");
+
+        let right = run(finding, &file("right"), true, settings);
+        let told = codes(&right);
+        assert!(told.is_empty(), "{settings:?}: {}", right.log_text());
+    }
+}
+
+#[test]
+fn l2_pages_outside_the_range() {
+    shows(Finding::OutsideRange, &[(PAGE, PAGE)]);
+}
+
+#[test]
+fn l3_unmapped_and_never_synced() {
+    shows(Finding::UnmappedUnsynced, &[(0, PAGE)]);
+}
+
+#[test]
+fn l4_exited_and_never_synced() {
+    shows(Finding::ExitUnsynced, &[(0, PAGE)]);
+}
+
+#[test]
+fn l5_executed_and_never_synced() {
+    shows(Finding::ExecUnsynced, &[(0, PAGE)]);
+}
+
+#[test]
+fn l6_only_ms_async() {
+    shows(Finding::AsyncOnly, &[(0, PAGE)]);
+}
+
+#[test]
+fn l7_beyond_the_end() {
+    shows(Finding::BeyondEof, &[(PAGE, PAGE)]);
+}
+
+#[test]
+fn l8_truncated_below_a_dirty_page() {
+    shows(Finding::TruncatedDirty, &[(PAGE, PAGE)]);
+}
+
+#[test]
+fn l9_redundant() {
+    shows(Finding::Redundant, &[]);
+}
+
+/// The flush is slow enough for a store to fall into it.
+#[test]
+fn l1_a_race() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--fsync-delay-ms", "30"]);
+    let wrong = run(Finding::Race, &fs.path("wrong"), false, &[]);
+    assert_eq!(codes(&wrong), ["KMD-L1"], "{}", wrong.log_text());
+    assert_eq!(pages(&wrong, Finding::Race), [(0, PAGE)]);
+    let right = run(Finding::Race, &fs.path("right"), true, &[]);
+    assert!(codes(&right).is_empty(), "{}", right.log_text());
+}
+
+/// On a filesystem whose first sync fails. Enforced, the failure is healed within the call.
+#[test]
+fn l10_success_after_failure() {
+    or_skip!(TearFs::available());
+    for (right, enforce, expected) in [
+        (false, "off", &["KMD-L10"][..]),
+        (true, "off", &[]),
+        (false, "full", &[]),
+    ] {
+        let fs = TearFs::mount(&["--mode", "eio-once"]);
+        let settings = [("KEEPMYDATA_ENFORCE", enforce)];
+        let run = run(
+            Finding::SuccessAfterFailure,
+            &fs.path("f"),
+            right,
+            &settings,
+        );
+        let case = format!("right {right}, enforce {enforce}: {}", run.log_text());
+        assert_eq!(codes(&run), expected, "{case}");
+        let failed = run.records().of("msync").any(|r| r["result"] == -1);
+        assert_eq!(failed, enforce == "off", "{case}");
+    }
+}
+
+#[test]
+fn below_info_and_for_excluded_files_nothing_is_told() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let shm = fs.path("db-shm");
+    let run = run(
+        Finding::ExitUnsynced,
+        &shm,
+        false,
+        &[("KEEPMYDATA_FILES", "!*-shm")],
+    );
+    let records = run.records();
+    assert!(records.of("start").count() == 1, "{}", run.log_text());
+    assert_eq!(records.of("finding").count(), 0, "{}", run.log_text());
+    assert_eq!(records.of("summary").count(), 0, "{}", run.log_text());
+
+    let guest = Program::guest(&name(Finding::ExitUnsynced)).arg(fs.path("f"));
+    let run = guest
+        .under_shim(&[("KEEPMYDATA_LOG", "warn")])
+        .expect_success("warn");
+    assert_eq!(run.log_text(), "");
+}
+
+/// The documentation shows the programs as they are.
+#[test]
+fn the_programs_are_those_of_the_documentation() {
+    let text = include_str!("../../docs/findings.md");
+    for &finding in Finding::ALL {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("guests")
+            .join(format!("{}.c", name(finding)));
+        let source = std::fs::read_to_string(&source).expect("source of the guest");
+        let heading = format!("\n## {}: ", finding.code());
+        let section = text.split_once(&heading).expect("section").1;
+        let shown = format!("```c\n{source}```\n");
+        let at = section.find(&shown);
+        let next = section.find("\n## ").unwrap_or(section.len());
+        assert!(
+            at.is_some_and(|at| at < next),
+            "docs/findings.md does not show {} as it is",
+            name(finding)
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! The process is about to end, or to become another program.
+
+use super::{Teller, unsynced};
+use crate::custodian;
+use crate::mappings;
+use crate::process;
+use crate::stats;
+use crate::sys::{self, signals::Blocked};
+use keepmydata_records::Finding;
+
+/// How it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    Exit,
+    Exec,
+}
+
+/// Tells of pages that were never synced, then writes the summaries. On a thread of the program's;
+/// async-signal-safe, as `_exit` and `execve` are. A vfork child shares its parent's memory and has
+/// nothing to tell; a fork child only if it mapped or synced a file itself.
+#[cold]
+pub fn at_end(how: Boundary) {
+    if !stats::any() || process::this().is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let tid = sys::gettid();
+    let finding = match how {
+        Boundary::Exit => Finding::ExitUnsynced,
+        Boundary::Exec => Finding::ExecUnsynced,
+    };
+    let _ = custodian::run(process::this(), |worker| {
+        stats::for_each(|slot, key| {
+            let file = {
+                let mut table = mappings::lock();
+                let Some(file) = table.find(&key) else {
+                    return;
+                };
+                table.hold(file);
+                file
+            };
+            let teller = Teller {
+                worker,
+                slot,
+                file,
+                tid,
+                call: None,
+            };
+            if let Some(track) = slot.track() {
+                let mut pages = unsynced::find(&teller, &track, 0, usize::MAX);
+                unsynced::tell(&teller, &track, finding, &mut pages);
+            }
+            mappings::ops::release(file);
+        });
+        stats::write(worker, tid);
+    });
+}

@@ -1,0 +1,115 @@
+//! Findings: what the program does with its mappings that a person should know, at `info`
+//! (docs/findings.md). Below that level there is no place to count in (`stats::on`), and nothing
+//! here does anything.
+//!
+//! What is stored and not synced is told from the marks of [`crate::dirty`]'s page table scan: stores of
+//! this process since the last msync, page by page. A page counts only while the page cache calls it
+//! dirty: the program may have called fsync(2), which the shim does not see. Where stores are not
+//! tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), nothing is found.
+
+mod end;
+mod sync;
+mod truncate;
+mod unmap;
+mod unsynced;
+
+pub use end::{Boundary, at_end};
+pub use sync::{Call, Scanned, after_watched, before_watched, begin, done, served};
+pub use truncate::{truncate_fd, truncate_path};
+pub use unmap::before_unmap;
+
+use crate::custodian::{self, Worker};
+use crate::dirty::Ranges;
+use crate::log::{self, FileName};
+use crate::mappings::{
+    self,
+    file::{File, Key},
+};
+use crate::process;
+use crate::stats::{self, Slot};
+use crate::sys::{self, signals::Blocked};
+use core::ptr::NonNull;
+use keepmydata_records::{Finding, Level, event};
+
+/// Who tells, and about what.
+#[derive(Clone, Copy)]
+pub struct Teller<'a> {
+    pub worker: &'a Worker,
+    pub slot: &'a Slot,
+    /// Held by the caller.
+    pub file: NonNull<File>,
+    /// The program's thread.
+    pub tid: i32,
+    /// The number of the msync.
+    pub call: Option<u64>,
+}
+
+impl Teller<'_> {
+    /// Counts a finding and writes its record. Not under the table lock.
+    fn tell(&self, finding: Finding, pages: &Ranges, message: &str) {
+        self.slot.count(finding);
+        let name = FileName::of(self.file);
+        let process = self.worker.process();
+        let mut record = log::record(process, Level::Info, self.tid, event::FINDING);
+        name.fill(&mut record);
+        record.code = finding.code().into();
+        record.call = self.call;
+        if !pages.is_empty() {
+            record.dirty = pages.as_slice().into();
+            record.dirty_pages = Some(pages.bytes() / sys::page_size() as u64);
+        }
+        record.message = message.into();
+        log::emit(self.worker, &record);
+    }
+}
+
+/// Files that one call of the program's concerns; more are left out.
+const FILES: usize = 8;
+
+/// Runs `work` on a custodian thread for each file that is mapped in `[addr, end)`, is `wanted` and
+/// looked at. Nothing in a vfork child, or where there is no custodian.
+fn for_each_file(
+    addr: usize,
+    end: usize,
+    wanted: impl Fn(&Key) -> bool,
+    mut work: impl FnMut(&Teller<'_>),
+) {
+    let process = process::this();
+    if process.is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let tid = sys::gettid();
+    let mut files: [Option<NonNull<File>>; FILES] = [None; FILES];
+    {
+        let mut table = mappings::lock();
+        table.for_each(addr, end, |entry| {
+            // SAFETY: live, and under the lock.
+            let key = unsafe { entry.file.as_ref() }.key;
+            if wanted(&key)
+                && !files.contains(&Some(entry.file))
+                && let Some(free) = files.iter_mut().find(|file| file.is_none())
+            {
+                *free = Some(entry.file);
+            }
+            true
+        });
+        files.iter().flatten().for_each(|&file| table.hold(file));
+    }
+    let _ = custodian::run(process, |worker| {
+        for &file in files.iter().flatten() {
+            if let Some(slot) = stats::slot(file) {
+                work(&Teller {
+                    worker,
+                    slot,
+                    file,
+                    tid,
+                    call: None,
+                });
+            }
+        }
+    });
+    for file in files.into_iter().flatten() {
+        mappings::ops::release(file);
+    }
+}

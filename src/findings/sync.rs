@@ -1,0 +1,291 @@
+//! Around an msync.
+
+use super::{Teller, for_each_file, unsynced};
+use crate::dirty::{self, Query, Ranges};
+use crate::mappings;
+use crate::stats::{self, Number, Slot, Track};
+use crate::sys::{self, cachestat::cachestat};
+use keepmydata_records::Finding;
+use libc::c_int;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// An msync of `[addr, end)`, as far as it concerns one file.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub teller: Teller<'a>,
+    pub handle: Option<BorrowedFd<'a>>,
+    pub addr: usize,
+    pub end: usize,
+}
+
+/// What the enforcement has learnt of this process's stores, if it asked for them: the marks are
+/// gone then.
+#[derive(Clone, Copy)]
+pub struct Scanned<'a> {
+    pub stored: &'a Ranges,
+    /// Those of them that are only guessed.
+    pub guessed: &'a Ranges,
+}
+
+/// Before the real msync.
+pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
+    let teller = &call.teller;
+    let Some(mut track) = teller.slot.track() else {
+        return;
+    };
+    track.known = match scanned {
+        Some(scanned) => take_over(&scanned, &mut track),
+        None => scan(call, &mut track),
+    };
+    let mut covered = Ranges::new();
+    let alone = cover(call, &mut covered);
+    let size = call.handle.and_then(|fd| sys::fd::size(fd).ok());
+    if let Some(size) = size {
+        beyond_eof(call, &covered, sys::page_up(size));
+    }
+    if let Some(handle) = call.handle {
+        outside(call, handle, &track, &covered);
+        let again = track.known && alone && !track.failed;
+        if again && track.last == Some((teller.tid, size.unwrap_or(0))) {
+            redundant(call, handle, &track, &covered);
+        }
+    }
+    track.syncing.clear();
+    for range in covered.as_slice() {
+        let track = &mut *track;
+        for part in track.owed.within(range.offset, range.offset + range.length) {
+            track.syncing.add(part.offset, part.offset + part.length);
+        }
+    }
+    uncover(&mut track, &covered);
+}
+
+/// After it: `outcome` is what the program is told.
+pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
+    let Some(mut track) = call.teller.slot.track() else {
+        return;
+    };
+    match outcome {
+        Ok(()) if track.failed => {
+            track.failed = false;
+            if !track.known || !track.unwritten.is_empty() {
+                let message = "msync succeeds after one that failed, without a store to these pages \
+                               in between: Linux without keepmydata takes them for clean after the \
+                               failure, and does not write them again";
+                call.teller
+                    .tell(Finding::SuccessAfterFailure, &track.unwritten, message);
+            }
+            track.unwritten.clear();
+        }
+        Err(errno) if !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY) => {
+            track.failed = true;
+            // The enforcement has made the pages dirty again, which leaves marks as stores do.
+            scan(call, &mut track);
+            let track = &mut *track;
+            for range in track.syncing.as_slice() {
+                let end = range.offset + range.length;
+                track.owed.add(range.offset, end);
+                track.unwritten.add(range.offset, end);
+            }
+        }
+        _ => {}
+    }
+    let size = call.handle.and_then(|fd| sys::fd::size(fd).ok());
+    track.last = Some((call.teller.tid, size.unwrap_or(0)));
+}
+
+/// Another thread's flush did it: whether it would have been redundant, nobody can say. With signals
+/// blocked.
+pub fn served(
+    slot: &Slot,
+    file: core::ptr::NonNull<mappings::file::File>,
+    addr: usize,
+    end: usize,
+) {
+    slot.add(Number::Msyncs, 1);
+    if let Some(mut track) = slot.track() {
+        let table = mappings::lock();
+        table.for_each(addr, end, |entry| {
+            if entry.file == file {
+                let (from, to) = (entry.offset, entry.offset + entry.len() as u64);
+                track.owed.remove(from, to);
+                track.asynced.remove(from, to);
+            }
+            true
+        });
+        track.last = None;
+    }
+}
+
+/// Before an msync that is passed through (MS_ASYNC, or `KEEPMYDATA_ENFORCE=off`).
+pub fn before_watched(addr: usize, len: usize, flags: c_int) {
+    if !stats::on() {
+        return;
+    }
+    each_watched(addr, len, |call| {
+        call.teller.slot.add(Number::Msyncs, 1);
+        if flags & libc::MS_SYNC != 0 {
+            begin(call, None);
+        } else if let Some(mut track) = call.teller.slot.track() {
+            let found = unsynced::find(&call.teller, &track, call.addr, call.end);
+            for range in found.as_slice() {
+                track.asynced.add(range.offset, range.offset + range.length);
+            }
+        }
+    });
+}
+
+/// After it.
+pub fn after_watched(addr: usize, len: usize, flags: c_int, result: c_int) {
+    if !stats::on() || flags & libc::MS_SYNC == 0 {
+        return;
+    }
+    let outcome = match result {
+        0 => Ok(()),
+        // SAFETY: errno of this thread, which made the call.
+        _ => Err(Errno::from_raw_os_error(unsafe {
+            *libc::__errno_location()
+        })),
+    };
+    each_watched(addr, len, |call| done(call, outcome));
+}
+
+fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
+    let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+    for_each_file(
+        addr,
+        end,
+        |_| true,
+        |teller| {
+            let handle = {
+                let _table = mappings::lock();
+                // SAFETY: held by the teller, and under the lock.
+                unsafe { teller.file.as_ref() }.handle
+            };
+            each(&Call {
+                teller: *teller,
+                handle: teller.worker.borrow_handle(&handle),
+                addr,
+                end,
+            });
+        },
+    );
+}
+
+/// Says whether all stores are known.
+fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
+    if !scanned.guessed.is_empty() {
+        return false;
+    }
+    for range in scanned.stored.as_slice() {
+        let end = range.offset + range.length;
+        track.owed.add(range.offset, end);
+        track.unwritten.remove(range.offset, end);
+    }
+    true
+}
+
+/// The same by a scan, which takes the marks away, where the enforcement made none.
+#[inline(never)]
+fn scan(call: &Call<'_>, track: &mut Track) -> bool {
+    let (mut stored, mut gone, mut guessed) = (Ranges::new(), Ranges::new(), Ranges::new());
+    let query = Query {
+        worker: call.teller.worker,
+        file: call.teller.file,
+        handle: call.handle,
+    };
+    let mut found = dirty::Found {
+        dirty: &mut stored,
+        gone: &mut gone,
+        guessed: &mut guessed,
+    };
+    // SAFETY: held by the teller; traits never change.
+    let traits = unsafe { call.teller.file.as_ref() }.traits;
+    let scanned = dirty::wants_pagemap(traits) && dirty::scan(&query, &mut found).is_ok();
+    scanned
+        && take_over(
+            &Scanned {
+                stored: &stored,
+                guessed: &guessed,
+            },
+            track,
+        )
+}
+
+/// Adds the parts of the file that the call covers; says whether it covers no other file.
+fn cover(call: &Call<'_>, covered: &mut Ranges) -> bool {
+    let mut alone = true;
+    mappings::lock().for_each(call.addr, call.end, |entry| {
+        if entry.file == call.teller.file && entry.writable {
+            covered.add(entry.offset, entry.offset + entry.len() as u64);
+        }
+        alone &= entry.file == call.teller.file;
+        true
+    });
+    alone
+}
+
+fn uncover(track: &mut Track, covered: &Ranges) {
+    for range in covered.as_slice() {
+        track.owed.remove(range.offset, range.offset + range.length);
+        track
+            .asynced
+            .remove(range.offset, range.offset + range.length);
+    }
+}
+
+#[inline(never)]
+fn beyond_eof(call: &Call<'_>, covered: &Ranges, eof: u64) {
+    let mut beyond = Ranges::new();
+    for range in covered.within(eof, u64::MAX) {
+        beyond.add(range.offset, range.offset + range.length);
+    }
+    if !beyond.is_empty() {
+        let message = "the range reaches beyond the last page of the file: nothing can be stored or \
+                       synced there";
+        call.teller.tell(Finding::BeyondEof, &beyond, message);
+    }
+}
+
+/// What was stored to in the mappings that the call concerns, and is not in its range.
+#[inline(never)]
+fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ranges) {
+    let mut outside = Ranges::new();
+    mappings::lock().for_each_of(call.teller.file, 0, |entry| {
+        let concerned = entry.start < call.end && call.addr < entry.end && entry.writable;
+        for range in track
+            .owed
+            .within(entry.offset, entry.offset + entry.len() as u64)
+            .filter(|_| concerned)
+        {
+            let end = range.offset + range.length;
+            let _ = dirty::unstable(handle, range.offset, end, &mut outside);
+        }
+        true
+    });
+    for range in covered.as_slice() {
+        outside.remove(range.offset, range.offset + range.length);
+    }
+    if !outside.is_empty() {
+        let message =
+            "these pages of the same mapping are dirty and not in the range of this msync";
+        call.teller.tell(Finding::OutsideRange, &outside, message);
+    }
+}
+
+/// Nothing was stored in the range since this thread's last msync, and nothing is dirty there.
+fn redundant(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ranges) {
+    let clean = covered.as_slice().iter().all(|range| {
+        let end = range.offset + range.length;
+        track.owed.within(range.offset, end).next().is_none()
+            && cachestat(handle, range.offset, range.length)
+                .is_ok_and(|stat| stat.dirty + stat.writeback == 0)
+    });
+    if clean && !covered.is_empty() {
+        let message = "nothing was stored in this range since the last msync of the file by this \
+                       thread";
+        call.teller
+            .tell(Finding::Redundant, &Ranges::new(), message);
+    }
+}

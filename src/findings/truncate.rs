@@ -1,0 +1,75 @@
+//! ftruncate(2) and truncate(2) below pages that were stored to and never synced.
+
+use super::{Teller, for_each_file, unsynced};
+use crate::mappings::{self, file::Key};
+use crate::stats::Track;
+use crate::sys;
+use core::ffi::CStr;
+use keepmydata_records::Finding;
+use libc::{c_char, c_int, off_t};
+use rustix::fd::BorrowedFd;
+use rustix::fs::Stat;
+
+/// `real` truncates what `fd` is open on to `size` bytes.
+#[cold]
+pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the descriptor is the program's; where it is not open, the call fails.
+    let stat = (fd >= 0).then(|| rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(fd) }));
+    watch(stat.and_then(Result::ok), size, real)
+}
+
+/// `real` truncates the file at `path`, which may be any pointer, to `size` bytes.
+#[cold]
+pub fn truncate_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    let mut text = [0u8; libc::PATH_MAX as usize];
+    // The kernel answers a bad pointer with EFAULT, and so must not crash here.
+    let read = sys::vm::read_own_memory(path as usize, &mut text);
+    let path = read
+        .ok()
+        .and_then(|_| CStr::from_bytes_until_nul(&text).ok());
+    watch(
+        path.and_then(|path| rustix::fs::stat(path).ok()),
+        size,
+        real,
+    )
+}
+
+fn watch(stat: Option<Stat>, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    let file = stat
+        .filter(|stat| size < stat.st_size && mappings::may_know(stat.st_dev, stat.st_ino))
+        .map(|stat| (stat.st_dev, stat.st_ino));
+    let (Some(file), Ok(size)) = (file, u64::try_from(size)) else {
+        return real();
+    };
+    let size = sys::page_up(size);
+    let each = |work: &mut dyn FnMut(&Teller<'_>, &mut Track)| {
+        let wanted = |key: &Key| (key.dev, key.ino) == file;
+        for_each_file(0, usize::MAX, wanted, |teller| {
+            if let Some(mut track) = teller.slot.track() {
+                work(teller, &mut track);
+            }
+        });
+    };
+    each(&mut |teller, track| {
+        let found = unsynced::find(teller, track, 0, usize::MAX);
+        track.truncated.clear();
+        for range in found.within(size, u64::MAX) {
+            track
+                .truncated
+                .add(range.offset, range.offset + range.length);
+        }
+    });
+    let result = real();
+    if result == 0 {
+        each(&mut |teller, track| {
+            if !track.truncated.is_empty() {
+                let message = "the file was truncated below these pages: what was stored there and \
+                               never synced is gone";
+                teller.tell(Finding::TruncatedDirty, &track.truncated, message);
+            }
+            track.owed.remove(size, u64::MAX);
+            track.asynced.remove(size, u64::MAX);
+        });
+    }
+    result
+}

@@ -1,0 +1,80 @@
+//! Pages that this process stored to and never synced.
+
+use super::Teller;
+use crate::custodian::Worker;
+use crate::dirty::{self, Ranges};
+use crate::mappings::{self, table::Entry};
+use crate::stats::Track;
+use keepmydata_records::Finding;
+use rustix::fd::BorrowedFd;
+
+/// Adds what of the mapping `entry` was stored to since the last msync, or is owed from before it,
+/// and is dirty in the page cache. Under the table lock, so that the mapping stays.
+fn add(worker: &Worker, handle: BorrowedFd<'_>, entry: &Entry, owed: &Ranges, into: &mut Ranges) {
+    if !entry.writable {
+        return;
+    }
+    dirty::for_each_written(worker, entry, entry.start, entry.end, |from, to| {
+        let start = entry.offset + (from - entry.start) as u64;
+        let _ = dirty::unstable(handle, start, start + (to - from) as u64, into);
+    });
+    for range in owed.within(entry.offset, entry.offset + entry.len() as u64) {
+        let _ = dirty::unstable(handle, range.offset, range.offset + range.length, into);
+    }
+}
+
+/// The same for every mapping of the teller's file in `[start, end)`. Nothing without a handle.
+pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ranges {
+    let mut found = Ranges::new();
+    let table = mappings::lock();
+    // SAFETY: held by the teller, and under the lock.
+    let handle = unsafe { teller.file.as_ref() }.handle;
+    if let Some(handle) = teller.worker.borrow_handle(&handle) {
+        table.for_each(start, end, |entry| {
+            if entry.file == teller.file {
+                add(teller.worker, handle, &entry, &track.owed, &mut found);
+            }
+            true
+        });
+    }
+    found
+}
+
+/// Tells that `pages` were never synced: those that an msync with MS_ASYNC was called for as that.
+pub fn tell(teller: &Teller<'_>, track: &Track, finding: Finding, pages: &mut Ranges) {
+    let mut asynced = Ranges::new();
+    for range in track.asynced.as_slice() {
+        for part in pages.within(range.offset, range.offset + range.length) {
+            asynced.add(part.offset, part.offset + part.length);
+        }
+    }
+    for range in asynced.as_slice() {
+        pages.remove(range.offset, range.offset + range.length);
+    }
+    if !asynced.is_empty() {
+        let message = match finding {
+            Finding::UnmappedUnsynced => {
+                "unmapped, and the only msync of these pages had MS_ASYNC, which starts nothing on \
+                 Linux"
+            }
+            _ => {
+                "the process ends, and the only msync of these pages had MS_ASYNC, which starts \
+                 nothing on Linux"
+            }
+        };
+        teller.tell(Finding::AsyncOnly, &asynced, message);
+    }
+    if !pages.is_empty() {
+        let message = match finding {
+            Finding::UnmappedUnsynced => {
+                "unmapped without an msync since these pages were stored to: from here on only \
+                 fsync of a descriptor makes them stable"
+            }
+            Finding::ExecUnsynced => {
+                "another program is executed, and these pages were stored to and never synced"
+            }
+            _ => "the process exits, and these pages were stored to and never synced",
+        };
+        teller.tell(finding, pages, message);
+    }
+}

@@ -1,0 +1,172 @@
+//! The ends of a process that an exit handler does not see: `_exit`, and the exec family.
+//!
+//! libc's own `exit` runs the shim's destructor instead. Inside libc none of these is called by a name
+//! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
+
+use crate::findings::{self, Boundary};
+use crate::real::{self, Strings};
+use crate::{boot, stats};
+use core::ffi::c_char;
+use libc::c_int;
+
+/// Runs when the program returns from main or calls exit(3).
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = exiting;
+
+extern "C" fn exiting() {
+    if stats::on() && boot::is_open() {
+        findings::at_end(Boundary::Exit);
+    }
+}
+
+extern "C" fn executing() {
+    if stats::on() && boot::is_open() {
+        findings::at_end(Boundary::Exec);
+    }
+}
+
+/// quick_exit(3) runs no destructors, but handlers. Called once, while booting.
+pub fn boot() {
+    if stats::on() {
+        unsafe extern "C" {
+            fn at_quick_exit(handler: extern "C" fn()) -> c_int;
+        }
+        // SAFETY: the handler lives as long as the process.
+        unsafe { at_quick_exit(exiting) };
+    }
+}
+
+/// Hook for [`libc::_exit`].
+///
+/// # Safety
+/// As _exit(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _exit(status: c_int) -> ! {
+    exiting();
+    // SAFETY: the caller's contract.
+    unsafe { real::_exit(status) }
+}
+
+/// Hook for `_Exit`.
+///
+/// # Safety
+/// As _exit(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _Exit(status: c_int) -> ! {
+    exiting();
+    // SAFETY: the caller's contract.
+    unsafe { real::_Exit(status) }
+}
+
+/// Hook for [`libc::execve`].
+///
+/// # Safety
+/// As execve(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
+    executing();
+    // SAFETY: the caller's contract.
+    unsafe { real::execve(path, argv, env) }
+}
+
+/// Hook for [`libc::execv`].
+///
+/// # Safety
+/// As execv(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_int {
+    executing();
+    // SAFETY: the caller's contract.
+    unsafe { real::execv(path, argv) }
+}
+
+/// Hook for [`libc::execvp`].
+///
+/// # Safety
+/// As execvp(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_int {
+    executing();
+    // SAFETY: the caller's contract.
+    unsafe { real::execvp(file, argv) }
+}
+
+/// Hook for [`libc::execvpe`].
+///
+/// # Safety
+/// As execvpe(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int {
+    executing();
+    // SAFETY: the caller's contract.
+    unsafe { real::execvpe(file, argv, env) }
+}
+
+/// Hook for [`libc::fexecve`].
+///
+/// # Safety
+/// As fexecve(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int {
+    executing();
+    // SAFETY: the caller's contract.
+    unsafe { real::fexecve(fd, argv, env) }
+}
+
+/// execl, execlp and execle take any number of arguments, some on the stack: they are passed on where
+/// they are.
+macro_rules! variadic {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Hook for `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        #[doc = concat!("As ", stringify!($name), "(3).")]
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name() {
+            // The argument registers, and al, which counts vector registers in use: none.
+            core::arch::naked_asm!(
+                "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push rax",
+                "call {next}",
+                "mov r11, rax",
+                "pop rax", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+                "jmp r11",
+                next = sym next::$name,
+            )
+        }
+
+        #[doc = concat!("Hook for `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        #[doc = concat!("As ", stringify!($name), "(3).")]
+        #[cfg(target_arch = "aarch64")]
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "stp x29, x30, [sp, #-80]!",
+                "stp x0, x1, [sp, #16]", "stp x2, x3, [sp, #32]",
+                "stp x4, x5, [sp, #48]", "stp x6, x7, [sp, #64]",
+                "bl {next}",
+                "mov x16, x0",
+                "ldp x0, x1, [sp, #16]", "ldp x2, x3, [sp, #32]",
+                "ldp x4, x5, [sp, #48]", "ldp x6, x7, [sp, #64]",
+                "ldp x29, x30, [sp], #80",
+                "br x16",
+                next = sym next::$name,
+            )
+        }
+    )*
+
+        mod next {
+            $(pub extern "C" fn $name() -> usize {
+                super::executing();
+                crate::real::address::$name()
+            })*
+        }
+    };
+}
+
+variadic! { execl execlp execle }

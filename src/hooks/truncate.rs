@@ -1,0 +1,61 @@
+//! ftruncate, truncate and their names with 64: see [`findings`](crate::findings).
+
+use crate::{findings, mappings, real, stats};
+use core::ffi::c_char;
+use libc::{c_int, off_t};
+
+/// Hook for [`libc::ftruncate`].
+///
+/// # Safety
+/// As ftruncate(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn ftruncate(fd: c_int, size: off_t) -> c_int {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real::ftruncate(fd, size) };
+    match stats::on() && mappings::any() {
+        true => findings::truncate_fd(fd, size, real),
+        false => real(),
+    }
+}
+
+/// Hook for [`libc::ftruncate64`].
+///
+/// # Safety
+/// As ftruncate(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn ftruncate64(fd: c_int, size: off_t) -> c_int {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real::ftruncate64(fd, size) };
+    match stats::on() && mappings::any() {
+        true => findings::truncate_fd(fd, size, real),
+        false => real(),
+    }
+}
+
+/// Hook for [`libc::truncate`].
+///
+/// # Safety
+/// As truncate(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn truncate(path: *const c_char, size: off_t) -> c_int {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real::truncate(path, size) };
+    match stats::on() && mappings::any() {
+        true => findings::truncate_path(path, size, real),
+        false => real(),
+    }
+}
+
+/// Hook for [`libc::truncate64`].
+///
+/// # Safety
+/// As truncate(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn truncate64(path: *const c_char, size: off_t) -> c_int {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real::truncate64(path, size) };
+    match stats::on() && mappings::any() {
+        true => findings::truncate_path(path, size, real),
+        false => real(),
+    }
+}
