@@ -38,7 +38,7 @@ fn each_level_shows_its_events() {
     let at = |level| events(&syncdrop(&fs, &[("KEEPMYDATA_LOG", level)]));
     let (info, debug, trace) = (at("info"), at("debug"), at("trace"));
     assert_eq!(at("warn"), BTreeSet::new());
-    assert_eq!(info, ["msync", "start"].map(String::from).into());
+    assert_eq!(info, ["msync", "start", "summary"].map(String::from).into());
     for step in ["dirty", "flush", "fdatasync", "drop"] {
         assert!(debug.contains(step), "{step} in {debug:?}");
     }
@@ -128,7 +128,10 @@ fn in_text(name: &str, value: &Value) -> String {
         "reason" => format!(" reason: {plain}"),
         "message" => ": ".into(),
         "verdicts" => " (verified ".into(),
-        "event" | "path" | "dev" | "prot" | "flags" | "errno" | "verdict" => plain,
+        "findings" => " findings ".into(),
+        "stats" if value["msyncs"].is_u64() => " msyncs 1 ".into(),
+        "stats" => " minor-faults ".into(),
+        "event" | "code" | "path" | "dev" | "prot" | "flags" | "errno" | "verdict" => plain,
         other => panic!("a new field: how does the text show {other}?"),
     }
 }
