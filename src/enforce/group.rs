@@ -16,12 +16,14 @@ use core::sync::atomic::Ordering;
 const KEPT: usize = 8;
 
 /// The flushes of one file. Whoever calls a method passes what locks it, the same lock always.
+#[derive(Default)]
 pub struct Group {
     state: UnsafeCell<State>,
     /// Number of the last flush that ended; waiters sleep on it.
     done: Word,
 }
 
+#[derive(Default)]
 struct State {
     /// The process that the rest belongs to: after a fork the child starts anew.
     birth: u32,
@@ -40,13 +42,6 @@ pub enum Turn {
 }
 
 impl Group {
-    pub fn new() -> Group {
-        Group {
-            state: UnsafeCell::new(State::of(0)),
-            done: Word::new(0),
-        }
-    }
-
     /// Waits for the caller's turn in the process `birth`.
     ///
     /// # Safety
@@ -109,7 +104,10 @@ impl Group {
         // SAFETY: the lock excludes all others.
         let state = unsafe { &mut *self.state.get() };
         if state.birth != birth {
-            *state = State::of(birth);
+            *state = State {
+                birth,
+                ..State::default()
+            };
             self.done.store(0, Ordering::Relaxed);
         }
         f(state)
@@ -117,15 +115,6 @@ impl Group {
 }
 
 impl State {
-    const fn of(birth: u32) -> State {
-        State {
-            birth,
-            running: false,
-            begun: 0,
-            results: [0; KEPT],
-        }
-    }
-
     fn result(&self, wanted: u32, done: u32) -> i32 {
         let overtaken = done.wrapping_sub(wanted) as usize >= KEPT;
         let number = if overtaken { done } else { wanted };

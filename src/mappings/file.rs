@@ -148,7 +148,7 @@ impl Files {
                 low: usize::MAX,
                 high: 0,
                 canaries: Default::default(),
-                group: crate::enforce::group::Group::new(),
+                group: crate::enforce::group::Group::default(),
                 path_len: 0,
                 path: [0; PATH],
             });

@@ -1,0 +1,136 @@
+//! Group commit: no caller is served by a flush that began before its call, what it had stored is
+//! in the flush, and nobody sleeps for ever.
+
+mod checking;
+
+use checking::{assert_found, check};
+
+/// A model for the module of the given path, the shim's or a mutant.
+macro_rules! model {
+    ($name:ident, $($module:ident)::+) => {
+        mod $name {
+            use core::sync::atomic::{AtomicUsize, Ordering};
+            use keepmydata_models::$($module)::+::{Group, Turn};
+            use keepmydata_models::sys::lock::Mutex;
+            use loom::cell::UnsafeCell;
+            use loom::sync::Arc;
+            use loom::thread;
+
+            const BIRTH: u32 = 7;
+
+            struct File {
+                table: Mutex<()>,
+                group: Group,
+                /// Of each caller: what it stored. Written by it before its call, read by flushes.
+                stored: Vec<loom::sync::atomic::AtomicUsize>,
+                /// What flushes have written. By one flush at a time.
+                written: UnsafeCell<Vec<usize>>,
+                /// Steps so far; seen by the checks only.
+                clock: AtomicUsize,
+                /// When each flush began.
+                began: Vec<AtomicUsize>,
+            }
+
+            // SAFETY: `group` is used under the table lock; loom checks the use of `written`.
+            unsafe impl Sync for File {}
+            // SAFETY: as above.
+            unsafe impl Send for File {}
+
+            impl File {
+                fn tick(&self) -> usize {
+                    self.clock.fetch_add(1, Ordering::SeqCst) + 1
+                }
+
+                fn msync(&self, caller: usize) {
+                    self.stored[caller].fetch_add(1, Ordering::Relaxed);
+                    let called = self.tick();
+                    // SAFETY: every use of the group takes the same lock.
+                    let turn = unsafe { self.group.enter(|| self.table.lock(), BIRTH) };
+                    let number = match turn {
+                        Turn::Lead(number) => {
+                            self.began[number as usize].store(self.tick(), Ordering::SeqCst);
+                            self.flush();
+                            // The result tells which flush it was.
+                            // SAFETY: as above.
+                            unsafe {
+                                self.group.leave(|| self.table.lock(), BIRTH, number, number as i32);
+                            }
+                            number
+                        }
+                        Turn::Served(number) => number as u32,
+                    };
+                    let began = self.began[number as usize].load(Ordering::SeqCst);
+                    assert!(began > called, "served by flush {number} of before the call");
+                }
+
+                fn flush(&self) {
+                    self.written.with_mut(|written| {
+                        // SAFETY: loom checks that no other flush runs.
+                        let written = unsafe { &mut *written };
+                        for (caller, stored) in self.stored.iter().enumerate() {
+                            written[caller] = stored.load(Ordering::Relaxed);
+                        }
+                    });
+                }
+            }
+
+            pub fn run(callers: usize, calls: usize) {
+                let file = Arc::new(File {
+                    table: Mutex::new(()),
+                    group: Group::default(),
+                    stored: (0..callers).map(|_| Default::default()).collect(),
+                    written: UnsafeCell::new(vec![0; callers]),
+                    clock: AtomicUsize::new(0),
+                    began: (0..=callers * calls).map(|_| AtomicUsize::new(0)).collect(),
+                });
+                let threads: Vec<_> = (1..callers)
+                    .map(|caller| {
+                        let file = Arc::clone(&file);
+                        thread::spawn(move || (0..calls).for_each(|_| file.msync(caller)))
+                    })
+                    .collect();
+                (0..calls).for_each(|_| file.msync(0));
+                for thread in threads {
+                    thread.join().expect("a caller");
+                }
+                // SAFETY: all flushes have ended.
+                file.written.with(|written| assert_eq!(*unsafe { &*written }, vec![calls; callers]));
+            }
+        }
+    };
+}
+
+model!(real, group);
+model!(running, mutants::group_served_by_the_running_flush);
+model!(one, mutants::group_wakes_one_of_all);
+model!(late, mutants::group_sleeps_on_what_it_sees_late);
+
+#[test]
+fn three_callers() {
+    check(3, || real::run(3, 1));
+}
+
+#[test]
+fn two_callers_twice() {
+    check(3, || real::run(2, 2));
+}
+
+#[test]
+fn four_callers() {
+    check(1, || real::run(4, 1));
+}
+
+#[test]
+fn flush_that_began_before_is_found() {
+    assert_found("of before the call", || running::run(3, 1));
+}
+
+#[test]
+fn sleep_for_ever_is_found() {
+    assert_found("deadlock", || one::run(4, 1));
+}
+
+#[test]
+fn lost_wake_up_is_found() {
+    assert_found("deadlock", || late::run(2, 1));
+}
