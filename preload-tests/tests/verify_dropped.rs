@@ -54,6 +54,22 @@ fn where_the_page_cache_is_kept_nothing_is_uncertain() {
     }
 }
 
+/// A second mapping of the file in which nobody touched the pages that were stored to by the first.
+#[test]
+fn a_page_is_not_gone_because_one_mapping_has_no_entry_for_it() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let guest = Program::guest("statistics").arg(fs.path("f"));
+    let run = guest.under_shim(&[("KEEPMYDATA_LOG", "info")]);
+    assert!(uncertain(&run).is_empty(), "{}", run.log_text());
+    let records = run.records();
+    let verified: Vec<_> = records
+        .of("msync")
+        .map(|m| &m["verdicts"]["verified"])
+        .collect();
+    assert_eq!(verified, [2], "{}", run.log_text());
+}
+
 /// The page that the shim keeps in the page cache is the last one, and the one that is read.
 #[test]
 fn a_fresh_read_reaches_the_daemon_also_for_the_page_that_is_kept() {

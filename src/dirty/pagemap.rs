@@ -41,14 +41,15 @@ impl Tracker for Pagemap {
                 return;
             }
             if entry.registered == query.generation() {
-                result = scan(pagemap, entry, into);
+                result = scan(pagemap, entry, into.dirty);
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
             into.guess(entry, cached.get_or_insert_with(|| query.cached(size)));
             entry.registered = register(query.worker, entry);
         });
-        result
+        drop(table);
+        result.and_then(|()| gone_since(query, into.dirty, into.gone))
     }
 }
 
@@ -75,10 +76,41 @@ pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
 }
 
 /// Adds those of the `dirty` pages, which the last scan found, that have left the page cache since
-/// they were stored to: there is no page behind their entries.
+/// they were stored to: there is no page behind their entries, in any mapping.
 pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Result<(), Errno> {
+    let mut found = Ranges::new();
+    find_in(query, dirty, Find::Absent, |start, end| {
+        found.add(start, end)
+    })?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    // One mapping has it and another, which nobody touched there, does not.
+    find_in(query, dirty, Find::Present, |start, end| {
+        found.remove(start, end);
+    })?;
+    for range in found.as_slice() {
+        gone.add(range.offset, range.offset + range.length);
+    }
+    Ok(())
+}
+
+/// Tells `each` of the ranges of the file, among `pages`, where a mapping's entries are as `find` says.
+fn find_in(
+    query: &Query<'_>,
+    pages: &Ranges,
+    find: Find,
+    mut each: impl FnMut(u64, u64),
+) -> Result<(), Errno> {
     each_registered(query, |pagemap, entry| {
-        find_gone(pagemap, entry, dirty, gone)
+        for range in pages.within(entry.offset, entry.offset + entry.len() as u64) {
+            let from = entry.start as u64 + (range.offset - entry.offset);
+            each_run(pagemap, from..from + range.length, find, |run| {
+                let (start, end) = of_file(entry, run);
+                each(start, end);
+            })?;
+        }
+        Ok(())
     })
 }
 
@@ -116,36 +148,25 @@ fn each_registered(
     result
 }
 
-fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Found<'_>) -> Result<(), Errno> {
+fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {
     let all = entry.start as u64..entry.end as u64;
     each_run(pagemap, all, Find::WrittenAndProtect, |run| {
-        add(into.dirty, entry, run);
-    })?;
-    find_gone(pagemap, entry, into.dirty, into.gone)
-}
-
-fn find_gone(
-    pagemap: BorrowedFd<'_>,
-    entry: &Entry,
-    dirty: &Ranges,
-    gone: &mut Ranges,
-) -> Result<(), Errno> {
-    for range in dirty.within(entry.offset, entry.offset + entry.len() as u64) {
-        let from = entry.start as u64 + (range.offset - entry.offset);
-        each_run(pagemap, from..from + range.length, Find::Absent, |run| {
-            add(gone, entry, run);
-        })?;
-    }
-    Ok(())
+        add(into, entry, run);
+    })
 }
 
 /// Adds a run of addresses in `entry` as what it is of the file.
 fn add(into: &mut Ranges, entry: &Entry, run: &Region) {
+    let (start, end) = of_file(entry, run);
+    into.add(start, end);
+}
+
+fn of_file(entry: &Entry, run: &Region) -> (u64, u64) {
     let start = entry.start as u64;
-    into.add(
+    (
         entry.offset + (run.start - start),
         entry.offset + (run.end - start),
-    );
+    )
 }
 
 fn each_run(

@@ -21,6 +21,8 @@ pub enum Find {
     Written,
     /// Pages without a page behind their entry.
     Absent,
+    /// Pages with one.
+    Present,
 }
 
 /// A descriptor for [`register`], if the kernel grants asynchronous write protection: a synchronous
@@ -80,12 +82,13 @@ pub fn scan(
         // With this alone, an entry that is empty counts as written.
         Find::WrittenAndProtect | Find::Written => (IS_WRITTEN, 0),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
+        Find::Present => (IS_PRESENT, 0),
     };
     let mut arg = ScanArg {
         size: size_of::<ScanArg>() as u64,
         flags: match find {
             Find::WrittenAndProtect => WP_MATCHING | CHECK_WPASYNC,
-            Find::Written | Find::Absent => 0,
+            Find::Written | Find::Absent | Find::Present => 0,
         },
         start,
         end,
