@@ -1,5 +1,6 @@
 //! The command line. Options for settings are made from the table that the shim parses by.
 
+use crate::report::args::ReportOptions;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -18,6 +19,7 @@ pub enum Request {
     },
     Demo(DemoOptions),
     Doctor(DoctorOptions),
+    Report(ReportOptions),
 }
 
 pub struct DemoOptions {
@@ -42,6 +44,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, clap::
             directory: sub.get_one("directory").cloned().expect("has a default"),
             json: sub.get_flag("json"),
         })),
+        Some(("report", sub)) => Ok(Request::Report(sub.into())),
         Some((other, _)) => unreachable!("subcommand {other}"),
         None => run_request(&mut command, &matches),
     }
@@ -81,7 +84,8 @@ fn command() -> Command {
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
-             keepmydata doctor [--json] [DIR]",
+             keepmydata doctor [--json] [DIR]\n       \
+             keepmydata report [OPTIONS] LOG...",
         )
         .after_long_help(after_help())
         .max_term_width(100)
@@ -98,6 +102,7 @@ fn command() -> Command {
         )
         .subcommand(demo())
         .subcommand(doctor())
+        .subcommand(crate::report::args::command())
 }
 
 fn option(spec: &'static OptionSpec) -> Arg {

@@ -1,10 +1,11 @@
-//! The command `keepmydata`: runs a program under the shim, shows what the shim is good for, and
-//! tells what a kernel and a filesystem offer it.
+//! The command `keepmydata`: runs a program under the shim, shows what the shim is good for, tells
+//! what a kernel and a filesystem offer it, and what logs say.
 
 mod args;
 mod demo;
 mod doctor;
 mod failure;
+mod report;
 mod run;
 mod sys;
 mod table;
@@ -25,6 +26,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         Ok(Request::Run { settings, command }) => run::run(&settings, &command),
         Ok(Request::Demo(options)) => demo::demo(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
+        Ok(Request::Report(options)) => report::report(&options),
     };
     result.unwrap_or_else(|Failure { message, code }| {
         eprintln!("keepmydata: {message}");

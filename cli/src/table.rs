@@ -20,8 +20,8 @@ impl Table {
         }
     }
 
-    pub fn row<const N: usize>(&mut self, cells: [&str; N]) {
-        self.rows.push(cells.map(str::to_owned).into());
+    pub fn row<const N: usize>(&mut self, cells: [impl Into<String>; N]) {
+        self.rows.push(cells.map(Into::into).into());
     }
 }
 
