@@ -1,10 +1,17 @@
 //! The options of `keepmydata report`.
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::builder::TypedValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub struct ReportOptions {
     pub logs: Vec<OsString>,
+    pub daemons: Vec<OsString>,
+    pub html: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
+    pub records: usize,
+    pub follow: bool,
 }
 
 impl From<&ArgMatches> for ReportOptions {
@@ -13,7 +20,14 @@ impl From<&ArgMatches> for ReportOptions {
             let values = matches.get_many::<OsString>(name);
             values.unwrap_or_default().cloned().collect()
         };
-        ReportOptions { logs: all("log") }
+        ReportOptions {
+            logs: all("log"),
+            daemons: all("daemon"),
+            html: matches.get_one("html").cloned(),
+            trace: matches.get_one("trace").cloned(),
+            records: *matches.get_one("records").expect("has a default"),
+            follow: matches.get_flag("follow"),
+        }
     }
 }
 
@@ -36,7 +50,9 @@ pub fn command() -> Command {
         .after_help(
             "Examples:\n  \
                keepmydata --log=debug --log-format=json --log-file=/tmp/k.%p.log -- ./mytest\n  \
-               keepmydata report /tmp/k.*.log",
+               keepmydata report /tmp/k.*.log\n  \
+               keepmydata report --html report.html --daemon /var/log/client.log=cubefs /tmp/k.*.log\n  \
+               keepmydata report --follow /tmp/k.*.log",
         )
         .arg(
             Arg::new("log")
@@ -50,5 +66,52 @@ pub fn command() -> Command {
                 .num_args(1..)
                 .required(true)
                 .value_parser(value_parser!(OsString)),
+        )
+        .arg(
+            Arg::new("html")
+                .long("html")
+                .value_name("FILE")
+                .help("Also writes a page with a timeline, page maps and all tears")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("trace")
+                .long("trace")
+                .value_name("FILE")
+                .help("Also writes a trace for Perfetto and chrome://tracing")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("daemon")
+                .long("daemon")
+                .value_name("LOG[=FORMAT]")
+                .help("A log of the filesystem's daemon, to be merged in by time")
+                .long_help(
+                    "A log of the filesystem's daemon, to be merged in by time. FORMAT is tearfs, \
+                     cubefs, libfuse or a file of patterns (docs/report.md); by default the one \
+                     of the three that fits. May be given several times.",
+                )
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString)),
+        )
+        .arg(
+            Arg::new("records")
+                .long("records")
+                .value_name("N")
+                .help("How many records the page holds at most [100000]")
+                .long_help(
+                    "How many records the page (--html) holds at most. Where there are more, it \
+                     holds a sample of whole calls, and all that failed. [100000]",
+                )
+                .default_value("100000")
+                .hide_default_value(true)
+                .value_parser(value_parser!(u32).range(100..=10_000_000).map(|n| n as usize)),
+        )
+        .arg(
+            Arg::new("follow")
+                .long("follow")
+                .help("Shows live what a running program does; q quits")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["html", "trace", "daemon"]),
         )
 }

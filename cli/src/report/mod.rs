@@ -1,44 +1,56 @@
 //! `keepmydata report LOG...`: what logs say, for people.
 
 pub mod args;
-#[allow(dead_code, reason = "the page is going to show it")]
 mod catalog;
+mod daemon;
+mod follow;
 mod histogram;
+mod html;
 mod input;
+mod kept;
 mod lines;
+mod outputs;
 mod progress;
-#[allow(dead_code, reason = "the page is going to show it")]
 mod summary;
+mod trace;
 
 use crate::failure::Failure;
 use args::ReportOptions;
-use catalog::Catalog;
 use input::{Source, Unreadable};
 use keepmydata_records::Utc;
+use outputs::Outputs;
 use progress::Progress;
 use std::ffi::c_int;
 use std::fmt::Write;
-use summary::{Summary, Whole};
+use summary::Whole;
 
 /// Nothing was found in the logs.
 const NO_RECORDS: c_int = 3;
 
 pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
     let sources = input::sources(&options.logs)?;
-    let mut progress = Progress::new(sources.iter().map(Source::size).sum());
-    let mut catalog = Catalog::default();
-    let mut summary = Summary::default();
+    if options.follow {
+        return follow::follow(&sources);
+    }
+    let daemons = options.daemons.iter().map(daemon::Log::new);
+    let daemons: Vec<daemon::Log> = daemons.collect::<Result<_, _>>()?;
+    let mut outputs = Outputs::new(options, &daemons)?;
+    let sizes = sources.iter().chain(daemons.iter().map(|log| &log.source));
+    let mut progress = Progress::new(sizes.map(Source::size).sum());
     let mut read = Vec::new();
     for source in sources {
         let unreadable = input::read(&source, &mut progress, |record, extra| {
-            let about = catalog.about(record);
-            summary.add(record, extra, about);
-            Ok(())
+            outputs.add(record, extra)
         })?;
         read.push((source, unreadable));
     }
+    for (index, log) in (0..).zip(&daemons) {
+        daemon::read(log, index, &mut progress, |op| outputs.add_op(op))?;
+    }
     progress.done();
     complain(&read);
+    let unreadable = read.iter().map(|(_, unreadable)| unreadable.lines).sum();
+    let (catalog, summary) = outputs.finish(read.len(), unreadable)?;
     let whole = Whole {
         catalog: &catalog,
         summary: &summary,

@@ -2,8 +2,10 @@
 
 mod mapping;
 mod process;
+mod time;
 mod tracking;
 
 pub use mapping::Mapping;
 pub use process::*;
+pub use time::local_time;
 pub use tracking::{cachestat, pagemap_scan_exists, write_protect_async};

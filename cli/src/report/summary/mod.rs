@@ -7,7 +7,7 @@ mod text;
 
 pub use counts::{Counts, Findings, Slow};
 pub use tears::{Tear, Tears};
-pub use text::{Duration, printable, text};
+pub use text::{Duration, Time, printable, text};
 
 use super::catalog::{About, Catalog};
 use super::histogram::Histogram;
@@ -46,8 +46,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes a record in; whether it tells of data at risk, and which of [`Self::tears`] it is.
-    pub fn add(&mut self, record: &Record<'_>, extra: &Extra, about: About) {
+    /// Takes a record in; its place among the tears, where it is one.
+    pub fn add(&mut self, record: &Record<'_>, extra: &Extra, about: About) -> Option<usize> {
         self.records += 1;
         let end = record
             .time_ns
@@ -58,8 +58,9 @@ impl Summary {
         at(&mut self.files, about.file).add(record);
         self.add_duration(record, about);
         self.findings.add(record, extra, about);
-        if is_tear(record) {
-            self.tears.add(record, about);
+        match is_tear(record) {
+            true => self.tears.add(record, about),
+            false => None,
         }
     }
 

@@ -35,10 +35,11 @@ impl Tears {
     /// Pages and ranges of all tears together.
     const PAGES: usize = 50_000;
 
-    pub fn add(&mut self, record: &Record<'_>, about: About) {
+    /// Its place in the list, where there is room.
+    pub fn add(&mut self, record: &Record<'_>, about: About) -> Option<usize> {
         if self.list.len() == Self::KEPT {
             self.more += 1;
-            return;
+            return None;
         }
         let room = (Self::PAGES - self.pages) / 2;
         let pages = &record.pages[..record.pages.len().min(room)];
@@ -59,6 +60,7 @@ impl Tears {
             pages: pages.to_vec(),
             truncated: record.truncated || pages.len() < record.pages.len(),
         });
+        Some(self.list.len() - 1)
     }
 
     pub fn count(&self) -> u64 {

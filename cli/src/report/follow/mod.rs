@@ -1,0 +1,59 @@
+//! `keepmydata report --follow`: what a program does now.
+
+mod live;
+mod view;
+
+use super::input::Source;
+use crate::failure::Failure;
+use crate::run::reason;
+use live::Live;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use std::ffi::c_int;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+/// How often the screen is drawn anew, and logs are looked at.
+const PERIOD: Duration = Duration::from_millis(200);
+
+pub fn follow(sources: &[Source]) -> Result<c_int, Failure> {
+    if !io::stdout().is_terminal() {
+        return Err(Failure::new(
+            2,
+            "--follow needs a terminal, and standard output is none; without --follow the report is printed",
+        ));
+    }
+    if sources.contains(&Source::Stdin) {
+        return Err(Failure::new(
+            2,
+            "--follow cannot read -: standard input is for its keys; name the log's file",
+        ));
+    }
+    let mut live = Live::open(sources)?;
+    let failed = |error: io::Error| Failure::own(format!("terminal: {}", reason(&error)));
+    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let result = run(&mut terminal, &mut live);
+    ratatui::restore();
+    result?;
+    Ok(c_int::from(live.summary.at_risk()))
+}
+
+fn run(terminal: &mut ratatui::DefaultTerminal, live: &mut Live) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::own(format!("terminal: {}", reason(&error)));
+    loop {
+        live.read(Instant::now() + PERIOD / 2)?;
+        terminal
+            .draw(|frame| view::draw(frame, live))
+            .map_err(failed)?;
+        if event::poll(PERIOD).map_err(failed)?
+            && let Event::Key(key) = event::read().map_err(failed)?
+            && key.kind == KeyEventKind::Press
+        {
+            let interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
+            match key.code {
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
+                KeyCode::Char('c') if interrupt => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
