@@ -1,6 +1,7 @@
 //! The command line. Options for settings are made from the table that the shim parses by.
 
 use crate::report::args::ReportOptions;
+use crate::ltp::{self, LtpRequest};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -20,6 +21,7 @@ pub enum Request {
     Demo(DemoOptions),
     Doctor(DoctorOptions),
     Report(ReportOptions),
+    Ltp(LtpRequest),
 }
 
 pub struct DemoOptions {
@@ -45,6 +47,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, clap::
             json: sub.get_flag("json"),
         })),
         Some(("report", sub)) => Ok(Request::Report(sub.into())),
+        Some(("ltp", sub)) => Ok(Request::Ltp(ltp::request(sub))),
         Some((other, _)) => unreachable!("subcommand {other}"),
         None => run_request(&mut command, &matches),
     }
@@ -85,7 +88,8 @@ fn command() -> Command {
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
              keepmydata doctor [--json] [DIR]\n       \
-             keepmydata report [OPTIONS] LOG...",
+             keepmydata report [OPTIONS] LOG...\n       \
+             keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]",
         )
         .after_long_help(after_help())
         .max_term_width(100)
@@ -103,6 +107,7 @@ fn command() -> Command {
         .subcommand(demo())
         .subcommand(doctor())
         .subcommand(crate::report::args::command())
+        .subcommand(ltp::command())
 }
 
 fn option(spec: &'static OptionSpec) -> Arg {

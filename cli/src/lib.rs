@@ -5,6 +5,7 @@ mod args;
 mod demo;
 mod doctor;
 mod failure;
+mod ltp;
 mod report;
 mod run;
 mod sys;
@@ -27,6 +28,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         Ok(Request::Demo(options)) => demo::demo(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
         Ok(Request::Report(options)) => report::report(&options),
+        Ok(Request::Ltp(request)) => ltp::ltp(request),
     };
     result.unwrap_or_else(|Failure { message, code }| {
         eprintln!("keepmydata: {message}");

@@ -33,6 +33,11 @@ impl Filesystem {
         })
     }
 
+    /// As the kernel names it: `ext4`, `fuse.sshfs`; empty where that is not known.
+    pub fn kind(&self) -> &str {
+        &self.mount.kind
+    }
+
     pub fn is_fuse(&self) -> bool {
         self.mount.kind.starts_with("fuse")
     }

@@ -6,6 +6,8 @@ mod kernel;
 mod probe;
 mod report;
 
+pub use filesystem::Filesystem;
+
 use crate::args::DoctorOptions;
 use crate::failure::Failure;
 use crate::run::reason;
@@ -22,7 +24,7 @@ pub fn doctor(options: &DoctorOptions) -> Result<c_int, Failure> {
     }
     sys::note_interruptions();
     let kernel = kernel::Kernel::look();
-    let filesystem = filesystem::Filesystem::look(&directory).map_err(failed)?;
+    let filesystem = Filesystem::look(&directory).map_err(failed)?;
     let probe = match probe::probe(&directory) {
         Ok(probe) => Some(probe),
         // Nothing follows from what files do there.

@@ -41,6 +41,10 @@ impl Library {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn at(path: &Path) -> Result<Self, String> {
         let path = path.canonicalize().map_err(|error| reason(&error))?;
         let elf = elf::read(&path).map_err(|error| reason(&error))?;

@@ -6,6 +6,7 @@ mod program;
 mod watcher;
 
 pub use library::Library;
+pub use program::check;
 
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
 use crate::sys;

@@ -1,0 +1,252 @@
+//! For a failed data comparison: the page table, and the msyncs and reads that touch the range.
+
+use super::comparison::{Comparison, PAGE, touches};
+use super::logs;
+use super::plan::{Side, read_json};
+use super::results::{RESULTS, Results};
+use crate::failure::Failure;
+use crate::table::Table;
+use keepmydata_records::{Record, event, write_text};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// Of an earlier run.
+pub fn report(output: &Path) -> Result<String, Failure> {
+    let results: Results = read_json(&output.join(RESULTS))?;
+    Ok(text(&results, output))
+}
+
+/// All comparison errors of a run, with what the logs tell of them.
+pub fn text(results: &Results, output: &Path) -> String {
+    let mut text = String::new();
+    for (number, row) in results.tests.iter().enumerate() {
+        for (name, result) in row.sides() {
+            let side = Side(output.join(name));
+            let log = fs::read_to_string(side.log(number)).unwrap_or_default();
+            let records = logs::read(&log);
+            for comparison in &result.comparisons {
+                writeln!(
+                    text,
+                    "{} ({name}): {}",
+                    row.name,
+                    explain(comparison, &records)
+                )
+                .expect("writing to a String");
+            }
+        }
+    }
+    if text.is_empty() {
+        text.push_str("no data comparison error\n");
+    }
+    text
+}
+
+fn explain(comparison: &Comparison, records: &[Record<'_>]) -> String {
+    let c = comparison;
+    let mut text = format!(
+        "pid {} stored [{},{}) of {} and read back wrong from {} on\n    expected {}\n    actual   {}\n",
+        c.pid,
+        c.offset,
+        c.end(),
+        c.path,
+        c.first_bad,
+        c.expected,
+        c.actual
+    );
+    let until = c.time_of_read(records);
+    let own: Vec<&Record<'_>> = records
+        .iter()
+        .filter(|record| record.time_ns <= until && c.is_file_of(record))
+        .filter(|record| is_about(record, c, records, until))
+        .collect();
+    text.push('\n');
+    text += &page_table(c, &own).to_string();
+    text.push('\n');
+    if records.is_empty() {
+        text.push_str("  no log: the shim was not there\n");
+        return text;
+    }
+    for record in own {
+        let mut line = String::new();
+        write_text(record, &mut line).expect("writing to a String");
+        for line in line.lines() {
+            let mark = if record.pid == c.pid { "* " } else { "  " };
+            text += &format!("{mark}{line}\n");
+        }
+    }
+    text
+}
+
+/// The msyncs, their reports and the reads that touch the store: an msync by its dirty ranges, and
+/// the last one of the process in any case.
+fn is_about(record: &Record<'_>, c: &Comparison, records: &[Record<'_>], until: u64) -> bool {
+    match &*record.event {
+        event::READ => touches(record, c.offset, c.end()),
+        event::REPORT => pages(c).any(|page| record.pages.iter().any(|row| row.page == page)),
+        event::MSYNC => {
+            let last = records.iter().rev().find(|other| {
+                other.event == event::MSYNC
+                    && other.pid == c.pid
+                    && other.time_ns <= until
+                    && c.is_file_of(other)
+            });
+            wrote(record, c.offset, c.end()) || last.is_some_and(|last| std::ptr::eq(last, record))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an msync found something dirty in the range.
+fn wrote(record: &Record<'_>, start: u64, end: u64) -> bool {
+    let dirty = record.dirty.iter();
+    let overlap = dirty
+        .clone()
+        .any(|range| range.offset < end && start < range.offset + range.length);
+    overlap || record.truncated && touches(record, start, end)
+}
+
+fn pages(c: &Comparison) -> std::ops::Range<u64> {
+    c.offset / PAGE..c.end().div_ceil(PAGE)
+}
+
+/// The pages of the store: how much of each was stored, which msync last wrote it, and what the log
+/// says of it.
+fn page_table(c: &Comparison, own: &[&Record<'_>]) -> Table {
+    let mut table = Table::indented(2);
+    table.row([
+        "page",
+        "file range",
+        "bytes of the store",
+        "last written by",
+        "verdict",
+        "",
+    ]);
+    for page in pages(c) {
+        let (start, end) = (page * PAGE, (page + 1) * PAGE);
+        let stored = end.min(c.end()) - start.max(c.offset);
+        let bytes = match stored {
+            PAGE => format!("all {PAGE}"),
+            _ if c.offset > start && c.end() < end => format!("{stored} inside"),
+            _ if c.offset > start => format!("last {stored}"),
+            _ => format!("first {stored}"),
+        };
+        let msync = own
+            .iter()
+            .rev()
+            .find(|r| r.event == event::MSYNC && wrote(r, start, end));
+        let verdict = own
+            .iter()
+            .rev()
+            .filter(|record| record.event == event::REPORT)
+            .flat_map(|record| record.pages.iter().map(move |row| (record.pid, row)))
+            .find(|(_, row)| row.page == page);
+        table.row([
+            &page.to_string(),
+            &format!("[{start},{end})"),
+            &bytes,
+            &msync.map_or("-".to_owned(), |r| {
+                format!("pid {} msync #{}", r.pid, r.call.unwrap_or_default())
+            }),
+            &verdict.map_or("-".to_owned(), |(pid, row)| {
+                let content = row.content.map_or("", |content| content.word());
+                format!("{} {content} (pid {pid})", row.verdict.word())
+            }),
+            if (start..end).contains(&c.first_bad) {
+                "<- first bad byte"
+            } else {
+                ""
+            },
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seed case of the contract: four pages, the last three torn.
+    #[test]
+    fn the_range_is_told_page_by_page_and_call_by_call() {
+        let c = Comparison {
+            pid: 9,
+            path: "/mnt/f".into(),
+            offset: 4442856,
+            length: 9927,
+            first_bad: 4444160,
+            expected: "new".into(),
+            actual: "old".into(),
+            foretold: None,
+        };
+        let line = |time: u64, pid: u32, rest: &str| {
+            format!(
+                r#"{{"time_ns":{time},"level":"info","pid":{pid},"tid":{pid},"path":"/mnt/f",{rest}}}"#
+            )
+        };
+        let log = [
+            line(1, 9, r#""event":"msync","call":1,"offset":0,"length":12800000,"dirty":[[0,4096]]"#),
+            line(2, 8, r#""event":"msync","call":1,"offset":0,"length":12800000,"dirty":[[4440064,12288]]"#),
+            line(3, 8, r#""event":"read","offset":4452352,"length":10"#),
+            line(4, 9, r#""event":"read","offset":0,"length":10"#),
+            line(5, 9, r#""event":"msync","call":2,"offset":0,"length":12800000,"dirty":[[4440064,4096]]"#),
+            line(5, 9, r#""event":"report","call":2,"pages":[{"page":1085,"start":4444160,"end":4448256,"verdict":"stale","content":"old"}]"#),
+            line(6, 9, r#""event":"read","offset":4442856,"length":9927"#),
+            line(7, 8, r#""event":"read","offset":4442856,"length":9927"#),
+        ]
+        .join("\n");
+        let text = explain(&c, &logs::read(&log));
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| {
+                line.split("  ")
+                    .filter(|cell| !cell.is_empty())
+                    .map(str::trim)
+                    .collect()
+            })
+            .collect();
+        for row in [
+            &[
+                "1084",
+                "[4440064,4444160)",
+                "last 1304",
+                "pid 9 msync #2",
+                "-",
+            ][..],
+            &[
+                "1085",
+                "[4444160,4448256)",
+                "all 4096",
+                "pid 8 msync #1",
+                "stale old (pid 9)",
+                "<- first bad byte",
+            ],
+            &[
+                "1086",
+                "[4448256,4452352)",
+                "all 4096",
+                "pid 8 msync #1",
+                "-",
+            ],
+            &["1087", "[4452352,4456448)", "first 431", "-", "-"],
+        ] {
+            assert!(rows.iter().any(|found| found == row), "{row:?} in\n{text}");
+        }
+        let calls: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains(" tid "))
+            .map(|line| line.split(" tid ").nth(1).unwrap())
+            .map(|line| line.split(" offset").next().unwrap())
+            .collect();
+        assert_eq!(
+            calls,
+            [
+                "8 msync #1 /mnt/f",
+                "8 read /mnt/f",
+                "9 msync #2 /mnt/f",
+                "9 report #2 /mnt/f",
+                "9 read /mnt/f"
+            ]
+        );
+    }
+}

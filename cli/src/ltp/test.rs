@@ -1,0 +1,122 @@
+//! `keepmydata ltp test SIDE N`: one test, in place of the command that the runner would start.
+//!
+//! It stays between the runner and the test because no runner tells all: ltp-pan and kirk take
+//! doio's exit code 4 (data compare error) for a warning, and kirk its 2 for a broken test.
+
+use super::plan::{End, Plan, Record, Side, read_json, write_json};
+use super::stand_in;
+use crate::failure::Failure;
+use crate::run::reason;
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::env;
+use std::ffi::c_int;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often it looks whether the runner wants an end.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
+pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
+    let plan: Plan = read_json(&side.plan())?;
+    let Some(test) = plan.tests.get(number) else {
+        return Err(Failure::own(format!("the plan has no test {number}")));
+    };
+    sys::note_interruptions();
+    let failed = |path: &Path, error: io::Error| {
+        Failure::own(format!("{}: {}", path.display(), reason(&error)))
+    };
+    let output = side.output(number);
+    // Appending: the test's processes share the file, and must not overwrite each other's lines.
+    let sink = File::options()
+        .create(true)
+        .append(true)
+        .open(&output)
+        .map_err(|error| failed(&output, error))?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(&test.command);
+    if plan.shimmed {
+        let logs = side.process_logs(number);
+        // Also for tests that go on as another user.
+        fs::create_dir_all(&logs)
+            .and_then(|()| fs::set_permissions(&logs, fs::Permissions::from_mode(0o1777)))
+            .map_err(|error| failed(&logs, error))?;
+        let tree = side.stand_in();
+        command
+            .envs(stand_in::variables(&plan.root, &tree))
+            .env("KEEPMYDATA_LOG_FILE", logs.join("%p.jsonl"));
+        if env::current_dir().is_ok_and(|now| now == plan.root.join("testcases/bin")) {
+            command.current_dir(tree.join("testcases/bin"));
+        }
+    }
+    let clone = |file: &File| file.try_clone().map_err(|error| failed(&output, error));
+    command
+        .envs(plan.environment.iter().map(|(name, value)| (name, value)))
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(clone(&sink)?)
+        .stderr(sink);
+
+    let _ = File::create(side.started(number));
+    let begin = SystemTime::now();
+    let started = Instant::now();
+    let mut child = command
+        .spawn()
+        .map_err(|error| failed(Path::new("sh"), error))?;
+    let end = wait(&mut child, Duration::from_secs(plan.timeout_seconds))
+        .map_err(|error| failed(Path::new("sh"), error))?;
+    let since_epoch = begin.duration_since(SystemTime::UNIX_EPOCH);
+    let record = Record {
+        begin_ns: since_epoch.unwrap_or_default().as_nanos() as u64,
+        duration_ns: started.elapsed().as_nanos() as u64,
+        end,
+    };
+    write_json(&side.record(number), &record)?;
+
+    // What the runner makes of it is its own affair, and so is a closed standard output.
+    let _ = File::open(&output).and_then(|mut text| io::copy(&mut text, &mut io::stdout()));
+    Ok(match end {
+        End::Exit(code) => code,
+        End::Signal(signal) => 128 + signal,
+        End::Timeout => 128 + libc::SIGKILL,
+        End::Interrupted => 130,
+    })
+}
+
+/// Waits for the child, and ends its process group with it: what a test leaves running would
+/// disturb the next.
+fn wait(child: &mut Child, timeout: Duration) -> io::Result<End> {
+    let group = Pid::from_child(child);
+    let pidfd = pidfd_open(group, PidfdFlags::empty())?;
+    let deadline = Instant::now() + timeout;
+    let cut_short = loop {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, Some(&TICK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => break None,
+            Err(error) => return Err(error.into()),
+        }
+        if sys::interrupted() {
+            break Some(End::Interrupted);
+        }
+        if Instant::now() >= deadline {
+            break Some(End::Timeout);
+        }
+    };
+    // Before the child is waited for, its number cannot be another's. ESRCH: nobody is left.
+    let _ = kill_process_group(group, Signal::KILL);
+    let status = child.wait()?;
+    Ok(cut_short.unwrap_or(match status.signal() {
+        Some(signal) => End::Signal(signal),
+        None => End::Exit(status.code().unwrap_or_default()),
+    }))
+}
