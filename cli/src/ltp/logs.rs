@@ -3,7 +3,7 @@
 use super::plan::Side;
 use crate::failure::Failure;
 use crate::run::reason;
-use keepmydata_records::{Level, Record, Verdict, event};
+use keepmydata_records::{Level, Record, event};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ pub struct Findings {
     /// Processes that the shim was loaded into.
     pub processes: u64,
     pub msyncs: u64,
-    /// Of those, where it answered -1 although the call was a good one: EIO and its like.
-    pub failed_msyncs: u64,
+    /// Syncs that could not be made good: reports with which an msync failed.
+    pub failed_syncs: u64,
     /// Pages by their verdict, over all msyncs.
     pub verified_pages: u64,
     pub newer_pages: u64,
@@ -36,7 +36,7 @@ impl Findings {
             words.push("not reached".to_owned());
         }
         for (count, what) in [
-            (self.failed_msyncs, "failed msyncs"),
+            (self.failed_syncs, "failed syncs"),
             (self.stale_pages, "stale"),
             (self.uncertain_pages, "uncertain"),
         ] {
@@ -117,13 +117,9 @@ fn summary(log: &Path) -> io::Result<Findings> {
                 findings.newer_pages += verdicts.newer;
                 findings.stale_pages += verdicts.stale;
                 findings.uncertain_pages += verdicts.uncertain;
-                let bad = matches!(record.verdict, Some(Verdict::Stale | Verdict::Uncertain));
-                if record.result == Some(-1) && (bad || record.level == Level::Error) {
-                    findings.failed_msyncs += 1;
-                }
             }
             // Its pages are counted with the msync that it belongs to.
-            event::REPORT => {}
+            event::REPORT => findings.failed_syncs += u64::from(record.result == Some(-1)),
             event::FINDING => {
                 let code =
                     serde_json::from_str(line).map_or(Cow::Borrowed(""), |Code { code }| code);
@@ -161,38 +157,39 @@ mod tests {
         let side = Side(directory.path().to_owned());
         let logs = side.process_logs(0);
         fs::create_dir_all(&logs).unwrap();
-        let line = |time: u64, pid: u64, rest: &str| {
-            format!(
-                "{{\"time_ns\":{time},\"level\":\"info\",\"pid\":{pid},\"tid\":{pid},{rest}}}\n"
-            )
+        let log = |pid: u64, records: &[(u64, &str)]| -> String {
+            let line = |(time, rest): &(u64, &str)| {
+                format!(r#"{{"time_ns":{time},"level":"info","pid":{pid},"tid":{pid},{rest}}}"#)
+                    + "\n"
+            };
+            records.iter().map(line).collect()
         };
-        let one = line(1, 7, r#""event":"start""#)
-            + &line(
-                5,
-                7,
-                r#""event":"msync","result":0,"verdicts":{"verified":3,"newer":1,"stale":0,"uncertain":2}"#,
-            )
-            + &line(9, 7, r#""event":"finding","code":"KMD-L3""#);
-        let two = line(2, 8, r#""event":"start""#)
-            + &line(
-                3,
-                8,
-                r#""event":"msync","result":-1,"errno":"EIO","verdict":"stale","verdicts":{"verified":0,"newer":0,"stale":4,"uncertain":0}"#,
-            )
-            + "{\"time_ns\":4,\"lev";
+        let uncertain = r#""verdicts":{"verified":3,"newer":1,"stale":0,"uncertain":2}"#;
+        let stale = r#""result":-1,"verdicts":{"verified":0,"newer":0,"stale":4,"uncertain":0}"#;
+        let one = [
+            (1, r#""event":"start""#),
+            (6, &format!(r#""event":"msync","result":0,{uncertain}"#)),
+            (9, r#""event":"finding","code":"KMD-L3""#),
+        ];
+        let two = [
+            (2, r#""event":"start""#),
+            (3, &format!(r#""event":"report",{stale}"#)),
+            (3, &format!(r#""event":"msync",{stale}"#)),
+        ];
+        let (one, two) = (log(7, &one), log(8, &two) + "{\"time_ns\":4,\"lev");
         fs::write(logs.join("7.jsonl"), one).unwrap();
         fs::write(logs.join("8.jsonl"), two).unwrap();
         let findings = gather(&side, 0).unwrap();
         assert!(!logs.exists());
         let text = fs::read_to_string(side.log(0)).unwrap();
         let times: Vec<u64> = read(&text).iter().map(|record| record.time_ns).collect();
-        assert_eq!(times, [1, 2, 3, 5, 9]);
+        assert_eq!(times, [1, 2, 3, 3, 6, 9]);
         assert_eq!((findings.processes, findings.msyncs), (2, 2));
-        assert_eq!(findings.failed_msyncs, 1);
+        assert_eq!(findings.failed_syncs, 1);
         assert_eq!((findings.stale_pages, findings.uncertain_pages), (4, 2));
         assert_eq!(
             findings.words(),
-            "1 failed msyncs, 4 stale, 2 uncertain, 1 KMD-L3, 1 unreadable"
+            "1 failed syncs, 4 stale, 2 uncertain, 1 KMD-L3, 1 unreadable"
         );
         assert_eq!(gather(&side, 1).unwrap().words(), "not reached");
     }
