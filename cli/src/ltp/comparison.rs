@@ -89,37 +89,41 @@ impl Comparison {
         self.offset + self.length
     }
 
-    /// Whether the record is about the same file. Within a test, names tell files apart; paths
-    /// do not match where TMPDIR leads through a symbolic link.
-    pub fn is_file_of(&self, record: &Record<'_>) -> bool {
-        let path = record.path.to_string();
-        let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
-        path.rsplit('/').next() == self.path.rsplit('/').next()
+    /// The records of the same file. Names tell files apart within a test; whole paths do not match
+    /// where TMPDIR leads through a symbolic link. Reads are logged without a path.
+    pub fn records<'r, 'a>(&self, all: &'r [Record<'a>]) -> Vec<&'r Record<'a>> {
+        let name = self.path.rsplit('/').next();
+        let is_named = |record: &&Record<'_>| {
+            let path = record.path.to_string();
+            let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
+            !path.is_empty() && path.rsplit('/').next() == name
+        };
+        let file = |record: &Record<'_>| Some((record.dev?, record.ino?));
+        let files: Vec<_> = all.iter().filter(is_named).filter_map(file).collect();
+        let is_file = |record: &&Record<'_>| file(record).is_some_and(|file| files.contains(&file));
+        all.iter().filter(is_file).collect()
     }
 
     /// When the process read the bad bytes, in ns since the epoch: doio ends at its first bad data,
     /// so that it is the last read of the process in that range. The end of time where reads were
-    /// not logged.
-    pub fn time_of_read(&self, records: &[Record<'_>]) -> u64 {
-        records
-            .iter()
-            .rev()
-            .find(|record| {
-                record.event == event::READ
-                    && record.pid == self.pid
-                    && self.is_file_of(record)
-                    && touches(record, self.offset, self.end())
-            })
-            .map_or(u64::MAX, |record| record.time_ns)
+    /// not logged. `records` are those of the file.
+    pub fn time_of_read(&self, records: &[&Record<'_>]) -> u64 {
+        let read = records.iter().rev().find(|record| {
+            record.event == event::READ
+                && record.pid == self.pid
+                && touches(record, self.offset, self.end())
+        });
+        read.map_or(u64::MAX, |record| record.time_ns)
     }
 
     /// The verdict on the page of the first bad byte, in the report of the last msync of that file
-    /// by that process before the read.
-    pub fn verdict(&self, records: &[Record<'_>]) -> Option<Verdict> {
+    /// by that process before the read. `records` are those of the file.
+    pub fn verdict(&self, records: &[&Record<'_>]) -> Option<Verdict> {
         let read = self.time_of_read(records);
-        let mut own = records.iter().rev().filter(|record| {
-            record.pid == self.pid && record.time_ns <= read && self.is_file_of(record)
-        });
+        let mut own = records
+            .iter()
+            .rev()
+            .filter(|record| record.pid == self.pid && record.time_ns <= read);
         let last = own.clone().find(|record| record.event == event::MSYNC)?;
         let report =
             own.find(|record| record.event == event::REPORT && record.call == last.call)?;
@@ -182,18 +186,19 @@ doio(rwtest04) (  911) 22:33:12
         let one = &parse(OUTPUT)[0];
         let msync = |time, call| {
             format!(
-                r#"{{"time_ns":{time},"level":"info","pid":912,"tid":912,"event":"msync","call":{call},"path":"/mnt/t/mm-sync-77","result":0,"offset":0,"length":12800000}}"#
+                r#"{{"time_ns":{time},"level":"info","pid":912,"tid":912,"event":"msync","call":{call},"path":"/mnt/t/mm-sync-77","dev":"0:9","ino":3,"result":0,"offset":0,"length":12800000}}"#
             )
         };
         let report = |time, call, page: u64| {
             format!(
-                r#"{{"time_ns":{time},"level":"warn","pid":912,"tid":912,"event":"report","call":{call},"path":"/mnt/t/mm-sync-77","pages":[{{"page":{page},"start":0,"end":4096,"verdict":"uncertain"}}]}}"#
+                r#"{{"time_ns":{time},"level":"warn","pid":912,"tid":912,"event":"report","call":{call},"path":"/mnt/t/mm-sync-77","dev":"0:9","ino":3,"pages":[{{"page":{page},"start":0,"end":4096,"verdict":"uncertain"}}]}}"#
             )
         };
-        let read = r#"{"time_ns":9,"level":"trace","pid":912,"tid":912,"event":"read","path":"/mnt/t/mm-sync-77","offset":4442856,"length":9927}"#;
+        let read = r#"{"time_ns":9,"level":"trace","pid":912,"tid":912,"event":"read","dev":"0:9","ino":3,"offset":4442856,"length":9927}"#;
         let verdict = |lines: &[String]| {
             let text = lines.join("\n");
-            one.verdict(&super::super::logs::read(&text))
+            let records = super::super::logs::read(&text);
+            one.verdict(&one.records(&records))
         };
         let read = read.to_owned();
         let told = [report(4, 2, 1085), msync(3, 2), read.clone()];

@@ -54,20 +54,27 @@ fn explain(comparison: &Comparison, records: &[Record<'_>]) -> String {
         c.expected,
         c.actual
     );
-    let until = c.time_of_read(records);
-    let own: Vec<&Record<'_>> = records
+    let file = c.records(records);
+    let until = c.time_of_read(&file);
+    let before = file.into_iter().filter(|record| record.time_ns <= until);
+    let before: Vec<&Record<'_>> = before.collect();
+    let last = before
         .iter()
-        .filter(|record| record.time_ns <= until && c.is_file_of(record))
-        .filter(|record| is_about(record, c, records, until))
+        .rposition(|record| record.event == event::MSYNC && record.pid == c.pid);
+    let about: Vec<&Record<'_>> = before
+        .iter()
+        .enumerate()
+        .filter(|(number, record)| Some(*number) == last || is_about(record, c))
+        .map(|(_, record)| *record)
         .collect();
     text.push('\n');
-    text += &page_table(c, &own).to_string();
+    text += &page_table(c, &about).to_string();
     text.push('\n');
     if records.is_empty() {
         text.push_str("  no log: the shim was not there\n");
         return text;
     }
-    for record in own {
+    for record in about {
         let mut line = String::new();
         write_text(record, &mut line).expect("writing to a String");
         for line in line.lines() {
@@ -78,21 +85,13 @@ fn explain(comparison: &Comparison, records: &[Record<'_>]) -> String {
     text
 }
 
-/// The msyncs, their reports and the reads that touch the store: an msync by its dirty ranges, and
-/// the last one of the process in any case.
-fn is_about(record: &Record<'_>, c: &Comparison, records: &[Record<'_>], until: u64) -> bool {
+/// Whether it is a read of the store's range, an msync that found something dirty there, or a
+/// report on its pages.
+fn is_about(record: &Record<'_>, c: &Comparison) -> bool {
     match &*record.event {
         event::READ => touches(record, c.offset, c.end()),
-        event::REPORT => pages(c).any(|page| record.pages.iter().any(|row| row.page == page)),
-        event::MSYNC => {
-            let last = records.iter().rev().find(|other| {
-                other.event == event::MSYNC
-                    && other.pid == c.pid
-                    && other.time_ns <= until
-                    && c.is_file_of(other)
-            });
-            wrote(record, c.offset, c.end()) || last.is_some_and(|last| std::ptr::eq(last, record))
-        }
+        event::REPORT => record.pages.iter().any(|row| pages(c).contains(&row.page)),
+        event::MSYNC => wrote(record, c.offset, c.end()),
         _ => false,
     }
 }
@@ -112,7 +111,7 @@ fn pages(c: &Comparison) -> std::ops::Range<u64> {
 
 /// The pages of the store: how much of each was stored, which msync last wrote it, and what the log
 /// says of it.
-fn page_table(c: &Comparison, own: &[&Record<'_>]) -> Table {
+fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
     let mut table = Table::indented(2);
     table.row([
         "page",
@@ -131,11 +130,11 @@ fn page_table(c: &Comparison, own: &[&Record<'_>]) -> Table {
             _ if c.offset > start => format!("last {stored}"),
             _ => format!("first {stored}"),
         };
-        let msync = own
+        let msync = about
             .iter()
             .rev()
             .find(|r| r.event == event::MSYNC && wrote(r, start, end));
-        let verdict = own
+        let verdict = about
             .iter()
             .rev()
             .filter(|record| record.event == event::REPORT)
@@ -181,7 +180,7 @@ mod tests {
         };
         let line = |time: u64, pid: u32, rest: &str| {
             format!(
-                r#"{{"time_ns":{time},"level":"info","pid":{pid},"tid":{pid},"path":"/mnt/f",{rest}}}"#
+                r#"{{"time_ns":{time},"level":"info","pid":{pid},"tid":{pid},"path":"/mnt/f","dev":"0:9","ino":3,{rest}}}"#
             )
         };
         let log = [
@@ -236,7 +235,7 @@ mod tests {
             .lines()
             .filter(|line| line.contains(" tid "))
             .map(|line| line.split(" tid ").nth(1).unwrap())
-            .map(|line| line.split(" offset").next().unwrap())
+            .map(|line| line.split(" (").next().unwrap())
             .collect();
         assert_eq!(
             calls,

@@ -78,7 +78,7 @@ impl TestResult {
             let records = logs::read(&log);
             for comparison in &mut comparisons {
                 comparison.foretold = comparison
-                    .verdict(&records)
+                    .verdict(&comparison.records(&records))
                     .map(|verdict| verdict.word().to_owned());
             }
         }
