@@ -9,13 +9,13 @@ use crate::failure::Failure;
 use crate::run::reason;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::env;
 use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -42,8 +42,9 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
         .append(true)
         .open(&output)
         .map_err(|error| failed(&output, error))?;
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(&test.command);
+    // A session of its own, as kirk makes one: LTP's library changes process groups.
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c"]).arg(&test.command);
     if plan.shimmed {
         let logs = side.process_logs(number);
         // Also for tests that go on as another user.
@@ -61,7 +62,6 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
     let clone = |file: &File| file.try_clone().map_err(|error| failed(&output, error));
     command
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(clone(&sink)?)
         .stderr(sink);
@@ -71,9 +71,9 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
     let started = Instant::now();
     let mut child = command
         .spawn()
-        .map_err(|error| failed(Path::new("sh"), error))?;
+        .map_err(|error| failed(Path::new("setsid"), error))?;
     let end = wait(&mut child, Duration::from_secs(plan.timeout_seconds))
-        .map_err(|error| failed(Path::new("sh"), error))?;
+        .map_err(|error| failed(Path::new("setsid"), error))?;
     let since_epoch = begin.duration_since(SystemTime::UNIX_EPOCH);
     let record = Record {
         begin_ns: since_epoch.unwrap_or_default().as_nanos() as u64,
@@ -92,11 +92,11 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
     })
 }
 
-/// Waits for the child, and ends its process group with it: what a test leaves running would
-/// disturb the next.
+/// Waits for the child, and ends its session with it: what a test leaves running would disturb the
+/// next.
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<End> {
-    let group = Pid::from_child(child);
-    let pidfd = pidfd_open(group, PidfdFlags::empty())?;
+    let session = Pid::from_child(child);
+    let pidfd = pidfd_open(session, PidfdFlags::empty())?;
     let deadline = Instant::now() + timeout;
     let cut_short = loop {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
@@ -112,11 +112,42 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<End> {
             break Some(End::Timeout);
         }
     };
-    // Before the child is waited for, its number cannot be another's. ESRCH: nobody is left.
-    let _ = kill_process_group(group, Signal::KILL);
+    // Before the child is waited for, its number cannot be another's.
+    end_session(session);
     let status = child.wait()?;
     Ok(cut_short.unwrap_or(match status.signal() {
         Some(signal) => End::Signal(signal),
         None => End::Exit(status.code().unwrap_or_default()),
     }))
+}
+
+/// Kills all that is alive in the session, as often as something there was still forking.
+fn end_session(session: Pid) {
+    for _ in 0..100 {
+        let alive = members(session);
+        if alive.is_empty() {
+            return;
+        }
+        for pid in alive {
+            // ESRCH: it has ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The processes of a session, without those that are dead already.
+fn members(session: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            // proc_pid_stat(5): after the name in parentheses state, parent, group and session.
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let dead = matches!(*fields.first()?, "Z" | "X");
+            let same = fields.get(3)?.parse() == Ok(session.as_raw_nonzero().get());
+            (same && !dead).then_some(pid)
+        })
+        .collect()
 }

@@ -31,6 +31,9 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	fflush(stdout);
+	/* As LTP's library runs a test: in a process group of its own. */
+	if (strcmp(argv[1], "hang") == 0 && fork() == 0)
+		setpgid(0, 0);
 	if (strcmp(argv[1], "hang") == 0)
 		for (;;)
 			pause();

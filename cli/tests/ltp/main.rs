@@ -208,6 +208,7 @@ fn every_way_to_end_is_told_apart() {
         }
         assert_eq!(result["difference"], "same", "{name}");
     }
+    assert_eq!(tree.running(), [""; 0], "nothing survives its test");
     assert_eq!(tree.result("relative")["shim"]["counts"]["passed"], 1);
     assert_eq!(tree.result("fails")["shim"]["counts"]["failed"], 1);
     assert_eq!(tree.result("relative")["shim"]["findings"]["processes"], 1);

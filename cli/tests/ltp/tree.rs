@@ -141,6 +141,16 @@ impl Tree {
         found.unwrap_or_else(|| panic!("no {name}")).clone()
     }
 
+    /// The programs of this tree that run now.
+    pub fn running(&self) -> Vec<String> {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|entry| fs::read_link(entry.path().join("exe")).ok())
+            .filter(|program| program.starts_with(self.root()))
+            .map(|program| program.display().to_string())
+            .collect()
+    }
+
     /// What the only test of the last run printed.
     pub fn printed(&self, side: &str) -> String {
         fs::read_to_string(self.output().join(side).join("tests/0.out")).unwrap()
