@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::run::reason;
 use keepmydata_records::{Level, Record, event};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -93,11 +92,6 @@ fn join(directory: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn summary(log: &Path) -> io::Result<Findings> {
-    #[derive(Deserialize)]
-    struct Code<'a> {
-        #[serde(borrow, default)]
-        code: Cow<'a, str>,
-    }
     let text = fs::read_to_string(log)?;
     let mut findings = Findings::default();
     let mut processes = BTreeSet::new();
@@ -121,12 +115,9 @@ fn summary(log: &Path) -> io::Result<Findings> {
             // Its pages are counted with the msync that it belongs to.
             event::REPORT => findings.failed_syncs += u64::from(record.result == Some(-1)),
             event::FINDING => {
-                let code =
-                    serde_json::from_str(line).map_or(Cow::Borrowed(""), |Code { code }| code);
-                let what = if code.is_empty() {
-                    event::FINDING
-                } else {
-                    &code
+                let what = match &*record.code {
+                    "" => event::FINDING,
+                    code => code,
                 };
                 *findings.others.entry(what.to_owned()).or_default() += 1;
             }
