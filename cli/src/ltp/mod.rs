@@ -159,6 +159,7 @@ fn run_side(
         },
     );
     progress.end();
+    test::end_leftovers(&side, tests.len());
     ran?;
     let told = Told::read(install.runner, &side);
     (0..tests.len())

@@ -72,7 +72,7 @@ impl Side {
         self.0.join("tests")
     }
 
-    /// Exists while the test runs, and afterwards.
+    /// From the test's start on; its session is in it.
     pub fn started(&self, number: usize) -> PathBuf {
         self.tests().join(format!("{number}.started"))
     }

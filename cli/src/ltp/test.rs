@@ -66,12 +66,13 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
         .stdout(clone(&sink)?)
         .stderr(sink);
 
-    let _ = File::create(side.started(number));
     let begin = SystemTime::now();
     let started = Instant::now();
     let mut child = command
         .spawn()
         .map_err(|error| failed(Path::new("setsid"), error))?;
+    let id = child.id().to_string();
+    fs::write(side.started(number), id).map_err(|error| failed(&side.0, error))?;
     let end = wait(&mut child, Duration::from_secs(plan.timeout_seconds))
         .map_err(|error| failed(Path::new("setsid"), error))?;
     let since_epoch = begin.duration_since(SystemTime::UNIX_EPOCH);
@@ -119,6 +120,17 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<End> {
         Some(signal) => End::Signal(signal),
         None => End::Exit(status.code().unwrap_or_default()),
     }))
+}
+
+/// Ends the tests that a runner has left running: kirk kills what it has started itself, by SIGKILL.
+pub fn end_leftovers(side: &Side, tests: usize) {
+    for number in (0..tests).filter(|number| !side.record(*number).exists()) {
+        let session = fs::read_to_string(side.started(number)).ok();
+        let session = session.and_then(|id| Pid::from_raw(id.parse().ok()?));
+        if let Some(session) = session {
+            end_session(session);
+        }
+    }
 }
 
 /// Kills all that is alive in the session, as often as something there was still forking.

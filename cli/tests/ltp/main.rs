@@ -6,13 +6,16 @@ mod common;
 mod tree;
 
 use common::{stderr, stdout};
-use preload_tests::harness::{TearFs, shim};
+use preload_tests::harness::{TearFs, shim, wait_until};
 use preload_tests::{or_skip, skip};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output};
-use tree::{Tree, kirk, make_executable};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tree::Tree;
 
 /// The test bed's filesystem, as LTP's readers meet it: opens for reading go to the daemon.
 fn bed(mode: &str) -> TearFs {
@@ -88,20 +91,8 @@ fn compares_with_runltp() {
 #[test]
 fn compares_with_the_real_kirk() {
     or_skip!(TearFs::available());
-    let kirk = or_skip!(kirk());
     let tree = Tree::new();
-    fs::write(
-        tree.root().join("runltp"),
-        "echo runltp was removed from LTP use kirk instead\n",
-    )
-    .unwrap();
-    let start = tree.root().join("kirk");
-    fs::write(
-        &start,
-        format!("#!/bin/sh\nexec {} \"$@\"\n", kirk.display()),
-    )
-    .unwrap();
-    make_executable(&start);
+    or_skip!(tree.with_kirk());
     compares(&tree, &[]);
     let report = fs::read(tree.output().join("native/runner.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
@@ -110,6 +101,38 @@ fn compares_with_the_real_kirk() {
         json!(["4"]),
         "kirk ran it"
     );
+}
+
+/// An interrupted run leaves no test running, no file on the filesystem under test, and no doubt.
+fn ends_when_interrupted(tree: &Tree) {
+    let mut child = tree
+        .command(&tree.work(), &["-s", "^hangs"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let limit = Duration::from_secs(60);
+    wait_until("the test runs", limit, || tree.running().len() == 2);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    let mut text = String::new();
+    child.stderr.unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(status.code(), Some(130), "{text}");
+    assert!(text.ends_with("keepmydata: interrupted\n"), "{text}");
+    assert_eq!(tree.running(), [""; 0]);
+    assert_eq!(fs::read_dir(tree.work()).unwrap().count(), 0);
+}
+
+#[test]
+fn ends_when_interrupted_with_runltp() {
+    ends_when_interrupted(&Tree::new());
+}
+
+#[test]
+fn ends_when_interrupted_with_the_real_kirk() {
+    let tree = Tree::new();
+    or_skip!(tree.with_kirk());
+    ends_when_interrupted(&tree);
 }
 
 /// Natively on a filesystem that keeps nothing no data arrives; under the shim neither, but the log
@@ -265,11 +288,7 @@ fn what_is_missing_is_named_with_advice() {
         (code, &*text),
         (Some(2), "keepmydata: mini: no test matches\n")
     );
-    fs::write(
-        root.join("runltp"),
-        "echo runltp was removed from LTP use kirk instead\n",
-    )
-    .unwrap();
+    fs::write(root.join("runltp"), tree::STUB).unwrap();
     let (code, text) = with(&[]);
     assert_eq!(code, Some(125));
     assert!(

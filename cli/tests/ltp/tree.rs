@@ -4,7 +4,6 @@ use crate::common::{Place, compile, copy, keepmydata};
 use preload_tests::harness::shim;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,6 +35,9 @@ done <"$file"
 rm -rf "$TMPDIR"
 exit $bad
 "#;
+
+/// All that runltp is after LTP 20260130.
+pub const STUB: &str = "#!/bin/sh\necho runltp was removed from LTP use kirk instead >&2\nexit 1\n";
 
 /// As LTP's: a script that asks tools of the system and then starts programs of LTP.
 const RWTEST: &str = r#"#!/bin/bash
@@ -103,6 +105,19 @@ impl Tree {
         tree
     }
 
+    /// With the stub that runltp is since it was removed, and the real kirk.
+    ///
+    /// # Errors
+    /// Why kirk cannot be had (to skip the test).
+    pub fn with_kirk(&self) -> Result<(), String> {
+        let kirk = kirk()?;
+        fs::write(self.root().join("runltp"), STUB).unwrap();
+        let start = format!("#!/bin/sh\nexec {} \"$@\"\n", kirk.display());
+        let start = self.place.file("start-kirk", start.as_bytes());
+        copy(&start, &self.root().join("kirk"));
+        Ok(())
+    }
+
     /// The LTPROOT.
     pub fn root(&self) -> PathBuf {
         self.place.path("ltp").canonicalize().unwrap()
@@ -119,6 +134,10 @@ impl Tree {
 
     /// `keepmydata ltp` with this tree, writing to [`Tree::output`].
     pub fn ltp(&self, directory: &Path, arguments: &[&str]) -> Output {
+        self.command(directory, arguments).output().unwrap()
+    }
+
+    pub fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
         let mut command = keepmydata();
         command
             .env("KEEPMYDATA_LIB", shim())
@@ -129,7 +148,7 @@ impl Tree {
             .arg("-d")
             .arg(directory)
             .args(arguments);
-        command.output().unwrap()
+        command
     }
 
     /// What the last run wrote about a test.
@@ -161,7 +180,7 @@ impl Tree {
 ///
 /// # Errors
 /// Why it cannot be had (to skip the test).
-pub fn kirk() -> Result<PathBuf, String> {
+fn kirk() -> Result<PathBuf, String> {
     const VERSION: &str = "4.2.0";
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kirk-{VERSION}"));
     let lock = File::create(directory.with_extension("lock")).expect("lock file");
@@ -186,9 +205,4 @@ pub fn kirk() -> Result<PathBuf, String> {
     .map_err(|why| format!("pip install kirk: {why}"))?;
     assert!(program.exists(), "{} was not installed", program.display());
     Ok(program)
-}
-
-/// As an executable file of the tree's.
-pub fn make_executable(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
