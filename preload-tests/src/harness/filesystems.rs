@@ -70,11 +70,16 @@ impl Tmpfs {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path("mount").join(name)
+        self.dir().join(name)
+    }
+
+    /// The mount point.
+    pub fn dir(&self) -> PathBuf {
+        self.scratch.path("mount")
     }
 }
 
-fn mount(kind: &str, options: &str, device: &Path, point: &Path) -> Result<(), String> {
+pub(super) fn mount(kind: &str, options: &str, device: &Path, point: &Path) -> Result<(), String> {
     fs::create_dir(point).map_err(|error| format!("mount point: {error}"))?;
     run(Command::new("mount")
         .args(["-t", kind, "-o", options])

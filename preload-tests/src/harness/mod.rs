@@ -23,6 +23,7 @@ mod program;
 mod records;
 mod scratch;
 mod skips;
+mod stacked;
 mod tearfs;
 mod transparent;
 
@@ -34,6 +35,7 @@ pub use program::{Outcome, Program, Running};
 pub use records::Records;
 pub use scratch::{Scratch, wait_until};
 pub use skips::record_skip;
+pub use stacked::StackedFs;
 pub use tearfs::TearFs;
 pub use transparent::{assert_known_difference, assert_same, assert_same_under_shim};
 

@@ -223,6 +223,11 @@ impl Running {
         text(&self.scratch, "stdout")
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&self) -> bool {
+        self.group.ends_within(Duration::ZERO)
+    }
+
     /// Kills it now.
     pub fn kill(self) -> Outcome {
         self.wait(Duration::ZERO)

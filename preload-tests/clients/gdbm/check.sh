@@ -1,0 +1,1 @@
+gdbmtool -N db list

@@ -1,0 +1,1 @@
+echo "stress-ng verified"

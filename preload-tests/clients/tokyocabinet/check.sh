@@ -1,0 +1,2 @@
+tchmgr inform db.tch >&2
+tchmgr list -pv db.tch | tr '\t' ' '

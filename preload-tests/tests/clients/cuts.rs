@@ -1,0 +1,99 @@
+//! Power cuts: everything that a client acknowledged must be readable by its own tools.
+
+use std::time::{Duration, Instant};
+
+use preload_tests::harness::{TearFs, wait_until};
+
+use super::run::{How, Load, acknowledged};
+use super::table::{Client, Promise};
+
+/// The modes of the test bed in which the shim must keep everything.
+pub const MODES: [&str; 3] = ["first-page", "one-page", "volatile"];
+
+/// A busy machine must not run into the deadline of healing.
+const SETTINGS: &[(&str, &str)] = &[("KEEPMYDATA_DEADLINE_MS", "60000")];
+
+/// What a cut left.
+#[derive(Debug)]
+pub enum After {
+    /// All that was acknowledged.
+    Kept,
+    /// Acknowledged records are gone, or the client's tools refuse what they find.
+    Lost(String),
+}
+
+/// Runs the client on the test bed in this mode, cuts its power at a moment that `round`
+/// decides, and lets the client's own tools look.
+pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
+    let mut arguments = vec!["--mode", mode, "--direct-io", "none"];
+    if round % 2 == 1 {
+        arguments.push("--keep-cache");
+    }
+    let fs = TearFs::mount(&arguments);
+    let load = Load {
+        count: match client.promise {
+            Promise::Always => 100_000,
+            _ => 1 + round * 37 % 60,
+        },
+        seed: round,
+    };
+    let program = client.program(&fs.dir(), load, How::Hold);
+    let running = match shimmed {
+        true => program.start_under_shim(SETTINGS),
+        false => program.start_natively(),
+    };
+    let holds = || running.stdout().ends_with("hold\n");
+    let limit = Duration::from_secs(60);
+    if client.promise == Promise::Always {
+        wait_until("the first acknowledgement", limit, || {
+            running.stdout().contains('\n') || running.ended()
+        });
+        // Spread over 0 to 100 ms without pattern.
+        let moment = Instant::now() + Duration::from_micros(round * 7919 % 100_000);
+        wait_until("the moment of the cut", limit, || {
+            Instant::now() >= moment || holds()
+        });
+    } else {
+        wait_until("the last acknowledgement", limit, || {
+            holds() || running.ended()
+        });
+    }
+    let ended = running.ended();
+    let acknowledged = acknowledged(&running.stdout());
+    fs.cut();
+    let outcome = running.kill();
+    assert!(
+        !ended && !acknowledged.is_empty(),
+        "{} ended before the cut: {outcome:?}",
+        client.name
+    );
+    // The client stored until it was killed: what is still cached of that is not on the disk.
+    fs.cut();
+    match client.check(&fs.dir(), load) {
+        Err(reason) => After::Lost(reason),
+        Ok(there) => match acknowledged.iter().position(|line| !there.contains(line)) {
+            None => After::Kept,
+            Some(first) => {
+                let missing = acknowledged.iter().filter(|line| !there.contains(*line));
+                After::Lost(format!(
+                    "{} of {} acknowledged records, from number {first} on",
+                    missing.count(),
+                    acknowledged.len()
+                ))
+            }
+        },
+    }
+}
+
+/// Those of `rounds` cuts that lose something, with what.
+pub fn losses(
+    client: &'static Client,
+    mode: &'static str,
+    shimmed: bool,
+    rounds: u64,
+) -> impl Iterator<Item = String> {
+    (0..rounds).filter_map(move |round| match cut(client, mode, shimmed, round) {
+        After::Kept => None,
+        After::Lost(what) => Some(format!("cut {round}: {what}")),
+    })
+}
