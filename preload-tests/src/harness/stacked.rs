@@ -69,7 +69,8 @@ impl StackedFs {
         installed(kind)?;
         let mut command = Command::new(kind);
         match kind {
-            "bindfs" | "mergerfs" => command.arg("-f").arg(&lower),
+            "bindfs" => command.arg("-f").arg(&lower),
+            "mergerfs" => command.args(["-f", "-o", "minfreespace=0"]).arg(&lower),
             "sshfs" => command
                 .args(["-f", "-o"])
                 .arg(format!("ssh_command={}", connection(&scratch)?.display()))

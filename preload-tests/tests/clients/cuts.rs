@@ -11,7 +11,7 @@ use super::table::{Client, Promise};
 pub const MODES: [&str; 3] = ["first-page", "one-page", "volatile"];
 
 /// A busy machine must not run into the deadline of healing.
-const SETTINGS: &[(&str, &str)] = &[("KEEPMYDATA_DEADLINE_MS", "60000")];
+const PATIENT: (&str, &str) = ("KEEPMYDATA_DEADLINE_MS", "60000");
 
 /// What a cut left.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
     };
     let program = client.program(&fs.dir(), load, How::Hold);
     let running = match shimmed {
-        true => program.start_under_shim(SETTINGS),
+        true => program.start_under_shim(&[client.settings, &[PATIENT]].concat()),
         false => program.start_natively(),
     };
     let holds = || running.stdout().ends_with("hold\n");
@@ -85,15 +85,17 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
     }
 }
 
-/// Those of `rounds` cuts that lose something, with what.
+/// Those of `rounds` cuts that lose something, with what; no more than `enough`.
 pub fn losses(
-    client: &'static Client,
-    mode: &'static str,
+    client: &Client,
+    mode: &str,
     shimmed: bool,
     rounds: u64,
-) -> impl Iterator<Item = String> {
-    (0..rounds).filter_map(move |round| match cut(client, mode, shimmed, round) {
+    enough: usize,
+) -> Vec<String> {
+    let lost = |round| match cut(client, mode, shimmed, round) {
         After::Kept => None,
         After::Lost(what) => Some(format!("cut {round}: {what}")),
-    })
+    };
+    (0..rounds).filter_map(lost).take(enough).collect()
 }

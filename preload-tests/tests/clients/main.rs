@@ -2,14 +2,19 @@
 //! on every filesystem that a machine offers and after power cuts.
 
 mod cuts;
+mod document;
+mod figures;
 mod matrix;
 mod mounts;
+mod results;
 mod run;
 mod table;
 
 use cuts::{MODES, losses};
-use preload_tests::harness::TearFs;
+use matrix::Comparison;
+use preload_tests::harness::{TearFs, installed};
 use preload_tests::or_skip;
+use serde_json::{Map, json};
 use table::{CLIENTS, Client, Loses, Promise};
 
 /// How many cuts a client gets.
@@ -33,32 +38,36 @@ const MANY: Effort = Effort {
 
 /// Natively something is lost; under the shim nothing is.
 #[track_caller]
-fn power_cuts(client: &'static Client, effort: &Effort) {
+fn power_cuts(client: &Client, effort: &Effort) {
     or_skip!(TearFs::available());
     or_skip!(client.available());
     if matches!(client.promise, Promise::Nothing | Promise::NoFiles) {
         return;
     }
-    let (mode, rounds) = match client.loses {
-        Loses::FirstPage => ("first-page", effort.native),
-        Loses::OnePage => ("one-page", effort.native),
-        Loses::Never => ("one-page", effort.shimmed),
+    let mode = document::native_mode(client.loses);
+    let rounds = match client.loses {
+        Loses::FirstPage | Loses::OnePage => effort.native,
+        Loses::Never => effort.shimmed,
     };
-    let native: Vec<_> = losses(client, mode, false, rounds)
-        .take(effort.enough)
-        .collect();
+    let native = losses(client, mode, false, rounds, effort.enough);
+    println!("{} natively on {mode}: {native:#?}", client.name);
     assert_eq!(
         native.is_empty(),
         client.loses == Loses::Never,
         "natively on {mode}: {native:?}"
     );
+    let mut found = json!({"native": {"lost": native.len(), "of": rounds}});
     for mode in MODES {
-        let lost: Vec<_> = losses(client, mode, true, effort.shimmed).collect();
+        let lost = losses(client, mode, true, effort.shimmed, usize::MAX);
         assert!(
             lost.is_empty(),
             "under the shim on {mode}:\n{}",
             lost.join("\n")
         );
+        found[mode] = json!({"lost": lost.len(), "of": effort.shimmed});
+    }
+    if effort.enough == usize::MAX {
+        results::save("cuts", client.name, &found);
     }
 }
 
@@ -67,24 +76,51 @@ fn power_cuts(client: &'static Client, effort: &Effort) {
 fn every_client(filesystem: &str) {
     let mounted = or_skip!(mounts::mount(filesystem));
     let mut wrong = Vec::new();
+    let mut found = Map::new();
     for client in CLIENTS {
         if client.available().is_err() {
             continue; // its own tests say so
         }
-        let native = matrix::run(client, &mounted.dir, false);
-        let shimmed = matrix::run(client, &mounted.dir, true);
-        println!(
-            "{filesystem}, {}: {:?} / {:?}",
-            client.name, native.failure, shimmed.failure
-        );
-        if native != shimmed {
-            wrong.push(format!(
-                "{}: natively {:?}, under the shim {:?}",
-                client.name, native.failure, shimmed.failure
-            ));
+        let comparison = matrix::compare(client, &mounted.dir);
+        println!("{filesystem}, {}: {comparison}", client.name);
+        if matches!(comparison, Comparison::Different(_)) {
+            wrong.push(format!("{}: {comparison}", client.name));
         }
+        found.insert(client.name.to_owned(), comparison.to_string().into());
     }
     assert!(wrong.is_empty(), "{filesystem}:\n{}", wrong.join("\n"));
+    results::save("on", filesystem, &found.into());
+}
+
+/// For the document: what the client calls, and what it costs.
+fn figures(client: &Client) {
+    or_skip!(client.available());
+    or_skip!(installed("strace"));
+    let local = or_skip!(mounts::mount("ext4"));
+    let bed = or_skip!(mounts::mount("honest"));
+    let cost = |mounted: &mounts::Mounted| {
+        let (seconds, ratio) = figures::cost(client, &mounted.dir);
+        json!({"seconds": seconds, "ratio": ratio})
+    };
+    let found = json!({
+        "calls": figures::calls(client, &local.dir),
+        "ext4": cost(&local),
+        "honest": cost(&bed),
+    });
+    println!("{}: {found}", client.name);
+    results::save("figures", client.name, &found);
+}
+
+/// Checks the committed document; with `KEEPMYDATA_WRITE_DOCS=1` writes it first from what the
+/// tests above found last, so that it must run after them.
+#[test]
+fn document_says_what_is_expected() {
+    if results::wanted() {
+        std::fs::write(document::path(), document::render()).expect("docs/clients.md");
+    }
+    let text = std::fs::read_to_string(document::path()).expect("docs/clients.md");
+    let wrong = document::contradictions(&text);
+    assert!(wrong.is_empty(), "docs/clients.md:\n{}", wrong.join("\n"));
 }
 
 macro_rules! clients {
@@ -108,6 +144,16 @@ macro_rules! clients {
             )*
         }
 
+        mod figures_of {
+            $(
+                #[test]
+                #[ignore = "long: scripts/test --clients"]
+                fn $test() {
+                    super::figures(super::Client::named($name));
+                }
+            )*
+        }
+
         #[test]
         fn every_client_has_a_test() {
             assert!(CLIENTS.iter().map(|client| client.name).eq([$($name),*]));
@@ -125,6 +171,7 @@ clients! {
     tokyocabinet: "Tokyo Cabinet sync";
     tokyocabinet_nosync: "Tokyo Cabinet";
     rrdtool: "RRDtool";
+    rrdtool_munmap: "RRDtool, munmap=sync";
     sqlite: "SQLite WAL, mmap_size";
     fio: "fio mmap";
     stress_ng: "stress-ng msync, mmap-file";

@@ -81,7 +81,7 @@ impl Client {
                 How::End => "end",
                 How::Hold => "hold",
             })
-            .args([self.variant])
+            .arg(self.variant)
             .env("LC_ALL", "C")
             .timeout(PATIENCE)
     }

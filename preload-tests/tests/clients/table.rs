@@ -25,7 +25,7 @@ pub enum Promise {
 }
 
 /// The mildest mode of the test bed in which a client loses acknowledged data natively.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Loses {
     /// One sync for a record, of which one page arrives.
     FirstPage,
@@ -50,6 +50,8 @@ pub struct Client {
     pub libraries: &'static [&'static str],
     pub promise: Promise,
     pub loses: Loses,
+    /// Settings of the shim.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 const PYTHON: Client = Client {
@@ -62,6 +64,7 @@ const PYTHON: Client = Client {
     libraries: &[],
     promise: Promise::Always,
     loses: Loses::FirstPage,
+    settings: &[],
 };
 
 const SHELL: Client = Client {
@@ -152,6 +155,16 @@ pub const CLIENTS: &[Client] = &[
         programs: &["rrdtool"],
         modules: &["rrdtool"],
         promise: Promise::Nothing,
+        ..PYTHON
+    },
+    // It unmaps after each update.
+    Client {
+        name: "RRDtool, munmap=sync",
+        directory: "rrdtool",
+        programs: &["rrdtool"],
+        modules: &["rrdtool"],
+        promise: Promise::UntilNextStore,
+        settings: &[("KEEPMYDATA_MUNMAP", "sync")],
         ..PYTHON
     },
     Client {
