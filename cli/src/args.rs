@@ -1,12 +1,14 @@
 //! The command line. Options for settings are made from the table that the shim parses by.
 
-use crate::report::args::ReportOptions;
+use crate::doctor;
+use crate::failure::OWN;
 use crate::ltp::{self, LtpRequest};
+use crate::report::args::ReportOptions;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use keepmydata_records::{OPTIONS, OptionSpec, Values};
-use std::ffi::OsString;
+use std::ffi::{OsString, c_int};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,9 +21,11 @@ pub enum Request {
         command: Vec<OsString>,
     },
     Demo(DemoOptions),
-    Doctor(DoctorOptions),
     Report(ReportOptions),
     Ltp(LtpRequest),
+    Doctor(doctor::Options),
+    /// What the doctor runs this command as.
+    DoctorGuest(String),
 }
 
 pub struct DemoOptions {
@@ -29,12 +33,7 @@ pub struct DemoOptions {
     pub guest: Option<PathBuf>,
 }
 
-pub struct DoctorOptions {
-    pub directory: PathBuf,
-    pub json: bool,
-}
-
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
+pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
@@ -42,14 +41,24 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, clap::
             tearfs: sub.get_one("tearfs").cloned(),
             guest: sub.get_one("guest").cloned(),
         })),
-        Some(("doctor", sub)) => Ok(Request::Doctor(DoctorOptions {
-            directory: sub.get_one("directory").cloned().expect("has a default"),
-            json: sub.get_flag("json"),
-        })),
         Some(("report", sub)) => Ok(Request::Report(sub.into())),
         Some(("ltp", sub)) => Ok(Request::Ltp(ltp::request(sub))),
+        Some(("doctor", sub)) => Ok(Request::Doctor(doctor::options(sub))),
+        Some((doctor::GUEST, sub)) => Ok(Request::DoctorGuest(
+            sub.get_one("task").cloned().expect("is required"),
+        )),
         Some((other, _)) => unreachable!("subcommand {other}"),
         None => run_request(&mut command, &matches),
+    }
+}
+
+/// The exit code where the command line is not to be acted on. To `doctor` 2 means something else
+/// than bad usage.
+pub fn exit_code(error: &clap::Error, args: &[OsString]) -> c_int {
+    let verdicts = args.get(1).is_some_and(|name| name == "doctor");
+    match error.exit_code() {
+        2 if verdicts => OWN,
+        code => code,
     }
 }
 
@@ -87,7 +96,7 @@ fn command() -> Command {
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
-             keepmydata doctor [--json] [DIR]\n       \
+             keepmydata doctor [--json | --verbose] [DIR]\n       \
              keepmydata report [OPTIONS] LOG...\n       \
              keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]",
         )
@@ -105,7 +114,8 @@ fn command() -> Command {
                 .value_parser(value_parser!(OsString)),
         )
         .subcommand(demo())
-        .subcommand(doctor())
+        .subcommand(doctor::command())
+        .subcommand(doctor::guest_command())
         .subcommand(crate::report::args::command())
         .subcommand(ltp::command())
 }
@@ -163,32 +173,6 @@ fn path(name: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-fn doctor() -> Command {
-    Command::new("doctor")
-        .about("Tells what this kernel and the filesystem of DIR offer, and what follows from it")
-        .long_about(
-            "Looks at the kernel and, with a small file in DIR that is removed again, at the \
-             filesystem: how dirty pages can be found, whether data can be read back past the \
-             page cache, whether fsync works. Says which trackers and which verification follow.\n\
-             \n\
-             Exit code: 0 everything is there, 1 with the limits that it names, 2 bad usage, \
-             3 the shim has nothing to do there, 125 it could not be told.",
-        )
-        .arg(
-            Arg::new("directory")
-                .value_name("DIR")
-                .help("Any directory in which a file can be made")
-                .default_value(".")
-                .value_parser(value_parser!(PathBuf)),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .help("One JSON object instead of text")
-                .action(ArgAction::SetTrue),
-        )
-}
-
 fn after_help() -> String {
     let mut help = String::from(
         "Exit code:\n  \
@@ -222,7 +206,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Result<Request, clap::Error> {
-        parse(text.split(' ').map(OsString::from))
+        parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>())
     }
 
     fn run(text: &str) -> (Vec<(&'static str, OsString)>, Vec<OsString>) {

@@ -2,10 +2,12 @@
 //! what a kernel and a filesystem offer it, and what logs say.
 
 mod args;
+mod child;
 mod demo;
 mod doctor;
 mod failure;
 mod ltp;
+mod progress;
 mod report;
 mod run;
 mod sys;
@@ -18,17 +20,19 @@ use std::ffi::{OsString, c_int};
 /// Does what the command line asks for and returns the exit code, unless the process has become
 /// another program.
 pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
-    let result = match args::parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let result = match args::parse(&arguments) {
         Err(ended) => {
             // A closed standard output is no reason for another exit code.
             let _ = ended.print();
-            return ended.exit_code();
+            return args::exit_code(&ended, &arguments);
         }
         Ok(Request::Run { settings, command }) => run::run(&settings, &command),
         Ok(Request::Demo(options)) => demo::demo(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
         Ok(Request::Report(options)) => report::report(&options),
         Ok(Request::Ltp(request)) => ltp::ltp(request),
+        Ok(Request::DoctorGuest(task)) => doctor::guest(&task),
     };
     result.unwrap_or_else(|Failure { message, code }| {
         eprintln!("keepmydata: {message}");

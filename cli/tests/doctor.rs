@@ -1,39 +1,17 @@
-//! `keepmydata doctor DIR`.
+//! `keepmydata doctor DIR`: what it says of the kernel and of filesystems, and how.
 
 mod common;
 
-use common::{keepmydata, stderr, stdout};
-use preload_tests::harness::{LoopFs, TearFs, Tmpfs};
+use common::{examine, keepmydata, stderr, stdout};
+use preload_tests::harness::{LoopFs, TearFs, Tmpfs, shim};
 use preload_tests::or_skip;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
-use std::path::Path;
-
-/// The findings on `directory` and the exit code; nothing is left behind.
-fn doctor(directory: &Path) -> (Value, Option<i32>) {
-    let list = || {
-        let entries = fs::read_dir(directory).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name())
-            .collect::<Vec<_>>()
-    };
-    let before = list();
-    let output = keepmydata()
-        .args(["doctor", "--json"])
-        .arg(directory)
-        .output()
-        .unwrap();
-    assert_eq!(list(), before);
-    assert_eq!(stderr(&output), "");
-    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(findings["exit_code"], json!(output.status.code()));
-    (findings, output.status.code())
-}
 
 fn check_block_filesystem(kind: &str) {
     let fs = or_skip!(LoopFs::mount(kind));
-    let (found, code) = doctor(&fs.path(""));
-    assert_eq!(code, Some(0), "{found}");
+    let found = examine(&fs.path(""));
+    assert_eq!(found["exit_code"], 0, "{found}");
     assert_eq!(found["filesystem"]["type"]["value"], kind);
     assert_eq!(
         found["filesystem"]["backing_store"]["value"],
@@ -41,7 +19,9 @@ fn check_block_filesystem(kind: &str) {
     );
     assert_eq!(found["filesystem"]["o_direct_reads"]["value"], true);
     assert_eq!(found["filesystem"]["fsync"]["value"], true);
+    assert_eq!(found["filesystem"]["one_inode_a_file"]["value"], true);
     assert_eq!(found["follows"]["verification"]["value"], "on request");
+    assert_eq!(found["limits"], json!([]));
 }
 
 #[test]
@@ -62,52 +42,86 @@ fn btrfs() {
 #[test]
 fn tmpfs_has_nothing_to_enforce() {
     let fs = or_skip!(Tmpfs::mount());
-    let (found, code) = doctor(&fs.path(""));
-    assert_eq!(code, Some(3), "{found}");
+    let found = examine(&fs.path(""));
+    assert_eq!(found["exit_code"], 0, "{found}");
     assert_eq!(found["filesystem"]["backing_store"]["value"], "none");
     assert_eq!(found["follows"]["enforcement"]["value"], "none");
+    let sentences = found["sentences"].to_string();
+    assert!(sentences.contains("no backing store"), "{sentences}");
 }
 
 #[test]
-fn fuse_is_verified() {
+fn fuse_is_verified_and_its_daemon_named() {
     or_skip!(TearFs::available());
-    let fs = TearFs::mount(&["--mode", "honest"]);
-    let (found, code) = doctor(&fs.path(""));
-    assert_eq!(code, Some(0), "{found}");
-    assert_eq!(found["filesystem"]["backing_store"]["value"], "other");
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let found = examine(&fs.path(""));
+    let facts = &found["filesystem"];
+    assert_eq!(facts["backing_store"]["value"], "other");
+    let daemon = facts["daemon"]["value"].as_str().unwrap();
+    assert!(daemon.starts_with("tearfs (pid "), "{daemon}");
+    assert_eq!(facts["readers_fill_the_page_cache"]["value"], false);
+    assert_eq!(facts["page_cache_outlives_an_open"]["value"], true);
     assert_eq!(found["follows"]["verification"]["value"], "always");
     let trackers = &found["follows"]["trackers"];
     assert_eq!(trackers["value"], json!(["pagemap", "cachestat", "whole"]));
     assert_eq!(trackers["note"], "track=auto takes pagemap");
 }
 
+/// Where the page cache serves all readers, only O_DIRECT shows what the filesystem holds.
 #[test]
-fn a_filesystem_that_keeps_nothing_is_noticed() {
+fn a_page_cache_that_hides_it_is_looked_past() {
     or_skip!(TearFs::available());
-    let fs = TearFs::mount(&["--mode", "black-hole"]);
-    let (found, code) = doctor(&fs.path(""));
-    assert_eq!(code, Some(1), "{found}");
-    let limits = found["limits"].to_string();
-    assert!(limits.contains("gave back other bytes"), "{limits}");
+    let fs = TearFs::mount(&["--mode=drop-tail", "--direct-io=none", "--keep-cache"]);
+    let found = examine(&fs.path(""));
+    assert_eq!(found["verdict"], "cured", "{found}");
+    let sentences = found["sentences"].to_string();
+    assert!(
+        sentences.contains("readers past the page cache"),
+        "{sentences}"
+    );
 }
 
 #[test]
-fn text_says_the_same() {
-    let directory = tempfile::tempdir().unwrap();
+fn without_the_shim_it_says_that_the_cure_was_not_tried() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
     let output = keepmydata()
+        .env("KEEPMYDATA_LIB", "/no/lib.so")
         .arg("doctor")
-        .arg(directory.path())
+        .arg(fs.path(""))
         .output()
         .unwrap();
     let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let why = "could not be tried: KEEPMYDATA_LIB: /no/lib.so: No such file or directory.\n";
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
+fn text_is_a_verdict_and_verbose_the_evidence() {
+    let directory = tempfile::tempdir().unwrap();
+    let doctor = |options: &[&str]| {
+        let mut command = keepmydata();
+        command.env("KEEPMYDATA_LIB", shim()).arg("doctor");
+        let output = command.args(options).arg(directory.path()).output();
+        stdout(&output.unwrap())
+    };
+    let (brief, verbose) = (doctor(&[]), doctor(&["--verbose"]));
+    let verdict = "\nmsync keeps its promise here.\n";
+    assert!(
+        brief.contains(verdict) && verbose.contains(verdict),
+        "{brief}"
+    );
     for part in [
         "\nkernel\n",
         "\nfilesystem\n",
         "\nfollows\n",
+        "\ntrials\n",
         "  backing store  ",
-        "  fsync  ",
+        "  + fdatasync  ",
     ] {
-        assert!(text.contains(part), "{part:?} in {text}");
+        assert!(verbose.contains(part), "{part:?} in {verbose}");
+        assert!(!brief.contains(part), "{part:?} in {brief}");
     }
 }
 
@@ -127,4 +141,20 @@ fn what_cannot_be_looked_at_is_named() {
             format!("keepmydata: {}: {why}\n", path.display())
         );
     }
+    let output = keepmydata().args(["doctor", "--bogus"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
+fn where_no_file_can_be_made_nothing_can_be_told() {
+    let found = examine("/proc".as_ref());
+    assert_eq!(
+        (&found["verdict"], &found["exit_code"]),
+        (&json!("unknown"), &json!(3))
+    );
+    let sentences = found["sentences"].to_string();
+    assert!(
+        sentences.contains("No file can be made there: "),
+        "{sentences}"
+    );
 }

@@ -1,10 +1,9 @@
 //! What the shim will do on a filesystem, from what was found there.
 
 use super::filesystem::Filesystem;
-use super::probe::{Probe, ReadBack};
+use super::probe::Probe;
 use super::report::Row;
 use keepmydata_records::Backing;
-use std::ffi::c_int;
 
 pub struct Conclusion {
     /// Those that work here.
@@ -53,12 +52,6 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
     if probe.mmap.is_err() {
         limits.push("files cannot be mapped shared and writable");
     }
-    if probe.msync.is_err() || probe.fsync.is_err() {
-        limits.push("msync or fsync fails here, and so will every msync under the shim");
-    }
-    if probe.direct == Ok(ReadBack::Different) {
-        limits.push("after msync and fsync the filesystem gave back other bytes than were stored");
-    }
     let (verification, verification_note) = match (&probe.direct, filesystem.backing) {
         _ if probe.dax => ("none", "DAX has no page cache: stores go to the medium"),
         (Ok(_), Backing::LocalBlock) => (
@@ -86,24 +79,6 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
 }
 
 impl Conclusion {
-    /// The exit code of the command.
-    pub fn code(&self) -> c_int {
-        match (self.nothing_to_do, self.limits.is_empty()) {
-            (true, _) => 3,
-            (false, true) => 0,
-            (false, false) => 1,
-        }
-    }
-
-    pub fn sentence(&self) -> String {
-        let text = match self.code() {
-            3 => "There is no backing store: the shim leaves files here alone.",
-            0 => "The shim can do all that it promises here.",
-            _ => "The shim works here, within the limits named above.",
-        };
-        text.to_owned()
-    }
-
     pub fn rows(&self) -> Vec<Row> {
         if self.nothing_to_do {
             return vec![Row::new("enforcement", "none", "no backing store")];

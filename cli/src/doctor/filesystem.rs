@@ -1,5 +1,6 @@
 //! What is known of a filesystem without touching a file on it.
 
+use super::daemon;
 use super::report::Row;
 use keepmydata_records::Backing;
 use rustix::fs::{AtFlags, CWD, StatxFlags, major, minor, stat, statfs, statx};
@@ -10,6 +11,8 @@ use std::path::Path;
 pub struct Filesystem {
     pub backing: Backing,
     mount: Mount,
+    /// Where it is FUSE.
+    daemon: Option<String>,
 }
 
 /// A line of `/proc/self/mountinfo`.
@@ -27,15 +30,36 @@ impl Filesystem {
         #[allow(clippy::unnecessary_cast)]
         let magic = statfs(directory)?.f_type as u32;
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let mount = mount_of(directory, &mounts)?;
+        let daemon = match mount.kind.starts_with("fuse") {
+            true => daemon::of_connection(minor(stat(directory)?.st_dev)),
+            false => None,
+        };
         Ok(Filesystem {
             backing: Backing::of(magic),
-            mount: mount_of(directory, &mounts)?,
+            mount,
+            daemon,
         })
     }
 
     /// As the kernel names it: `ext4`, `fuse.sshfs`; empty where that is not known.
     pub fn kind(&self) -> &str {
         &self.mount.kind
+    }
+
+    /// One line: `fuse.sshfs from host:, mounted on /mnt, daemon sshfs (pid 12)`.
+    pub fn summary(&self) -> String {
+        let Mount {
+            kind,
+            point,
+            source,
+            ..
+        } = &self.mount;
+        let daemon = match &self.daemon {
+            Some(daemon) => format!(", daemon {daemon}"),
+            None => String::new(),
+        };
+        format!("{kind} from {source}, mounted on {point}{daemon}")
     }
 
     pub fn is_fuse(&self) -> bool {
@@ -48,7 +72,7 @@ impl Filesystem {
             Backing::LocalBlock => ("block device", "of this machine"),
             Backing::Other => ("other", "a daemon, a server or another filesystem"),
         };
-        vec![
+        let mut rows = vec![
             Row::new("type", &*self.mount.kind, ""),
             Row::new(
                 "mounted",
@@ -57,7 +81,18 @@ impl Filesystem {
             ),
             Row::new("options", &*self.mount.options, ""),
             Row::new("backing store", backing, note),
-        ]
+        ];
+        if self.is_fuse() {
+            let (daemon, note) = match &self.daemon {
+                Some(daemon) => (daemon.as_str(), ""),
+                None => (
+                    "unknown",
+                    "its process is another user's, or the kernel does not tell (Linux 6.18 does)",
+                ),
+            };
+            rows.insert(3, Row::new("daemon", daemon, note));
+        }
+        rows
     }
 }
 

@@ -1,58 +1,101 @@
-//! `keepmydata doctor DIR`: what the kernel and a filesystem offer, and what follows from it.
+//! `keepmydata doctor DIR`: whether a filesystem keeps the promise of msync, whether the shim cures
+//! it where not, and what the kernel and the filesystem offer.
 
+mod arguments;
+mod cache;
 mod conclusion;
+mod daemon;
 mod filesystem;
+mod guest;
 mod kernel;
 mod probe;
 mod report;
+mod trials;
+mod verdict;
+
+pub use arguments::{Options, command, guest_command, options};
+pub use guest::{NAME as GUEST, guest};
 
 pub use filesystem::Filesystem;
 
-use crate::args::DoctorOptions;
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::run::reason;
 use crate::sys;
 use keepmydata_records::Backing;
+use report::{Report, Row};
 use std::ffi::c_int;
+use std::io;
+use trials::{Runner, Trials, Workplace};
+use verdict::{Judgement, Setting, Verdict};
 
-pub fn doctor(options: &DoctorOptions) -> Result<c_int, Failure> {
+pub fn doctor(options: &Options) -> Result<c_int, Failure> {
     let shown = options.directory.display();
-    let failed = |why: std::io::Error| Failure::own(format!("{shown}: {}", reason(&why)));
+    let failed = |why: io::Error| Failure::own(format!("{shown}: {}", reason(&why)));
     let directory = options.directory.canonicalize().map_err(failed)?;
     if !directory.is_dir() {
         return Err(Failure::own(format!("{shown}: Not a directory")));
     }
     sys::note_interruptions();
     let kernel = kernel::Kernel::look();
-    let filesystem = Filesystem::look(&directory).map_err(failed)?;
-    let probe = match probe::probe(&directory) {
-        Ok(probe) => Some(probe),
-        // Nothing follows from what files do there.
-        Err(_) if filesystem.backing == Backing::Nothing => None,
-        Err(error) => {
-            let why = reason(&error);
-            return Err(Failure::own(format!(
-                "{shown}: the probe needs a file there: {why}"
-            )));
+    let filesystem = filesystem::Filesystem::look(&directory).map_err(failed)?;
+    let mut report = Report::new(&directory, filesystem.summary());
+    report.section("kernel", kernel.rows());
+    let code = match Workplace::new(&directory) {
+        Ok(workplace) => {
+            let progress = Progress::new(trials::COUNT);
+            examine(&filesystem, &workplace, &progress, &mut report)?
         }
-    };
-    if sys::interrupted() {
-        return Err(Failure::new(130, "interrupted"));
+        Err(error) => {
+            report.section("filesystem", filesystem.rows());
+            let sentence = format!("No file can be made there: {}.", reason(&error));
+            report.judged(&Judgement::unknown(sentence));
+            Verdict::Unknown
+        }
     }
-    let conclusion = conclusion::conclude(&filesystem, probe.as_ref());
+    .code();
+    print!("{}", report.render(options));
+    Ok(code)
+}
+
+/// What can be told with files of its own.
+fn examine(
+    filesystem: &filesystem::Filesystem,
+    workplace: &Workplace,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<Verdict, Failure> {
+    let probe = probe::probe(&workplace.file());
+    let cache = cache::look(&workplace.file());
     let mut facts = filesystem.rows();
-    if let Some(probe) = &probe {
-        facts.extend(probe.rows(filesystem.is_fuse()));
+    match &probe {
+        Ok(probe) => facts.extend(probe.rows(filesystem.is_fuse())),
+        Err(error) => facts.push(Row::new("probe", "failed", reason(error))),
     }
-    let sections = [
-        ("kernel", kernel.rows()),
-        ("filesystem", facts),
-        ("follows", conclusion.rows()),
-    ];
-    if options.json {
-        println!("{}", report::json(&directory, &sections, &conclusion));
-    } else {
-        print!("{}", report::text(&directory, &sections, &conclusion));
+    match &cache {
+        Ok(cache) => facts.extend(cache.rows()),
+        Err(error) => facts.push(Row::new("page cache", "unknown", reason(error))),
     }
-    Ok(conclusion.code())
+    report.section("filesystem", facts);
+    let conclusion = conclusion::conclude(filesystem, probe.as_ref().ok());
+    report.section("follows", conclusion.rows());
+
+    let runner = Runner::new(workplace)?;
+    let trials = Trials::run(&runner, filesystem.backing, progress)?;
+    let setting = Setting {
+        actor: if filesystem.is_fuse() {
+            "the daemon"
+        } else {
+            "the filesystem"
+        },
+        has_store: filesystem.backing != Backing::Nothing,
+        no_shim: runner.no_shim(),
+    };
+    let mut judgement = verdict::judge(&trials, &setting);
+    let cache = cache.as_ref().ok().and_then(cache::Cache::limit);
+    let limits = conclusion.limits.iter().copied().chain(cache);
+    judgement.limits.extend(limits.map(str::to_owned));
+    report.tried(&trials);
+    report.judged(&judgement);
+    Ok(judgement.verdict)
 }

@@ -1,13 +1,13 @@
-//! What a filesystem does with a small file: it is made, mapped, synced, read back and removed.
+//! What a filesystem does with a small file: it is made, mapped, synced and read back.
 
 use super::report::Row;
 use crate::run::reason;
 use crate::sys::{self, Mapping};
 use rustix::fs::{AtFlags, OFlags, StatxFlags, openat, statx};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const PAGES: usize = 4;
 /// The page that is stored to.
@@ -38,46 +38,20 @@ pub enum ReadBack {
     Different,
 }
 
-/// A file removed when dropped, whatever happened.
-struct ProbeFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl ProbeFile {
-    fn new(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(format!(".keepmydata-doctor-{}", std::process::id()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        Ok(ProbeFile { path, file })
-    }
-}
-
-impl Drop for ProbeFile {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            eprintln!(
-                "keepmydata: {} is left behind: {}",
-                self.path.display(),
-                reason(&error)
-            );
-        }
-    }
-}
-
 /// # Errors
 /// Where the file cannot be made or written.
-pub fn probe(directory: &Path) -> io::Result<Probe> {
-    let probe = ProbeFile::new(directory)?;
+pub fn probe(path: &Path) -> io::Result<Probe> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
     let page = rustix::param::page_size();
-    probe.file.write_all_at(&vec![BEFORE; PAGES * page], 0)?;
-    let fsync = why(probe.file.sync_all());
-    let (dax, alignment) = attributes(&probe.file)?;
+    file.write_all_at(&vec![BEFORE; PAGES * page], 0)?;
+    let fsync = why(file.sync_all());
+    let (dax, alignment) = attributes(&file)?;
 
-    let mapping = Mapping::new(&probe.file, PAGES * page);
+    let mapping = Mapping::new(&file, PAGES * page);
     let mut found = Probe {
         mmap: mapping.as_ref().map(drop).map_err(reason),
         pagemap: Err("no mapping".into()),
@@ -92,11 +66,11 @@ pub fn probe(directory: &Path) -> io::Result<Probe> {
         return Ok(found);
     };
     found.pagemap = why(dirty_by_pagemap(&mapping, page));
-    mapping.store(STORED * page, AFTER);
-    found.cachestat = why(sys::cachestat(&probe.file).map(|stat| stat.dirty + stat.writeback));
+    mapping.store(STORED * page, &[AFTER]);
+    found.cachestat = why(sys::cachestat(&file).map(|stat| stat.dirty + stat.writeback));
     found.msync = why(mapping.sync());
-    found.fsync = found.fsync.and(why(probe.file.sync_data()));
-    found.direct = why(read_back(&probe, page));
+    found.fsync = found.fsync.and(why(file.sync_data()));
+    found.direct = why(read_back(path, page));
     Ok(found)
 }
 
@@ -119,7 +93,7 @@ fn attributes(file: &File) -> io::Result<(bool, Option<(u32, u32)>)> {
 fn dirty_by_pagemap(mapping: &Mapping, page: usize) -> io::Result<usize> {
     let tracker = sys::write_protect_async()?;
     mapping.track(&tracker)?;
-    mapping.store(STORED * page, AFTER);
+    mapping.store(STORED * page, &[AFTER]);
     let written = mapping.scan_written()?;
     Ok(written
         .iter()
@@ -128,9 +102,9 @@ fn dirty_by_pagemap(mapping: &Mapping, page: usize) -> io::Result<usize> {
 }
 
 /// Reads the page that was stored to with O_DIRECT, through an open file of its own.
-fn read_back(probe: &ProbeFile, page: usize) -> io::Result<ReadBack> {
+fn read_back(path: &Path, page: usize) -> io::Result<ReadBack> {
     let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-    let file = File::from(openat(rustix::fs::CWD, &probe.path, flags, 0.into())?);
+    let file = File::from(openat(rustix::fs::CWD, path, flags, 0.into())?);
     // Room for a start that is aligned to a page, which suffices for every device.
     let mut room = vec![0; 2 * page];
     let skip = room.as_ptr().align_offset(page);

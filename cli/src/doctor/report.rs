@@ -1,8 +1,14 @@
-//! What was found, for people and for programs, from the same rows.
+//! What was found, for people and for programs.
 
-use super::conclusion::Conclusion;
+use super::arguments::Options;
+use super::guest::{Call, Look, Page, SeedFound, WorkloadFound};
+use super::trials::{Found, Shimmed, Trials};
+use super::verdict::Judgement;
 use crate::table::Table;
+use keepmydata_records::{Record, event, write_text};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 use std::path::Path;
 
 /// One fact.
@@ -34,32 +40,105 @@ impl Row {
     }
 }
 
-type Sections = [(&'static str, Vec<Row>)];
+/// Grows while it is found out.
+pub struct Report {
+    /// The head line: directory and filesystem.
+    head: String,
+    /// What people get without being asked.
+    judgement: String,
+    /// What they get with `--verbose`.
+    evidence: String,
+    json: Map<String, Value>,
+}
 
-pub fn text(directory: &Path, sections: &Sections, conclusion: &Conclusion) -> String {
-    let mut text = format!("{}\n", directory.display());
-    let mut table = Table::indented(2);
-    let mut ends = Vec::new();
-    for (_, rows) in sections {
-        for row in rows {
+impl Report {
+    pub fn new(directory: &Path, summary: String) -> Self {
+        let mut json = Map::new();
+        json.insert("directory".into(), json!(directory.to_string_lossy()));
+        Report {
+            head: format!("{}: {summary}\n", directory.display()),
+            judgement: String::new(),
+            evidence: String::new(),
+            json,
+        }
+    }
+
+    /// Facts under a heading.
+    pub fn section(&mut self, name: &'static str, rows: Vec<Row>) {
+        let mut table = Table::indented(2);
+        for row in &rows {
             table.row([row.name, &shown(&row.value), &row.note]);
         }
-        ends.push(rows.len());
+        self.evidence += &format!("\n{name}\n{table}");
+        let facts = rows.iter().map(|row| {
+            let key = row
+                .name
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+                .to_lowercase();
+            (key, json!({ "value": row.value, "note": row.note }))
+        });
+        self.json
+            .insert(name.into(), Value::Object(facts.collect()));
     }
-    // One table, so that the columns of all sections are the same.
-    let table = table.to_string();
-    let mut lines = table.lines();
-    for ((name, _), rows) in sections.iter().zip(ends) {
-        text += &format!("\n{name}\n");
-        for line in lines.by_ref().take(rows) {
-            text += &format!("{line}\n");
+
+    /// What was tried, and what it came to.
+    pub fn tried(&mut self, trials: &Trials) {
+        let mut table = Table::indented(2);
+        let mut seed = |name: &str, found: &Found<SeedFound>| {
+            let [what, how] = of_seed(found);
+            table.row([name, &what, &how]);
+        };
+        seed("natively", &trials.native);
+        seed("what nobody had read", &trials.unread);
+        for (name, _, found) in &trials.steps {
+            seed(&format!("+ {name}"), found);
+        }
+        for shimmed in trials.shimmed() {
+            seed(&format!("keepmydata {}", shimmed.settings), &shimmed.found);
+        }
+        let mut workload = |name: &str, found: &Found<WorkloadFound>| {
+            let [what, how] = of_workload(found);
+            table.row([name, &what, &how]);
+        };
+        workload("workload natively", &trials.workload);
+        if let Some(pair) = &trials.pair {
+            workload("workload, two processes", pair);
+        }
+        workload("workload under keepmydata", &trials.shim_workload);
+        self.evidence += &format!("\ntrials\n{table}");
+        for shimmed in trials.shimmed() {
+            self.evidence += &records(shimmed);
+        }
+        self.json.insert("trials".into(), json!(trials));
+    }
+
+    pub fn judged(&mut self, judgement: &Judgement) {
+        let text = &mut self.judgement;
+        *text += &format!("\n{}.\n", judgement.verdict.headline());
+        for sentence in &judgement.sentences {
+            *text += &format!("{sentence}\n");
+        }
+        for limit in &judgement.limits {
+            *text += &format!("limit: {limit}\n");
+        }
+        for (key, value) in [
+            ("verdict", json!(judgement.verdict)),
+            ("headline", json!(judgement.verdict.headline())),
+            ("sentences", json!(judgement.sentences)),
+            ("limits", json!(judgement.limits)),
+            ("exit_code", json!(judgement.verdict.code())),
+        ] {
+            self.json.insert(key.into(), value);
         }
     }
-    text += "\n";
-    for limit in &conclusion.limits {
-        text += &format!("limit: {limit}\n");
+
+    pub fn render(self, options: &Options) -> String {
+        match (options.json, options.verbose) {
+            (true, _) => format!("{}\n", Value::Object(self.json)),
+            (_, true) => self.head + &self.evidence + &self.judgement,
+            _ => self.head + &self.judgement + "\nThe evidence: keepmydata doctor --verbose\n",
+        }
     }
-    text + &conclusion.sentence() + "\n"
 }
 
 fn shown(value: &Value) -> String {
@@ -72,21 +151,106 @@ fn shown(value: &Value) -> String {
     }
 }
 
-pub fn json(directory: &Path, sections: &Sections, conclusion: &Conclusion) -> String {
-    let mut object = Map::new();
-    object.insert("directory".into(), json!(directory.to_string_lossy()));
-    for (name, rows) in sections {
-        let facts = rows.iter().map(|row| {
-            let key = row
-                .name
-                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-                .to_lowercase();
-            (key, json!({ "value": row.value, "note": row.note }))
-        });
-        object.insert((*name).into(), Value::Object(facts.collect()));
+/// A word, and what it rests on.
+fn of_seed(found: &Found<SeedFound>) -> [String; 2] {
+    let found = match found {
+        Ok(found) => found,
+        Err(why) => return ["not tried".into(), why.clone()],
+    };
+    let word = match (found.acknowledged(), found.is_whole()) {
+        (false, _) => "failed",
+        (true, true) => "whole",
+        (true, false) => "torn",
+    };
+    let mut how = String::new();
+    let calls = std::iter::once(&found.msync).chain(&found.retry);
+    let calls: Vec<&Call> = calls.chain(&found.step).collect();
+    for alike in calls.chunk_by(|a, b| (&a.name, &a.error) == (&b.name, &b.error)) {
+        write!(how, "{}, ", of_calls(alike)).expect("writing to a String");
     }
-    object.insert("limits".into(), json!(conclusion.limits));
-    object.insert("conclusion".into(), json!(conclusion.sentence()));
-    object.insert("exit_code".into(), json!(conclusion.code()));
-    Value::Object(object).to_string()
+    for look in &found.looks {
+        let at = look.after_ns as f64 / 1e6;
+        write!(how, "at {at:.1} ms {}, ", of_look(look)).expect("writing to a String");
+    }
+    if let Some(error) = &found.close_error {
+        write!(how, "close: {error}, ").expect("writing to a String");
+    }
+    [word.into(), how.trim_end_matches(", ").to_owned()]
+}
+
+fn of_calls(alike: &[&Call]) -> String {
+    let ms = alike.iter().map(|call| call.ns).sum::<u64>() as f64 / 1e6;
+    let times = match alike.len() {
+        1 => String::new(),
+        times => format!("{times} times "),
+    };
+    let call = alike[0];
+    match &call.error {
+        None => format!("{times}{} {ms:.1} ms", call.name),
+        Some(error) => format!("{times}{} {ms:.1} ms {error}", call.name),
+    }
+}
+
+/// `held nnnn fresh nooo`: a letter for each page, new, old or something else (`x`).
+fn of_look(look: &Look) -> String {
+    let letter = |page: &Page| match page {
+        Page::New => 'n',
+        Page::Old => 'o',
+        Page::Other => 'x',
+    };
+    let readings = look.readings.iter().map(|reading| match &reading.pages {
+        Ok(pages) => {
+            let letters: String = pages.iter().map(letter).collect();
+            format!("{} {letters}", reading.reader)
+        }
+        Err(why) => format!("{} {why}", reading.reader),
+    });
+    readings.collect::<Vec<_>>().join(" ")
+}
+
+fn of_workload(found: &Found<WorkloadFound>) -> [String; 2] {
+    let found = match found {
+        Ok(found) => found,
+        Err(why) => return ["not tried".into(), why.clone()],
+    };
+    let mean = found.total_ns as f64 / 1e6 / found.operations.max(1) as f64;
+    let mut how = format!(
+        "{} stores, msync {mean:.1} ms, at most {:.1} ms",
+        found.operations,
+        found.slowest_ns as f64 / 1e6
+    );
+    let word = match (&found.bad, &found.msync_error) {
+        (Some(bad), _) => {
+            let late = match bad.right_after_ns {
+                Some(ns) => format!("right after {:.1} ms", ns as f64 / 1e6),
+                None => "never right".to_owned(),
+            };
+            how += &format!(", {} wrong bytes at {}, {late}", bad.bytes, bad.offset);
+            "torn"
+        }
+        (None, Some(error)) => {
+            how += &format!(", {error}");
+            "failed"
+        }
+        (None, None) => "whole",
+    };
+    [word.into(), how]
+}
+
+/// The shim's records that tell something, all but its start, as its text log shows them.
+fn records(shimmed: &Shimmed) -> String {
+    let mut text = String::new();
+    for line in &shimmed.records {
+        let record: Result<Record, _> = Record::deserialize(line);
+        if let Ok(record) = record
+            && record.event != event::START
+        {
+            text += "  ";
+            write_text(&record, &mut text).expect("writing to a String");
+        }
+    }
+    match text.as_str() {
+        "" => text,
+        _ => format!("\nrecords of keepmydata {}\n{text}", shimmed.settings),
+    }
 }

@@ -140,7 +140,7 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
             .filter(|record| record.event == event::REPORT)
             .flat_map(|record| record.pages.iter().map(move |row| (record.pid, row)))
             .find(|(_, row)| row.page == page);
-        table.row([
+        let cells: [&str; 5] = [
             &page.to_string(),
             &format!("[{start},{end})"),
             &bytes,
@@ -156,7 +156,8 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
             } else {
                 ""
             },
-        ]);
+        ];
+        table.row(cells);
     }
     table
 }

@@ -1,10 +1,12 @@
 //! What the standard library and rustix have no safe function for.
 
+mod handle;
 mod mapping;
 mod process;
 mod time;
 mod tracking;
 
+pub use handle::inode_handle;
 pub use mapping::Mapping;
 pub use process::*;
 pub use time::local_time;

@@ -93,3 +93,26 @@ pub fn stdout(output: &Output) -> String {
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
+
+/// What `keepmydata doctor --json` says of a directory, in which it leaves nothing behind.
+pub fn examine(directory: &Path) -> serde_json::Value {
+    let list = || {
+        let entries = fs::read_dir(directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        // Processes come and go.
+        let lasting = names.filter(|name| !name.to_string_lossy().starts_with(char::is_numeric));
+        lasting.collect::<Vec<_>>()
+    };
+    let before = list();
+    let output = keepmydata()
+        .env("KEEPMYDATA_LIB", preload_tests::harness::shim())
+        .args(["doctor", "--json"])
+        .arg(directory)
+        .output()
+        .unwrap();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(list(), before);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["exit_code"], serde_json::json!(output.status.code()));
+    found
+}

@@ -1,0 +1,68 @@
+//! The command line of `keepmydata doctor`.
+
+use super::guest;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::path::PathBuf;
+
+pub struct Options {
+    pub directory: PathBuf,
+    pub json: bool,
+    pub verbose: bool,
+}
+
+pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .help(help)
+            .action(ArgAction::SetTrue)
+    };
+    Command::new("doctor")
+        .about("Tells whether the filesystem of DIR keeps the promise of msync, and what cures it")
+        .long_about(
+            "Tries, with files in a directory of its own in DIR that is removed again, whether \
+             readers get what was stored through a mapping once msync has returned 0: natively, \
+             with each step that may help, and under the shim. Takes a few seconds, 30 at most. \
+             Says what was seen, which steps help, and what follows; and what the kernel and the \
+             filesystem offer the shim.\n\
+             \n\
+             Whether data survives a power cut cannot be tried this way.\n\
+             \n\
+             Exit code:\n  \
+               0    msync keeps its promise there\n  \
+               1    it breaks it, and the shim cures it\n  \
+               2    it breaks it, and the shim does not cure it, or was not found\n  \
+               3    it could not be told: no file can be made or mapped there, or msync fails\n  \
+               125  bad usage, or the command itself failed",
+        )
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .help("Any directory in which files can be made")
+                .default_value(".")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(flag("json", "One JSON object instead of text, with all evidence"))
+        .arg(flag(
+            "verbose",
+            "The evidence too: each trial, the shim's records, and what kernel and filesystem offer",
+        ).short('v'))
+}
+
+pub fn options(matches: &ArgMatches) -> Options {
+    Options {
+        directory: matches
+            .get_one("directory")
+            .cloned()
+            .expect("has a default"),
+        json: matches.get_flag("json"),
+        verbose: matches.get_flag("verbose"),
+    }
+}
+
+/// What the doctor runs this command as; not for people.
+pub fn guest_command() -> Command {
+    Command::new(guest::NAME)
+        .hide(true)
+        .arg(Arg::new("task").required(true))
+}

@@ -1,0 +1,64 @@
+//! The program that a trial runs, natively or under the shim: this command itself, called as
+//! `keepmydata doctor-guest TASK`. The task is JSON, and so is what it prints.
+//!
+//! What it does to files goes through libc by name, so that the shim sees it.
+
+mod readers;
+mod seed;
+mod workload;
+
+pub use readers::{Look, Page};
+pub use seed::{Call, SeedFound, SeedTask, Step};
+pub use workload::{WorkloadFound, WorkloadTask};
+
+use crate::failure::Failure;
+use crate::run::reason;
+use serde::{Deserialize, Serialize};
+use std::ffi::c_int;
+use std::io;
+
+/// The subcommand.
+pub const NAME: &str = "doctor-guest";
+
+#[derive(Serialize, Deserialize)]
+pub enum Task {
+    Seed(SeedTask),
+    Workload(WorkloadTask),
+}
+
+/// Runs the task and prints what was found. A failure is one of the setup, for which nothing can be
+/// said of msync.
+pub fn guest(task: &str) -> Result<c_int, Failure> {
+    let task: Task = serde_json::from_str(task)
+        .map_err(|error| Failure::own(format!("{NAME}: a task in JSON is needed: {error}")))?;
+    let found = match task {
+        Task::Seed(task) => seed::run(&task).map(|found| serde_json::to_string(&found)),
+        Task::Workload(task) => workload::run(&task).map(|found| serde_json::to_string(&found)),
+    };
+    match found {
+        Ok(text) => {
+            println!("{}", text.map_err(|error| Failure::own(error.to_string()))?);
+            Ok(0)
+        }
+        Err(SetupFailed { what, error }) => {
+            Err(Failure::own(format!("{what}: {}", reason(&error))))
+        }
+    }
+}
+
+/// A step that a case needs could not be done.
+struct SetupFailed {
+    what: &'static str,
+    error: io::Error,
+}
+
+/// Names the step that failed.
+trait Setup<T> {
+    fn setup(self, what: &'static str) -> Result<T, SetupFailed>;
+}
+
+impl<T> Setup<T> for io::Result<T> {
+    fn setup(self, what: &'static str) -> Result<T, SetupFailed> {
+        self.map_err(|error| SetupFailed { what, error })
+    }
+}

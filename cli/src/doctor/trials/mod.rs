@@ -1,0 +1,221 @@
+//! What is tried: the seed case and the workload, natively and under the shim, and each step that
+//! may cure it.
+
+mod runner;
+mod workplace;
+
+pub use runner::{Runner, Under};
+pub use workplace::Workplace;
+
+use super::guest::{SeedFound, SeedTask, Step, WorkloadFound};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use keepmydata_records::Backing;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How long readers look again natively, in ms: longer than the shim's deadline.
+const WAIT_MS: u64 = 3000;
+/// How long it is watched whether old data comes back, in ms.
+const WATCH_MS: u64 = 1000;
+/// How long the workload runs, in ms.
+const WORKLOAD_MS: u64 = 500;
+/// The same for two processes under the shim that found bad data natively.
+const LONG_WORKLOAD_MS: u64 = 3000;
+
+/// The steps that are tried alone and together.
+pub const STEPS: [(Step, &str); 8] = [
+    (Step::Msync, "msync again"),
+    (Step::Fdatasync, "fdatasync"),
+    (Step::Fsync, "fsync"),
+    (Step::Fsyncs, "fsync until whole"),
+    (Step::Drop, "drop the page cache"),
+    (Step::Reopen, "close and open again"),
+    (Step::Redirty, "make each page dirty again, sync it alone"),
+    (Step::Together, "msync, fdatasync, fsync, drop"),
+];
+
+/// What was found, or why nothing was.
+pub type Found<T> = Result<T, String>;
+
+/// Under the shim.
+#[derive(Serialize)]
+pub struct Shimmed {
+    pub settings: String,
+    pub found: Found<SeedFound>,
+    /// The shim's records, as it wrote them.
+    pub records: Vec<Value>,
+}
+
+#[derive(Serialize)]
+pub struct Trials {
+    /// The seed case natively.
+    pub native: Found<SeedFound>,
+    /// The same where nobody had read the range before the store.
+    pub unread: Found<SeedFound>,
+    pub steps: Vec<(&'static str, Step, Found<SeedFound>)>,
+    pub workload: Found<WorkloadFound>,
+    /// Two processes on one file; only where all else was well.
+    pub pair: Option<Found<WorkloadFound>>,
+    pub flush_only: Shimmed,
+    pub shim: Shimmed,
+    pub shim_workload: Found<WorkloadFound>,
+    /// With settings that suit what was found, where the defaults did not do.
+    pub tuned: Option<Shimmed>,
+}
+
+/// How many trials there are at most, for the progress.
+pub const COUNT: u64 = STEPS.len() as u64 + 8;
+
+impl Trials {
+    /// Runs everything, what matters most first: time may run out.
+    pub fn run(runner: &Runner, backing: Backing, progress: &Progress) -> Result<Self, Failure> {
+        let native = progress.step("msync natively", || {
+            runner.seed(
+                &task(Step::Nothing, true, WAIT_MS, WATCH_MS),
+                Under::Nothing,
+            )
+        })?;
+        let shim = progress.step("msync under the shim", || {
+            shimmed(runner, String::new(), WATCH_MS)
+        })?;
+        let workload = progress.step("a workload natively", || {
+            runner.workload(WORKLOAD_MS, 1, Under::Nothing)
+        })?;
+        let shim_workload = progress.step("a workload under the shim", || {
+            runner.workload(WORKLOAD_MS, 1, Under::Shim(&[]))
+        })?;
+        let unread = progress.step("msync of what was not read", || {
+            runner.seed(&task(Step::Nothing, false, 0, 0), Under::Nothing)
+        })?;
+        let flush_only = progress.step("flush only", || {
+            shimmed(runner, "KEEPMYDATA_VERIFY=off".to_owned(), 0)
+        })?;
+        let mut steps = Vec::new();
+        for (step, name) in STEPS {
+            let found = progress.step(name, || {
+                runner.seed(&task(step, true, 0, 0), Under::Nothing)
+            })?;
+            steps.push((name, step, found));
+        }
+        let mut trials = Trials {
+            native: native.map(|(found, _)| found),
+            unread: unread.map(|(found, _)| found),
+            steps: steps
+                .into_iter()
+                .map(|(name, step, found)| (name, step, found.map(|(found, _)| found)))
+                .collect(),
+            workload,
+            pair: None,
+            flush_only,
+            shim,
+            shim_workload,
+            tuned: None,
+        };
+        if trials.native_is_whole() && backing != Backing::Nothing {
+            let pair = progress.step("two processes natively", || {
+                runner.workload(WORKLOAD_MS, 2, Under::Nothing)
+            })?;
+            if pair.as_ref().is_ok_and(|found| found.bad.is_some()) {
+                trials.shim_workload = progress.step("two processes under the shim", || {
+                    runner.workload(LONG_WORKLOAD_MS, 2, Under::Shim(&[]))
+                })?;
+            }
+            trials.pair = Some(pair);
+        }
+        if let Some(settings) = trials.suitable_settings() {
+            trials.tuned = Some(
+                progress.step("msync under the shim, with other settings", || {
+                    shimmed(runner, settings, WATCH_MS)
+                })?,
+            );
+        }
+        Ok(trials)
+    }
+
+    /// All that ran natively, with the workloads apart.
+    pub fn native_seeds(&self) -> impl Iterator<Item = &SeedFound> {
+        let steps = self.steps.iter().map(|(_, _, found)| found);
+        [&self.native, &self.unread]
+            .into_iter()
+            .chain(steps)
+            .flatten()
+    }
+
+    /// The workloads that ran natively.
+    pub fn native_workloads(&self) -> impl Iterator<Item = &WorkloadFound> {
+        [Some(&self.workload), self.pair.as_ref()]
+            .into_iter()
+            .flatten()
+            .flatten()
+    }
+
+    /// All that ran under the shim, with the workload apart.
+    pub fn shimmed(&self) -> impl Iterator<Item = &Shimmed> {
+        [
+            Some(&self.flush_only),
+            Some(&self.shim),
+            self.tuned.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether wherever msync returned 0 the readers got all data, and always.
+    pub fn native_is_whole(&self) -> bool {
+        self.native_seeds()
+            .all(|found| found.is_whole() || !found.acknowledged())
+            && self.native_workloads().all(|found| found.bad.is_none())
+    }
+
+    /// The step that was tried.
+    pub fn step(&self, wanted: Step) -> Option<&SeedFound> {
+        let mut steps = self.steps.iter();
+        let (_, _, found) = steps.find(|(_, step, _)| *step == wanted)?;
+        found.as_ref().ok()
+    }
+
+    /// Settings under which the shim may do better than by default.
+    fn suitable_settings(&self) -> Option<String> {
+        let native = self.native.as_ref().ok()?;
+        let ms = |ns: u64| ns / 1_000_000 + 1;
+        if let Some(worse) = native.worse_after_ns() {
+            return Some(format!("KEEPMYDATA_REVERIFY_MS={}", 2 * ms(worse)));
+        }
+        let shim = self.shim.found.as_ref().ok()?;
+        match native.whole_after_ns() {
+            Some(late) if shim.msync.error.is_some() => {
+                Some(format!("KEEPMYDATA_DEADLINE_MS={}", 2 * ms(late)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn task(step: Step, read_before: bool, wait_ms: u64, watch_ms: u64) -> SeedTask {
+    SeedTask {
+        file: Default::default(),
+        step,
+        read_before,
+        wait_ms,
+        watch_ms,
+    }
+}
+
+/// The seed case under the shim, with `VARIABLE=VALUE` or nothing.
+fn shimmed(runner: &Runner, settings: String, watch_ms: u64) -> Shimmed {
+    let setting = settings.split_once('=');
+    let ran = runner.seed(
+        &task(Step::Nothing, true, 0, watch_ms),
+        Under::Shim(setting.as_slice()),
+    );
+    let (found, records) = match ran {
+        Ok((found, records)) => (Ok(found), records),
+        Err(why) => (Err(why), Vec::new()),
+    };
+    Shimmed {
+        settings,
+        found,
+        records,
+    }
+}

@@ -1,0 +1,149 @@
+//! Runs the guest, natively or under the shim.
+
+use super::super::guest::{self, SeedFound, SeedTask, Task, WorkloadFound, WorkloadTask};
+use super::{Found, Workplace};
+use crate::child;
+use crate::failure::Failure;
+use crate::run::{Library, reason};
+use keepmydata_records::OPTIONS;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// All trials together.
+const LIMIT: Duration = Duration::from_secs(27);
+/// Beyond what a trial waits for by itself.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How a guest is run.
+#[derive(Clone, Copy)]
+pub enum Under<'a> {
+    Nothing,
+    /// With these settings, and else the defaults.
+    Shim(&'a [(&'a str, &'a str)]),
+}
+
+pub struct Runner<'a> {
+    workplace: &'a Workplace,
+    command: PathBuf,
+    /// The value of LD_PRELOAD, or why there is none.
+    preload: Result<OsString, String>,
+    deadline: Instant,
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(workplace: &'a Workplace) -> Result<Self, Failure> {
+        let command = env::current_exe()
+            .map_err(|error| Failure::own(format!("/proc/self/exe: {}", reason(&error))))?;
+        let library = Library::find().and_then(|library| library.preload(None));
+        Ok(Runner {
+            workplace,
+            command,
+            preload: library.map_err(|failure| failure.message),
+            deadline: Instant::now() + LIMIT,
+        })
+    }
+
+    /// Why nothing can be run under the shim.
+    pub fn no_shim(&self) -> Option<&str> {
+        self.preload.as_ref().err().map(String::as_str)
+    }
+
+    /// The seed case on a new file, and the shim's records.
+    pub fn seed(&self, task: &SeedTask, under: Under) -> Found<(SeedFound, Vec<Value>)> {
+        let file = self.workplace.file();
+        let limit = PATIENCE + Duration::from_millis(task.wait_ms + task.watch_ms);
+        let task = Task::Seed(SeedTask {
+            file: file.clone(),
+            ..*task
+        });
+        let found = self.guest(&task, under, limit);
+        let _ = fs::remove_file(file);
+        found
+    }
+
+    /// The workload on a new file, with so many processes; the worst of what they found.
+    pub fn workload(&self, millis: u64, processes: usize, under: Under) -> Found<WorkloadFound> {
+        let file = self.workplace.file();
+        let limit = PATIENCE + Duration::from_millis(millis);
+        let task = |process| {
+            Task::Workload(WorkloadTask {
+                file: file.clone(),
+                millis,
+                process,
+                processes,
+            })
+        };
+        let found: Vec<Found<WorkloadFound>> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..processes)
+                .map(|process| {
+                    let task = task(process);
+                    scope.spawn(move || self.guest(&task, under, limit))
+                })
+                .collect();
+            let ended = started.into_iter().map(|thread| thread.join());
+            ended
+                .map(|ended| ended.map_err(|_| "panicked".to_owned())?)
+                .map(|found| found.map(|(found, _)| found))
+                .collect()
+        });
+        let _ = fs::remove_file(file);
+        let found = found.into_iter().collect::<Found<Vec<_>>>()?;
+        let worst = found
+            .into_iter()
+            .max_by_key(|found| (found.bad.is_some(), found.msync_error.is_some()));
+        worst.ok_or_else(|| "no process".to_owned())
+    }
+
+    fn guest<T: DeserializeOwned>(
+        &self,
+        task: &Task,
+        under: Under,
+        limit: Duration,
+    ) -> Found<(T, Vec<Value>)> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err("not tried: out of time".to_owned());
+        }
+        let task = serde_json::to_string(task).map_err(|error| error.to_string())?;
+        let mut command = Command::new(&self.command);
+        command.args([guest::NAME, &task]).env_remove("LD_PRELOAD");
+        for option in OPTIONS {
+            command.env_remove(option.env);
+        }
+        if let Under::Shim(settings) = under {
+            command
+                .env("LD_PRELOAD", self.preload.clone()?)
+                .env("KEEPMYDATA_LOG", "debug")
+                .env("KEEPMYDATA_LOG_FORMAT", "json")
+                .envs(settings.iter().copied());
+        }
+        let ended = child::run(&mut command, limit.min(left)).map_err(|error| reason(&error))?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        if ended.timed_out {
+            return Err(format!("no answer in {} s", ended.took.as_secs()));
+        }
+        if !ended.status.success() {
+            let line = said.lines().last().unwrap_or_default();
+            let line = line.strip_prefix("keepmydata: ").unwrap_or(line);
+            return Err(match line {
+                "" => ended.status.to_string(),
+                line => line.to_owned(),
+            });
+        }
+        let found = serde_json::from_slice(&ended.stdout).map_err(|error| error.to_string())?;
+        let records: Vec<Value> = said
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        if matches!(under, Under::Shim(_)) && records.is_empty() {
+            return Err("the shim was not loaded".to_owned());
+        }
+        Ok((found, records))
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether the filesystem keeps the promise of msync, from what was tried, in sentences that a
+//! person can act on.
+
+mod cause;
+mod cure;
+mod symptom;
+
+use super::trials::Trials;
+use serde::Serialize;
+use std::ffi::c_int;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Wherever msync returned 0, all readers got all data.
+    Keeps,
+    /// Not so, but under the shim.
+    Cured,
+    /// Not so, under the shim neither, or that could not be tried.
+    NotCured,
+    /// msync failed, or nothing could be tried.
+    Unknown,
+}
+
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// What was seen, what helps, what follows from it, and what to do.
+    pub sentences: Vec<String>,
+    /// What else a person should know.
+    pub limits: Vec<String>,
+}
+
+/// What the words of a verdict need to know besides the trials.
+pub struct Setting<'a> {
+    /// `the daemon` or `the filesystem`.
+    pub actor: &'static str,
+    /// Whether there is a backing store.
+    pub has_store: bool,
+    /// Why nothing could be run under the shim.
+    pub no_shim: Option<&'a str>,
+}
+
+pub fn judge(trials: &Trials, setting: &Setting) -> Judgement {
+    if let Err(why) = &trials.native {
+        return Judgement::unknown(format!("msync could not be tried: {why}."));
+    }
+    if trials.native_is_whole() {
+        return whole(trials, setting);
+    }
+    let mut sentences = vec![symptom::sentence(trials)];
+    sentences.extend(cause::sentences(trials, setting.actor));
+    let (verdict, cure) = cure::judge(trials, setting);
+    sentences.extend(cure);
+    Judgement {
+        verdict,
+        sentences,
+        limits: Vec::new(),
+    }
+}
+
+fn whole(trials: &Trials, setting: &Setting) -> Judgement {
+    let failed = trials
+        .native_seeds()
+        .find(|found| !found.acknowledged())
+        .and_then(|found| found.msync.error.clone())
+        .or_else(|| {
+            trials
+                .native_workloads()
+                .find_map(|found| found.msync_error.clone())
+        });
+    if let Some(error) = failed {
+        return Judgement::unknown(format!(
+            "msync fails here, and says so: {error}. What it promises could not be tried."
+        ));
+    }
+    let operations: u64 = trials
+        .native_workloads()
+        .map(|found| found.operations)
+        .sum();
+    let mut sentences = vec![format!(
+        "Each time that msync returned 0, all readers at once got what was stored: in the seed \
+         case, and in {operations} stores at random."
+    )];
+    if !setting.has_store {
+        sentences.push(
+            "There is no backing store: data lives in memory only, and the shim leaves files \
+             here alone."
+                .to_owned(),
+        );
+    }
+    Judgement {
+        verdict: Verdict::Keeps,
+        sentences,
+        limits: cure::harm(trials),
+    }
+}
+
+impl Judgement {
+    /// Nothing can be said, and why.
+    pub fn unknown(sentence: String) -> Self {
+        Judgement {
+            verdict: Verdict::Unknown,
+            sentences: vec![sentence],
+            limits: Vec::new(),
+        }
+    }
+}
+
+impl Verdict {
+    /// The exit code of the command.
+    pub fn code(self) -> c_int {
+        match self {
+            Verdict::Keeps => 0,
+            Verdict::Cured => 1,
+            Verdict::NotCured => 2,
+            Verdict::Unknown => 3,
+        }
+    }
+
+    pub fn headline(self) -> &'static str {
+        match self {
+            Verdict::Keeps => "msync keeps its promise here",
+            Verdict::Cured => "msync breaks its promise here, and keepmydata cures it",
+            Verdict::NotCured => "msync breaks its promise here, and keepmydata does not cure it",
+            Verdict::Unknown => "whether msync keeps its promise here could not be told",
+        }
+    }
+}
+
+/// `1.2 ms`, `310 ms`.
+fn ms(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.0} ms"),
+    }
+}
