@@ -1,9 +1,9 @@
 //! The command line. Options for settings are made from the table that the shim parses by.
 
-use crate::doctor;
 use crate::failure::OWN;
 use crate::ltp::{self, LtpRequest};
 use crate::report::args::ReportOptions;
+use crate::{diagnose, doctor};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -23,6 +23,7 @@ pub enum Request {
     Demo(DemoOptions),
     Report(ReportOptions),
     Ltp(LtpRequest),
+    Diagnose(diagnose::Options),
     Doctor(doctor::Options),
     /// What the doctor runs this command as.
     DoctorGuest(String),
@@ -43,6 +44,7 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
         })),
         Some(("report", sub)) => Ok(Request::Report(sub.into())),
         Some(("ltp", sub)) => Ok(Request::Ltp(ltp::request(sub))),
+        Some(("diagnose", sub)) => Ok(Request::Diagnose(diagnose::options(sub))),
         Some(("doctor", sub)) => Ok(Request::Doctor(doctor::options(sub))),
         Some((doctor::GUEST, sub)) => Ok(Request::DoctorGuest(
             sub.get_one("task").cloned().expect("is required"),
@@ -52,10 +54,12 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
     }
 }
 
-/// The exit code where the command line is not to be acted on. To `doctor` 2 means something else
-/// than bad usage.
+/// The exit code where the command line is not to be acted on. To `doctor` and
+/// `diagnose` 2 means something else than bad usage.
 pub fn exit_code(error: &clap::Error, args: &[OsString]) -> c_int {
-    let verdicts = args.get(1).is_some_and(|name| name == "doctor");
+    let verdicts = args
+        .get(1)
+        .is_some_and(|name| name == "doctor" || name == "diagnose");
     match error.exit_code() {
         2 if verdicts => OWN,
         code => code,
@@ -96,6 +100,7 @@ fn command() -> Command {
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
+             keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata doctor [--json | --verbose] [DIR]\n       \
              keepmydata report [OPTIONS] LOG...\n       \
              keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]",
@@ -114,6 +119,7 @@ fn command() -> Command {
                 .value_parser(value_parser!(OsString)),
         )
         .subcommand(demo())
+        .subcommand(diagnose::command())
         .subcommand(doctor::command())
         .subcommand(doctor::guest_command())
         .subcommand(crate::report::args::command())

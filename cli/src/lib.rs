@@ -4,6 +4,7 @@
 mod args;
 mod child;
 mod demo;
+mod diagnose;
 mod doctor;
 mod failure;
 mod ltp;
@@ -29,6 +30,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         }
         Ok(Request::Run { settings, command }) => run::run(&settings, &command),
         Ok(Request::Demo(options)) => demo::demo(&options),
+        Ok(Request::Diagnose(options)) => diagnose::diagnose(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
         Ok(Request::Report(options)) => report::report(&options),
         Ok(Request::Ltp(request)) => ltp::ltp(request),

@@ -140,7 +140,7 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
             .filter(|record| record.event == event::REPORT)
             .flat_map(|record| record.pages.iter().map(move |row| (record.pid, row)))
             .find(|(_, row)| row.page == page);
-        let cells: [&str; 5] = [
+        let cells: [&str; 6] = [
             &page.to_string(),
             &format!("[{start},{end})"),
             &bytes,

@@ -14,24 +14,13 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Executes `command` under the shim. Returns only where that failed.
 pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Result<c_int, Failure> {
     let library = Library::find()?;
     let name = &command[0];
-    let file = program::find(name, env::var_os("PATH").as_deref())?;
-    let notes = program::check(&file, &library).map_err(|refusal| {
-        Failure::new(refusal.code(), format!("{}: {refusal}", name.display()))
-    })?;
-    if notes.is_go {
-        eprintln!(
-            "keepmydata: warning: {}: a Go program: only what it does through libc is seen, and Go \
-             calls the kernel itself",
-            name.display()
-        );
-    }
-
+    let file = checked(name, &library)?;
     let preload = library.preload(env::var_os("LD_PRELOAD").as_deref())?;
     let mut changes: Vec<(&str, OsString)> = settings.to_vec();
     changes.push(("LD_PRELOAD", preload));
@@ -52,6 +41,23 @@ pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Resul
         code,
         format!("{}: {}", name.display(), reason(&error)),
     ))
+}
+
+/// The file that a command names, into which the shim can be loaded; of a Go program a warning says
+/// that little of it is seen.
+pub fn checked(name: &OsStr, library: &Library) -> Result<PathBuf, Failure> {
+    let file = program::find(name, env::var_os("PATH").as_deref())?;
+    let notes = program::check(&file, library).map_err(|refusal| {
+        Failure::new(refusal.code(), format!("{}: {refusal}", name.display()))
+    })?;
+    if notes.is_go {
+        eprintln!(
+            "keepmydata: warning: {}: a Go program: only what it does through libc is seen, and Go \
+             calls the kernel itself",
+            name.display()
+        );
+    }
+    Ok(file)
 }
 
 /// The environment with these variables changed, and all else as it was: order, duplicates, and

@@ -59,6 +59,11 @@ impl Program {
         &self.file
     }
 
+    /// Its arguments, for a program that runs this one.
+    pub fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
+
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self

@@ -1,0 +1,78 @@
+//! `keepmydata diagnose -- PROGRAM`: runs a failing test under settings that each do one step more,
+//! and says who is at fault.
+
+mod arguments;
+mod evidence;
+mod report;
+mod runs;
+mod settings;
+mod verdict;
+
+pub use arguments::{Options, command, options};
+
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::sys;
+use runs::{Runner, Runs};
+use settings::{Kind, SETTINGS, Setting};
+use std::ffi::c_int;
+use verdict::Verdict;
+
+pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
+    let runner = Runner::new(options)?;
+    sys::note_interruptions();
+    let progress = Progress::new(u64::from(options.runs) * SETTINGS.len() as u64);
+    let mut all: Vec<Runs> = Vec::new();
+    for setting in &SETTINGS {
+        if is_worth_it(setting.kind, &all) {
+            all.push(try_setting(&runner, setting, options.runs, &progress)?);
+        }
+    }
+    let judgement = verdict::judge(&all);
+    drop(progress);
+    let report = match options.json {
+        true => report::json(options, &all, &judgement),
+        false => report::text(options, &all, &judgement),
+    };
+    print!("{report}");
+    Ok(judgement.verdict.code())
+}
+
+/// Whether a setting can still tell something.
+fn is_worth_it(kind: Kind, so_far: &[Runs]) -> bool {
+    let Some(native) = so_far.first() else {
+        return true;
+    };
+    match kind {
+        // What never fails is only watched, and run as it would be run every day.
+        _ if native.all_passed() => matches!(kind, Kind::Watch | Kind::Heal),
+        // The last resort.
+        Kind::Later => verdict::judge(so_far).verdict == Verdict::Test,
+        _ => true,
+    }
+}
+
+fn try_setting(
+    runner: &Runner,
+    setting: &Setting,
+    times: u32,
+    progress: &Progress,
+) -> Result<Runs, Failure> {
+    let mut runs = Runs {
+        kind: setting.kind,
+        name: setting.name,
+        runs: 0,
+        passed: 0,
+        failures: Vec::new(),
+        slowest_ms: 0,
+        evidence: Default::default(),
+    };
+    if let Some(why) = runner.cannot(setting) {
+        runs.failures.push(why.to_owned());
+        return Ok(runs);
+    }
+    for _ in 0..times {
+        progress.step(setting.name, || runner.run(setting, &mut runs))??;
+    }
+    Ok(runs)
+}

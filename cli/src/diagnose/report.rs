@@ -1,0 +1,84 @@
+//! What was found, for people and for programs.
+
+use super::arguments::Options;
+use super::runs::Runs;
+use super::verdict::{Judgement, Verdict};
+use crate::table::Table;
+use keepmydata_records::{Record, write_text};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Records shown of a kind; there are more in the logs.
+const SHOWN: usize = 2;
+
+pub fn text(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
+    let mut table = Table::indented(2);
+    for runs in all {
+        let passed = match runs.runs {
+            0 => "not tried".to_owned(),
+            n => format!("{} of {n}", runs.passed),
+        };
+        let why = runs.failures.first().map_or("", String::as_str);
+        table.row([runs.name, &passed, why]);
+    }
+    let words: Vec<_> = options
+        .program
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let mut text = format!("{}\n\nruns that passed\n{table}", words.join(" "));
+    text += &format!("\n{}.\n", judgement.verdict.headline());
+    for sentence in &judgement.sentences {
+        text += &format!("{sentence}\n");
+    }
+    let records = records(all, judgement);
+    if !records.is_empty() {
+        text += "\nrecords that show it\n";
+    }
+    for record in records.iter().take(SHOWN * judgement.records.len()) {
+        let mut line = String::new();
+        match Record::deserialize(*record) {
+            Ok(record) => write_text(&record, &mut line).expect("writing to a String"),
+            Err(_) => writeln!(line, "{record}").expect("writing to a String"),
+        }
+        text += &format!("  {line}");
+    }
+    let directories = all.iter().flat_map(|runs| &runs.evidence.directories);
+    if let (Verdict::Filesystem, Some(directory)) = (judgement.verdict, directories.last()) {
+        text += &format!("\nMore of the filesystem: keepmydata doctor {directory}\n");
+    }
+    if let Some(logs) = &options.logs {
+        text += &format!("\nThe logs are in {}\n", logs.display());
+    }
+    text
+}
+
+/// A few of each kind that the judgement rests on, from the setting that has them first.
+fn records<'a>(all: &'a [Runs], judgement: &Judgement) -> Vec<&'a Value> {
+    let of_kind = |kind: &&str| {
+        let mut shown = all
+            .iter()
+            .filter_map(|runs| runs.evidence.records.get(*kind));
+        shown.next().into_iter().flatten().take(SHOWN)
+    };
+    judgement.records.iter().flat_map(of_kind).collect()
+}
+
+pub fn json(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
+    let words: Vec<_> = options
+        .program
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let object = json!({
+        "program": words,
+        "settings": all,
+        "verdict": judgement.verdict,
+        "headline": judgement.verdict.headline(),
+        "sentences": judgement.sentences,
+        "records": records(all, judgement),
+        "exit_code": judgement.verdict.code(),
+    });
+    format!("{object}\n")
+}

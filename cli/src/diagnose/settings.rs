@@ -1,0 +1,102 @@
+//! The settings that a program is run under, each doing one step more than the one before.
+
+use serde::Serialize;
+
+/// How the shim takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Not at all.
+    Native,
+    /// Not at all, and each msync returns later, in us.
+    Delayed(u32),
+    /// It looks on.
+    Watch,
+    Flush,
+    Drop,
+    Verify,
+    Heal,
+    /// MS_ASYNC and munmap are treated as MS_SYNC too.
+    Everything,
+    /// As `Heal`, and what was verified is looked at again later.
+    Later,
+}
+
+pub struct Setting {
+    pub kind: Kind,
+    /// As people read it.
+    pub name: &'static str,
+    pub variables: &'static [(&'static str, &'static str)],
+}
+
+const fn setting(
+    kind: Kind,
+    name: &'static str,
+    variables: &'static [(&'static str, &'static str)],
+) -> Setting {
+    Setting {
+        kind,
+        name,
+        variables,
+    }
+}
+
+/// In the order in which they are tried.
+pub const SETTINGS: [Setting; 10] = [
+    setting(Kind::Native, "natively", &[]),
+    setting(Kind::Delayed(10_000), "natively, 10 ms after msync", &[]),
+    setting(Kind::Delayed(500_000), "natively, 500 ms after msync", &[]),
+    setting(
+        Kind::Watch,
+        "watched only",
+        &[("KEEPMYDATA_ENFORCE", "off")],
+    ),
+    setting(
+        Kind::Flush,
+        "flush the whole file",
+        &[
+            ("KEEPMYDATA_VERIFY", "off"),
+            ("KEEPMYDATA_INVALIDATE", "off"),
+            ("KEEPMYDATA_READ", "pass"),
+        ],
+    ),
+    setting(
+        Kind::Drop,
+        "+ drop the page cache",
+        &[("KEEPMYDATA_VERIFY", "off"), ("KEEPMYDATA_READ", "pass")],
+    ),
+    // The shim tries once more even so: the deadline is looked at after each attempt.
+    setting(
+        Kind::Verify,
+        "+ verify, and try once more",
+        &[("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_DEADLINE_MS", "0")],
+    ),
+    setting(
+        Kind::Heal,
+        "+ heal (the default)",
+        &[("KEEPMYDATA_VERIFY", "on")],
+    ),
+    setting(
+        Kind::Everything,
+        "+ MS_ASYNC and munmap sync too",
+        &[
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_ASYNC", "sync"),
+            ("KEEPMYDATA_MUNMAP", "sync"),
+        ],
+    ),
+    setting(
+        Kind::Later,
+        "+ verify again 500 ms later",
+        &[
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_REVERIFY_MS", "500"),
+        ],
+    ),
+];
+
+impl Kind {
+    pub fn is_native(self) -> bool {
+        matches!(self, Kind::Native | Kind::Delayed(_))
+    }
+}

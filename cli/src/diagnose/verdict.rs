@@ -1,0 +1,380 @@
+//! Who is at fault, from which settings let the program pass and from what the records say.
+
+use super::evidence::Evidence;
+use super::runs::Runs;
+use super::settings::Kind;
+use serde::Serialize;
+use std::ffi::c_int;
+
+/// What chance may explain, at most.
+const LUCK: f64 = 0.05;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing fails natively.
+    Passes,
+    Filesystem,
+    Program,
+    Test,
+}
+
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// Why, a sentence each.
+    pub sentences: Vec<String>,
+    /// Which records show it.
+    pub records: Vec<&'static str>,
+}
+
+impl Verdict {
+    /// The exit code of the command.
+    pub fn code(self) -> c_int {
+        match self {
+            Verdict::Passes => 0,
+            Verdict::Filesystem => 1,
+            Verdict::Program => 2,
+            Verdict::Test => 3,
+        }
+    }
+
+    pub fn headline(self) -> &'static str {
+        match self {
+            Verdict::Passes => "There is nothing to explain: it passes natively",
+            Verdict::Filesystem => "The filesystem is at fault",
+            Verdict::Program => "The program is at fault",
+            Verdict::Test => "The test fails for another reason than msync",
+        }
+    }
+}
+
+/// Something that a program should not do, seen in the records.
+struct Fault {
+    sentence: String,
+    records: &'static str,
+}
+
+struct Case<'a> {
+    all: &'a [Runs],
+    native: &'a Runs,
+}
+
+pub fn judge(all: &[Runs]) -> Judgement {
+    let native = &all[0];
+    let case = Case { all, native };
+    if native.all_passed() {
+        return case.passes();
+    }
+    let errors = case.ignored_errors();
+    let stale = case.under(Evidence::blames_filesystem);
+    match (errors, stale, case.first_passing()) {
+        (Some(fault), _, _) => program(vec![fault]),
+        (None, Some(stale), passing) => case.filesystem(stale, passing),
+        (None, None, Some(passing)) => case.cured(passing),
+        (None, None, None) => case.not_cured(),
+    }
+}
+
+impl<'a> Case<'a> {
+    /// The setting, where it was tried.
+    fn of(&self, kind: Kind) -> Option<&'a Runs> {
+        self.all
+            .iter()
+            .find(|runs| runs.kind == kind && runs.runs > 0)
+    }
+
+    /// The first setting of the shim under which every run passed.
+    fn first_passing(&self) -> Option<&'a Runs> {
+        let enforcing = |kind: Kind| !kind.is_native() && kind != Kind::Watch;
+        self.all
+            .iter()
+            .find(|runs| enforcing(runs.kind) && runs.runs > 0 && runs.all_passed())
+    }
+
+    /// The first setting whose records show it.
+    fn under(&self, shows: impl Fn(&Evidence) -> bool) -> Option<&'a Runs> {
+        self.all.iter().find(|runs| shows(&runs.evidence))
+    }
+
+    /// The chance that everything from `passing` on passed by luck, were it as flaky as natively.
+    fn luck(&self, passing: &Runs) -> f64 {
+        let chance = f64::from(self.native.passed) / f64::from(self.native.runs);
+        let later = self.all.iter().skip_while(|runs| runs.kind != passing.kind);
+        let passed: u32 = later
+            .take_while(|runs| runs.all_passed())
+            .map(|runs| runs.passed)
+            .sum();
+        chance.powi(passed as i32)
+    }
+
+    fn passes(&self) -> Judgement {
+        let mut sentences = vec![format!(
+            "All {} runs passed. A test that fails now and then needs more: --runs.",
+            self.native.runs
+        )];
+        let broken = self.of(Kind::Heal).filter(|runs| !runs.all_passed());
+        if let Some(runs) = broken {
+            sentences.push(format!(
+                "Under keepmydata {} of {} runs did not pass ({}).",
+                runs.failures.len(),
+                runs.runs,
+                runs.failures[0]
+            ));
+        }
+        let stale = self.under(Evidence::blames_filesystem);
+        if let Some(runs) = stale {
+            sentences.push(format!("But {}.", broken_promise(&runs.evidence)));
+        }
+        Judgement {
+            verdict: Verdict::Passes,
+            sentences,
+            records: FILESYSTEM_RECORDS.to_vec(),
+        }
+    }
+
+    /// msync told of an error, natively too, and the program went on.
+    fn ignored_errors(&self) -> Option<Fault> {
+        let watched = self.of(Kind::Watch)?;
+        let evidence = &watched.evidence;
+        let (errno, _) = evidence.failed.first_key_value()?;
+        let ignored = evidence.ignored + evidence.found(&["KMD-L10"]);
+        (ignored > 0).then(|| Fault {
+            sentence: format!(
+                "It ignores the errors of msync: the filesystem told it of {errno}, and it went \
+                 on ({ignored} times in {} runs).",
+                watched.runs
+            ),
+            records: "ignored",
+        })
+    }
+
+    /// The filesystem was seen to hold something else than it had acknowledged.
+    fn filesystem(&self, stale: &Runs, passing: Option<&Runs>) -> Judgement {
+        // The first that shows it, and the first that says what helps.
+        let healed = self.under(|evidence| !evidence.healed.is_empty());
+        let mut sentences: Vec<String> = [Some(stale), healed.filter(|h| h.kind != stale.kind)]
+            .into_iter()
+            .flatten()
+            .map(|runs| {
+                format!(
+                    "Under \"{}\", {}.",
+                    runs.name,
+                    broken_promise(&runs.evidence)
+                )
+            })
+            .collect();
+        match passing {
+            Some(passing) => sentences.push(self.passes_from(passing)),
+            None => sentences.push(
+                "No setting lets every run pass: what the filesystem does not keep cannot be \
+                 cured, only told."
+                    .to_owned(),
+            ),
+        }
+        let mut records = FILESYSTEM_RECORDS.to_vec();
+        for fault in self.faults() {
+            sentences.push(format!("Besides: {}", fault.sentence));
+            records.push(fault.records);
+        }
+        Judgement {
+            verdict: Verdict::Filesystem,
+            sentences,
+            records,
+        }
+    }
+
+    /// It passes under the shim, and the filesystem was not seen to lie.
+    fn cured(&self, passing: &Runs) -> Judgement {
+        let mut reasons = self.faults();
+        // What helps only because the shim does what the program should have done.
+        let helped = match passing.kind {
+            Kind::Everything => &["async", "unsynced"][..],
+            Kind::Flush | Kind::Drop => &["outside"][..],
+            _ => &[],
+        };
+        reasons.retain(|fault| helped.contains(&fault.records));
+        if !reasons.is_empty() {
+            let mut judgement = program(reasons);
+            judgement.sentences.push(self.passes_from(passing));
+            return judgement;
+        }
+        let luck = self.luck(passing);
+        if luck > LUCK {
+            return test(vec![format!(
+                "It fails now and then: natively {} of {} runs passed. That more passed under \
+                     keepmydata may be chance ({:.0} %); more --runs will tell.",
+                self.native.passed,
+                self.native.runs,
+                luck * 100.0
+            )]);
+        }
+        let why = match passing.kind {
+            Kind::Flush => {
+                "One msync of the kernel's was not enough: the same data, synced again, was"
+            }
+            Kind::Drop => {
+                "The page cache served old data: once it was dropped, readers got the new"
+            }
+            Kind::Everything => {
+                return program(vec![Fault {
+                    sentence:
+                        "It needs munmap or MS_ASYNC to write its data, and neither promises \
+                               that."
+                            .to_owned(),
+                    records: "async",
+                }]);
+            }
+            _ => "Readers got old data, until they were made to ask the filesystem",
+        };
+        Judgement {
+            verdict: Verdict::Filesystem,
+            sentences: vec![
+                format!("{why}. The records show no fault of the program's."),
+                self.passes_from(passing),
+            ],
+            records: FILESYSTEM_RECORDS.to_vec(),
+        }
+    }
+
+    /// No setting helps, and the filesystem was not seen to lie.
+    fn not_cured(&self) -> Judgement {
+        let races: Vec<Fault> = self
+            .faults()
+            .into_iter()
+            .filter(|f| f.records == "race")
+            .collect();
+        if !races.is_empty() {
+            return program(races);
+        }
+        if let Some(watched) = self.of(Kind::Watch)
+            && watched.evidence.msyncs == 0
+        {
+            return test(vec![
+                "It was not seen to call msync on a file with a backing store: what it does \
+                 otherwise is not watched."
+                    .to_owned(),
+            ]);
+        }
+        let now_and_then = self.all.iter().any(|runs| runs.passed > 0);
+        let mut sentences = vec![match now_and_then {
+            true => "It fails now and then, whatever is done.".to_owned(),
+            false => "It fails whatever is done.".to_owned(),
+        }];
+        sentences.push(
+            "The filesystem holds what was synced, and the records show no fault of the program's."
+                .to_owned(),
+        );
+        test(sentences)
+    }
+
+    fn passes_from(&self, passing: &Runs) -> String {
+        let delayed = self.all.iter().find(|runs| {
+            matches!(runs.kind, Kind::Delayed(_)) && runs.runs > 0 && runs.all_passed()
+        });
+        let delay = match delayed {
+            Some(runs) => format!(" So does waiting (\"{}\").", runs.name),
+            None => String::new(),
+        };
+        format!(
+            "Natively {} of {} runs passed; from \"{}\" on all do.{delay}",
+            self.native.passed, self.native.runs, passing.name
+        )
+    }
+
+    /// What the program does that it should not, from the setting that shows it best.
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |records, sentence: String| faults.push(Fault { sentence, records });
+        let shown = |count: &dyn Fn(&Evidence) -> u64| {
+            let shown = self.under(|evidence| count(evidence) > 0)?;
+            Some((count(&shown.evidence), shown.runs))
+        };
+        if let Some((n, runs)) = shown(&|e| e.raced) {
+            fault(
+                "race",
+                format!(
+                    "It races with its own msync: {n} times in {runs} runs pages were stored to while msync ran, which msync promises nothing for."
+                ),
+            );
+        }
+        if let Some((n, runs)) = shown(&|e| e.async_only.max(e.found(&["KMD-L6"]))) {
+            fault(
+                "async",
+                format!(
+                    "It relies on MS_ASYNC, which writes nothing: {n} files in {runs} runs were synced last with it."
+                ),
+            );
+        }
+        if let Some((n, runs)) = shown(&|e| e.outside.max(e.found(&["KMD-L2"]))) {
+            fault(
+                "outside",
+                format!(
+                    "It syncs the wrong range: {n} times in {runs} runs it had stored outside of the range that it gave msync."
+                ),
+            );
+        }
+        if let Some((n, runs)) = shown(&|e| e.found(&["KMD-L3", "KMD-L4", "KMD-L5"])) {
+            fault(
+                "unsynced",
+                format!(
+                    "It unmaps pages, or ends, without having synced them: {n} times in {runs} runs."
+                ),
+            );
+        }
+        faults
+    }
+}
+
+const FILESYSTEM_RECORDS: [&str; 3] = ["report", "healed", "reverify"];
+
+/// `12 pages ...`, in words.
+fn broken_promise(evidence: &Evidence) -> String {
+    let mut parts = Vec::new();
+    if evidence.stale > 0 {
+        parts.push(format!(
+            "msync was acknowledged and {} pages were not what had been stored",
+            evidence.stale
+        ));
+    }
+    let healed: u64 = evidence.healed.values().sum();
+    if healed > 0 {
+        let rungs: Vec<&str> = evidence.healed.keys().map(|rung| in_words(rung)).collect();
+        parts.push(format!(
+            "the filesystem did not hold what it had acknowledged in {healed} calls, until {}",
+            rungs.join(", or ")
+        ));
+    }
+    if evidence.changed_later > 0 {
+        parts.push(format!(
+            "{} pages that had been seen to be right were wrong again later",
+            evidence.changed_later
+        ));
+    }
+    parts.join("; ")
+}
+
+fn in_words(rung: &str) -> &str {
+    match rung {
+        "resync" => "it was synced again",
+        "redirty" => "the pages were made dirty again and synced alone",
+        "wait" => "it was given time",
+        other => other,
+    }
+}
+
+fn program(faults: Vec<Fault>) -> Judgement {
+    let records = faults.iter().map(|fault| fault.records).collect();
+    Judgement {
+        verdict: Verdict::Program,
+        sentences: faults.into_iter().map(|fault| fault.sentence).collect(),
+        records,
+    }
+}
+
+fn test(sentences: Vec<String>) -> Judgement {
+    Judgement {
+        verdict: Verdict::Test,
+        sentences,
+        records: Vec::new(),
+    }
+}

@@ -1,0 +1,283 @@
+//! `keepmydata diagnose`: the verdict on programs that fail, on the test bed.
+
+mod common;
+
+use common::{keepmydata, stderr, stdout};
+use preload_tests::harness::{Program, Scratch, TearFs, shim};
+use preload_tests::or_skip;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::{Command, Output};
+
+fn diagnose(options: &[&str], program: &Program) -> Output {
+    keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .arg("diagnose")
+        .args(options)
+        .arg("--")
+        .arg(program.file())
+        .args(program.arguments())
+        .output()
+        .unwrap()
+}
+
+fn found(options: &[&str], program: &Program) -> Value {
+    let output = diagnose(&[&["--json"], options].concat(), program);
+    assert_eq!(stderr(&output), "");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["exit_code"], json!(output.status.code()));
+    found
+}
+
+/// The verdict, with these words in its sentences, and records of these events that show it.
+#[track_caller]
+fn check(found: &Value, verdict: &str, words: &[&str], events: &[&str]) {
+    let sentences = found["sentences"].to_string().replace("\\\"", "'");
+    assert_eq!(found["verdict"], verdict, "{sentences}\n{}", passed(found));
+    for words in words {
+        assert!(sentences.contains(words), "{words:?} is not in {sentences}");
+    }
+    for event in events {
+        let mut records = found["records"].as_array().unwrap().iter();
+        assert!(
+            records.any(|record| record["event"] == *event),
+            "{event} in {found}"
+        );
+    }
+}
+
+/// `native 0/3 flush 3/3`.
+fn passed(found: &Value) -> String {
+    let settings = found["settings"].as_array().unwrap().iter();
+    let shown =
+        settings.map(|runs| format!("{} {}/{}; ", runs["name"], runs["passed"], runs["runs"]));
+    shown.collect()
+}
+
+fn seed(fs: &TearFs) -> Program {
+    Program::guest("seed").arg(fs.path("f"))
+}
+
+fn survives(fs: &TearFs, way: &str) -> Program {
+    let program = Program::guest("survives").arg(fs.path("f"));
+    program.arg(fs.control_socket()).arg(way)
+}
+
+/// The seed case fails in each of these modes; what cures it, and what the verdict rests on.
+#[test]
+fn the_filesystem_is_at_fault() {
+    or_skip!(TearFs::available());
+    for (mode, words, events) in [
+        (
+            "first-page",
+            "from 'flush the whole file' on all do",
+            &[][..],
+        ),
+        (
+            "one-page",
+            "from '+ verify, and try once more' on all do",
+            &["msync"],
+        ),
+        (
+            "drop-tail",
+            "pages were made dirty again and synced alone",
+            &["report", "msync"],
+        ),
+        ("early-ack", "until it was given time", &["msync"]),
+        ("black-hole", "No setting lets every run pass", &["report"]),
+        ("twin-inode", "Readers got old data", &[]),
+    ] {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        let found = found(&["--runs=1"], &seed(&fs));
+        println!("{mode}: {}", passed(&found));
+        check(&found, "filesystem", &[words], events);
+    }
+}
+
+#[test]
+fn time_after_msync_is_told_to_help() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let fs = TearFs::mount(&["--mode=early-ack", "--delay-ms=100"]);
+    let found = found(&["--runs=1"], &seed(&fs));
+    check(
+        &found,
+        "filesystem",
+        &["So does waiting ('natively, 500 ms after msync')"],
+        &[],
+    );
+}
+
+#[test]
+fn a_program_that_races_is_at_fault() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=volatile"]);
+    let found = found(&[], &survives(&fs, "racing"));
+    check(
+        &found,
+        "program",
+        &["It races with its own msync"],
+        &["race"],
+    );
+}
+
+#[test]
+fn a_program_that_relies_on_ms_async_is_at_fault() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=volatile"]);
+    let found = found(&["--runs=2"], &survives(&fs, "async"));
+    let words = [
+        "It relies on MS_ASYNC",
+        "from '+ MS_ASYNC and munmap sync too' on all do",
+    ];
+    check(&found, "program", &words, &["msync"]);
+}
+
+#[test]
+fn a_program_that_syncs_the_wrong_range_is_at_fault() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=volatile"]);
+    let found = found(&["--runs=2"], &survives(&fs, "part"));
+    let words = [
+        "It syncs the wrong range",
+        "from 'flush the whole file' on all do",
+    ];
+    check(&found, "program", &words, &["msync"]);
+}
+
+#[test]
+fn a_program_that_ignores_errors_is_at_fault() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=eio-once"]);
+    let found = found(&["--runs=2"], &survives(&fs, "ignoring"));
+    check(
+        &found,
+        "program",
+        &["It ignores the errors of msync", "EIO"],
+        &["msync"],
+    );
+}
+
+#[test]
+fn a_test_that_expects_what_is_wrong_is_at_fault() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=volatile"]);
+    let found = found(&["--runs=2"], &survives(&fs, "wrong"));
+    check(&found, "test", &["It fails whatever is done."], &[]);
+}
+
+#[test]
+fn what_passes_needs_no_explanation() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=volatile"]);
+    let program = survives(&fs, "right");
+    let found = found(&["--runs=2"], &program);
+    check(&found, "passes", &["All 2 runs passed"], &[]);
+    assert_eq!(diagnose(&["--runs=1"], &program).status.code(), Some(0));
+}
+
+/// One in three fails, with nothing that msync has to do with.
+#[test]
+fn a_flaky_test_is_called_one() {
+    let scratch = Scratch::new();
+    let count = scratch.path("count");
+    let script = r#"echo x >> "$1"; test $(($(wc -l < "$1") % 3)) != 0"#;
+    let program = Program::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg("sh")
+        .arg(&count);
+    let found = found(&[], &program);
+    check(&found, "test", &["was not seen to call msync"], &[]);
+}
+
+#[test]
+fn logs_are_kept_where_asked_and_nothing_else_is_left() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=first-page"]);
+    let scratch = Scratch::new();
+    let (logs, temporary) = (scratch.path("logs"), scratch.path("tmp"));
+    fs::create_dir(&temporary).unwrap();
+    let program = seed(&fs);
+    let run = || {
+        keepmydata()
+            .env("KEEPMYDATA_LIB", shim())
+            .env("TMPDIR", &temporary)
+            .args(["diagnose", "--runs=2", "--keep-logs"])
+            .arg(&logs)
+            .arg(program.file())
+            .args(program.arguments())
+            .output()
+            .unwrap()
+    };
+    let output = run();
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
+    assert!(text.contains("\nThe filesystem is at fault.\n"), "{text}");
+    assert!(
+        text.contains(&format!("keepmydata doctor {}", fs.dir().display())),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    let kept = |path: &str| fs::read_to_string(logs.join(path)).unwrap();
+    assert!(kept("native-2/stdout").contains("P1 [4444160,4448256) old"));
+    let heal = fs::read_dir(logs.join("heal-1")).unwrap().flatten();
+    let mut names = heal.map(|entry| entry.file_name().into_string().unwrap());
+    assert!(names.any(|name| name.ends_with(".log")));
+
+    let again = run();
+    assert_eq!(again.status.code(), Some(125));
+    assert!(stderr(&again).contains("exists; --keep-logs needs a directory without older logs"));
+}
+
+#[test]
+fn a_run_that_takes_too_long_has_failed_and_is_gone() {
+    let scratch = Scratch::new();
+    let pids = scratch.path("pids");
+    let script = r#"echo $$ >> "$1"; sleep 1000 & echo $! >> "$1"; wait"#;
+    let program = Program::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg("sh")
+        .arg(&pids);
+    let found = found(&["--runs=1", "--timeout=1"], &program);
+    assert_eq!(found["verdict"], "test");
+    assert!(found.to_string().contains("still running after 1 s"));
+    for pid in fs::read_to_string(&pids).unwrap().lines() {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        assert!(
+            status.is_empty() || status.contains("State:\tZ"),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    for (arguments, code, why) in [
+        (
+            &["diagnose"][..],
+            125,
+            "the following required arguments were not provided",
+        ),
+        (
+            &["diagnose", "--runs=0", "true"],
+            125,
+            "invalid value '0' for '--runs <N>'",
+        ),
+        (
+            &["diagnose", "/no/program"],
+            127,
+            "/no/program: No such file or directory",
+        ),
+    ] {
+        let mut command: Command = keepmydata();
+        let output = command
+            .env("KEEPMYDATA_LIB", shim())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}
