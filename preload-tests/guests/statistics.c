@@ -1,10 +1,10 @@
 /*
  * Maps a file twice, reads some pages and stores to some, and prints at its end what the kernel counts.
  *
- * usage: statistics FILE [unmap]
+ * usage: statistics FILE [unmap|pmap]
  *
  * Prints, of all mappings of the file together, `size`, `rss` and `dirty` in bytes (/proc/self/smaps),
- * `pmap-rss` and `pmap-dirty` in KiB (pmap -x, where it is installed), `cached` pages (mincore(2)), and
+ * with `pmap` `pmap-rss` and `pmap-dirty` in KiB (pmap -x), `cached` pages (mincore(2)), and
  * of the process `minor` and `major` faults (getrusage(2)). `unmap`: then unmaps them.
  */
 #include "guest.h"
@@ -52,8 +52,9 @@ static void pmap(const char *name)
 			rss += one_rss;
 			dirty += one_dirty;
 		}
-	if (pclose(pipe) == 0)
-		printf("pmap-rss %lu\npmap-dirty %lu\n", rss, dirty);
+	if (pclose(pipe) != 0)
+		setup_failed("pmap");
+	printf("pmap-rss %lu\npmap-dirty %lu\n", rss, dirty);
 }
 
 int main(int argc, char **argv)
@@ -91,10 +92,11 @@ int main(int argc, char **argv)
 	for (int i = 0; i < PAGES; i++)
 		count += cached[i] & 1;
 	smaps(argv[1]);
-	pmap(argv[1]);
+	if (argc > 2 && strcmp(argv[2], "pmap") == 0)
+		pmap(argv[1]);
 	getrusage(RUSAGE_SELF, &usage);
 	printf("cached %d\nminor %ld\nmajor %ld\n", count, usage.ru_minflt, usage.ru_majflt);
-	if (argc > 2) {
+	if (argc > 2 && strcmp(argv[2], "unmap") == 0) {
 		munmap(first, PAGES * PAGE);
 		munmap(second, PAGES * PAGE / 2);
 	}

@@ -71,8 +71,8 @@ fn agrees(file: &Path, extra: &[&str], settings: &[(&str, &str)], own: u64) {
     assert_eq!(stats["dirty_pages"], kernel["dirty"] / 4096, "{case}");
     assert!(kernel["rss"] > 0 && kernel["dirty"] > 0, "{case}");
     assert_eq!(stats["cached_pages"], kernel["cached"], "{case}");
-    if let Some(rss) = kernel.get("pmap-rss") {
-        assert_eq!(*rss * 1024, kernel["rss"], "{case}");
+    if extra.contains(&"pmap") {
+        assert_eq!(kernel["pmap-rss"] * 1024, kernel["rss"], "{case}");
         assert_eq!(kernel["pmap-dirty"] * 1024, kernel["dirty"], "{case}");
     }
 
@@ -140,6 +140,13 @@ fn numbers_are_those_of_smaps_and_mincore() {
             run.log_text()
         );
     }
+}
+
+#[test]
+fn numbers_are_those_of_pmap() {
+    or_skip!(installed("pmap"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    agrees(&fs.path("counted"), &["pmap"], &[]);
 }
 
 #[test]

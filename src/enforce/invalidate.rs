@@ -1,6 +1,7 @@
 //! Step 6: the clean pages of the file leave the page cache, mapping first, then file.
 
 use super::context::Context;
+use super::folios;
 use super::report;
 use crate::config;
 use crate::custodian::Worker;
@@ -8,7 +9,6 @@ use crate::dirty::{self, Ranges};
 use crate::log::Timer;
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, cachestat::cachestat, vm};
-use core::num::NonZeroU64;
 use keepmydata_records::{Invalidate, Level, event};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
@@ -37,11 +37,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
         drop_mappings(worker, context, &context.cached);
         let _ = fadvise(handle, 0, None, Advice::DontNeed);
     } else {
-        drop_mappings(worker, context, &context.dirty);
-        for range in context.dirty.as_slice() {
-            let len = NonZeroU64::new(range.length);
-            let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
-        }
+        folios::drop_dirty(worker, context, handle);
     }
     let after = cached(handle);
     context.cached_pages = after;

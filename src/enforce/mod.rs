@@ -20,6 +20,7 @@ mod context;
 mod copy;
 mod fail;
 mod flush;
+mod folios;
 pub mod group;
 mod heal;
 mod invalidate;

@@ -1,0 +1,110 @@
+//! `KEEPMYDATA_INVALIDATE=dirty`: exactly the dirty ranges leave the page cache, as mincore(2) sees it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs};
+use preload_tests::or_skip;
+
+const PAGES: u64 = 1024;
+const DIRTY: [u64; 6] = [3, 17, 18, 200, 511, 1023];
+/// The largest folio that the kernel makes, in pages.
+const FOLIO: u64 = 512;
+
+fn run(file: &Path, dirty: &[u64], settings: &[(&str, &str)]) -> Outcome {
+    let common = [
+        ("KEEPMYDATA_LOG", "info"),
+        ("KEEPMYDATA_INVALIDATE", "dirty"),
+    ];
+    let run = Program::guest("exact")
+        .arg(file)
+        .arg(PAGES.to_string())
+        .args(dirty.iter().map(u64::to_string))
+        .under_shim(&[&common, settings].concat())
+        .expect_success("exact");
+    // Negative control: before the msync every page was there.
+    assert!(run.stdout.starts_with(&format!("cached {PAGES}\n")));
+    run
+}
+
+/// The pages that are not in the page cache after the msync.
+fn left(run: &Outcome) -> BTreeSet<u64> {
+    let runs = run.stdout.lines().filter_map(|line| {
+        let (first, last) = line.strip_prefix("left ")?.split_once(' ')?;
+        let number = |text: &str| text.parse::<u64>().expect("number");
+        Some(number(first)..=number(last))
+    });
+    runs.flatten().collect()
+}
+
+/// The dirty pages of the msync's record, and how many it says were dropped.
+fn told(run: &Outcome) -> (BTreeSet<u64>, u64) {
+    let records = run.records();
+    let msync = records.of("msync").next().expect("one msync").clone();
+    let ranges = msync["dirty"].as_array().cloned().unwrap_or_default();
+    let pages = ranges.iter().flat_map(|range| {
+        let (start, len) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
+        start / 4096..(start + len) / 4096
+    });
+    let dropped = msync["dropped_pages"].as_u64().unwrap_or(0);
+    (pages.collect(), dropped)
+}
+
+fn exactly(file: &Path, settings: &[(&str, &str)]) {
+    let run = run(file, &DIRTY, settings);
+    let (dirty, dropped) = told(&run);
+    assert_eq!(dirty, BTreeSet::from(DIRTY), "{}", run.log_text());
+    assert_eq!(left(&run), dirty, "{}{}", run.stdout, run.log_text());
+    assert_eq!(dropped, DIRTY.len() as u64);
+    // The rest of the mapping was not even unmapped: it does not fault again.
+    let mapped = format!("mapped {}\n", PAGES - DIRTY.len() as u64);
+    assert!(run.stdout.ends_with(&mapped), "{}", run.stdout);
+}
+
+#[test]
+fn exactly_the_dirty_pages_on_fuse() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    exactly(&fs.path("on"), &[("KEEPMYDATA_VERIFY", "on")]);
+    exactly(&fs.path("off"), &[("KEEPMYDATA_VERIFY", "off")]);
+}
+
+/// Folios of many pages leave as a whole: no dirty page stays, and what else leaves is in the folio of
+/// one, whether the tracker tells of folios or of pages.
+#[test]
+fn whole_folios_on_local_filesystems() {
+    for kind in ["ext4", "xfs"] {
+        let fs = or_skip!(LoopFs::mount(kind));
+        for settings in [
+            &[("KEEPMYDATA_VERIFY", "off")][..],
+            &[("KEEPMYDATA_VERIFY", "on")],
+        ] {
+            let file = fs.path(settings[0].1);
+            // In the first half only: the second must stay as it is, but for the folio of its end.
+            let dirty = [3, 17, 18, 200];
+            let run = run(&file, &dirty, settings);
+            let left = left(&run);
+            let case = format!("{kind} {settings:?} {}{}", run.stdout, run.log_text());
+            let (told, dropped) = told(&run);
+            assert!(told.is_superset(&BTreeSet::from(dirty)), "{case}");
+            assert!(left.is_superset(&told), "{case}");
+            assert!(left.iter().all(|page| page / FOLIO == 0), "{case}");
+            assert_eq!(dropped, left.len() as u64, "{case}");
+            if settings[0].1 == "off" {
+                assert_eq!(left, told, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_dirty_nothing_leaves() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for verify in ["off", "on"] {
+        // Stores to a page before it is mapped (the guest's write) are synced already.
+        let run = run(&fs.path(verify), &[], &[("KEEPMYDATA_VERIFY", verify)]);
+        assert_eq!(left(&run), BTreeSet::new(), "{}", run.log_text());
+        let (dirty, dropped) = told(&run);
+        assert_eq!((dirty.len(), dropped), (0, 0), "{}", run.log_text());
+    }
+}
