@@ -1,9 +1,9 @@
 /*
  * One call many times, to count or time what it costs.
  *
- * usage: passthrough read|pread|readv|mmap|msync COUNT FILE [TRACKED]
+ * usage: passthrough read|pread|readv|mmap|msync|ftruncate|execve COUNT FILE [TRACKED]
  * Calls on FILE (mmap: anonymous memory, mapped and unmapped; msync: anonymous
- * memory). With TRACKED, that file is mapped, stored to and synced first, and stays
+ * memory; ftruncate and execve fail). With TRACKED, that file is mapped, stored to and synced first, and stays
  * mapped. Prints the nanoseconds that one call took.
  */
 #include "guest.h"
@@ -59,6 +59,14 @@ int main(int argc, char **argv)
 			if (map == MAP_FAILED || munmap(map, PAGE) != 0)
 				setup_failed("mmap");
 		}
+	} else if (strcmp(argv[1], "ftruncate") == 0) {
+		for (long i = 0; i < count; i++)
+			if (ftruncate(fd, one) != -1)
+				setup_failed("ftruncate");
+	} else if (strcmp(argv[1], "execve") == 0) {
+		for (long i = 0; i < count; i++)
+			if (execve("", argv, NULL) != -1)
+				setup_failed("execve");
 	} else if (strcmp(argv[1], "msync") == 0) {
 		for (long i = 0; i < count; i++)
 			if (msync(memory, PAGE, MS_SYNC) != 0)

@@ -86,6 +86,42 @@ fn msync_with_nothing_tracked() {
     costs_at_most(20.0, "msync");
 }
 
+#[test]
+fn ftruncate_with_nothing_tracked() {
+    costs_at_most(20.0, "ftruncate");
+}
+
+#[test]
+fn execve_with_nothing_tracked() {
+    costs_at_most(20.0, "execve");
+}
+
+/// Below `info` findings and statistics ask the kernel nothing: stores are not tracked where nothing is
+/// verified, and nobody reads /proc.
+#[test]
+fn findings_cost_no_system_call_below_info() {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let traced = |level: &str| {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let log_name = log.to_str().expect("UTF-8");
+        Program::guest("ends")
+            .arg(fs.path("f"))
+            .arg("return")
+            .traced_by(["strace", "-f", "-qq", "-o", log_name])
+            .under_shim(&[("KEEPMYDATA_LOG", level)])
+            .expect_success("guest under strace");
+        std::fs::read_to_string(&log).expect("log of strace")
+    };
+    let asked = |text: &str| {
+        ["userfaultfd", "\"smaps\"", "\"pagemap\"", "getrusage"].map(|call| text.contains(call))
+    };
+    let (warn, info) = (traced("warn"), traced("info"));
+    assert_eq!(asked(&info), [true; 4], "control: {info}");
+    assert_eq!(asked(&warn), [false; 4], "{warn}");
+}
+
 /// The system calls of the guest's last `COUNT` reads, by name.
 fn calls_while_reading(call: &str, tracked: &Path, settings: &[(&str, &str)]) -> Vec<String> {
     const COUNT: usize = 100;
