@@ -12,7 +12,19 @@
 
 enum { PAGES = 64 };
 
-static void smaps(const char *name)
+static char *first, *second;
+
+/* Whether a line begins with the addresses of one of the guest's mappings: the shim may have others. */
+static int is_ours(const char *line)
+{
+	uintptr_t start;
+
+	return sscanf(line, "%lx", &start) == 1 &&
+	       ((start >= (uintptr_t)first && start < (uintptr_t)first + PAGES * PAGE) ||
+		(start >= (uintptr_t)second && start < (uintptr_t)second + PAGES / 2 * PAGE));
+}
+
+static void smaps(void)
 {
 	FILE *file = fopen("/proc/self/smaps", "r");
 	unsigned long size = 0, rss = 0, dirty = 0, kib;
@@ -23,7 +35,7 @@ static void smaps(const char *name)
 		setup_failed("smaps");
 	while (fgets(line, sizeof(line), file) != NULL) {
 		if (strchr("0123456789abcdef", line[0]) && strchr(line, '-') != NULL)
-			ours = strstr(line, name) != NULL;
+			ours = is_ours(line);
 		else if (ours && sscanf(line, "Size: %lu", &kib) == 1)
 			size += kib;
 		else if (ours && sscanf(line, "Rss: %lu", &kib) == 1)
@@ -36,18 +48,17 @@ static void smaps(const char *name)
 	printf("size %lu\nrss %lu\ndirty %lu\n", size * 1024, rss * 1024, dirty * 1024);
 }
 
-static void pmap(const char *name)
+static void pmap(void)
 {
 	unsigned long rss = 0, dirty = 0, one_rss, one_dirty;
 	char line[8192], command[64];
-	const char *base = strrchr(name, '/') + 1;
 	FILE *pipe;
 
 	snprintf(command, sizeof(command), "pmap -x %d 2>/dev/null", getpid());
 	if ((pipe = popen(command, "r")) == NULL)
 		setup_failed("pmap");
 	while (fgets(line, sizeof(line), pipe) != NULL)
-		if (strstr(line, base) != NULL &&
+		if (is_ours(line) &&
 		    sscanf(line, "%*x %*u %lu %lu", &one_rss, &one_dirty) == 2) {
 			rss += one_rss;
 			dirty += one_dirty;
@@ -62,7 +73,6 @@ int main(int argc, char **argv)
 	unsigned char cached[PAGES], page[PAGE] = { 1 };
 	struct rusage usage;
 	int fd, count = 0;
-	char *first, *second;
 	volatile char sink;
 
 	if (argc < 2)
@@ -91,9 +101,9 @@ int main(int argc, char **argv)
 		setup_failed("mincore");
 	for (int i = 0; i < PAGES; i++)
 		count += cached[i] & 1;
-	smaps(argv[1]);
+	smaps();
 	if (argc > 2 && strcmp(argv[2], "pmap") == 0)
-		pmap(argv[1]);
+		pmap();
 	getrusage(RUSAGE_SELF, &usage);
 	printf("cached %d\nminor %ld\nmajor %ld\n", count, usage.ru_minflt, usage.ru_majflt);
 	if (argc > 2 && strcmp(argv[2], "unmap") == 0) {

@@ -21,42 +21,44 @@ const LARGEST: u64 = 2 << 20;
 /// Drops the dirty ranges of the file, in whole folios.
 pub fn drop_dirty(worker: &Worker, context: &Context, handle: BorrowedFd<'_>) {
     drop_mappings(worker, context, &context.dirty);
-    // What is locked, or mapped by another process, stays whatever the window.
-    let mut in_vain = false;
     for range in context.dirty.as_slice() {
         advise(handle, range.offset, range.length);
-        if !in_vain && !is_gone(handle, range) {
-            in_vain = !widen(worker, context, handle, range);
+        if stays(handle, range) {
+            widen(worker, context, handle, range);
         }
     }
 }
 
-/// Says whether the range is gone in the end.
 #[cold]
-fn widen(worker: &Worker, context: &Context, handle: BorrowedFd<'_>, range: &ByteRange) -> bool {
+fn widen(worker: &Worker, context: &Context, handle: BorrowedFd<'_>, range: &ByteRange) {
+    let file_end = sys::fd::size(handle).map_or(0, sys::page_up);
     let mut size = 2 * sys::page_size() as u64;
     while size <= LARGEST {
         let start = range.offset & !(size - 1);
         let end = (range.offset + range.length).next_multiple_of(size);
+        // A folio around it would be cached as a whole. If that is not so, the range stays for
+        // another reason: it is locked, or mapped by another process.
+        let pages = end.min(file_end).saturating_sub(start) / sys::page_size() as u64;
+        if cachestat(handle, start, end - start).map_or(true, |stat| stat.cached < pages) {
+            return;
+        }
         let mut window = Ranges::new();
         window.add(start, end);
         drop_mappings(worker, context, &window);
         advise(handle, start, end - start);
-        if is_gone(handle, range) {
-            return true;
+        if !stays(handle, range) {
+            return;
         }
         size *= 2;
     }
-    false
 }
 
 fn advise(handle: BorrowedFd<'_>, offset: u64, length: u64) {
     let _ = fadvise(handle, offset, NonZeroU64::new(length), Advice::DontNeed);
 }
 
-/// Whether no clean page of the range is cached: a dirty one raced with the msync, and stays. Where
-/// the kernel does not tell, it is taken for gone.
-fn is_gone(handle: BorrowedFd<'_>, range: &ByteRange) -> bool {
+/// Whether a clean page of the range is cached: a dirty one raced with the msync, and is to stay.
+fn stays(handle: BorrowedFd<'_>, range: &ByteRange) -> bool {
     cachestat(handle, range.offset, range.length)
-        .map_or(true, |stat| stat.cached <= stat.dirty + stat.writeback)
+        .is_ok_and(|stat| stat.cached > stat.dirty + stat.writeback)
 }
