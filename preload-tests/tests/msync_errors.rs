@@ -46,6 +46,20 @@ fn same_results(guest: Program) {
     assert_eq!(native.result(), shimmed.result());
 }
 
+/// What was stored before a call that the kernel refuses is still known to the next one: on a filesystem
+/// that keeps nothing, that one must not return 0.
+#[test]
+fn a_refused_msync_forgets_nothing() {
+    or_skip!(TearFs::available());
+    for (mode, last) in [("honest", "0"), ("black-hole", "EIO")] {
+        let fs = TearFs::mount(&["--mode", mode]);
+        let guest = Program::guest("refused").arg(fs.path("f"));
+        let run = guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", "200")]);
+        let expected = format!("unaligned EINVAL\nboth EINVAL\nlocked EBUSY\nright {last}\n");
+        assert_eq!(run.stdout, expected, "{mode}: {}", run.stderr);
+    }
+}
+
 /// On ENOMEM the part that is mapped is still enforced: it is there after a power cut in
 /// a mode in which the first write of a page is lost.
 #[test]

@@ -129,7 +129,8 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     let _quiet = Blocked::all();
     let process = process::this();
     // Asked before the shim maps anything of its own, which might fill a hole.
-    let has_hole = !sys::vm::is_mapped(addr as usize, len);
+    let judged = sys::vm::judge_msync(addr as usize, len, flags);
+    let has_hole = judged == Err(Errno::NOMEM);
     let mut files = Chain::collect(process, addr as usize, len, flags);
     let shared = files.enter();
     if files.first.is_none() {
@@ -144,6 +145,14 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         return judged.and(shared).and(files.complete());
     }
 
+    // Before the marks of what was stored are taken away: the next msync needs them.
+    if is_refusal(judged) {
+        // SAFETY: the caller's contract.
+        let real = unsafe { real_msync(addr, len, flags) };
+        if is_refusal(real) {
+            return files.refused(real);
+        }
+    }
     files.on_custodian(|worker, context| {
         account::open(context);
         copy::prepare(worker, context);
@@ -157,12 +166,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
     files.each(|context| context.real = Some((timer.stop(), real)));
     match real {
-        // The kernel refused the call as it was: nothing was promised.
-        Err(Errno::INVAL | Errno::BUSY) => {
-            files.on_custodian(refuse);
-            files.leave(|_| real);
-            return real;
-        }
+        _ if is_refusal(real) => return files.refused(real),
         // The part that is mapped is still enforced.
         Ok(()) | Err(Errno::NOMEM) => {}
         Err(errno) => files.each(|context| context.flush_error = Some(errno)),
@@ -175,9 +179,18 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
 }
 
-/// The kernel did not take the call.
+/// Whether the kernel did not take the call as it was: then nothing was promised.
+fn is_refusal(result: Result<(), Errno>) -> bool {
+    matches!(result, Err(Errno::INVAL | Errno::BUSY))
+}
+
 fn refuse(worker: &Worker, context: &mut Context) {
     context.copies.let_go();
+    if !context.dirty.is_empty() {
+        let _table = mappings::lock();
+        // SAFETY: held by the chain, and under the lock. What was stored is not known any more.
+        unsafe { &mut *context.file.as_ptr() }.suspect = true;
+    }
     report::msync(worker, context);
 }
 
@@ -388,6 +401,18 @@ impl Chain {
         if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
             all(&Worker::without_descriptors(self.process), &mut step);
         }
+    }
+
+    /// Ends an msync that the kernel has refused with `real`.
+    fn refused(&mut self, real: Result<(), Errno>) -> Result<(), Errno> {
+        self.each(|context| {
+            context
+                .real
+                .get_or_insert((log::Timer::at(Level::Info).stop(), real));
+        });
+        self.on_custodian(refuse);
+        self.leave(|_| real);
+        real
     }
 
     /// Ends the turns and lets everything go; `result` tells how each file fared.

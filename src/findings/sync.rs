@@ -126,7 +126,11 @@ pub fn before_watched(addr: usize, len: usize, flags: c_int) {
     each_watched(addr, len, |call| {
         call.teller.slot.add(Number::Msyncs, 1);
         if flags & libc::MS_SYNC != 0 {
-            begin(call, None);
+            // What the kernel refuses takes no marks away.
+            let judged = sys::vm::judge_msync(addr, len, flags);
+            if !matches!(judged, Err(Errno::INVAL | Errno::BUSY)) {
+                begin(call, None);
+            }
         } else if let Some(mut track) = call.teller.slot.track() {
             let found = unsynced::find(&call.teller, &track, call.addr, call.end);
             for range in found.as_slice() {

@@ -82,6 +82,17 @@ pub fn is_mapped(addr: usize, len: usize) -> bool {
     unsafe { mm::msync(addr as *mut c_void, len, mm::MsyncFlags::ASYNC) }.is_ok()
 }
 
+/// What the kernel will say of the arguments of msync(2), where that is an error: `EINVAL`, `EBUSY`
+/// (`MS_INVALIDATE` of locked pages), `ENOMEM` (a hole). Asked with MS_ASYNC, which does no I/O.
+pub fn judge_msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
+    let flags = match flags & (libc::MS_SYNC | libc::MS_ASYNC) {
+        libc::MS_SYNC => flags & !libc::MS_SYNC | libc::MS_ASYNC,
+        _ => flags,
+    };
+    // SAFETY: MS_ASYNC only looks.
+    unsafe { raw::syscall(libc::SYS_msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
+}
+
 /// Whether the page at `addr` of a file mapping is in the page cache (mincore(2)).
 pub fn is_cached(addr: usize) -> bool {
     let mut state = 0u8;
