@@ -1,9 +1,10 @@
-//! `KEEPMYDATA_INVALIDATE=dirty`: exactly the dirty ranges leave the page cache, as mincore(2) sees it.
+//! Exactly the dirty ranges leave the page cache with `KEEPMYDATA_INVALIDATE=dirty`, as mincore(2) sees
+//! it; and nothing at all where nothing is dirty.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use preload_tests::harness::{LoopFs, Outcome, Program, TearFs};
+use preload_tests::harness::{LoopFs, Outcome, Program, Scratch, TearFs, installed};
 use preload_tests::or_skip;
 
 const PAGES: u64 = 1024;
@@ -102,10 +103,54 @@ fn whole_folios_on_local_filesystems() {
 fn nothing_dirty_nothing_leaves() {
     let fs = or_skip!(LoopFs::mount("ext4"));
     for verify in ["off", "on"] {
-        // Stores to a page before it is mapped (the guest's write) are synced already.
-        let run = run(&fs.path(verify), &[], &[("KEEPMYDATA_VERIFY", verify)]);
-        assert_eq!(left(&run), BTreeSet::new(), "{}", run.log_text());
-        let (dirty, dropped) = told(&run);
-        assert_eq!((dirty.len(), dropped), (0, 0), "{}", run.log_text());
+        for invalidate in ["dirty", "file"] {
+            let settings = [
+                ("KEEPMYDATA_VERIFY", verify),
+                ("KEEPMYDATA_INVALIDATE", invalidate),
+            ];
+            // The guest's own writes are synced before it maps the file.
+            let run = run(&fs.path(verify), &[], &settings);
+            assert_eq!(left(&run), BTreeSet::new(), "{}", run.log_text());
+            let (dirty, dropped) = told(&run);
+            assert_eq!((dirty.len(), dropped), (0, 0), "{}", run.log_text());
+        }
+    }
+}
+
+/// One cachestat(2) finds that out, and there still is an fdatasync: of metadata, and of what other
+/// processes write.
+#[test]
+fn nothing_dirty_costs_one_cachestat_and_one_fdatasync() {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for verify in ["off", "on"] {
+        let calls = |dirty: &[&str]| {
+            let scratch = Scratch::new();
+            let log = scratch.path("strace");
+            Program::guest("exact")
+                .arg(fs.path(verify))
+                .arg(PAGES.to_string())
+                .args(dirty)
+                .traced_by(["strace", "-f", "-qq", "-o", log.to_str().expect("UTF-8")])
+                .under_shim(&[("KEEPMYDATA_VERIFY", verify)])
+                .expect_success("exact");
+            let text = std::fs::read_to_string(&log).expect("log of strace");
+            // By its number where strace is older than the call.
+            [
+                &["cachestat(", "syscall_0x1c3("][..],
+                &["fdatasync("],
+                &["fadvise64("],
+            ]
+            .map(|names| {
+                let is_one = |line: &&str| names.iter().any(|name| line.contains(name));
+                text.lines().filter(is_one).count()
+            })
+        };
+        assert_eq!(calls(&[]), [1, 1, 0], "verify {verify}");
+        let [cachestats, syncs, drops] = calls(&["3"]);
+        assert!(
+            cachestats > 1 && syncs == 1 && drops > 0,
+            "control: verify {verify}"
+        );
     }
 }

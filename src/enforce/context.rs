@@ -49,6 +49,8 @@ pub struct Context {
     /// The last sync of the file failed.
     pub suspect: bool,
     pub tracker: &'static str,
+    /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
+    pub idle: bool,
     pub dirty: Ranges,
     /// Dirty pages that were dropped before this msync began.
     pub gone: Ranges,
@@ -147,6 +149,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).tracker).write("");
+        (&raw mut (*c).idle).write(false);
         Ranges::init(&raw mut (*c).dirty);
         Ranges::init(&raw mut (*c).gone);
         Ranges::init(&raw mut (*c).guessed);

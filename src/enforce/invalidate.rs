@@ -16,6 +16,17 @@ use rustix::fs::{Advice, fadvise};
 /// How much of a mapping is dropped while the table lock is held, bytes: mmap callers wait for it.
 const AT_ONCE: usize = 16 << 20;
 
+/// Whether no page of the file is dirty, before the flush: not only in this process, where the tracker
+/// knows no more than that.
+pub fn nothing_is_dirty(worker: &Worker, context: &Context) -> bool {
+    let unknown = |context: &Context| {
+        let handle = worker.borrow_handle(&context.handle);
+        let stat = handle.and_then(|handle| cachestat(handle, 0, 0).ok());
+        stat.is_none_or(|stat| stat.dirty + stat.writeback > 0)
+    };
+    context.dirty.is_empty() && (context.tracker == "cachestat" || !unknown(context))
+}
+
 /// Only after the data is stable and, where verification is on, was seen to be.
 pub fn drop_clean(worker: &Worker, context: &mut Context) {
     let what = config::settings().invalidate;
@@ -23,6 +34,10 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
         return;
     };
     if what == Invalidate::Off || context.dax {
+        return;
+    }
+    if context.idle {
+        context.dropped_pages = Some(0);
         return;
     }
     let timer = Timer::at(Level::Info);

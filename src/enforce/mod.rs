@@ -157,7 +157,12 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         account::open(context);
         copy::prepare(worker, context);
         account::begin(worker, context);
+        context.idle = invalidate::nothing_is_dirty(worker, context);
     });
+    // The reader's page cache may be another one than the writer's (see `add_twins`).
+    let mut idle = true;
+    files.each(|context| idle &= context.idle);
+    files.each(|context| context.idle = idle);
     let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
     let mut real = unsafe { real_msync(addr, len, flags) };
