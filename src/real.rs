@@ -149,3 +149,23 @@ real! {
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn pthread_testcancel() -> ();
 }
+
+/// `PTHREAD_CANCEL_DISABLE` of pthread.h, which the libc crate lacks.
+const CANCEL_DISABLE: c_int = 1;
+
+/// Puts cancellation of the calling thread off, for code that must not be left half-way
+/// (`PTHREAD_CANCEL_ASYNCHRONOUS` acts between any two instructions). Returns what
+/// [`allow_cancel`] wants. No system call.
+pub fn defer_cancel() -> c_int {
+    let mut state = 0;
+    // SAFETY: a plain call.
+    unsafe { pthread_setcancelstate(CANCEL_DISABLE, &mut state) };
+    state
+}
+
+/// Back to the `state` of before: what came meanwhile acts now, at once where it is asynchronous.
+/// Where it unwinds, nothing of the caller's may need to be dropped.
+pub fn allow_cancel(state: c_int) {
+    // SAFETY: a plain call.
+    unsafe { pthread_setcancelstate(state, core::ptr::null_mut()) };
+}

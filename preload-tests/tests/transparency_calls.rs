@@ -39,16 +39,48 @@ fn reads_interrupted_by_signals() {
     assert_same_under_shim(&Program::guest("interrupted").arg(fs.path("f")));
 }
 
+/// Debug and release builds of the guest and of the shim.
+fn cancellation(kind: &str) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for flags in [Flags::Hardened, Flags::Debug] {
+        let guest = Program::guest_with("cancel", flags);
+        let guest = guest.arg(fs.path("f")).arg(kind);
+        assert_same_under_shim(&guest);
+        assert_same_under_shim(&guest.debug_shim());
+    }
+}
+
 #[test]
 fn deferred_cancellation() {
-    let fs = or_skip!(LoopFs::mount("ext4"));
-    assert_same_under_shim(&Program::guest("cancel").arg(fs.path("f")).arg("deferred"));
+    cancellation("deferred");
 }
 
 #[test]
 fn asynchronous_cancellation() {
-    let fs = or_skip!(LoopFs::mount("ext4"));
-    assert_same_under_shim(&Program::guest("cancel").arg(fs.path("f")).arg("async"));
+    cancellation("async");
+}
+
+/// The daemon answers a READ and an FSYNC after a while.
+fn cancellation_while_blocked(kind: &str) {
+    or_skip!(TearFs::available());
+    let slow = ["--read-delay-ms", "40", "--fsync-delay-ms", "40"];
+    let fs = TearFs::mount(&[&["--mode", "honest"][..], &slow].concat());
+    for flags in [Flags::Hardened, Flags::Debug] {
+        let guest = Program::guest_with("cancel", flags);
+        let guest = guest.arg(fs.path("f")).arg(kind).arg("slow");
+        assert_same_under_shim(&guest);
+        assert_same_under_shim(&guest.debug_shim());
+    }
+}
+
+#[test]
+fn deferred_cancellation_while_blocked() {
+    cancellation_while_blocked("deferred");
+}
+
+#[test]
+fn asynchronous_cancellation_while_blocked() {
+    cancellation_while_blocked("async");
 }
 
 /// A file without backing store is not even looked at: no record but the first.

@@ -37,15 +37,12 @@ use crate::{config, findings, log, reads, real, sys};
 use context::Context;
 pub use context::boot;
 use core::ffi::c_void;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 use group::Turn;
 use keepmydata_records::{Async, Enforce, Level, OnFailure};
 pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
-
-/// `PTHREAD_CANCEL_DISABLE` of pthread.h, which the libc crate lacks.
-const CANCEL_DISABLE: c_int = 1;
 
 /// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
 /// handlers included.
@@ -63,19 +60,14 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
         return unsafe { watch(addr, len, flags) };
     }
     // A cancellation point, as msync is: before anything is held, and after all is let go.
-    let mut state = 0;
-    // SAFETY: plain calls; where they unwind, nothing here needs to be dropped.
-    unsafe {
-        real::pthread_testcancel();
-        real::pthread_setcancelstate(CANCEL_DISABLE, &mut state);
-    }
+    // SAFETY: a plain call; where it unwinds, nothing here needs to be dropped.
+    unsafe { real::pthread_testcancel() };
+    let state = real::defer_cancel();
     // SAFETY: the caller's contract.
     let result = unsafe { enforced(addr, len, flags) };
+    real::allow_cancel(state);
     // SAFETY: as above.
-    unsafe {
-        real::pthread_setcancelstate(state, null_mut());
-        real::pthread_testcancel();
-    }
+    unsafe { real::pthread_testcancel() };
     match result {
         Ok(()) => 0,
         Err(errno) => {

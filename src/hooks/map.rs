@@ -50,14 +50,14 @@ unsafe fn any_mmap(
     flags: c_int,
     fd: c_int,
     offset: off_t,
-    real: RealMmap,
+    next: RealMmap,
 ) -> *mut c_void {
     if !is_shared_file(flags) && !mappings::any() {
         // SAFETY: the caller's contract.
-        return unsafe { real(addr, len, prot, flags, fd, offset) };
+        return unsafe { next(addr, len, prot, flags, fd, offset) };
     }
     // SAFETY: the caller's contract.
-    unsafe { looked_at(addr, len, prot, flags, fd, offset, real) }
+    unsafe { looked_at(addr, len, prot, flags, fd, offset, next) }
 }
 
 /// # Safety
@@ -71,7 +71,7 @@ unsafe fn looked_at(
     flags: c_int,
     fd: c_int,
     offset: off_t,
-    real: RealMmap,
+    next: RealMmap,
 ) -> *mut c_void {
     let call = Mmap {
         addr,
@@ -81,14 +81,17 @@ unsafe fn looked_at(
         fd,
         offset,
     };
+    let state = real::defer_cancel();
     // SAFETY: the caller's contract.
-    unsafe {
+    let result = unsafe {
         match boot::is_open() {
-            false => call.call(real),
-            true if is_shared_file(flags) => ops::mmap_file(&call, real),
-            true => ops::mmap_other(&call, real),
+            false => call.call(next),
+            true if is_shared_file(flags) => ops::mmap_file(&call, next),
+            true => ops::mmap_other(&call, next),
         }
-    }
+    };
+    real::allow_cancel(state);
+    result
 }
 
 /// Hook for [`libc::munmap`].
@@ -122,7 +125,12 @@ pub unsafe extern "C-unwind" fn mremap(
     // SAFETY: the caller's contract.
     unsafe {
         match mappings::any() {
-            true => ops::mremap(old, old_len, new_len, flags, new),
+            true => {
+                let state = real::defer_cancel();
+                let result = ops::mremap(old, old_len, new_len, flags, new);
+                real::allow_cancel(state);
+                result
+            }
             false => real::mremap(old, old_len, new_len, flags, new),
         }
     }

@@ -14,11 +14,17 @@ macro_rules! hooks {
                 #[cold]
                 #[inline(never)]
                 pub unsafe fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
+                    let state = real::defer_cancel();
                     let range = $range;
                     let seen = reads::before($fd, range);
+                    real::allow_cancel(state);
                     // SAFETY: the caller's contract.
                     let result = unsafe { real::$name($fd $(, $arg)*) };
-                    reads::after(stringify!($name), $fd, range, result, seen);
+                    if seen.is_some() {
+                        let state = real::defer_cancel();
+                        reads::after(stringify!($name), $fd, range, result, seen);
+                        real::allow_cancel(state);
+                    }
                     result
                 }
             )*

@@ -161,8 +161,11 @@ pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
         // SAFETY: the caller's contract.
         return unsafe { real::munmap(addr, len) };
     }
+    let state = real::defer_cancel();
     // SAFETY: the caller's contract.
-    unsafe { munmap_tracked(addr, len) }
+    let result = unsafe { munmap_tracked(addr, len) };
+    real::allow_cancel(state);
+    result
 }
 
 /// # Safety

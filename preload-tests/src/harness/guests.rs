@@ -15,16 +15,19 @@ pub enum Flags {
     Fortified,
     /// Neither (`mmap`, `pread`).
     Plain,
+    /// As a developer does: the same names, not optimised.
+    Debug,
 }
 
 impl Flags {
-    pub const ALL: [Self; 3] = [Self::Hardened, Self::Fortified, Self::Plain];
+    pub const ALL: [Self; 4] = [Self::Hardened, Self::Fortified, Self::Plain, Self::Debug];
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Hardened => &["-O2", "-D_FORTIFY_SOURCE=2", "-D_FILE_OFFSET_BITS=64"],
             Self::Fortified => &["-O2", "-D_FORTIFY_SOURCE=2"],
             Self::Plain => &["-O1", "-U_FORTIFY_SOURCE"],
+            Self::Debug => &["-O0", "-g", "-U_FORTIFY_SOURCE"],
         }
     }
 }

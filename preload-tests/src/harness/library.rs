@@ -14,27 +14,39 @@ use super::guests::profile_directory;
 /// If it does not exist or does not build.
 pub fn shim() -> &'static PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| match std::env::var_os("KEEPMYDATA_LIB") {
-        Some(path) => std::fs::canonicalize(&path)
-            .unwrap_or_else(|error| panic!("KEEPMYDATA_LIB={}: {error}", path.display())),
-        None => build(),
-    })
+    LIBRARY.get_or_init(|| given("KEEPMYDATA_LIB").unwrap_or_else(|| build("release")))
 }
 
-fn build() -> PathBuf {
+/// The same, not optimised: what `KEEPMYDATA_DEBUG_LIB` names, else the debug build.
+///
+/// # Panics
+/// As [`shim`].
+pub fn debug_shim() -> &'static PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| given("KEEPMYDATA_DEBUG_LIB").unwrap_or_else(|| build("debug")))
+}
+
+fn given(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable)?;
+    let whole = std::fs::canonicalize(&path);
+    Some(whole.unwrap_or_else(|error| panic!("{variable}={}: {error}", path.display())))
+}
+
+fn build(profile: &str) -> PathBuf {
     let target = profile_directory();
     let target = target.parent().expect("target directory");
-    let library = target.join("release/libkeepmydata.so");
+    let library = target.join(profile).join("libkeepmydata.so");
     // nextest runs every test in a process of its own but names the run.
     let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
-    let stamp = target.join("libkeepmydata.built");
+    let stamp = target.join(format!("libkeepmydata.{profile}.built"));
     let lock = File::create(target.join("libkeepmydata.lock")).expect("lock file");
     lock.lock().expect("lock");
     if std::fs::read_to_string(&stamp).is_ok_and(|built| built == run) {
         return library;
     }
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", "keepmydata"])
+        .args(["build", "--quiet", "--package", "keepmydata"])
+        .args((profile == "release").then_some("--release"))
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .arg("--target-dir")

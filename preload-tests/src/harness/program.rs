@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::guests::{Flags, compile};
-use super::library::shim;
+use super::library::{debug_shim, shim};
 use super::records::Records;
 use super::scratch::{Group, Scratch};
 
@@ -23,6 +23,7 @@ pub struct Program {
     preload_after: Vec<PathBuf>,
     directory: Option<PathBuf>,
     timeout: Duration,
+    debug_shim: bool,
 }
 
 impl Program {
@@ -51,6 +52,7 @@ impl Program {
             preload_after: Vec::new(),
             directory: None,
             timeout: Duration::from_secs(60),
+            debug_shim: false,
         }
     }
 
@@ -113,6 +115,19 @@ impl Program {
         self
     }
 
+    /// The shim that it runs under is one that was built without optimisation.
+    pub fn debug_shim(mut self) -> Self {
+        self.debug_shim = true;
+        self
+    }
+
+    fn shim(&self) -> &'static Path {
+        match self.debug_shim {
+            true => debug_shim(),
+            false => shim(),
+        }
+    }
+
     /// Runs it without the shim.
     pub fn natively(&self) -> Outcome {
         self.run(None, &[])
@@ -122,7 +137,7 @@ impl Program {
     /// With a log level and no log file among them, JSON records go to files of
     /// the run's own: see [`Outcome::records`]. An empty value leaves a variable unset.
     pub fn under_shim(&self, settings: &[(&str, &str)]) -> Outcome {
-        self.run(Some(shim()), settings)
+        self.run(Some(self.shim()), settings)
     }
 
     /// Starts it natively, to be watched while it runs.
@@ -132,7 +147,7 @@ impl Program {
 
     /// Starts it under the shim, to be watched while it runs.
     pub fn start_under_shim(&self, settings: &[(&str, &str)]) -> Running {
-        self.start(Some(shim()), settings)
+        self.start(Some(self.shim()), settings)
     }
 
     fn run(&self, shim: Option<&Path>, settings: &[(&str, &str)]) -> Outcome {
