@@ -77,15 +77,40 @@ fn whole_under(restriction: &[&str], settings: &[(&str, &str)]) {
     assert_eq!(shimmed.code(), Some(0), "{restriction:?}: {shimmed:?}");
 }
 
+/// What an msync of the seed case says of itself under a denial: as text, its log goes to standard
+/// error where no custodian is there to open a file.
+#[track_caller]
+fn said_under(restriction: &[&str]) -> String {
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    let guest = Program::guest("under")
+        .args(restriction)
+        .arg(Program::guest("seed").file())
+        .arg(fs.path("f"));
+    let shimmed = guest.under_shim(&[
+        ("KEEPMYDATA_LOG", "info"),
+        ("KEEPMYDATA_LOG_FILE", "stderr"),
+    ]);
+    assert_eq!(shimmed.code(), Some(0), "{restriction:?}: {shimmed:?}");
+    shimmed.stderr
+}
+
+/// Each denial with each error: the data is whole, and the log says by which mechanism, or which
+/// step was left out. Without a way to the program's standard error nothing is said: `None`.
 macro_rules! denied {
-    ($($test:ident: $call:literal;)*) => {
+    ($($test:ident: $call:literal, $said:expr;)*) => {
         $(
             #[test]
             fn $test() {
                 or_skip!(TearFs::available());
                 for error in ["EPERM", "ENOSYS"] {
-                    whole_under(&["seccomp", $call, error], &[]);
-                    whole_under(&["seccomp", $call, error], &[("KEEPMYDATA_VERIFY", "off")]);
+                    let denial = ["seccomp", $call, error];
+                    whole_under(&denial, &[]);
+                    whole_under(&denial, &[("KEEPMYDATA_VERIFY", "off")]);
+                    let expected: Option<&str> = $said;
+                    if let Some(expected) = expected {
+                        let said = said_under(&denial);
+                        assert!(said.contains(expected), "{denial:?}: no {expected:?} in {said}");
+                    }
                 }
             }
         )*
@@ -93,18 +118,34 @@ macro_rules! denied {
 }
 
 denied! {
-    without_process_vm_readv: "process_vm_readv";
-    without_userfaultfd: "userfaultfd";
-    without_close_range: "close_range";
-    without_pidfd_open: "pidfd_open";
-    without_pidfd_getfd: "pidfd_getfd";
-    without_pidfd_send_signal: "pidfd_send_signal";
-    without_cachestat: "cachestat";
-    without_statx: "statx";
-    without_name_to_handle_at: "name_to_handle_at";
-    without_clone: "clone";
-    without_fadvise: "fadvise64";
-    without_madvise: "madvise";
+    without_process_vm_readv: "process_vm_readv", Some("verified 4 newer 0");
+    without_userfaultfd: "userfaultfd", Some("tracker whole");
+    without_close_range: "close_range", Some("reason: not verified: no handle of the file");
+    without_pidfd_open: "pidfd_open", None;
+    without_pidfd_getfd: "pidfd_getfd", None;
+    without_pidfd_send_signal: "pidfd_send_signal", Some("verified 4 newer 0");
+    without_cachestat: "cachestat", Some("tracker pagemap");
+    without_statx: "statx", Some("verified 4 newer 0");
+    without_name_to_handle_at: "name_to_handle_at", Some("verified 4 newer 0");
+    without_clone: "clone", Some("reason: not verified: no handle of the file");
+    without_fadvise: "fadvise64", Some("dropped 0");
+    without_madvise: "madvise", Some("verified 4 newer 0");
+}
+
+/// Standard error can be reached with neither, a log file with both.
+#[test]
+fn log_file_without_pidfds() {
+    or_skip!(TearFs::available());
+    for call in ["pidfd_open", "pidfd_getfd"] {
+        let fs = TearFs::mount(&["--mode", "first-page"]);
+        let guest = Program::guest("under")
+            .args(["seccomp", call, "ENOSYS"])
+            .arg(Program::guest("seed").file())
+            .arg(fs.path("f"));
+        let shimmed = guest.under_shim(&[("KEEPMYDATA_LOG", "info")]);
+        assert_eq!(shimmed.code(), Some(0), "{call}: {shimmed:?}");
+        assert!(shimmed.records().of("msync").count() > 0, "{call}");
+    }
 }
 
 #[test]

@@ -284,7 +284,8 @@ impl Copies {
                     true => State::Skipped,
                     false => State::Gone,
                 };
-            } else if self.copy_page(page, at).is_err() {
+            } else if let Err(errno) = self.copy_page(page, at) {
+                self.missed += usize::from(errno != Errno::FAULT);
                 self.states()[page] = State::Skipped;
             }
         }
@@ -351,7 +352,15 @@ impl Copies {
 
 /// Reads a page through the witness. `EFAULT` past the end of the file.
 fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
-    match vm::read_own_memory(at, into) {
+    let read = match vm::read_own_memory(at, into) {
+        // Only what has a handle is copied, so this is a custodian thread.
+        Err(Errno::PERM | Errno::NOSYS) => match vm::read_through_proc(at, into) {
+            Err(Errno::IO) => Err(Errno::FAULT),
+            read => read,
+        },
+        read => read,
+    };
+    match read {
         Ok(n) if n == into.len() => Ok(()),
         Ok(_) => Err(Errno::FAULT),
         Err(errno) => Err(errno),
@@ -401,7 +410,8 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         }
         super::report::step(worker, context, event::COPY, timer, copied);
         if context.copies.missed > 0 {
-            context.reason = "not verified in part: too many ranges to witness at once";
+            context.reason =
+                "not verified in part: too many ranges to witness, or memory that cannot be read";
         }
         context.refilled = dropped || canary::ask(worker, context.file, false);
     }
