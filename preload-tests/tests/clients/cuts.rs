@@ -1,8 +1,11 @@
 //! Power cuts: everything that a client acknowledged must be readable by its own tools.
 
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use preload_tests::harness::{TearFs, wait_until};
+use serde_json::json;
 
 use super::run::{How, Load, acknowledged};
 use super::table::{Client, Promise};
@@ -11,7 +14,10 @@ use super::table::{Client, Promise};
 pub const MODES: [&str; 3] = ["first-page", "one-page", "volatile"];
 
 /// A busy machine must not run into the deadline of healing.
-const PATIENT: (&str, &str) = ("KEEPMYDATA_DEADLINE_MS", "60000");
+const SETTINGS: [(&str, &str); 2] = [
+    ("KEEPMYDATA_DEADLINE_MS", "60000"),
+    ("KEEPMYDATA_LOG", "warn"),
+];
 
 /// What a cut left.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
     };
     let program = client.program(&fs.dir(), load, How::Hold);
     let running = match shimmed {
-        true => program.start_under_shim(&[client.settings, &[PATIENT]].concat()),
+        true => program.start_under_shim(&[client.settings, &SETTINGS].concat()),
         false => program.start_natively(),
     };
     let holds = || running.stdout().ends_with("hold\n");
@@ -69,19 +75,37 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
     );
     // The client stored until it was killed: what is still cached of that is not on the disk.
     fs.cut();
-    match client.check(&fs.dir(), load) {
-        Err(reason) => After::Lost(reason),
-        Ok(there) => match acknowledged.iter().position(|line| !there.contains(line)) {
-            None => After::Kept,
-            Some(first) => {
-                let missing = acknowledged.iter().filter(|line| !there.contains(*line));
-                After::Lost(format!(
-                    "{} of {} acknowledged records, from number {first} on",
-                    missing.count(),
-                    acknowledged.len()
-                ))
-            }
-        },
+    forget_errors(&fs.dir());
+    // What the tools repair is not to be lost again.
+    fs.control(json!({"op": "mode", "mode": "honest"}));
+    let lost = match client.check(&fs.dir(), load) {
+        Err(reason) => reason,
+        Ok(there) => {
+            let missing = |line: &&String| !there.contains(*line);
+            let Some(first) = acknowledged.iter().position(|line| missing(&line)) else {
+                return After::Kept;
+            };
+            format!(
+                "{} of {} acknowledged records, from number {first} on",
+                acknowledged.iter().filter(missing).count(),
+                acknowledged.len()
+            )
+        }
+    };
+    let said = match outcome.records().of("report").next() {
+        Some(report) => format!("; the shim: {}", report["message"]),
+        None => String::new(),
+    };
+    After::Lost(lost + &said)
+}
+
+/// A machine that starts again knows nothing of the errors of those that wrote after the cut; this
+/// one tells them to whom syncs the file first.
+fn forget_errors(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("mount").flatten() {
+        if let Ok(file) = File::options().write(true).open(entry.path()) {
+            let _ = file.sync_all();
+        }
     }
 }
 

@@ -109,8 +109,13 @@ impl Client {
         if run.status.success() && !run.timed_out {
             return Ok(run.stdout.lines().map(str::to_owned).collect());
         }
-        let said = run.stderr.lines().last().unwrap_or_default();
-        Err(format!("its own tools: {}: {said}", run.status))
+        let said: Vec<&str> = run.stderr.lines().collect();
+        let late = if run.timed_out { "timed out, " } else { "" };
+        Err(format!(
+            "its own tools: {late}{}: {}",
+            run.status,
+            said.join(" / ")
+        ))
     }
 
     fn own_directory(&self) -> PathBuf {
