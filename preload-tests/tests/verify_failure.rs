@@ -95,6 +95,45 @@ fn silent_eio() {
     failure_is_told_and_the_data_kept("silent-eio");
 }
 
+/// A sync that fails where nobody had asked for the dirty ranges before it: the pages that were not
+/// written are found by reading back, and are dirty again.
+#[test]
+fn what_a_failed_flush_left_out_is_found_afterwards() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "eio-once", "--keep-cache"]);
+    let guest = |name: &str| {
+        Program::guest("retry")
+            .arg(fs.path(name))
+            .arg(fs.control_socket())
+    };
+    let native = guest("native").natively().expect_success("natively");
+    assert_eq!(
+        native.stdout, "msync EIO\nmemory kept\ncached 4 dirty 0\nmsync 0\n",
+        "negative control"
+    );
+    assert_ne!(fs.final_bytes("native", STORE_AT, STORE_LEN), stored());
+
+    fs.control(json!({"op": "mode", "mode": "eio-once"}));
+    let settings = [
+        ("KEEPMYDATA_VERIFY", "off"),
+        ("KEEPMYDATA_INVALIDATE", "off"),
+        ("KEEPMYDATA_LOG", "error"),
+    ];
+    let run = guest("shim")
+        .under_shim(&settings)
+        .expect_success("under the shim");
+    assert_eq!(
+        run.stdout,
+        "msync EIO\nmemory kept\ncached 4 dirty 4\nmsync 0\n",
+        "{}",
+        run.log_text()
+    );
+    assert_eq!(fs.final_bytes("shim", STORE_AT, STORE_LEN), stored());
+    let records = run.records();
+    let report = records.of("report").next().expect("a report");
+    assert_eq!(report["errno"], "EIO", "{report}");
+}
+
 /// The same table for people, which is all that is printed by default.
 #[test]
 fn the_page_table_is_printed_as_text() {

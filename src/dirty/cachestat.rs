@@ -39,6 +39,11 @@ pub fn unstable_in(
     }
 }
 
+/// Whether any page of the range is newer than the backing store, or that cannot be told.
+pub fn is_unstable(handle: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
+    cachestat(handle, offset, len).map_or(true, |stat| unstable(&stat) > 0)
+}
+
 /// Adds the ranges of the file that are dirty and not being written.
 pub fn dirty(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
     find(handle, |stat| stat.dirty, into)

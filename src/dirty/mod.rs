@@ -14,7 +14,7 @@ pub use ranges::Ranges;
 use crate::config;
 use crate::custodian::Worker;
 use crate::mappings::file::{File, Traits};
-use crate::mappings::table::Entry;
+use crate::mappings::{self, table::Entry};
 use crate::{stats, sys};
 use core::fmt;
 use core::ptr::NonNull;
@@ -119,11 +119,34 @@ pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Resu
     }
 }
 
+/// Whether the mapping `entry`, whose file the caller holds, has pages that may be dirty. What is not
+/// known counts as dirty.
+pub fn may_be_dirty(worker: &Worker, entry: &Entry) -> bool {
+    let (handle, suspect, local_block) = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        let file = unsafe { entry.file.as_ref() };
+        (file.handle, file.suspect, file.traits.local_block)
+    };
+    if suspect {
+        return true;
+    }
+    let verified = is_verified(local_block);
+    match config::settings().track {
+        Track::Pagemap => pagemap::is_written(worker, entry),
+        Track::Auto if verified => pagemap::is_written(worker, entry),
+        Track::Auto | Track::Cachestat => worker
+            .borrow_handle(&handle)
+            .is_none_or(|fd| cachestat::is_unstable(fd, entry.offset, entry.len() as u64)),
+        Track::Whole => true,
+    }
+}
+
 /// Whether msync of a file on such a filesystem is verified.
-pub fn is_verified(traits: Traits) -> bool {
+pub fn is_verified(local_block: bool) -> bool {
     match config::settings().verify {
         Verify::On => true,
-        Verify::Auto => !traits.local_block,
+        Verify::Auto => !local_block,
         Verify::Off => false,
     }
 }
@@ -145,7 +168,7 @@ pub fn wants_pagemap(traits: Traits) -> bool {
     (settings.enforce == Enforce::Full || stats::on())
         && match settings.track {
             Track::Pagemap => true,
-            Track::Auto => is_verified(traits) || stats::on(),
+            Track::Auto => is_verified(traits.local_block) || stats::on(),
             Track::Cachestat | Track::Whole => false,
         }
 }

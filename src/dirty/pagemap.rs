@@ -132,6 +132,18 @@ pub fn for_each_written(
     }
 }
 
+/// Whether the mapping `entry` was stored to since the last scan, or that is not known.
+pub fn is_written(worker: &Worker, entry: &Entry) -> bool {
+    let registered = entry.registered == worker.process().generation();
+    let Some(pagemap) = worker.pagemap().filter(|_| registered) else {
+        return true;
+    };
+    let range = entry.start as u64..entry.end as u64;
+    let mut written = false;
+    let scanned = each_run(pagemap, range, Find::Written, |_| written = true);
+    written || scanned.is_err()
+}
+
 /// Every registered writable mapping of the file, under the table lock, until `each` fails.
 fn each_registered(
     query: &Query<'_>,

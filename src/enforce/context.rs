@@ -48,6 +48,10 @@ pub struct Context {
     pub verify: bool,
     /// The last sync of the file failed.
     pub suspect: bool,
+    /// On a block device of this machine.
+    pub local_block: bool,
+    /// Whether the dirty ranges were asked for before the flush.
+    pub learnt: bool,
     pub tracker: &'static str,
     /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
     pub idle: bool,
@@ -148,6 +152,8 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).dax).write(false);
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
+        (&raw mut (*c).local_block).write(true);
+        (&raw mut (*c).learnt).write(false);
         (&raw mut (*c).tracker).write("");
         (&raw mut (*c).idle).write(false);
         Ranges::init(&raw mut (*c).dirty);

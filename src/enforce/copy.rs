@@ -10,12 +10,13 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges, canary};
 use crate::handles;
-use crate::log::Timer;
+use crate::log::{self, Timer};
 use crate::mappings::{self, file::File, table::Entry};
+use crate::process;
 use crate::sys::{self, vm, wipe};
 use core::ptr::{NonNull, null_mut};
 use core::slice;
-use keepmydata_records::{ByteRange, Level, event};
+use keepmydata_records::{ByteRange, Invalidate, Level, Track, event};
 use rustix::io::Errno;
 use rustix::mm::munmap;
 
@@ -379,10 +380,32 @@ pub fn hash(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// Step 1 where there is nothing to learn, on the calling thread; says whether that was all. Else
+/// [`prepare`] must follow.
+pub fn prepare_here(context: &mut Context) -> bool {
+    look_up(context);
+    decide(context);
+    context.handle.generation == process::this().generation() && !wants_ranges(context)
+}
+
+/// Whether anybody wants to know the dirty ranges while all goes well. What a failed flush has not
+/// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
+/// drops such pages, as those on local block devices do.
+fn wants_ranges(context: &Context) -> bool {
+    let settings = config::settings();
+    context.verify
+        || context.local_block
+        || settings.track != Track::Auto
+        || settings.invalidate == Invalidate::Dirty
+        || settings.reverify_ms.0 > 0
+        || log::enabled(Level::Info)
+}
+
 /// Step 1, on a custodian thread.
 pub fn prepare(worker: &Worker, context: &mut Context) {
     find_handle(worker, context);
     decide(context);
+    context.learnt = true;
     let timer = Timer::at(Level::Info);
     let query = context.query(worker);
     let mut found = dirty::Found {
@@ -441,25 +464,25 @@ fn find_handle(worker: &Worker, context: &mut Context) {
     if let Some(entry) = entry {
         handles::reopen(worker, context.file, &entry);
     }
+    look_up(context);
+}
+
+/// What is known of the file.
+fn look_up(context: &mut Context) {
     let _table = mappings::lock();
     // SAFETY: held by the chain, and under the lock.
     let file = unsafe { context.file.as_ref() };
     context.handle = file.handle;
     context.lost = file.lost;
     context.dax = file.dax;
+    context.suspect = file.suspect;
+    context.local_block = file.traits.local_block;
 }
 
 /// Whether this msync is verified, and if not, why.
 fn decide(context: &mut Context) {
-    let (traits, suspect) = {
-        let _table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock.
-        let file = unsafe { context.file.as_ref() };
-        (file.traits, file.suspect)
-    };
-    let wanted = suspect || dirty::is_verified(traits);
-    let has_handle = context.handle.generation == crate::process::this().generation();
-    context.suspect = suspect;
+    let wanted = context.suspect || dirty::is_verified(context.local_block);
+    let has_handle = context.handle.generation == process::this().generation();
     context.verify = wanted && has_handle && !context.dax;
     context.reason = match wanted {
         true if context.dax => "not verified: DAX, there is no page cache",

@@ -4,23 +4,35 @@
 //! with data lost. Here they are made dirty again. Where even the page is gone (ext4 drops pages
 //! that it could allocate no block for), no later msync of the file returns 0 until it is unmapped:
 //! nobody but the program can know what the page held.
+//!
+//! Where nobody had asked for the dirty ranges before the flush, the cached pages are compared with
+//! what the filesystem holds: what differs was not written.
 
 use super::context::Context;
-use super::copy::State;
+use super::copy::{BUFFER, State};
 use super::heal::make_page_dirty;
+use super::verify;
+use crate::custodian::Worker;
+use crate::dirty;
 use crate::mappings;
-use crate::sys::{self, vm};
+use crate::sys::{self, vm, wipe};
+use core::slice;
+use keepmydata_records::ByteRange;
 use rustix::io::Errno;
 
 /// Keeps the data of a file whose sync failed with `errno`, and remembers the failure.
-pub fn keep_dirty(context: &mut Context, errno: Errno) {
+pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
     let lost = match context.flush_error {
         // Read back and found stale: those pages, through their witnesses.
         None => {
             stale_dirty_again(context);
             0
         }
-        Some(_) => ranges_dirty_again(context),
+        Some(_) if context.learnt => ranges_dirty_again(context),
+        Some(_) => {
+            unwritten_dirty_again(worker, context);
+            0
+        }
     };
     let _table = mappings::lock();
     // SAFETY: held by the chain, and under the lock.
@@ -58,6 +70,76 @@ fn ranges_dirty_again(context: &mut Context) -> u64 {
         }
     }
     lost
+}
+
+/// Every cached page that the filesystem does not hold as it is. Where it cannot be asked past the
+/// page cache, every cached page.
+fn unwritten_dirty_again(worker: &Worker, context: &mut Context) {
+    let query = context.query(worker);
+    let mut found = dirty::Found {
+        dirty: &mut context.cached,
+        gone: &mut context.gone,
+        guessed: &mut context.guessed,
+    };
+    context.tracker = dirty::learn(&query, false, true, &mut found);
+    let Some(memory) = wipe::map(BUFFER + sys::page_size()) else {
+        return;
+    };
+    // SAFETY: mapped just now, of that size.
+    let memory = unsafe { slice::from_raw_parts_mut(memory.as_ptr(), BUFFER + sys::page_size()) };
+    for i in 0.. {
+        let Some(&range) = context.cached.as_slice().get(i) else {
+            break;
+        };
+        for offset in (range.offset..range.offset + range.length).step_by(BUFFER) {
+            let length = (range.offset + range.length - offset).min(BUFFER as u64);
+            compare_again(worker, context, ByteRange { offset, length }, memory);
+        }
+    }
+    // SAFETY: mapped above, and no longer used.
+    let _ = unsafe { rustix::mm::munmap(memory.as_mut_ptr().cast(), memory.len()) };
+}
+
+/// The same for a range of at most [`BUFFER`] bytes; `memory` has room for a page more.
+fn compare_again(worker: &Worker, context: &mut Context, range: ByteRange, memory: &mut [u8]) {
+    let page = sys::page_size();
+    let (buffer, now) = memory.split_at_mut(BUFFER);
+    let handle = worker
+        .borrow_handle(&context.handle)
+        .filter(|_| context.handle.direct);
+    let (mut have, mut size) = (0, 0);
+    if let Some(handle) = handle {
+        let buffer = &mut buffer[..range.length as usize];
+        have = verify::read_back(handle, buffer, range.offset).unwrap_or(0);
+        size = sys::fd::size(handle).unwrap_or(0);
+    }
+    for at in (0..range.length as usize).step_by(page) {
+        let offset = range.offset + at as u64;
+        let valid = size.saturating_sub(offset).min(page as u64) as usize;
+        let held = &buffer[at.min(have)..(at + page).min(have)];
+        let written = valid > 0
+            && held.len() >= valid
+            && read_page(context, offset, now)
+            && now[..valid] == held[..valid];
+        if !written {
+            dirty_again(context, offset);
+            context.dirty.add(offset, offset + page as u64);
+        }
+    }
+}
+
+/// What a mapping has of the page at `offset` in the file. Not under the table lock: where the page
+/// has left the page cache this waits for the filesystem.
+fn read_page(context: &Context, offset: u64, into: &mut [u8]) -> bool {
+    let mut found = None;
+    mappings::lock().for_each_of(context.file, 0, |entry| {
+        let end = entry.offset + entry.len() as u64;
+        if entry.writable && (entry.offset..end).contains(&offset) {
+            found = Some(entry.start + (offset - entry.offset) as usize);
+        }
+        found.is_none()
+    });
+    found.is_some_and(|at| vm::read_own_memory(at, into) == Ok(into.len()))
 }
 
 /// Makes the page at `offset` in the file dirty, if it is in the page cache, and says whether it is;

@@ -6,7 +6,7 @@ use super::report;
 use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
-use crate::log::Timer;
+use crate::log::{self, Timer};
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, cachestat::cachestat, vm};
 use keepmydata_records::{Invalidate, Level, event};
@@ -41,11 +41,12 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
         return;
     }
     let timer = Timer::at(Level::Info);
-    let before = cached(handle);
+    // It looks at every cached page.
+    let cached = || log::enabled(Level::Info).then(|| cached(handle)).flatten();
+    let before = cached();
     if what == Invalidate::File {
-        // Mappings of what is not cached need not be looked at: there may be thousands.
         context.cached.clear();
-        if dirty::cached(handle, &mut context.cached).is_err() {
+        if are_few_mappings(context) || dirty::cached(handle, &mut context.cached).is_err() {
             context.cached.clear();
             context.cached.add(0, u64::MAX);
         }
@@ -54,10 +55,21 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     } else {
         folios::drop_dirty(worker, context, handle);
     }
-    let after = cached(handle);
+    let after = cached();
     context.cached_pages = after;
     context.dropped_pages = before.zip(after).map(|(b, a)| b.saturating_sub(a));
     report::step(worker, context, event::DROP, timer, Ok(()));
+}
+
+/// Mappings of what is not cached need not be looked at; where there are few, finding out what is
+/// cached costs more.
+fn are_few_mappings(context: &Context) -> bool {
+    let mut count = 0;
+    mappings::lock().for_each_of(context.file, 0, |_| {
+        count += 1;
+        count < 16
+    });
+    count < 16
 }
 
 fn cached(handle: BorrowedFd<'_>) -> Option<u64> {

@@ -33,13 +33,13 @@ use crate::custodian::{self, Worker};
 use crate::mappings::{self, file::File};
 use crate::process::{self, Process};
 use crate::sys::signals::Blocked;
-use crate::{config, findings, log, reads, real, sys};
+use crate::{config, dirty, findings, log, reads, real, sys};
 use context::Context;
 pub use context::boot;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use group::Turn;
-use keepmydata_records::{Async, Enforce, Level, OnFailure};
+use keepmydata_records::{Async, Enforce, Invalidate, Level, OnFailure};
 pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
@@ -87,9 +87,13 @@ fn is_failure(errno: Errno) -> bool {
     !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY)
 }
 
-/// Syncs what is about to be unmapped (`KEEPMYDATA_MUNMAP=sync`). Failures are in the log.
+/// Syncs what is about to be unmapped, if it is dirty (`KEEPMYDATA_MUNMAP=sync`). Failures are in
+/// the log.
 pub fn before_unmap(addr: usize, len: usize) {
-    if config::settings().enforce == Enforce::Full && !process::this().is_borrowed() {
+    if config::settings().enforce == Enforce::Full
+        && !process::this().is_borrowed()
+        && may_be_dirty(addr, addr.saturating_add(len))
+    {
         // SAFETY: errno of this thread, which munmap is to leave as it is.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
@@ -98,6 +102,31 @@ pub fn before_unmap(addr: usize, len: usize) {
             let _ = enforced(addr as *mut c_void, len, libc::MS_SYNC);
             *errno = before;
         }
+    }
+}
+
+/// Whether a tracked mapping has pages in `[start, end)` that may be dirty.
+fn may_be_dirty(start: usize, end: usize) -> bool {
+    let _quiet = Blocked::all();
+    let mut from = start;
+    loop {
+        let mut next = None;
+        let mut table = mappings::lock();
+        table.for_each(from, end, |entry| {
+            next = entry.writable.then_some(entry);
+            next.is_none()
+        });
+        let Some(entry) = next else { return false };
+        table.hold(entry.file);
+        drop(table);
+        let asked = custodian::run(process::this(), |worker| {
+            dirty::may_be_dirty(worker, &entry)
+        });
+        mappings::ops::release(entry.file);
+        if asked != Ok(false) {
+            return true;
+        }
+        from = entry.end;
     }
 }
 
@@ -145,16 +174,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
             return files.refused(real);
         }
     }
-    files.on_custodian(|worker, context| {
-        account::open(context);
-        copy::prepare(worker, context);
-        account::begin(worker, context);
-        context.idle = invalidate::nothing_is_dirty(worker, context);
-    });
-    // The reader's page cache may be another one than the writer's (see `add_twins`).
-    let mut idle = true;
-    files.each(|context| idle &= context.idle);
-    files.each(|context| context.idle = idle);
+    files.prepare();
     let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
     let mut real = unsafe { real_msync(addr, len, flags) };
@@ -209,7 +229,7 @@ fn finish(worker: &Worker, context: &mut Context) {
             // First: reading back through a direct descriptor writes dirty pages back, and a
             // filesystem that loses them would be given them, to be lost, once more.
             report::fill_rows(worker, context);
-            fail::keep_dirty(context, errno);
+            fail::keep_dirty(worker, context, errno);
         }
     }
     account::done(worker, context);
@@ -388,6 +408,27 @@ impl Chain {
             }
         }
         result
+    }
+
+    /// Step 1, on a custodian thread if anything is to be asked of the kernel.
+    fn prepare(&self) {
+        let mut learns = false;
+        self.each(|context| learns |= !copy::prepare_here(context));
+        if !learns && config::settings().invalidate == Invalidate::Off {
+            return;
+        }
+        self.on_custodian(|worker, context| {
+            if learns {
+                account::open(context);
+                copy::prepare(worker, context);
+                account::begin(worker, context);
+            }
+            context.idle = invalidate::nothing_is_dirty(worker, context);
+        });
+        // The reader's page cache may be another one than the writer's (see `add_twins`).
+        let mut idle = true;
+        self.each(|context| idle &= context.idle);
+        self.each(|context| context.idle = idle);
     }
 
     /// Runs a step on the custodian, for each file; without a custodian, here.

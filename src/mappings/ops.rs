@@ -6,7 +6,7 @@ use super::table::Entry;
 use super::{Guard, Taken, lock, overlaps, truth};
 use crate::dirty::canary;
 use crate::sys;
-use crate::{config, custodian, enforce, findings, handles, log, process, real};
+use crate::{config, custodian, dirty, enforce, findings, handles, log, process, real, stats};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -80,7 +80,7 @@ pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
 #[cold]
 #[inline(never)]
 pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
-    let started = log::Timer::start();
+    let started = log::Timer::at(Level::Trace);
     let candidate = if process::this().is_borrowed() {
         Err(Bypass::VforkChild)
     } else {
@@ -96,8 +96,48 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
     result
 }
 
+/// Puts one more mapping of a known file into the table, if nothing else is to be done: the file
+/// has its handle, and stores through this mapping are not tracked. The lock is taken once.
+fn track_known(call: &Mmap, start: usize, candidate: &Candidate) -> Option<Result<Key, Bypass>> {
+    let &Candidate { key, writable } = candidate;
+    if !super::may_know(key.dev, key.ino) || stats::on() {
+        return None;
+    }
+    let generation = process::this().generation();
+    let mut table = lock();
+    let file = table.find(&key)?;
+    // SAFETY: a found file is live, and the lock is held.
+    let (handle, traits, excluded) = unsafe {
+        let file = file.as_ref();
+        (file.handle, file.traits, file.excluded)
+    };
+    if handle.generation != generation || writable && dirty::wants_pagemap(traits) {
+        return None;
+    }
+    let inserted = table.insert(Entry {
+        start,
+        end: start + sys::page_up(call.len as u64) as usize,
+        offset: call.offset as u64,
+        file,
+        writable,
+        registered: 0,
+    });
+    Some(outcome(inserted, excluded, key))
+}
+
+fn outcome(inserted: bool, excluded: bool, key: Key) -> Result<Key, Bypass> {
+    match (inserted, excluded) {
+        (false, _) => Err(Bypass::OutOfMemory),
+        (true, true) => Err(Bypass::Excluded),
+        (true, false) => Ok(key),
+    }
+}
+
 /// Puts a new mapping into the table and sees to the file's handle.
 fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass> {
+    if let Some(done) = track_known(call, start, &candidate) {
+        return done;
+    }
     let Candidate { key, writable } = candidate;
     let known = match super::may_know(key.dev, key.ino) {
         true => lock().find(&key),
@@ -134,13 +174,9 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
         canary::take(&mut lock(), &entry, |addr| close.unmap(addr));
         close.all();
     }
-    crate::stats::mapped(file);
+    stats::mapped(file);
     release(file);
-    match (inserted, excluded) {
-        (false, _) => Err(Bypass::OutOfMemory),
-        (true, true) => Err(Bypass::Excluded),
-        (true, false) => Ok(key),
-    }
+    outcome(inserted, excluded, key)
 }
 
 /// Lets a held file go, and closes its handle if that was the last hold.

@@ -32,6 +32,9 @@ impl Flags {
     }
 }
 
+/// What guests are linked with beyond libc.
+const LIBRARIES: [(&str, &str); 1] = [("bench_lmdb", "-llmdb")];
+
 /// The directory that cargo builds this profile in (`target/debug`).
 pub(super) fn profile_directory() -> PathBuf {
     let test = std::env::current_exe().expect("path of the test");
@@ -49,7 +52,8 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     let source = directory.join(format!("{name}.c"));
     let mut hasher = DefaultHasher::new();
     (flags, shared).hash(&mut hasher);
-    for file in [&source, &directory.join("guest.h")] {
+    let headers = ["guest.h", "bench.h"].map(|header| directory.join(header));
+    for file in headers.iter().chain([&source]) {
         fs::read(file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
             .hash(&mut hasher);
@@ -73,6 +77,8 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
         "-o",
     ]);
     command.arg(&unfinished).arg(&source);
+    let libraries = LIBRARIES.iter().filter(|(guest, _)| *guest == name);
+    command.args(libraries.map(|(_, library)| library));
     if shared {
         command.args(["-shared", "-fPIC"]);
     }

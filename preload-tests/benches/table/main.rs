@@ -1,0 +1,152 @@
+//! `scripts/bench`: what msync costs under keepmydata, side by side with what people do without.
+//! See its --help.
+
+mod cases;
+mod checks;
+mod contender;
+mod docs;
+mod filesystem;
+mod json;
+mod limits;
+mod machine;
+mod options;
+mod plots;
+mod run;
+mod stats;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use filesystem::Filesystem;
+use json::Results;
+use options::{CaseName, FsName, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let mut results = Results {
+        machine: machine::describe(),
+        rows: vec![],
+        checks: vec![],
+        dirty_pages: vec![],
+        file_size: vec![],
+        not_measured: vec![],
+    };
+    println!("{}\n", results.machine);
+    let _limits = limits::Raised::new();
+    for fs in FsName::ALL.into_iter().filter(|&fs| options.wants_fs(fs)) {
+        measure(fs, &options, &mut results);
+    }
+    for what in &results.not_measured {
+        eprintln!("NOT MEASURED: {what}");
+    }
+    if let Err(error) = write_files(&options, &results) {
+        eprintln!("scripts/bench: {error}");
+        return ExitCode::from(3);
+    }
+    match (results.not_measured.is_empty(), results.all_reached()) {
+        (false, _) => ExitCode::from(3),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+/// All that is wanted on one filesystem.
+fn measure(fs: FsName, options: &Options, results: &mut Results) {
+    let mut cases = cases::of(fs, options.quick);
+    cases.retain(|case| options.wants_case(case.name));
+    let mut wanted = [CaseName::DirtyPages, CaseName::FileSize].to_vec();
+    wanted.retain(|&name| options.wants_case(name) && plots::FILESYSTEMS.contains(&fs));
+    if cases.is_empty() && wanted.is_empty() {
+        return;
+    }
+    let mounted = match Filesystem::mount(fs) {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            results
+                .not_measured
+                .push(format!("{}: {reason}", fs.name()));
+            return;
+        }
+    };
+    let before = results.rows.len();
+    for case in &cases {
+        let progress = bar(run::steps(case), format!("{}: {}", fs.name(), case.title));
+        let outcome = run::rows_of(case, fs, &mounted, &progress).and_then(|rows| {
+            table::print(&rows);
+            results.rows.extend(rows);
+            checks::count(case, fs, &mounted.path("counted"))
+        });
+        progress.finish_and_clear();
+        match outcome {
+            Ok(check) => table::print_checks(check, results),
+            Err(reason) => {
+                results
+                    .not_measured
+                    .push(format!("{}, {}: {reason}", fs.name(), case.title))
+            }
+        }
+    }
+    let added: Vec<_> = results.rows[before..]
+        .iter()
+        .filter(|row| row.metric == cases::ONE_MORE)
+        .collect();
+    let flat = checks::flat(&added, contender::SHIM.name);
+    table::print_checks(flat, results);
+    for name in wanted {
+        plot(name, fs, &mounted, options, results);
+    }
+}
+
+fn plot(
+    name: CaseName,
+    fs: FsName,
+    mounted: &Filesystem,
+    options: &Options,
+    results: &mut Results,
+) {
+    let progress = bar(
+        plots::steps(name, options.quick),
+        format!("{}: {name:?}", fs.name()),
+    );
+    let outcome = match name {
+        CaseName::DirtyPages => plots::against_dirty_pages(fs, mounted, options.quick, &progress),
+        _ => plots::against_size(fs, mounted, options.quick, &progress),
+    };
+    progress.finish_and_clear();
+    match outcome {
+        Ok(series) if name == CaseName::DirtyPages => {
+            table::print_series("dirty pages", &series, plots::count_text);
+            table::print_checks(plots::linear(&series), results);
+            results.dirty_pages.extend(series);
+        }
+        Ok(series) => {
+            table::print_series("file size", &series, plots::size_text);
+            table::print_checks(plots::flat(&series), results);
+            results.file_size.extend(series);
+        }
+        Err(reason) => results
+            .not_measured
+            .push(format!("{}, {name:?}: {reason}", fs.name())),
+    }
+}
+
+fn write_files(options: &Options, results: &Results) -> Result<(), String> {
+    if let Some(path) = &options.json {
+        let text = format!("{:#}\n", results.json());
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    match &options.docs {
+        Some(directory) => docs::write(directory, results),
+        None => Ok(()),
+    }
+}
+
+/// A progress bar on standard error, if that is a terminal.
+fn bar(steps: u64, what: String) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_msg} {bar:30} {pos}/{len} {eta}")
+        .expect("a template that is known to be good");
+    ProgressBar::new(steps).with_style(style).with_message(what)
+}
