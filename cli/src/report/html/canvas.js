@@ -7,7 +7,7 @@ let colours = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   for (const name of ["card", "ink", "soft", "line", "faint", "accent", "bad", "dirty", "flushed", "verified",
-    "dropped", "healed", "torn", "uncertain", "clean", "msync", "copy", "read", "other"]) {
+    "dropped", "healing", "healed", "torn", "uncertain", "clean", "msync", "copy", "read", "other"]) {
     colours[name] = style.getPropertyValue(`--${name}`).trim();
   }
 }

@@ -25,7 +25,7 @@ const isDaemon = (lane) => data.lanes[lane].daemon !== undefined;
 const whole = { from: 0, to: 1 };
 for (let i = 0; i < count; i++) whole.to = Math.max(whole.to, end[i]);
 {
-  const margin = whole.to * 0.01;
+  const margin = whole.to * 0.02;
   whole.from -= margin;
   whole.to += margin;
 }

@@ -68,12 +68,14 @@ function showTimes() {
 
 const ROWS_AT_ONCE = 100;
 
+const isFigure = (value) => typeof value === "number" || (typeof value === "string" && /^[\d.]+ (ns|µs|ms|s)$/.test(value));
+
 function sumTable(title, head, rows) {
   if (rows.length === 0) return null;
-  const cell = (value) => make("td", typeof value === "number" ? { class: "number" } : {}, typeof value === "number" ? grouped(value) : value);
+  const cell = (value) => make("td", isFigure(value) ? { class: "number" } : {}, typeof value === "number" ? grouped(value) : value);
   const note = rows.length > ROWS_AT_ONCE ? ` (the first ${ROWS_AT_ONCE} of ${rows.length})` : "";
   return make("div", { class: "frame" }, make("table", {}, make("caption", {}, title + note),
-    make("thead", {}, make("tr", {}, ...head.map((name, n) => make("th", typeof rows[0][n] === "number" ? { scope: "col", class: "number" } : { scope: "col" }, name)))),
+    make("thead", {}, make("tr", {}, ...head.map((name, n) => make("th", isFigure(rows[0][n]) ? { scope: "col", class: "number" } : { scope: "col" }, name)))),
     make("tbody", {}, ...rows.slice(0, ROWS_AT_ONCE).map((row) => make("tr", {}, ...row.map(cell))))));
 }
 

@@ -1,7 +1,7 @@
 // The page map: the file from top to bottom, time from left to right.
 
 const map = { canvas: byId("map"), file: -1, pages: null, from: 0, to: PAGE, outline: null };
-const SMALLEST = 32; // bytes from top to bottom
+const SMALLEST = 24; // bytes from top to bottom
 
 function showFile(file) {
   map.file = file;
@@ -131,7 +131,7 @@ function drawBytes(g, page, x, right, scale, yOf) {
     const same = expected[k] === actual[k];
     g.fillStyle = same ? colours.verified : colours.torn;
     g.fillRect(x, y, right - x, Math.max(1, scale - 0.6));
-    if (scale >= 11) {
+    if (scale >= 9) {
       g.fillStyle = "#fff";
       const text = same ? `${hex(actual[k])} ${ascii(actual[k])}` : `expected ${hex(expected[k])} ${ascii(expected[k])}   actual ${hex(actual[k])} ${ascii(actual[k])}`;
       g.fillText(`${page.first_diff + k}   ${text}`, x + 8, y + scale / 2);
@@ -202,13 +202,13 @@ function mapAt(x, y) {
 
 const MEANING = {
   dirty: "dirty: stored to, not synced", flushed: "flushed: written and synced, not read back", verified: "verified: read back as it was synced",
-  dropped: "verified, and dropped from the page cache: the next read asks the filesystem", healed: "healed: wrong at first, right after trying again",
+  dropped: "verified, and dropped from the page cache: the next read asks the filesystem", healing: "being healed: the filesystem holds something else; it is tried again", healed: "healed: wrong at first, right after trying again",
   torn: "TORN: the filesystem does not hold what was synced", uncertain: "UNCERTAIN: the filesystem holds something else, and the page cache was lost",
 };
 
 function startMap() {
   legend("map-legend", [["clean or unknown", "clean"], ["dirty", "dirty"], ["flushed", "flushed"], ["verified", "verified"],
-    ["verified and dropped", "dropped"], ["healed", "healed"], ["torn", "torn"], ["uncertain", "uncertain"], ["read (frame)", "read"]]);
+    ["verified and dropped", "dropped"], ["being healed", "healing"], ["healed", "healed"], ["torn", "torn"], ["uncertain", "uncertain"], ["read (frame)", "read"]]);
   const { canvas } = map;
   const keys = {
     ArrowUp: () => moveRange(-0.2), ArrowDown: () => moveRange(0.2), "+": () => zoomRange(0.5), "=": () => zoomRange(0.5),

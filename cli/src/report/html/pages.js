@@ -47,7 +47,7 @@ function paintCall(list, call, reach) {
     else if (event === "copy") paint(begin[i], "dirty");
     else if ((event === "flush" || event === "fdatasync") && !failed) paint(end[i], "flushed");
     else if (event === "verify" && !failed && !healed && !tear) paint(end[i], "verified");
-    else if (event === "heal") { healed = true; paint(begin[i], "healed"); }
+    else if (event === "heal") { healed = true; paint(begin[i], "healing"); }
     else if (event === "drop" && !tear) paint(begin[i], healed ? "healed" : "dropped");
     else if (event === "msync") {
       if (call.records.length === 1) paint(begin[i], "dirty");

@@ -39,14 +39,15 @@ function tearCard(tear) {
 
 function pageTable(tear, most) {
   const holder = make("div", { class: "scroll" });
-  const head = ["page", "bytes of the file", "verdict", "stored", "reads back", "first difference", "expected and actual bytes from there"];
+  const head = ["page, bytes of the file", "verdict", "stored, first difference", "expected and actual bytes from the first difference on"];
   const rows = tear.pages.slice(0, most).map((page) => make("tr", {},
-    make("th", { scope: "row", class: "number" }, make("button", { type: "button", class: "link", onclick: () => showPage(tear, page) , "aria-label": `Show page ${page.page} in the page map` }, String(page.page))),
-    make("td", { class: "mono" }, `[${page.start},${page.end})`),
-    make("td", {}, make("span", { class: `tag ${page.verdict}` }, page.verdict), page.rung ? ` cured by ${page.rung}` : null),
-    make("td", { class: "number" }, page.store_bytes === undefined ? "" : `${page.store_bytes} B`),
-    make("td", {}, page.content || ""),
-    make("td", { class: "number mono" }, page.first_diff === undefined ? "" : String(page.first_diff)),
+    make("th", { scope: "row" },
+      make("button", { type: "button", class: "link", onclick: () => showPage(tear, page), "aria-label": `Show page ${page.page} in the page map` }, `page ${page.page}`),
+      make("span", { class: "below mono" }, `[${page.start},${page.end})`)),
+    make("td", {}, make("span", { class: `tag ${page.verdict}` }, page.verdict),
+      make("span", { class: "below" }, page.rung ? `cured by ${page.rung}` : page.content ? `reads back ${page.content}` : "")),
+    make("td", {}, page.store_bytes === undefined ? "" : `${page.store_bytes} bytes`,
+      make("span", { class: "below" }, page.first_diff === undefined ? "" : `from ${page.first_diff}`)),
     make("td", {}, byteRows(page))));
   const table = make("table", {}, make("caption", { class: "visually-hidden" }, `Pages of the tear at ${seconds(tear.time)} s`),
     make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows));
@@ -71,9 +72,9 @@ function byteRows(page) {
       if (differs !== wrong) { put(); wrong = differs; }
       run += text;
     };
-    bytes.forEach((byte, k) => add(`${hex(byte)} `, byte !== others[k]));
+    bytes.forEach((byte, k) => add(`${hex(byte)}${k % 4 === 3 ? " " : ""}`, byte !== others[k]));
     put();
-    line.append("  ");
+    line.append(" ");
     wrong = null;
     bytes.forEach((byte, k) => add(ascii(byte), byte !== others[k]));
     put();
@@ -91,13 +92,21 @@ function showTear(tear) {
     const from = tear.pages[0].start, to = tear.pages[tear.pages.length - 1].end;
     setRange(from - PAGE, to + PAGE);
   }
-  const length = Math.max(tear.duration, 10000);
-  setView(tear.time - length * 0.3, tear.time + length * 1.5);
+  viewEnd(tear, 0.6);
   byId("timeline-title").scrollIntoView({ behavior: "instant" });
+}
+
+// A view with the end of the call at this share of its width: what is torn is so from there on.
+function viewEnd(tear, share) {
+  const last = tear.time + Math.max(0, tear.duration);
+  const room = (whole.to - last) / (1 - share);
+  const width = Math.min(Math.max(tear.duration, 5000) * 2, Math.max(room, 1000));
+  setView(last - width * share, last + width * (1 - share));
 }
 
 function showPage(tear, page) {
   showTear(tear);
+  viewEnd(tear, 0.3);
   if (page.first_diff === undefined) setRange(page.start, page.end);
   else setRange(page.first_diff - 4, page.first_diff + 20);
   byId("map-title").scrollIntoView({ behavior: "instant", block: "start" });

@@ -6,7 +6,7 @@ const LANE_GAP = 8;
 const COLOUR = {
   msync: "msync", read: "read", mmap: "other", munmap: "other", mremap: "other",
   dirty: "dirty", copy: "copy", flush: "flushed", fdatasync: "flushed", fsync: "flushed",
-  verify: "verified", heal: "healed", drop: "dropped",
+  verify: "verified", heal: "healing", drop: "dropped",
 };
 
 // How deep each record is drawn, and the lanes with what they hold.
@@ -106,7 +106,7 @@ function drawLane(g, lane, top, width, chosen) {
   if (lane.rows > 1) {
     g.fillStyle = colours.soft;
     const names = isDaemon(lane.lane) ? ["writes", "syncs", "reads", "others"] : ["", "steps", "healing"];
-    for (let row = isDaemon(lane.lane) ? 1 : 1; row < lane.rows; row++) g.fillText(names[row], 20, top + row * ROW + ROW / 2);
+    for (let row = 1; row < lane.rows; row++) g.fillText(names[row], 20, top + row * ROW + ROW / 2);
   }
   g.strokeStyle = colours.faint;
   g.beginPath();
@@ -246,7 +246,7 @@ const TIMELINE_KEYS = {
 
 function startTimeline() {
   legend("timeline-legend", [["msync", "msync"], ["dirty pages learnt; daemon: write", "dirty"], ["copy", "copy"],
-    ["flush, fsync", "flushed"], ["verify", "verified"], ["heal", "healed"], ["drop", "dropped"], ["read", "read"],
+    ["flush, fsync", "flushed"], ["verify", "verified"], ["heal", "healing"], ["drop", "dropped"], ["read", "read"],
     ["failed, torn", "torn"], ["finding", "uncertain"]]);
   const { canvas, frame } = timeline;
   canvas.addEventListener("keydown", (event) => {

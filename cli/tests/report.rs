@@ -1,0 +1,361 @@
+//! `keepmydata report` on the terminal, and as a trace: real logs, broken logs, long logs.
+
+mod common;
+mod reporting;
+
+use common::{keepmydata, stderr, stdout};
+use preload_tests::harness::{Scratch, TearFs, installed, wait_until};
+use preload_tests::or_skip;
+use reporting::{generate, recorded, write_records};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn report(logs: &[&Path]) -> Output {
+    keepmydata().arg("report").args(logs).output().unwrap()
+}
+
+#[test]
+fn a_tear_is_shown_with_its_bytes() {
+    or_skip!(TearFs::available());
+    let run = recorded("black-hole");
+    let output = report(&[&run.path()]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    for part in [
+        "DATA IS AT RISK: 1 times",
+        "msync = -1 EIO",
+        "page 1084 [4440064,4444160) stale, reads back old, 1304 bytes stored, differs from byte 4442856:",
+        "expected  41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50  |ABCDEFGHIJKLMNOP|",
+        "actual    6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f  |oooooooooooooooo|",
+        "page 1087 [4452352,4456448)",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+}
+
+#[test]
+fn nothing_at_risk_where_the_filesystem_is_honest_or_was_healed() {
+    or_skip!(TearFs::available());
+    for (mode, healed) in [("honest", "0"), ("one-page", "1")] {
+        let run = recorded(mode);
+        let output = report(&[&run.path()]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{mode}: {text}");
+        assert!(
+            text.contains("No data is known to be at risk."),
+            "{mode}: {text}"
+        );
+        let row = text
+            .lines()
+            .find(|line| line.ends_with("/f"))
+            .expect("the file");
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        // msyncs, failed, healed, dirty, verified
+        assert_eq!(cells[..5], ["1", "0", healed, "4", "4"], "{mode}: {text}");
+    }
+}
+
+#[test]
+fn a_trace_has_calls_steps_and_the_daemon() {
+    or_skip!(TearFs::available());
+    let run = recorded("one-page");
+    let trace = run.scratch.path("trace.json");
+    let daemon = format!("{}=tearfs", run.scratch.path("ops").display());
+    let output = keepmydata()
+        .arg("report")
+        .arg(run.path())
+        .arg("--trace")
+        .arg(&trace)
+        .args(["--daemon", &daemon])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let trace: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let named = |name: &'static str| events.iter().filter(move |event| event["name"] == name);
+    let msync = named("msync").next().expect("msync");
+    let span = |event: &Value| {
+        let begin = event["ts"].as_f64().unwrap();
+        (begin, begin + event["dur"].as_f64().unwrap())
+    };
+    let (begin, end) = span(msync);
+    for step in ["dirty", "flush", "fdatasync", "verify", "drop"] {
+        let (from, to) = span(named(step).next().unwrap_or_else(|| panic!("{step}")));
+        assert!(
+            begin <= from && to <= end + 1.0,
+            "{step}: [{from},{to}] [{begin},{end}]"
+        );
+    }
+    // Requests of the daemon have a begin and an end, and fall into the msync.
+    let writes: Vec<f64> = named("Write")
+        .filter(|event| {
+            event["ph"] == "b"
+                && event["args"]["note"]
+                    .as_str()
+                    .is_some_and(|note| note.contains("WRITE_CACHE"))
+        })
+        .map(|event| event["ts"].as_f64().unwrap())
+        .collect();
+    assert!(
+        writes.iter().any(|at| (begin..=end).contains(at)),
+        "{writes:?} [{begin},{end}]"
+    );
+    let count = |phase: &str| events.iter().filter(|event| event["ph"] == phase).count();
+    assert_eq!(count("b"), count("e"));
+}
+
+#[test]
+fn a_log_cut_anywhere_is_read_up_to_there() {
+    or_skip!(TearFs::available());
+    let run = recorded("black-hole");
+    let whole = fs::read(run.path()).unwrap();
+    let cut = run.scratch.path("cut.log");
+    for part in 0..40 {
+        let length = whole.len() * part / 40 + part * 7 % 50;
+        fs::write(&cut, &whole[..length.min(whole.len())]).unwrap();
+        let output = report(&[&cut]);
+        assert!(
+            matches!(output.status.code(), Some(0 | 1 | 3)),
+            "{length}: {}",
+            stderr(&output)
+        );
+        let unfinished = "the last line is unfinished: still being written, or cut";
+        let ends = length == 0 || whole[length - 1] == b'\n' || whole.get(length) == Some(&b'\n');
+        assert_eq!(
+            stderr(&output).contains(unfinished),
+            !ends,
+            "{length}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn what_is_no_record_is_counted_and_named() {
+    let logged = generate(10);
+    let mut log = &logged.log;
+    log.write_all(b"hello\n\xff\xfe\0\0\n{\"time_ns\":\n[]\n\n{}\n")
+        .unwrap();
+    log.write_all(&vec![b'x'; 3 << 20]).unwrap();
+    log.write_all(b"\n2026-11-20 22:56:00.855252840Z INFO pid 19204 tid 19204 start: text\n")
+        .unwrap();
+    let noise: Vec<u8> = (0..1_000_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    log.write_all(&noise).unwrap();
+    let output = report(&[&logged.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains(": 10 records"),
+        "{}",
+        stdout(&output)
+    );
+    let said = stderr(&output);
+    for part in [
+        "unreadable lines (line 11: no JSON object; line 12: no JSON object; line 13: EOF",
+        "the last line is unfinished",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(
+        said.lines()
+            .all(|line| line.len() < 1000 && !line.contains('\0')),
+        "{said}"
+    );
+}
+
+#[test]
+fn logs_are_found_by_name_directory_glob_and_pipe() {
+    let logged = generate(10);
+    let other = logged.scratch.path("other.jsonl");
+    fs::copy(logged.path(), &other).unwrap();
+    fs::write(logged.scratch.path("README"), "no log").unwrap();
+    let counted = |output: Output, records: &str| {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.contains(&format!(": {records} records")), "{text}");
+    };
+    counted(report(&[logged.scratch.dir()]), "20");
+    counted(report(&[&logged.scratch.path("*.jso[n]l")]), "10");
+    counted(
+        report(&[logged.scratch.dir(), &logged.path(), &other]),
+        "20",
+    );
+    let mut command = keepmydata();
+    let log = File::open(logged.path()).unwrap();
+    counted(
+        command.args(["report", "-"]).stdin(log).output().unwrap(),
+        "10",
+    );
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_line() {
+    let scratch = Scratch::new();
+    let empty = scratch.path("empty.log");
+    File::create(&empty).unwrap();
+    let empty = empty.to_str().unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (
+            &["/no/such.log"],
+            125,
+            "/no/such.log: No such file or directory",
+        ),
+        (&["/no/*.log"], 125, "/no/*.log: no file matches"),
+        (&["/proc/self/fdinfo"], 125, "name the logs"),
+        (
+            &[empty, "--html", "/no/page.html"],
+            125,
+            "/no/page.html: No such file or directory",
+        ),
+        (
+            &[empty, "--daemon", "/no/ops=tearfs"],
+            125,
+            "/no/ops: No such file or directory",
+        ),
+        (
+            &[empty, "--daemon", &format!("{empty}=cfs")],
+            125,
+            "a format is tearfs, cubefs, libfuse or a file of patterns",
+        ),
+        (&[empty, "--daemon", empty], 125, "no built-in format fits"),
+        (&[empty, "--follow"], 2, "--follow needs a terminal"),
+        (&[empty], 3, ""),
+    ];
+    for (arguments, code, said) in cases {
+        let output = keepmydata().arg("report").args(arguments).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(said),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(stderr(&output).lines().count() <= 1, "{}", stderr(&output));
+    }
+    // A disk without room.
+    let logged = generate(1000);
+    let output = keepmydata()
+        .arg("report")
+        .arg(logged.path())
+        .args(["--trace", "/dev/full"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("/dev/full: No space left on device"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn memory_does_not_grow_with_the_log() {
+    bounded(200_000, 40 << 20);
+}
+
+#[test]
+#[ignore = "takes a minute: half a gigabyte of records"]
+fn memory_does_not_grow_with_a_long_log() {
+    bounded(2_500_000, 500 << 20);
+}
+
+/// Reports on so many records, at least so many bytes, with less memory than either.
+fn bounded(records: u64, least: u64) {
+    let scratch = Scratch::new();
+    let page = scratch.path("page.html");
+    // KiB of address space, the program itself included.
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -v 36000; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_keepmydata"),
+        ])
+        .args(["report", "-", "--html"])
+        .arg(&page)
+        .args(["--records", "10000", "--trace", "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = Counted(BufWriter::new(child.stdin.take().unwrap()), 0);
+    write_records(&mut input, records);
+    let bytes = input.1;
+    input.flush().unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let text = stdout(&output);
+    assert!(bytes >= least, "{bytes}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let tears = records / 5000;
+    for part in [
+        format!(": {records} records"),
+        format!("DATA IS AT RISK: {tears} times"),
+    ] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    let size = page.metadata().unwrap().len();
+    assert!(size < 5 << 20, "{size}");
+}
+
+struct Counted<W>(W, u64);
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1 += bytes.len() as u64;
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// On a terminal: `script` makes one.
+#[test]
+fn following_shows_what_is_appended_until_q() {
+    or_skip!(installed("script"));
+    let logged = generate(10);
+    let command = format!(
+        "stty cols 150 rows 50; '{}' report --follow '{}'",
+        env!("CARGO_BIN_EXE_keepmydata"),
+        logged.path().display()
+    );
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let screen = Arc::new(Mutex::new(Vec::new()));
+    let mut stdout = child.stdout.take().unwrap();
+    let copied = Arc::clone(&screen);
+    let copier = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+            copied.lock().unwrap().extend_from_slice(&buffer[..read]);
+        }
+    });
+    let shows = |text: &str| String::from_utf8_lossy(&screen.lock().unwrap()).contains(text);
+    let limit = Duration::from_secs(30);
+    wait_until("the first screen", limit, || shows("/mnt/data/file1"));
+    let record = r#"{"time_ns":1795210900000000000,"level":"info","pid":77,"tid":77,"event":"msync","path":"/mnt/appended","result":0}"#;
+    writeln!(&logged.log, "{record}").unwrap();
+    wait_until("what was appended", limit, || shows("/mnt/appended"));
+    child.stdin.take().unwrap().write_all(b"q").unwrap();
+    let ended = child.wait().unwrap();
+    copier.join().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
