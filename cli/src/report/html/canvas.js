@@ -34,6 +34,12 @@ const xOf = (time, width) =>
 const timeOf = (x, width) =>
   state.view.from + ((x - GUTTER) / (width - GUTTER)) * (state.view.to - state.view.from);
 
+// Black or white, whichever can be read on a colour.
+function inkOn(colour) {
+  const [red, green, blue] = colour.match(/[0-9a-f]{2}/gi).map((part) => (parseInt(part, 16) / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.22 ? "#0b0f14" : "#ffffff";
+}
+
 // A round step, 1, 2 or 5 times a power of ten, not less than this.
 function roundStep(least) {
   const power = 10 ** Math.floor(Math.log10(least));

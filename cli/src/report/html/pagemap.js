@@ -132,7 +132,7 @@ function drawBytes(g, page, x, right, scale, yOf) {
     g.fillStyle = same ? colours.verified : colours.torn;
     g.fillRect(x, y, right - x, Math.max(1, scale - 0.6));
     if (scale >= 9) {
-      g.fillStyle = "#fff";
+      g.fillStyle = inkOn(g.fillStyle);
       const text = same ? `${hex(actual[k])} ${ascii(actual[k])}` : `expected ${hex(expected[k])} ${ascii(expected[k])}   actual ${hex(actual[k])} ${ascii(actual[k])}`;
       g.fillText(`${page.first_diff + k}   ${text}`, x + 8, y + scale / 2);
     }

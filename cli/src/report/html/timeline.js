@@ -140,7 +140,7 @@ function drawLane(g, lane, top, width, chosen) {
     g.fillStyle = trouble ? colours.torn : colours[name];
     g.fillRect(left, top + row * ROW + 1, wide, ROW - 2);
     if (wide > 46) {
-      g.fillStyle = event === "dirty" || event === "drop" || event === "copy" ? "#10151c" : "#fff";
+      g.fillStyle = inkOn(g.fillStyle);
       g.fillText(wide > 90 && data.c[i] > 0 && event === "msync" ? `${event} #${data.c[i]}` : event, Math.max(left, GUTTER) + 5, top + row * ROW + ROW / 2 + 0.5);
     }
   }
