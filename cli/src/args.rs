@@ -3,7 +3,7 @@
 use crate::failure::OWN;
 use crate::ltp::{self, LtpRequest};
 use crate::report::args::ReportOptions;
-use crate::{diagnose, doctor};
+use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -27,6 +27,7 @@ pub enum Request {
     Doctor(doctor::Options),
     /// What the doctor runs this command as.
     DoctorGuest(String),
+    Generate(generate::Options),
 }
 
 pub struct DemoOptions {
@@ -35,7 +36,9 @@ pub struct DemoOptions {
 }
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
-    let mut command = command();
+    let mut command = visible()
+        .subcommand(doctor::guest_command())
+        .subcommand(generate::command());
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
@@ -46,6 +49,7 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
         Some(("ltp", sub)) => Ok(Request::Ltp(ltp::request(sub))),
         Some(("diagnose", sub)) => Ok(Request::Diagnose(diagnose::options(sub))),
         Some(("doctor", sub)) => Ok(Request::Doctor(doctor::options(sub))),
+        Some(("generate", sub)) => Ok(Request::Generate(generate::options(sub))),
         Some((doctor::GUEST, sub)) => Ok(Request::DoctorGuest(
             sub.get_one("task").cloned().expect("is required"),
         )),
@@ -84,10 +88,10 @@ fn run_request(command: &mut Command, matches: &ArgMatches) -> Result<Request, c
     })
 }
 
-/// The whole command line.
-fn command() -> Command {
+/// The command line as people see it.
+pub fn visible() -> Command {
     Command::new("keepmydata")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(env!("KEEPMYDATA_VERSION"))
         .about("Runs a program so that its msync(2) keeps its promise")
         .long_about(
             "Runs PROGRAM with the shim libkeepmydata.so, which makes msync(2) keep its promise: \
@@ -121,7 +125,6 @@ fn command() -> Command {
         .subcommand(demo())
         .subcommand(diagnose::command())
         .subcommand(doctor::command())
-        .subcommand(doctor::guest_command())
         .subcommand(crate::report::args::command())
         .subcommand(ltp::command())
 }
@@ -168,8 +171,8 @@ fn demo() -> Command {
              \n\
              Exit code: 0 torn without and whole with it, 1 otherwise, 125 it could not be tried.",
         )
-        .arg(path("tearfs").help("The test bed's filesystem [default: tearfs beside this command]"))
-        .arg(path("guest").help("The program `seed` [default: seed beside this command]"))
+        .arg(path("tearfs").help("The test bed's filesystem [default: tearfs beside this command, or in ../lib/keepmydata]"))
+        .arg(path("guest").help("The program `seed` [default: seed beside this command, or in ../lib/keepmydata]"))
 }
 
 fn path(name: &'static str) -> Arg {
@@ -225,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        command().debug_assert();
+        visible().debug_assert();
     }
 
     #[test]

@@ -43,9 +43,15 @@ pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
     verdict(&without, &with)
 }
 
-/// The path given, or the file of that name beside this command.
+/// The path given, or the file of that name beside this command or in `../lib/keepmydata`.
 fn beside(command: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
-    let path = given.map_or_else(|| command.with_file_name(name), Path::to_owned);
+    let path = given.map(Path::to_owned).unwrap_or_else(|| {
+        let installed = command.with_file_name("../lib/keepmydata").join(name);
+        match installed.exists() {
+            true => installed,
+            false => command.with_file_name(name),
+        }
+    });
     path.canonicalize().map_err(|error| {
         Failure::own(format!(
             "{}: {}; scripts/demo builds it, --{} names it",

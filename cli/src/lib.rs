@@ -7,6 +7,7 @@ mod demo;
 mod diagnose;
 mod doctor;
 mod failure;
+mod generate;
 mod ltp;
 mod progress;
 mod report;
@@ -30,6 +31,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         }
         Ok(Request::Run { settings, command }) => run::run(&settings, &command),
         Ok(Request::Demo(options)) => demo::demo(&options),
+        Ok(Request::Generate(options)) => generate::generate(&options),
         Ok(Request::Diagnose(options)) => diagnose::diagnose(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
         Ok(Request::Report(options)) => report::report(&options),

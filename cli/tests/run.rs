@@ -247,11 +247,25 @@ fn bad_usage_is_one_message_and_two() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).starts_with("error: "), "{arguments:?}");
     }
+}
+
+/// With the commit, except where it was built from sources without one.
+#[test]
+fn the_version_names_the_commit() {
     let output = keepmydata().arg("--version").output().unwrap();
-    assert_eq!(
-        stdout(&output),
-        format!("keepmydata {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    let version = stdout(&output);
+    let head = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=12"])
+        .arg("HEAD")
+        .output();
+    let number = env!("CARGO_PKG_VERSION");
+    match head {
+        Ok(head) if head.status.success() => {
+            let expected = format!("keepmydata {number} ({})\n", stdout(&head).trim());
+            assert_eq!(version, expected);
+        }
+        _ => assert!(version.starts_with(&format!("keepmydata {number}"))),
+    }
 }
 
 /// The stand-in library of the other tests keeps to the same protocol as this one.

@@ -60,7 +60,7 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
         7 => wipe::limit(None),
         _ => remove(table, model, from, to),
     }
-    if step[3] % 16 == 0 {
+    if step[3].is_multiple_of(16) {
         compare(table, model);
     }
 }

@@ -1,0 +1,76 @@
+//! `keepmydata generate man|completions DIR`: what a package installs beside the command, made from
+//! the same definitions as the command line.
+
+mod man;
+
+use crate::args;
+use crate::failure::Failure;
+use crate::run::reason;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
+use std::ffi::c_int;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy)]
+enum What {
+    Man,
+    Completions,
+}
+
+pub struct Options {
+    what: What,
+    directory: PathBuf,
+}
+
+/// Not for users of a package, so it is not shown.
+pub fn command() -> Command {
+    Command::new("generate")
+        .hide(true)
+        .about("Writes the manual pages, or the completions for bash, fish and zsh")
+        .arg(
+            Arg::new("what")
+                .value_name("WHAT")
+                .required(true)
+                .value_parser(
+                    PossibleValuesParser::new(["man", "completions"]).map(|what| {
+                        match what.as_str() {
+                            "man" => What::Man,
+                            _ => What::Completions,
+                        }
+                    }),
+                ),
+        )
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .help("Made if it does not exist")
+                .required(true)
+                .value_parser(value_parser!(PathBuf)),
+        )
+}
+
+pub fn options(matches: &ArgMatches) -> Options {
+    Options {
+        what: *matches.get_one("what").expect("is required"),
+        directory: matches.get_one("directory").cloned().expect("is required"),
+    }
+}
+
+pub fn generate(options: &Options) -> Result<c_int, Failure> {
+    let directory = &options.directory;
+    let made = std::fs::create_dir_all(directory).and_then(|()| match options.what {
+        What::Man => man::write(args::visible(), directory),
+        What::Completions => completions(directory),
+    });
+    made.map_err(|error| Failure::own(format!("{}: {}", directory.display(), reason(&error))))?;
+    Ok(0)
+}
+
+fn completions(directory: &Path) -> io::Result<()> {
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        clap_complete::generate_to(shell, &mut args::visible(), "keepmydata", directory)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! What is installed besides the command: manual pages, completions, the package itself.
+
+mod common;
+
+use common::{keepmydata, stderr, stdout};
+use keepmydata_records::OPTIONS;
+use preload_tests::harness::{Scratch, installed};
+use preload_tests::or_skip;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn generate(what: &str, directory: &Path) {
+    let output = keepmydata()
+        .args(["generate", what])
+        .arg(directory)
+        .output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Runs it; it succeeds.
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}",
+        output.status
+    );
+    output
+}
+
+#[test]
+fn every_subcommand_and_every_setting_has_its_manual() {
+    let scratch = Scratch::new();
+    generate("man", scratch.dir());
+    let page = |name: &str| fs::read_to_string(scratch.path(name)).unwrap();
+    let main = page("keepmydata.1").replace("\\-", "-");
+    for option in OPTIONS {
+        assert!(
+            main.contains(&format!("--{}", option.name)),
+            "{}",
+            option.name
+        );
+        assert!(main.contains(option.env), "{}", option.env);
+    }
+    for variable in [
+        "KEEPMYDATA_LIB",
+        "LD_PRELOAD",
+        "SH ENVIRONMENT",
+        "SH \"EXIT STATUS\"",
+    ] {
+        assert!(main.contains(variable), "{variable}");
+    }
+    let help = stdout(&keepmydata().arg("--help").output().unwrap());
+    let listed = help.split_once("\nCommands:\n").expect("subcommands").1;
+    let subcommands = listed.lines().take_while(|line| !line.is_empty());
+    let names: Vec<&str> = subcommands
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(
+        names.contains(&"doctor") && names.contains(&"diagnose"),
+        "{names:?}"
+    );
+    for name in &names {
+        let page = page(&format!("keepmydata-{name}.1"));
+        assert!(page.contains("SH DESCRIPTION"), "{page}");
+    }
+    let pages = fs::read_dir(scratch.dir()).unwrap().count();
+    assert_eq!(pages, names.len() + 1, "no page of what is hidden");
+}
+
+#[test]
+fn manual_pages_are_good_roff() {
+    or_skip!(installed("groff"));
+    let scratch = Scratch::new();
+    generate("man", scratch.dir());
+    for page in fs::read_dir(scratch.dir()).unwrap().flatten() {
+        let mut groff = Command::new("groff");
+        let output = run(groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(page.path()));
+        assert_eq!(stderr(&output), "", "{}", page.path().display());
+    }
+}
+
+#[test]
+fn completions_know_the_subcommands() {
+    let scratch = Scratch::new();
+    generate("completions", scratch.dir());
+    let bash = scratch.path("keepmydata.bash");
+    let script = r#"
+        . "$1"
+        COMP_WORDS=(keepmydata do) COMP_CWORD=1
+        _keepmydata keepmydata do keepmydata
+        echo "${COMPREPLY[@]}"
+    "#;
+    let output = run(Command::new("bash").args(["-c", script, "bash"]).arg(&bash));
+    let words = stdout(&output);
+    assert_eq!(words.trim(), "doctor", "the hidden ones are not offered");
+    for file in ["_keepmydata", "keepmydata.fish"] {
+        let text = fs::read_to_string(scratch.path(file)).unwrap();
+        assert!(
+            text.contains("diagnose") && !text.contains("doctor-guest"),
+            "{file}"
+        );
+    }
+}
+
+/// What `git archive` makes, and what is left when even the commit is gone.
+#[test]
+fn the_version_of_a_tarball_without_git() {
+    or_skip!(installed("git"));
+    let scratch = Scratch::new();
+    let git = |arguments: &[&str]| {
+        Command::new("git")
+            .args(["-C", ROOT])
+            .args(arguments)
+            .output()
+    };
+    let head = git(&["rev-parse", "HEAD"]).unwrap();
+    if !head.status.success() {
+        preload_tests::skip!("these sources are not in git");
+    }
+    let tar = scratch.path("tar");
+    let archive = git(&["archive", "--output", tar.to_str().unwrap(), "HEAD"]).unwrap();
+    assert!(archive.status.success(), "{}", stderr(&archive));
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(&tar)
+        .arg("-C")
+        .arg(scratch.dir()));
+    let package = scratch.path("cli");
+    let script = scratch.path("build-script");
+    run(Command::new("rustc")
+        .args(["--edition", "2024", "-o"])
+        .arg(&script)
+        .arg(package.join("build.rs"))
+        .env("CARGO_MANIFEST_DIR", &package)
+        .env("CARGO_PKG_VERSION", "1.2.3"));
+    let version = || {
+        let said = stdout(&run(Command::new(&script).current_dir(&package)));
+        let mut lines = said.lines();
+        let set = lines.find_map(|line| line.strip_prefix("cargo:rustc-env=KEEPMYDATA_VERSION="));
+        set.expect("a version").to_owned()
+    };
+    let archived = version();
+    let commit = archived
+        .strip_prefix("1.2.3 (")
+        .and_then(|rest| rest.strip_suffix(")"));
+    let commit = commit.unwrap_or_else(|| panic!("{archived}"));
+    assert!(stdout(&head).starts_with(commit), "{archived}");
+    fs::write(package.join("commit.txt"), "$Format:%h$\n").unwrap();
+    assert_eq!(version(), "1.2.3");
+}
+
+/// A fresh Debian, in which nothing but the package was installed.
+#[test]
+#[ignore = "builds a release and bootstraps a Debian, which takes minutes"]
+fn the_debian_package_works_on_a_fresh_machine() {
+    or_skip!(installed("debootstrap"));
+    let scratch = Scratch::new();
+    let root = scratch.path("root");
+    let (suite, mirror) = or_skip!(debian());
+    run(Command::new("debootstrap")
+        .args(["--variant=minbase", &suite])
+        .args([root.as_path(), Path::new(&mirror)]));
+    // How this machine reaches the mirror.
+    let apt = stdout(&run(Command::new("apt-config").arg("dump")));
+    let proxies = apt.lines().filter(|line| line.starts_with("Acquire::http"));
+    let proxies: String = proxies.map(|line| format!("{line}\n")).collect();
+    fs::write(root.join("etc/apt/apt.conf.d/99proxy"), proxies).unwrap();
+    run(Command::new("mount")
+        .args(["-t", "proc", "proc"])
+        .arg(root.join("proc")));
+    let fuse = root.join("dev/fuse");
+    if !fuse.exists() {
+        run(Command::new("mknod")
+            .args(["-m", "666"])
+            .arg(&fuse)
+            .args(["c", "10", "229"]));
+    }
+
+    let package = built("deb", &root.join("root"));
+    let name = package.file_name().unwrap().to_str().unwrap();
+    let inside = |words: &[&str]| {
+        let mut command = Command::new("chroot");
+        command
+            .arg(&root)
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+            .env_remove("LD_PRELOAD")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    };
+    run(&mut inside(&[
+        "sh",
+        "-c",
+        &format!("cd /root && apt-get -q -y install ./{name}"),
+    ]));
+
+    assert!(stdout(&run(&mut inside(&["keepmydata", "--version"]))).starts_with("keepmydata "));
+    assert!(
+        !inside(&["sh", "-c", "command -v cargo"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let demo = stdout(&run(&mut inside(&["keepmydata", "demo"])));
+    assert!(
+        demo.contains("Torn without keepmydata, whole with it"),
+        "{demo}"
+    );
+    let doctor = stdout(&run(&mut inside(&["keepmydata", "doctor", "/root"])));
+    assert!(doctor.contains("msync keeps its promise here"), "{doctor}");
+    let log = run(&mut inside(&["keepmydata", "--log=info", "--", "true"]));
+    assert!(
+        stderr(&log).contains("start: keepmydata "),
+        "{}",
+        stderr(&log)
+    );
+    for path in [
+        "usr/share/man/man1/keepmydata.1.gz",
+        "usr/share/bash-completion/completions/keepmydata",
+        "usr/share/zsh/vendor-completions/_keepmydata",
+        "usr/share/fish/vendor_completions.d/keepmydata.fish",
+        "usr/share/doc/keepmydata/log.md",
+    ] {
+        assert!(root.join(path).exists(), "{path}");
+    }
+
+    run(&mut inside(&["apt-get", "-q", "-y", "purge", "keepmydata"]));
+    assert!(!root.join("usr/lib/keepmydata").exists());
+}
+
+/// Unpacked anywhere, it works from there.
+#[test]
+#[ignore = "builds a release, which takes minutes"]
+fn the_tarball_works_from_where_it_is_unpacked() {
+    let scratch = Scratch::new();
+    let tarball = built("tar", scratch.dir());
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(&tarball)
+        .arg("-C")
+        .arg(scratch.dir()));
+    let name = tarball.file_name().unwrap().to_str().unwrap();
+    let unpacked = scratch.path(name.strip_suffix(".tar.gz").unwrap());
+    let mut command = Command::new(unpacked.join("bin/keepmydata"));
+    let log = run(command
+        .args(["--log=info", "--", "true"])
+        .env_remove("KEEPMYDATA_LIB"));
+    assert!(
+        stderr(&log).contains("start: keepmydata "),
+        "{}",
+        stderr(&log)
+    );
+}
+
+/// What `scripts/package` prints last: a path in `directory`.
+fn built(what: &str, directory: &Path) -> PathBuf {
+    let script = format!("{ROOT}/scripts/package");
+    let output = run(Command::new(script).arg(what).arg(directory));
+    let said = stdout(&output);
+    PathBuf::from(said.lines().last().expect("a path"))
+}
+
+/// The release that this machine has, and where it came from.
+fn debian() -> Result<(String, String), String> {
+    let release = fs::read_to_string("/etc/os-release").map_err(|error| error.to_string())?;
+    let suite = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .ok_or("this is no Debian")?;
+    let targets = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(CODENAME) $(REPO_URI)"])
+        .arg("Created-By: Packages")
+        .output()
+        .map_err(|error| format!("apt-get: {error}"))?;
+    let targets = String::from_utf8_lossy(&targets.stdout).into_owned();
+    let mirror = targets
+        .lines()
+        .find_map(|line| line.strip_prefix(suite)?.strip_prefix(' '))
+        .ok_or("apt knows no mirror of this release")?;
+    Ok((suite.to_owned(), mirror.to_owned()))
+}
