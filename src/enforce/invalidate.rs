@@ -19,12 +19,12 @@ const AT_ONCE: usize = 16 << 20;
 /// Whether no page of the file is dirty, before the flush: not only in this process, where the tracker
 /// knows no more than that.
 pub fn nothing_is_dirty(worker: &Worker, context: &Context) -> bool {
-    let unknown = |context: &Context| {
-        let handle = worker.borrow_handle(&context.handle);
-        let stat = handle.and_then(|handle| cachestat(handle, 0, 0).ok());
-        stat.is_none_or(|stat| stat.dirty + stat.writeback > 0)
-    };
-    context.dirty.is_empty() && (context.tracker == "cachestat" || !unknown(context))
+    if !context.dirty.is_empty() || context.tracker == "cachestat" {
+        return context.dirty.is_empty();
+    }
+    let handle = worker.borrow_handle(&context.handle);
+    let stat = handle.and_then(|handle| cachestat(handle, 0, 0).ok());
+    stat.is_some_and(|stat| stat.dirty + stat.writeback == 0)
 }
 
 /// Only after the data is stable and, where verification is on, was seen to be.

@@ -152,6 +152,17 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     // Asked before the shim maps anything of its own, which might fill a hole.
     let judged = sys::vm::judge_msync(addr as usize, len, flags);
     let has_hole = judged == Err(Errno::NOMEM);
+    if is_refusal(judged) {
+        // Before the marks of what was stored are taken away, which the next msync needs, and before
+        // other threads wait for what will not be done.
+        let timer = log::Timer::at(Level::Info);
+        // SAFETY: the caller's contract.
+        let real = unsafe { real_msync(addr, len, flags) };
+        if is_refusal(real) {
+            report::watched(addr as usize, len, flags, -1, timer);
+            return real;
+        }
+    }
     let mut files = Chain::collect(process, addr as usize, len, flags);
     let shared = files.enter();
     if files.first.is_none() {
@@ -166,14 +177,6 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         return judged.and(shared).and(files.complete());
     }
 
-    // Before the marks of what was stored are taken away: the next msync needs them.
-    if is_refusal(judged) {
-        // SAFETY: the caller's contract.
-        let real = unsafe { real_msync(addr, len, flags) };
-        if is_refusal(real) {
-            return files.refused(real);
-        }
-    }
     files.prepare();
     let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
@@ -183,7 +186,11 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
     files.each(|context| context.real = Some((timer.stop(), real)));
     match real {
-        _ if is_refusal(real) => return files.refused(real),
+        Err(Errno::INVAL | Errno::BUSY) => {
+            files.on_custodian(refuse);
+            files.leave(|_| real);
+            return real;
+        }
         // The part that is mapped is still enforced.
         Ok(()) | Err(Errno::NOMEM) => {}
         Err(errno) => files.each(|context| context.flush_error = Some(errno)),
@@ -201,6 +208,7 @@ fn is_refusal(result: Result<(), Errno>) -> bool {
     matches!(result, Err(Errno::INVAL | Errno::BUSY))
 }
 
+/// The kernel did not take the call, although it would have a moment ago: memory was locked meanwhile.
 fn refuse(worker: &Worker, context: &mut Context) {
     context.copies.let_go();
     if !context.dirty.is_empty() {
@@ -439,18 +447,6 @@ impl Chain {
         if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
             all(&Worker::without_descriptors(self.process), &mut step);
         }
-    }
-
-    /// Ends an msync that the kernel has refused with `real`.
-    fn refused(&mut self, real: Result<(), Errno>) -> Result<(), Errno> {
-        self.each(|context| {
-            context
-                .real
-                .get_or_insert((log::Timer::at(Level::Info).stop(), real));
-        });
-        self.on_custodian(refuse);
-        self.leave(|_| real);
-        real
     }
 
     /// Ends the turns and lets everything go; `result` tells how each file fared.
