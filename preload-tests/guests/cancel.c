@@ -188,7 +188,7 @@ static void cancelled_while_blocked(const char *what, void *(*body)(void *))
 	if (pthread_create(&thread, NULL, body, NULL) != 0)
 		setup_failed("pthread_create");
 	do {
-		usleep(10000);
+		usleep(1000);
 		tid = atomic_load(&blocking);
 	} while (tid == 0 || !waits(tid));
 	pthread_cancel(thread);
@@ -236,13 +236,13 @@ int main(int argc, char **argv)
 		cancelled_while_blocked("read", blocked_in_read);
 		cancelled_while_blocked("pread", blocked_in_pread);
 		cancelled_while_blocked("msync", blocked_in_msync);
-	} else {
-		/* At many points of the call. */
-		for (int i = 0; i < 50; i++)
-			cancelled("pread", in_pread, i * 20);
-		for (int i = 0; i < 50; i++)
-			cancelled("msync", in_msync, i * 100);
+		return 0;
 	}
+	/* At many points of the call. */
+	for (int i = 0; i < 50; i++)
+		cancelled("pread", in_pread, i * 20);
+	for (int i = 0; i < 50; i++)
+		cancelled("msync", in_msync, i * 100);
 	cancelled("pending at msync", pending_at_msync, 0);
 
 	base[0] = 'y';

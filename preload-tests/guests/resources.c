@@ -1,5 +1,5 @@
 /*
- * usage: resources FILE mappings|sparse|cycles N|files N|threads N
+ * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N
  * Programs that go to the limits of what there is.
  */
 #include "guest.h"
@@ -99,6 +99,20 @@ static void cycles(long count, int files)
 	fprintf(stderr, "%ld KiB more in %ld cycles\n", growth, count - count / 10);
 }
 
+/* Bytes of this process that each of many mappings keeps resident. */
+static void cost(long count)
+{
+	int fd = open_sized(path, LENGTH);
+	/* Twice, so that what the first mapping brings with it is not counted. */
+	long before = (store_and_sync(fd, LENGTH, 'x'), store_and_sync(fd, LENGTH, 'y'), resident());
+
+	/* Neighbours do not merge. */
+	for (long i = 0; i < count; i++)
+		if (mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, i % 2 * 2 * PAGE) == MAP_FAILED)
+			setup_failed("mmap");
+	printf("%ld\n", (resident() - before) * 1024 / count);
+}
+
 static void *in_thread(void *number)
 {
 	char name[4096];
@@ -141,6 +155,8 @@ int main(int argc, char **argv)
 		cycles(atol(argv[3]), 0);
 	else if (strcmp(argv[2], "files") == 0)
 		cycles(atol(argv[3]), 1);
+	else if (strcmp(argv[2], "cost") == 0)
+		cost(atol(argv[3]));
 	else if (strcmp(argv[2], "threads") == 0)
 		threads(atoi(argv[3]));
 	else

@@ -176,15 +176,15 @@ fn libfiu() {
     together_with(|guest, in_front| preload(preload(guest, &run, in_front), &posix, in_front));
 }
 
-/// The guest compiled with a sanitizer, whose library has to come first in
+/// A guest compiled with a sanitizer, whose library has to come first in
 /// LD_PRELOAD: `libasan.so:libkeepmydata.so`.
-fn sanitized(option: &str, runtime: &str) {
+fn sanitized(option: &str, runtime: &str, name: &str, arguments: &[&str], rounds: u32) {
     let scratch = Scratch::new();
     let fs = or_skip!(LoopFs::mount("ext4"));
-    let executable = scratch.path("seed");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/seed.c");
+    let executable = scratch.path(name);
+    let source = format!("{}/guests/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let built = Command::new("cc")
-        .args(["-std=gnu11", "-O1", "-g", option, "-o"])
+        .args(["-std=gnu11", "-O1", "-g", "-pthread", option, "-o"])
         .arg(&executable)
         .arg(source)
         .output()
@@ -199,29 +199,101 @@ fn sanitized(option: &str, runtime: &str) {
     let library = PathBuf::from(String::from_utf8_lossy(&library.stdout).trim());
     let guest = Program::new(&executable)
         .arg(fs.path("f"))
+        .args(arguments)
         .preload_before(library);
     let native = guest.natively();
     if native.code() != Some(0) {
         skip!("{option} does not run here: {native:?}");
     }
     // What goes wrong depends on where things lie in memory.
-    for _ in 0..5 {
+    for _ in 0..rounds {
         for settings in [&[][..], &VERIFY] {
             let shimmed = guest.under_shim(settings);
             assert_same(&native, &shimmed, &format!("{option} {settings:?}"));
-            assert_eq!(shimmed.stderr, "", "{option} {settings:?}");
+            assert_eq!(shimmed.stderr, native.stderr, "{option} {settings:?}");
         }
     }
 }
 
 #[test]
 fn address_sanitizer() {
-    sanitized("-fsanitize=address", "libasan.so");
+    sanitized("-fsanitize=address", "libasan.so", "seed", &[], 5);
 }
 
 #[test]
 fn thread_sanitizer() {
-    sanitized("-fsanitize=thread", "libtsan.so");
+    sanitized("-fsanitize=thread", "libtsan.so", "seed", &[], 5);
+}
+
+/// Sixteen threads at a time, which map, store, sync and end.
+#[test]
+fn thread_sanitizer_with_many_threads() {
+    let arguments = ["threads", "32"];
+    sanitized(
+        "-fsanitize=thread",
+        "libtsan.so",
+        "resources",
+        &arguments,
+        1,
+    );
+}
+
+/// ThreadSanitizer does find a race in such a program, under the shim too.
+#[test]
+fn thread_sanitizer_finds_races() {
+    let scratch = Scratch::new();
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let executable = scratch.path("race");
+    let source = scratch.path("race.c");
+    std::fs::write(
+        &source,
+        r#"
+        #include "guest.h"
+        #include <pthread.h>
+        static char *base;
+        static void *store(void *unused)
+        {
+            for (int i = 0; i < 1000; i++)
+                base[0]++;
+            return unused;
+        }
+        int main(int argc, char **argv)
+        {
+            pthread_t threads[2];
+            (void)argc;
+            base = map_shared(open_sized(argv[1], PAGE), PAGE);
+            for (int i = 0; i < 2; i++)
+                pthread_create(&threads[i], NULL, store, NULL);
+            for (int i = 0; i < 2; i++)
+                pthread_join(threads[i], NULL);
+            return msync(base, PAGE, MS_SYNC);
+        }
+        "#,
+    )
+    .expect("source");
+    let built = Command::new("cc")
+        .args(["-std=gnu11", "-O1", "-pthread", "-fsanitize=thread", "-I"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/guests"))
+        .arg("-o")
+        .arg(&executable)
+        .arg(&source)
+        .output()
+        .expect("cc");
+    if !built.status.success() {
+        skip!("cc: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    let runtime = Command::new("cc")
+        .arg("-print-file-name=libtsan.so")
+        .output()
+        .expect("cc");
+    let runtime = PathBuf::from(String::from_utf8_lossy(&runtime.stdout).trim());
+    let guest = Program::new(&executable)
+        .arg(fs.path("f"))
+        .preload_before(runtime);
+    for run in [guest.natively(), guest.under_shim(&VERIFY)] {
+        assert_eq!(run.code(), Some(66), "{run:?}");
+        assert!(run.stderr.contains("data race"), "{run:?}");
+    }
 }
 
 /// What the guest itself printed, where the tool prints to the same place.

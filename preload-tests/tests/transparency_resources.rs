@@ -70,3 +70,46 @@ fn memory_is_flat_over_cycles_of_one_file() {
 fn memory_is_flat_over_cycles_of_many_files() {
     memory_is_flat("files", 1_000);
 }
+
+/// As [`memory_is_flat`], at the length that leaves nothing to doubt.
+#[test]
+#[ignore = "takes ten minutes"]
+fn memory_is_flat_over_a_million_cycles() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for kind in ["cycles", "files"] {
+        let guest = Program::guest("resources")
+            .arg(fs.path("f"))
+            .args([kind, "1000000"])
+            .timeout(Duration::from_secs(550));
+        for verify in ["off", "on"] {
+            let shimmed = guest.under_shim(&[("KEEPMYDATA_VERIFY", verify)]);
+            assert_eq!(shimmed.stdout, "resident memory flat\n", "{shimmed:?}");
+            println!("{kind}, verify {verify}: {}", shimmed.stderr.trim());
+        }
+    }
+}
+
+/// Of memory of the shim's, for one mapping of many of one file; docs/limitations.md names it.
+#[test]
+fn cost_of_a_mapping() {
+    const MOST: i64 = 256;
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = Program::guest("resources")
+        .arg(fs.path("f"))
+        .args(["cost", "30000"])
+        .timeout(Duration::from_secs(120));
+    let bytes = |run: preload_tests::harness::Outcome| -> i64 {
+        let run = run.expect_success("cost");
+        run.stdout.trim().parse().expect("bytes a mapping")
+    };
+    let native = bytes(guest.natively());
+    for track in ["pagemap", "cachestat"] {
+        let shimmed = bytes(guest.under_shim(&[("KEEPMYDATA_TRACK", track)]));
+        println!("{track}: {} bytes a mapping", shimmed - native);
+        assert!(
+            shimmed - native <= MOST,
+            "{track}: {shimmed} with, {native} without"
+        );
+        assert!(shimmed > native, "the shim was not there");
+    }
+}
