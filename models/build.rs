@@ -9,8 +9,10 @@ const MUTANTS: [(&str, &str, &str, &str); 9] = [
     (
         "group_served_by_the_running_flush",
         "enforce/group.rs",
-        "|state| state.begun.wrapping_add(1)) }",
-        "|state| state.begun.max(1)) }",
+        "        self.begun.wrapping_add(1)
+    }",
+        "        self.begun.max(1)
+    }",
     ),
     (
         "group_wakes_one_of_all",

@@ -47,7 +47,10 @@ macro_rules! model {
                     // SAFETY: every use of the group takes the same lock.
                     let turn = unsafe { self.group.enter(|| self.table.lock(), BIRTH) };
                     let number = match turn {
-                        Turn::Lead(number) => {
+                        Turn::Lead => {
+                            // SAFETY: as above.
+                            let begun = unsafe { self.group.begin(|| self.table.lock(), BIRTH) };
+                            let number = begun.number;
                             self.began[number as usize].store(self.tick(), Ordering::SeqCst);
                             self.flush();
                             // The result tells which flush it was.

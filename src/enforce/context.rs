@@ -38,8 +38,8 @@ pub struct Context {
     pub flags: i32,
     /// Offset in the file of the first byte of the range.
     pub offset: u64,
-    /// The turn that the caller leads.
-    pub turn: u32,
+    /// The number of the flush that the caller leads, when it has begun.
+    pub turn: Option<u32>,
 
     /// Where the file's numbers are, if anything is counted.
     pub slot: Option<&'static Slot>,
@@ -146,7 +146,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).len).write(0);
         (&raw mut (*c).flags).write(0);
         (&raw mut (*c).offset).write(0);
-        (&raw mut (*c).turn).write(0);
+        (&raw mut (*c).turn).write(None);
         (&raw mut (*c).slot).write(None);
         (&raw mut (*c).handle).write(Handle::default());
         (&raw mut (*c).dax).write(false);

@@ -6,6 +6,8 @@
 //! one that held the data.
 
 use super::context::Context;
+use super::group::Begun;
+use super::turn;
 use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges, canary};
@@ -385,6 +387,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn prepare_here(context: &mut Context) -> bool {
     look_up(context);
     decide(context);
+    begin_early(context);
     context.handle.generation == process::this().generation() && !wants_ranges(context)
 }
 
@@ -401,10 +404,39 @@ fn wants_ranges(context: &Context) -> bool {
         || log::enabled(Level::Info)
 }
 
+/// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
+/// begins with fdatasync ([`begin_late`]).
+fn begin_early(context: &mut Context) {
+    let settings = config::settings();
+    let early = context.verify
+        || settings.track != Track::Auto
+        || settings.reverify_ms.0 > 0
+        || log::enabled(Level::Info);
+    if early && context.turn.is_none() {
+        context.turn = Some(turn::begin(context.file).number);
+    }
+}
+
+/// Begins the flush, if it has not: right before fdatasync hands everything over. What others have
+/// stored by now is added to what was learnt.
+pub fn begin_late(worker: &Worker, context: &mut Context) {
+    if context.turn.is_some() {
+        return;
+    }
+    let Begun { number, shared } = turn::begin(context.file);
+    context.turn = Some(number);
+    let handle = worker.borrow_handle(&context.handle);
+    if let Some(handle) = handle.filter(|_| shared && context.learnt) {
+        let size = sys::fd::size(handle).map_or(0, sys::page_up);
+        let _ = dirty::unstable(handle, 0, size, &mut context.dirty);
+    }
+}
+
 /// Step 1, on a custodian thread.
 pub fn prepare(worker: &Worker, context: &mut Context) {
     find_handle(worker, context);
     decide(context);
+    begin_early(context);
     context.learnt = true;
     let timer = Timer::at(Level::Info);
     let query = context.query(worker);

@@ -1,9 +1,13 @@
 //! Group commit: several threads in msync on one file share a flush.
 //!
-//! Flushes of a file are numbered and run one after another. A caller that arrives while flush `n`
-//! runs (or none) needs flush `n + 1`: that one begins after the call did, so it covers every store
-//! that happened before the call. Whoever finds no flush running leads the next one; everybody who
+//! Flushes of a file are numbered and run one after another. A caller that arrives when flush `n` has
+//! begun (or none) needs flush `n + 1`: that one begins after the call did, so it covers every store
+//! that happened before the call. Whoever finds nobody leading leads the next one; everybody who
 //! waited for its number is served by it. Nobody is ever served by a flush that had begun before.
+//!
+//! A leader says when its flush begins ([`Group::begin`]): as late as it can, because whoever comes
+//! until then is served too. Eight threads at work would otherwise fall into two parties, the one
+//! that was served and the one that came meanwhile, and the smaller may be a single thread.
 //!
 //! Nothing here knows what a flush is, or a file, so that a model checker can run it (models/ in
 //! the repository).
@@ -14,6 +18,9 @@ use core::sync::atomic::Ordering;
 
 /// Results kept for callers that wake late; one that is overtaken takes the newest.
 const KEPT: usize = 8;
+
+/// The result of a flush that was begun and not done: it serves nobody.
+pub const ABANDONED: i32 = -1;
 
 /// The flushes of one file. Whoever calls a method passes what locks it, the same lock always.
 #[derive(Default)]
@@ -27,18 +34,29 @@ pub struct Group {
 struct State {
     /// The process that the rest belongs to: after a fork the child starts anew.
     birth: u32,
+    /// Somebody leads.
     running: bool,
     begun: u32,
+    /// Callers that neither lead nor were served yet.
+    waiting: u32,
     results: [i32; KEPT],
 }
 
 /// How a call gets its flush.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The caller flushes, and calls [`Group::leave`] with the number.
-    Lead(u32),
+    /// The caller calls [`Group::begin`], flushes, and calls [`Group::leave`].
+    Lead,
     /// Another thread's flush, which began after the call, ended with this errno; 0 is none.
     Served(i32),
+}
+
+/// A flush that begins.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    pub number: u32,
+    /// Whether it may serve others than its leader.
+    pub shared: bool,
 }
 
 impl Group {
@@ -48,29 +66,44 @@ impl Group {
     /// What `lock` returns excludes all others from the group while it lives.
     pub unsafe fn enter<L>(&self, lock: impl Fn() -> L, birth: u32) -> Turn {
         // SAFETY: the caller's contract.
-        let needed = unsafe { self.with(&lock, birth, |state| state.begun.wrapping_add(1)) };
-        let attempt = |state: &mut State| {
+        let mut needed = unsafe { self.with(&lock, birth, State::arrive) };
+        let mut attempt = |state: &mut State| {
             let done = self.done.load(Ordering::Relaxed);
-            if reached(done, needed) {
-                return Ok(Turn::Served(state.result(needed, done)));
+            while reached(done, needed) {
+                let result = state.result(needed, done);
+                if result != ABANDONED {
+                    state.waiting -= 1;
+                    return Ok(Turn::Served(result));
+                }
+                needed = needed.wrapping_add(1);
             }
             if state.running {
                 return Err(done);
             }
             state.running = true;
-            state.begun = state.begun.wrapping_add(1);
-            Ok(Turn::Lead(state.begun))
+            state.waiting -= 1;
+            Ok(Turn::Lead)
         };
         loop {
             // SAFETY: the caller's contract.
-            match unsafe { self.with(&lock, birth, attempt) } {
+            match unsafe { self.with(&lock, birth, &mut attempt) } {
                 Ok(turn) => return turn,
                 Err(seen) => lock::wait(&self.done, seen),
             }
         }
     }
 
-    /// Ends flush `number` with `result`, an errno or 0.
+    /// The caller, who leads, begins its flush: whoever called before is served by it, and nobody
+    /// who calls from here on.
+    ///
+    /// # Safety
+    /// As [`Group::enter`].
+    pub unsafe fn begin<L>(&self, lock: impl Fn() -> L, birth: u32) -> Begun {
+        // SAFETY: the caller's contract.
+        unsafe { self.with(&lock, birth, State::begin) }
+    }
+
+    /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
     ///
     /// # Safety
     /// As [`Group::enter`].
@@ -115,6 +148,20 @@ impl Group {
 }
 
 impl State {
+    /// A caller comes; returns the number of the first flush that may serve it.
+    fn arrive(&mut self) -> u32 {
+        self.waiting += 1;
+        self.begun.wrapping_add(1)
+    }
+
+    fn begin(&mut self) -> Begun {
+        self.begun = self.begun.wrapping_add(1);
+        Begun {
+            number: self.begun,
+            shared: self.waiting > 0,
+        }
+    }
+
     fn result(&self, wanted: u32, done: u32) -> i32 {
         let overtaken = done.wrapping_sub(wanted) as usize >= KEPT;
         let number = if overtaken { done } else { wanted };

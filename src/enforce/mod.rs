@@ -188,7 +188,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     match real {
         Err(Errno::INVAL | Errno::BUSY) => {
             files.on_custodian(refuse);
-            files.leave(|_| real);
+            files.leave(None);
             return real;
         }
         // The part that is mapped is still enforced.
@@ -196,7 +196,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         Err(errno) => files.each(|context| context.flush_error = Some(errno)),
     }
     files.on_custodian(finish);
-    files.leave(Context::outcome);
+    files.leave(Some(Context::outcome));
     match real {
         Err(Errno::NOMEM) => real,
         _ => shared.and(files.result).and(files.complete()),
@@ -222,6 +222,7 @@ fn refuse(worker: &Worker, context: &mut Context) {
 /// The steps after the real msync, on a custodian thread.
 fn finish(worker: &Worker, context: &mut Context) {
     report::flush(worker, context);
+    copy::begin_late(worker, context);
     flush::fdatasync(worker, context);
     if context.verify {
         heal::verify_and_heal(worker, context);
@@ -395,10 +396,7 @@ impl Chain {
             while let Some(context) = *at {
                 let c = &mut *context.as_ptr();
                 match turn::enter(c.file) {
-                    Turn::Lead(number) => {
-                        c.turn = number;
-                        at = &raw mut c.next;
-                    }
+                    Turn::Lead => at = &raw mut c.next,
                     Turn::Served(errno) => {
                         let served = match errno {
                             0 => Ok(()),
@@ -449,14 +447,22 @@ impl Chain {
         }
     }
 
-    /// Ends the turns and lets everything go; `result` tells how each file fared.
-    fn leave(&mut self, result: impl Fn(&Context) -> Result<(), Errno>) {
+    /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
+    /// nothing was done.
+    fn leave(&mut self, result: Option<fn(&Context) -> Result<(), Errno>>) {
         while let Some(context) = self.first {
             // SAFETY: contexts in the chain are this chain's alone.
             let c = unsafe { &mut *context.as_ptr() };
-            let (file, kept, outcome) = (c.file, c.kept, result(c));
-            self.result = self.result.and(outcome);
-            turn::leave(file, c.turn, outcome);
+            let (file, kept) = (c.file, c.kept);
+            let number = c.turn.unwrap_or_else(|| turn::begin(file).number);
+            match result {
+                Some(result) => {
+                    let outcome = result(c);
+                    self.result = self.result.and(outcome);
+                    turn::leave(file, number, outcome);
+                }
+                None => turn::abandon(file, number),
+            }
             self.first = c.next;
             if !kept {
                 mappings::ops::release(file);
