@@ -1,11 +1,12 @@
 /*
- * bench_mappings FILE COUNT: keeps COUNT mappings of one page of the file each. A line "N" maps and
- * unmaps one page more N times: of the file, and of anonymous memory.
+ * bench_mappings FILE COUNT [store]: keeps COUNT mappings of one page of the file each. A line "N"
+ * maps and unmaps one page more N times: of the file (and stores to it), and of anonymous memory.
  */
 #include "bench.h"
 
 static int fd;
 static off_t beyond;
+static int stores;
 
 static void *map_page(off_t at)
 {
@@ -23,6 +24,8 @@ static void round_of(const char *line)
 	for (long n = 0; n < times; n++) {
 		long begin = now_ns();
 		void *page = map_page(beyond);
+		if (stores)
+			*(volatile char *)page = 's';
 		munmap(page, PAGE);
 		long middle = now_ns();
 		page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -35,8 +38,9 @@ static void round_of(const char *line)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return EXIT_USAGE;
+	stores = argc == 4;
 	long count = strtol(argv[2], NULL, 10);
 
 	/* Every other page, so that the kernel does not join them. */

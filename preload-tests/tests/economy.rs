@@ -39,3 +39,24 @@ fn threads_share_flushes() {
     let each = flushes / MSYNCS as f64;
     assert!(each <= 0.35, "{each} flushes an msync");
 }
+
+/// `KEEPMYDATA_MUNMAP=sync` syncs what is dirty, and does not disturb what is not.
+#[test]
+fn an_unmap_of_clean_pages_syncs_nothing() {
+    or_skip!(TearFs::available());
+    const UNMAPS: usize = 20;
+    for verify in ["on", "off"] {
+        let settings = [("KEEPMYDATA_MUNMAP", "sync"), ("KEEPMYDATA_VERIFY", verify)];
+        let fs = TearFs::mount(&["--mode", "honest"]);
+        let guest = |name: &str| one_round("bench_mappings", "20").arg(fs.path(name)).arg("8");
+        guest("clean")
+            .under_shim(&settings)
+            .expect_success("under the shim");
+        assert_eq!(count(&fs, "Fsync"), 0, "verify {verify}");
+        guest("dirty")
+            .arg("store")
+            .under_shim(&settings)
+            .expect_success("under the shim");
+        assert!(count(&fs, "Fsync") >= UNMAPS, "verify {verify}");
+    }
+}
