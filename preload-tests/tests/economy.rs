@@ -48,7 +48,11 @@ fn an_unmap_of_clean_pages_syncs_nothing() {
     for verify in ["on", "off"] {
         let settings = [("KEEPMYDATA_MUNMAP", "sync"), ("KEEPMYDATA_VERIFY", verify)];
         let fs = TearFs::mount(&["--mode", "honest"]);
-        let guest = |name: &str| one_round("bench_mappings", "20").arg(fs.path(name)).arg("8");
+        let guest = |name: &str| {
+            one_round("bench_mappings", "20")
+                .arg(fs.path(name))
+                .arg("8")
+        };
         guest("clean")
             .under_shim(&settings)
             .expect_success("under the shim");
