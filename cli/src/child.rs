@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -58,14 +59,21 @@ fn ends_within(child: Pid, started: Instant, limit: Duration) -> io::Result<bool
         if left.is_zero() {
             return Ok(false);
         }
-        let slice = Timespec::try_from(left.min(SLICE)).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&slice)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(true),
-            Err(error) => return Err(error.into()),
+        if has_ended(&process, left)? {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Waits for the end of a process, for a moment and no longer than `at_most`; a signal ends the wait.
+pub fn has_ended(process: impl AsFd, at_most: Duration) -> io::Result<bool> {
+    let slice = Timespec::try_from(at_most.min(SLICE)).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&slice)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn contents(file: &mut File) -> io::Result<Vec<u8>> {

@@ -3,10 +3,13 @@
 mod common;
 
 use common::{examine, keepmydata, stderr, stdout};
-use preload_tests::harness::{LoopFs, TearFs, Tmpfs, shim};
+use preload_tests::harness::{LoopFs, TearFs, Tmpfs, shim, wait_until};
 use preload_tests::or_skip;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 fn check_block_filesystem(kind: &str) {
     let fs = or_skip!(LoopFs::mount(kind));
@@ -143,6 +146,51 @@ fn what_cannot_be_looked_at_is_named() {
     }
     let output = keepmydata().args(["doctor", "--bogus"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
+}
+
+/// Interrupted in the middle of a trial.
+#[test]
+fn an_interrupted_doctor_leaves_nothing_behind() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let mut doctor = keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .arg("doctor")
+        .arg(fs.dir())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let entries = || fs::read_dir(fs.dir()).unwrap().flatten().count();
+    wait_until(
+        "a directory of the doctor's",
+        Duration::from_secs(20),
+        || entries() > 0,
+    );
+    kill_process(Pid::from_child(&doctor), Signal::INT).unwrap();
+    let ended = doctor.wait().unwrap();
+    assert_eq!(ended.code(), Some(130));
+    assert_eq!(entries(), 0);
+}
+
+#[test]
+#[ignore = "takes the half minute that the doctor gives a filesystem"]
+fn a_filesystem_that_hangs_does_not_take_the_doctor_with_it() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--fsync-delay-ms=60000"]);
+    let started = Instant::now();
+    let output = keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .arg("doctor")
+        .arg(fs.dir())
+        .output()
+        .unwrap();
+    assert!(started.elapsed() < Duration::from_secs(32));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("no answer in 30 s"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use super::guest;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Options {
     pub directory: PathBuf,
     pub json: bool,

@@ -10,11 +10,13 @@ mod guest;
 mod kernel;
 mod probe;
 mod report;
+mod supervisor;
 mod trials;
 mod verdict;
 
 pub use arguments::{Options, command, guest_command, options};
 pub use guest::{NAME as GUEST, guest};
+pub use supervisor::doctor;
 
 pub use filesystem::Filesystem;
 
@@ -26,10 +28,13 @@ use keepmydata_records::Backing;
 use report::{Report, Row};
 use std::ffi::c_int;
 use std::io;
+use std::time::Instant;
 use trials::{Runner, Trials, Workplace};
 use verdict::{Judgement, Setting, Verdict};
 
-pub fn doctor(options: &Options) -> Result<c_int, Failure> {
+/// The work itself, in a process that may be left behind where the filesystem hangs.
+fn work(options: &Options) -> Result<c_int, Failure> {
+    let started = Instant::now();
     let shown = options.directory.display();
     let failed = |why: io::Error| Failure::own(format!("{shown}: {}", reason(&why)));
     let directory = options.directory.canonicalize().map_err(failed)?;
@@ -44,7 +49,8 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
     let code = match Workplace::new(&directory) {
         Ok(workplace) => {
             let progress = Progress::new(trials::COUNT);
-            examine(&filesystem, &workplace, &progress, &mut report)?
+            let runner = Runner::new(&workplace, started)?;
+            examine(&filesystem, &workplace, &runner, &progress, &mut report)?
         }
         Err(error) => {
             report.section("filesystem", filesystem.rows());
@@ -62,6 +68,7 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
 fn examine(
     filesystem: &filesystem::Filesystem,
     workplace: &Workplace,
+    runner: &Runner,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<Verdict, Failure> {
@@ -80,8 +87,7 @@ fn examine(
     let conclusion = conclusion::conclude(filesystem, probe.as_ref().ok());
     report.section("follows", conclusion.rows());
 
-    let runner = Runner::new(workplace)?;
-    let trials = Trials::run(&runner, filesystem.backing, progress)?;
+    let trials = Trials::run(runner, filesystem.backing, progress)?;
     let setting = Setting {
         actor: if filesystem.is_fuse() {
             "the daemon"

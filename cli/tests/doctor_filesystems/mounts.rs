@@ -30,7 +30,7 @@ const fn mount(
     }
 }
 
-pub const ALL: [Mount; 19] = [
+pub const ALL: [Mount; 21] = [
     mount("ext4", "loop device", || block("ext4", &[])),
     mount("ext4, data=journal", "loop device", || {
         block("ext4", &["data=journal"])
@@ -58,20 +58,28 @@ pub const ALL: [Mount; 19] = [
     mount("bindfs", "over ext4", || {
         layered(|dir| words(&format!("bindfs {dir}/upper {dir}/mount")))
     }),
-    mount("bindfs --direct-io", "over ext4", || {
-        layered(|dir| words(&format!("bindfs --direct-io {dir}/upper {dir}/mount")))
-    }),
+    // Where the kernel does not let files be mapped that are opened so, nothing can be told.
+    Mount {
+        may_be_unknown: true,
+        ..mount("bindfs, direct_io", "over ext4", || {
+            layered(|dir| words(&format!("bindfs -o direct_io {dir}/upper {dir}/mount")))
+        })
+    },
     mount("sshfs", "sftp-server over ext4", || sshfs("")),
     mount("sshfs, kernel_cache", "sftp-server over ext4", || {
         sshfs("-o kernel_cache")
     }),
     mount("mergerfs", "over ext4", || {
-        layered(|dir| words(&format!("mergerfs {dir}/upper {dir}/mount")))
+        layered(|dir| {
+            words(&format!(
+                "mergerfs -o minfreespace=0 {dir}/upper {dir}/mount"
+            ))
+        })
     }),
     mount("mergerfs, cache.files=auto-full", "over ext4", || {
         layered(|dir| {
             words(&format!(
-                "mergerfs -o cache.files=auto-full {dir}/upper {dir}/mount"
+                "mergerfs -o minfreespace=0,cache.files=auto-full {dir}/upper {dir}/mount"
             ))
         })
     }),
@@ -84,6 +92,9 @@ pub const ALL: [Mount; 19] = [
     }),
     mount("unionfs-fuse", "over ext4", || {
         layered(|dir| words(&format!("unionfs {dir}/upper=RW {dir}/mount")))
+    }),
+    mount("disorderfs", "over ext4", || {
+        layered(|dir| words(&format!("disorderfs -q {dir}/upper {dir}/mount")))
     }),
     mount("gocryptfs", "over ext4", || {
         layered(|dir| {
@@ -104,6 +115,11 @@ pub const ALL: [Mount; 19] = [
     mount("ntfs-3g", "image on ext4", || {
         image("mkfs.ntfs -q -F -f", |image, point| {
             words(&format!("ntfs-3g {image} {point}"))
+        })
+    }),
+    mount("exfat-fuse", "image on ext4", || {
+        image("mkfs.exfat -q", |image, point| {
+            words(&format!("mount.exfat-fuse {image} {point}"))
         })
     }),
     mount("rclone mount, --vfs-cache-mode writes", "over ext4", || {

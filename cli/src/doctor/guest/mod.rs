@@ -1,4 +1,4 @@
-//! The program that a trial runs, natively or under the shim: this command itself, called as
+//! What runs in a process of its own. Above all the program that a trial runs, natively or under the shim: this command itself, called as
 //! `keepmydata doctor-guest TASK`. The task is JSON, and so is what it prints.
 //!
 //! What it does to files goes through libc by name, so that the shim sees it.
@@ -11,6 +11,7 @@ pub use readers::{Look, Page};
 pub use seed::{Call, SeedFound, SeedTask, Step};
 pub use workload::{WorkloadFound, WorkloadTask};
 
+use super::Options;
 use crate::failure::Failure;
 use crate::run::reason;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub const NAME: &str = "doctor-guest";
 
 #[derive(Serialize, Deserialize)]
 pub enum Task {
+    /// All of the doctor's work, see `supervisor`.
+    Doctor(Options),
     Seed(SeedTask),
     Workload(WorkloadTask),
 }
@@ -32,6 +35,7 @@ pub fn guest(task: &str) -> Result<c_int, Failure> {
     let task: Task = serde_json::from_str(task)
         .map_err(|error| Failure::own(format!("{NAME}: a task in JSON is needed: {error}")))?;
     let found = match task {
+        Task::Doctor(options) => return super::work(&options),
         Task::Seed(task) => seed::run(&task).map(|found| serde_json::to_string(&found)),
         Task::Workload(task) => workload::run(&task).map(|found| serde_json::to_string(&found)),
     };

@@ -18,6 +18,8 @@ use serde_json::Value;
 const WAIT_MS: u64 = 3000;
 /// How long it is watched whether old data comes back, in ms.
 const WATCH_MS: u64 = 1000;
+/// How much later the shim looks again at least, in ms, where old data comes back.
+const LATER_MS: u64 = 500;
 /// How long the workload runs, in ms.
 const WORKLOAD_MS: u64 = 500;
 /// The same for two processes under the shim that found bad data natively.
@@ -180,7 +182,8 @@ impl Trials {
         let native = self.native.as_ref().ok()?;
         let ms = |ns: u64| ns / 1_000_000 + 1;
         if let Some(worse) = native.worse_after_ns() {
-            return Some(format!("KEEPMYDATA_REVERIFY_MS={}", 2 * ms(worse)));
+            let later = (2 * ms(worse)).max(LATER_MS);
+            return Some(format!("KEEPMYDATA_REVERIFY_MS={later}"));
         }
         let shim = self.shim.found.as_ref().ok()?;
         match native.whole_after_ns() {

@@ -149,10 +149,14 @@ impl Helps {
     }
 }
 
-/// Whether all that is wrong is a page cache: the filesystem gives the right data.
+/// Whether all that is wrong is a page cache: the filesystem gives the right data, and time does not
+/// help. That an open does is no contrary: it drops the cache.
 fn is_other_cache(native: &SeedFound) -> bool {
     let first = &native.looks[0];
-    pages(first, "direct").is_some_and(|pages| pages.iter().all(|&page| page == Page::New))
+    let right = |reader| {
+        pages(first, reader).is_some_and(|pages| pages.iter().all(|&page| page == Page::New))
+    };
+    right("direct") && (native.whole_after_ns().is_none() || right("fresh"))
 }
 
 fn pages<'a>(look: &'a Look, reader: &str) -> Option<&'a [Page]> {

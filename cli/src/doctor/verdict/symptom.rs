@@ -28,7 +28,12 @@ pub fn sentence(trials: &Trials) -> String {
 }
 
 fn of_seed(found: &SeedFound, step: Option<&str>) -> String {
-    let torn = found.looks.iter().find(|look| !look.is_whole());
+    let mut torn = found.looks.iter().filter(|look| !look.is_whole());
+    // Where data goes bad, the first look that sees it may see a part.
+    let torn = match found.worse_after_ns() {
+        Some(_) => torn.next_back(),
+        None => torn.next(),
+    };
     let Some(torn) = torn else {
         return String::new();
     };

@@ -1,0 +1,83 @@
+//! A filesystem that hangs must not take the doctor with it: a process that waits for an answer of a
+//! FUSE daemon cannot always be killed. So this process never touches the directory; another does,
+//! and is left behind where it does not end.
+
+use super::arguments::Options;
+use super::guest::{NAME, Task};
+use super::verdict::Verdict;
+use crate::child::has_ended;
+use crate::failure::{Failure, OWN};
+use crate::run::reason;
+use crate::sys;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::env;
+use std::ffi::c_int;
+use std::io::{self, IsTerminal, Seek, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the doctor promises to take at most.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub fn doctor(options: &Options) -> Result<c_int, Failure> {
+    let task = serde_json::to_string(&Task::Doctor(options.clone()))
+        .map_err(|error| Failure::own(error.to_string()))?;
+    sys::note_interruptions();
+    let failed = |error: io::Error| Failure::own(format!("doctor: {}", reason(&error)));
+    match supervise(&task).map_err(failed)? {
+        Some(code) => Ok(code),
+        None => Err(Failure::new(
+            Verdict::Unknown.code(),
+            format!(
+                "{}: no answer in {} s: the filesystem hangs; a file or directory \
+                 .keepmydata-doctor-* may be left there",
+                options.directory.display(),
+                LIMIT.as_secs()
+            ),
+        )),
+    }
+}
+
+/// The exit code, or nothing where the process did not end in time.
+fn supervise(task: &str) -> io::Result<Option<c_int>> {
+    let started = Instant::now();
+    // Whoever is left behind must hold nothing open that others read to its end.
+    let mut stdout = tempfile::tempfile()?;
+    let mut stderr = tempfile::tempfile()?;
+    let shown = io::stderr().is_terminal();
+    let mut child = Command::new(env::current_exe()?)
+        .args([NAME, task])
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
+        .stderr(match shown {
+            true => Stdio::inherit(),
+            false => stderr.try_clone()?.into(),
+        })
+        .spawn()?;
+    let pid = Pid::from_child(&child);
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let mut told = false;
+    loop {
+        let left = LIMIT.saturating_sub(started.elapsed());
+        if has_ended(&process, left)? {
+            break;
+        }
+        if left.is_zero() {
+            let _ = child.kill();
+            return Ok(None);
+        }
+        // It cleans up, and says so by its exit code.
+        if sys::interrupted() && !told {
+            told = true;
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+    for (file, to) in [
+        (&mut stdout, &mut io::stdout() as &mut dyn Write),
+        (&mut stderr, &mut io::stderr()),
+    ] {
+        file.rewind()?;
+        io::copy(file, to)?;
+    }
+    Ok(Some(child.wait()?.code().unwrap_or(OWN)))
+}
