@@ -191,13 +191,14 @@ fn the_debian_package_works_on_a_fresh_machine() {
     let name = package.file_name().unwrap().to_str().unwrap();
     let inside = |words: &[&str]| {
         let mut command = Command::new("chroot");
-        command
-            .arg(&root)
-            .args(words)
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        command
-            .env_remove("LD_PRELOAD")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.arg(&root).args(words);
+        command.env_clear().env("DEBIAN_FRONTEND", "noninteractive");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // As apt-config, these may say how the mirror is reached.
+        command.envs(
+            std::env::vars_os()
+                .filter(|(name, _)| name.to_string_lossy().to_lowercase().ends_with("_proxy")),
+        );
         command
     };
     run(&mut inside(&[
