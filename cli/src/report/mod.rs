@@ -76,7 +76,7 @@ fn complain(read: &[(Source, Unreadable)]) {
             } else {
                 ""
             };
-            eprintln!("keepmydata: {name}: {count} unreadable lines ({named}{more})");
+            eprintln!("keepmydata: {name}: unreadable lines: {count} ({named}{more})");
         }
         if unreadable.unfinished {
             eprintln!(
@@ -102,9 +102,10 @@ fn heading(read: &[(Source, Unreadable)], whole: &Whole<'_>) -> String {
         _ if summary.records == 0 => text.push_str("There is nothing to tell.\n"),
         0 => text.push_str("No data is known to be at risk.\n"),
         count => {
+            let tears = if count == 1 { "tear" } else { "tears" };
             let _ = writeln!(
                 text,
-                "DATA IS AT RISK: {count} times msync's data was not safe, or may not have been."
+                "DATA IS AT RISK: {count} {tears}, where msync's data was not safe or may not have been."
             );
         }
     }

@@ -68,9 +68,15 @@ impl Outputs {
         let written = match &mut self.page {
             None => Ok(()),
             Some((kept, file)) => {
-                let (catalog, summary) = (&self.catalog, &self.summary);
-                let contents =
-                    Contents::new(catalog, summary, kept, &self.daemons, logs, unreadable);
+                kept.sort();
+                let contents = Contents {
+                    catalog: &self.catalog,
+                    summary: &self.summary,
+                    kept,
+                    daemons: &self.daemons,
+                    logs,
+                    unreadable,
+                };
                 html::write(&contents, file).and_then(|()| file.flush())
             }
         };

@@ -53,11 +53,7 @@ pub fn generate(records: u64) -> Logged {
 /// Steps and msyncs, 5 records a call; one call in a thousand is torn.
 pub fn write_records(out: &mut impl Write, records: u64) {
     const BEGUN: u64 = 1_795_210_800_000_000_000;
-    let step = if records == 0 {
-        0
-    } else {
-        100_000_000_000 / records
-    };
+    let step = 100_000_000_000 / records.max(1);
     for n in 0..records {
         let call = n / 5;
         let (pid, file) = (1000 + call % 8, call % 5);

@@ -1,10 +1,12 @@
 //! Logs of the filesystem's daemon: operations, told from lines by patterns.
 
 mod format;
+mod log;
 mod reader;
 mod time;
 
-pub use reader::{Log, read};
+pub use log::Log;
+pub use reader::read;
 
 use serde_json::{Map, Value};
 

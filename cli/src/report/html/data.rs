@@ -3,8 +3,7 @@
 use super::super::catalog::{Catalog, FileId};
 use super::super::histogram::Histogram;
 use super::super::kept::{Kept, Lane, Row, Which};
-use super::super::summary::{Counts, STEPS, Summary, Tear, counts_of};
-use keepmydata_records::event;
+use super::super::summary::{Counts, Summary, Tear, counts_of};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -16,48 +15,20 @@ const SUMS: usize = 2000;
 pub struct Contents<'a> {
     pub catalog: &'a Catalog,
     pub summary: &'a Summary,
-    pub rows: &'a [Row],
-    pub kept: Meta<'a>,
+    /// Finished.
+    pub kept: &'a Kept,
     /// Names of daemons' logs.
     pub daemons: &'a [String],
     pub logs: usize,
     pub unreadable: u64,
 }
 
-pub struct Meta<'a> {
-    pub seen: u64,
-    pub events: &'a [String],
-}
-
-impl<'a> Contents<'a> {
-    pub fn new(
-        catalog: &'a Catalog,
-        summary: &'a Summary,
-        kept: &'a mut Kept,
-        daemons: &'a [String],
-        logs: usize,
-        unreadable: u64,
-    ) -> Self {
-        kept.finished();
-        Contents {
-            catalog,
-            summary,
-            rows: &kept.rows,
-            kept: Meta {
-                seen: kept.seen,
-                events: &kept.events,
-            },
-            daemons,
-            logs,
-            unreadable,
-        }
-    }
-
+impl Contents<'_> {
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let base = self.base();
         let head = json!({
             "base": base.to_string(),
-            "span": self.rows.iter().map(|row| (row.time_ns - base).saturating_add(row.duration_ns.unwrap_or(0))).max().unwrap_or(0),
+            "span": self.kept.rows.iter().map(|row| (row.time_ns - base).saturating_add(row.duration_ns.unwrap_or(0))).max().unwrap_or(0),
             "logs": self.logs,
             "unreadable": self.unreadable,
             "seen": self.kept.seen,
@@ -82,7 +53,7 @@ impl<'a> Contents<'a> {
 
     /// What times are counted from.
     fn base(&self) -> u64 {
-        self.rows.first().map_or(0, |row| row.time_ns)
+        self.kept.rows.first().map_or(0, |row| row.time_ns)
     }
 
     fn page_size(&self) -> u64 {
@@ -112,26 +83,25 @@ impl<'a> Contents<'a> {
 
     fn columns(&self, base: u64, out: &mut impl Write) -> io::Result<()> {
         let inodes = self.catalog.file_by_inode();
+        let rows = &self.kept.rows;
         let mut before = base;
-        column(out, "t", self.rows, |row| {
+        column(out, "t", rows, |row| {
             let since = row.time_ns - before;
             before = row.time_ns;
             number(Some(since))
         })?;
-        column(out, "d", self.rows, |row| number(row.duration_ns))?;
-        column(out, "e", self.rows, |row| i64::from(row.event))?;
-        column(out, "l", self.rows, |row| i64::from(self.lane(row.lane)))?;
-        column(out, "f", self.rows, |row| {
+        column(out, "d", rows, |row| number(row.duration_ns))?;
+        column(out, "e", rows, |row| i64::from(row.event))?;
+        column(out, "l", rows, |row| i64::from(self.lane(row.lane)))?;
+        column(out, "f", rows, |row| {
             file(row, &inodes).map_or(-1, i64::from)
         })?;
-        column(out, "c", self.rows, |row| {
-            row.call.map_or(0, |call| call as i64)
-        })?;
-        column(out, "o", self.rows, |row| number(row.offset))?;
-        column(out, "n", self.rows, |row| number(row.length))?;
+        column(out, "c", rows, |row| row.call.map_or(0, |call| call as i64))?;
+        column(out, "o", rows, |row| number(row.offset))?;
+        column(out, "n", rows, |row| number(row.length))?;
         out.write_all(b",\"x\":[")?;
         let mut comma = "";
-        for (index, row) in self.rows.iter().enumerate() {
+        for (index, row) in self.kept.rows.iter().enumerate() {
             if !row.details.is_empty() {
                 write!(out, "{comma}[{index},{}]", row.details)?;
                 comma = ",";
@@ -145,7 +115,7 @@ impl<'a> Contents<'a> {
         // Where among the rows each tear is.
         let wanted = (0..).zip(&self.summary.tears.list);
         let mut rows: HashMap<(u64, u32), usize> = HashMap::new();
-        for (index, row) in self.rows.iter().enumerate() {
+        for (index, row) in self.kept.rows.iter().enumerate() {
             if let Lane::Thread(thread) = row.lane
                 && row.details.contains("\"tear\":")
             {
@@ -173,8 +143,9 @@ impl<'a> Contents<'a> {
             row
         });
         let total = |of: fn(&Counts) -> u64| summary.processes.iter().map(of).sum::<u64>();
-        let order = [event::MSYNC].into_iter().chain(STEPS).chain([event::READ]);
-        let steps = order.filter_map(|name| Some(step(name, summary.durations.get(name)?)));
+        let steps = summary
+            .steps()
+            .map(|(name, durations)| step(name, durations));
         let findings = summary.findings.list().into_iter().take(SUMS);
         let findings = findings.map(|(code, file, message, count)| {
             json!({ "code": code, "count": count, "message": message, "file": file.map_or(-1, i64::from) })

@@ -8,7 +8,7 @@ let tearsFrom = 0;
 function tearsChosen() {
   return data.tears.filter((tear) =>
     (state.file < 0 || tear.file === state.file) && (state.process < 0 || data.lanes[tear.lane].pid === state.process) &&
-    tear.time >= state.view.from && tear.time <= state.view.to);
+    tear.time + Math.max(0, tear.duration) >= state.view.from && tear.time <= state.view.to);
 }
 
 function drawTears() {

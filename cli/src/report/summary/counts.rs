@@ -183,6 +183,42 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keepmydata_records::Level;
+
+    #[test]
+    fn findings_are_counted_by_kind_and_figures_added() {
+        let about = About {
+            file: Some(1),
+            process: 0,
+            thread: 0,
+        };
+        let mut findings = Findings::default();
+        let mut add = |event: &'static str, extra: &str| {
+            let record = Record {
+                event: event.into(),
+                message: "flush by MS_ASYNC".into(),
+                ..Record::new(Level::Info, 1, 1)
+            };
+            findings.add(&record, &serde_json::from_str(extra).unwrap(), about);
+        };
+        add("finding", r#"{"code":"KMD-L1"}"#);
+        add("finding", r#"{"code":"KMD-L2"}"#);
+        add("finding", r#"{"code":"KMD-L2"}"#);
+        add("summary", r#"{"stats":{"msyncs":3,"ratio":0.5}}"#);
+        add("summary", r#"{"stats":{"msyncs":4}}"#);
+        add("msync", "{}");
+        assert_eq!(
+            findings.list(),
+            [
+                ("KMD-L2", Some(1), "flush by MS_ASYNC", 2),
+                ("KMD-L1", Some(1), "flush by MS_ASYNC", 1)
+            ]
+        );
+        assert_eq!(
+            findings.stats().collect::<Vec<_>>(),
+            [(Some(1), "msyncs", 7)]
+        );
+    }
 
     #[test]
     fn the_slowest_are_kept_in_order() {

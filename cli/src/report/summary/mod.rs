@@ -17,7 +17,7 @@ use keepmydata_records::{Record, event};
 use std::collections::BTreeMap;
 
 /// The steps of an msync, in their order.
-pub const STEPS: [&str; 9] = [
+const STEPS: [&str; 9] = [
     event::DIRTY,
     event::COPY,
     event::FLUSH,
@@ -29,6 +29,11 @@ pub const STEPS: [&str; 9] = [
     event::REVERIFY,
 ];
 
+/// What is timed.
+fn timed() -> impl Iterator<Item = &'static str> {
+    [event::MSYNC].into_iter().chain(STEPS).chain([event::READ])
+}
+
 #[derive(Default)]
 pub struct Summary {
     pub records: u64,
@@ -37,8 +42,8 @@ pub struct Summary {
     /// By file, as in the catalog.
     pub files: Vec<Counts>,
     pub processes: Vec<Counts>,
-    /// Durations by event: msync, its steps and reads.
-    pub durations: BTreeMap<&'static str, Histogram>,
+    /// By event.
+    durations: BTreeMap<&'static str, Histogram>,
     pub slowest_steps: Slowest,
     pub slowest_calls: Slowest,
     pub findings: Findings,
@@ -66,8 +71,7 @@ impl Summary {
 
     fn add_duration(&mut self, record: &Record<'_>, about: About) {
         let Some(ns) = record.duration_ns else { return };
-        let known = STEPS.iter().chain(&[event::MSYNC, event::READ]);
-        let Some(name) = known.copied().find(|name| *name == record.event) else {
+        let Some(name) = timed().find(|name| *name == record.event) else {
             return;
         };
         self.durations.entry(name).or_default().add(ns);
@@ -83,6 +87,11 @@ impl Summary {
             event::READ => {}
             _ => self.slowest_steps.add(slow),
         }
+    }
+
+    /// How long msync, its steps and reads took, of those that there were.
+    pub fn steps(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        timed().filter_map(|name| Some((name, self.durations.get(name)?)))
     }
 
     /// Whether a record told that data is not safe, or may not be.

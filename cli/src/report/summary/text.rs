@@ -5,6 +5,7 @@ use super::super::hexdump;
 use super::{Counts, Slow, Summary, Tear, Whole, counts_of};
 use crate::table::Table;
 use keepmydata_records::{PageRow, Utc, event};
+use std::collections::HashMap;
 use std::fmt::{self, Write};
 
 /// How many rows a section has at most, and how many tears and pages of one are shown.
@@ -51,8 +52,19 @@ pub fn text(whole: &Whole<'_>) -> String {
 }
 
 fn files(text: &mut String, catalog: &Catalog, summary: &Summary) {
+    let mut same: HashMap<&str, u32> = HashMap::new();
+    for file in catalog.files() {
+        *same.entry(&file.path).or_default() += 1;
+    }
+    let name = |id: u32| {
+        let file = &catalog.files()[id as usize];
+        match file.ino.filter(|_| same[&*file.path] > 1) {
+            Some(ino) => format!("{} (inode {ino})", printable(&file.path)),
+            None => printable(&file.path),
+        }
+    };
     let mut rows: Vec<(&Counts, String)> = (0..catalog.files().len() as u32)
-        .filter_map(|id| Some((counts_of(&summary.files, id)?, file_name(catalog, Some(id)))))
+        .filter_map(|id| Some((counts_of(&summary.files, id)?, name(id))))
         .collect();
     rows.sort_by_key(|(counts, _)| {
         std::cmp::Reverse((counts.tears, counts.msyncs, counts.records))
@@ -121,13 +133,7 @@ fn processes(text: &mut String, catalog: &Catalog, summary: &Summary) {
 }
 
 fn steps(text: &mut String, summary: &Summary) {
-    let order = [event::MSYNC]
-        .into_iter()
-        .chain(super::STEPS)
-        .chain([event::READ]);
-    let rows: Vec<_> = order
-        .filter_map(|name| Some((name, summary.durations.get(name)?)))
-        .collect();
+    let rows: Vec<_> = summary.steps().collect();
     section(text, "msync, its steps, and reads", rows.len(), |table| {
         table.row(["", "count", "in all", "median", "99 %", "longest"]);
         for (name, durations) in &rows {
@@ -299,7 +305,6 @@ fn caller(catalog: &Catalog, about: &About, call: Option<u64>) -> String {
     text
 }
 
-/// The path, with its device and inode where another file has the same.
 fn file_name(catalog: &Catalog, file: Option<FileId>) -> String {
     let Some(key) = file.and_then(|id| catalog.files().get(id as usize)) else {
         return String::new();
