@@ -141,7 +141,7 @@ function drawLane(g, lane, top, width, chosen) {
     g.fillRect(left, top + row * ROW + 1, wide, ROW - 2);
     if (wide > 46) {
       g.fillStyle = inkOn(g.fillStyle);
-      g.fillText(wide > 90 && data.c[i] > 0 && event === "msync" ? `${event} #${data.c[i]}` : event, Math.max(left, GUTTER) + 5, top + row * ROW + ROW / 2 + 0.5);
+      g.fillText(wide > 90 ? titleOf(i) : event, Math.max(left, GUTTER) + 5, top + row * ROW + ROW / 2 + 0.5);
     }
   }
   for (const i of marks) drawMark(g, i, top, width);
@@ -154,6 +154,14 @@ function drawLane(g, lane, top, width, chosen) {
     g.lineWidth = 1;
   }
   g.restore();
+}
+
+// The event, and what tells it from others of its kind.
+function titleOf(i) {
+  const event = eventOf(i);
+  if (event === "msync" && data.c[i] > 0) return `${event} #${data.c[i]}`;
+  const { rung } = extra(i);
+  return rung ? `${event} ${rung}` : event;
 }
 
 // A record that tells of trouble and has no length of its own to show.
@@ -195,11 +203,13 @@ function recordAt(x, y) {
 }
 
 function describe(i) {
-  const { message, reason, errno, result } = extra(i);
-  const lines = [`${eventOf(i)}${data.c[i] > 0 ? ` #${data.c[i]}` : ""}${errno ? ` = ${result} ${errno}` : ""}  ${duration(data.d[i])}`];
+  const { message, reason, errno, result, dirty, answer, note } = extra(i);
+  const lines = [`${titleOf(i)}${errno ? ` = ${result} ${errno}` : ""}  ${duration(data.d[i])}`];
   lines.push(`at ${seconds(begin[i], 9)} s, ${laneName(data.l[i])}`);
   if (rangeText(i)) lines.push(rangeText(i));
   if (fileName(data.f[i])) lines.push(fileName(data.f[i]));
+  if (dirty) lines.push(`dirty ${dirtyText(dirty)}`);
+  if (answer || note) lines.push([answer, note].filter(Boolean).join(", "));
   if (message || reason) lines.push(message || reason);
   return lines.join("\n");
 }
