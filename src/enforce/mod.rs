@@ -271,6 +271,9 @@ unsafe fn real_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(),
     }
 }
 
+/// How a file fared.
+type Outcome = fn(&Context) -> Result<(), Errno>;
+
 /// The tracked files of one msync, a context each, by address: who waits for several turns waits
 /// in that order, so that no two wait for each other.
 struct Chain {
@@ -449,7 +452,7 @@ impl Chain {
 
     /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
     /// nothing was done.
-    fn leave(&mut self, result: Option<fn(&Context) -> Result<(), Errno>>) {
+    fn leave(&mut self, result: Option<Outcome>) {
         while let Some(context) = self.first {
             // SAFETY: contexts in the chain are this chain's alone.
             let c = unsafe { &mut *context.as_ptr() };
