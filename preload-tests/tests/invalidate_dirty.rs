@@ -147,10 +147,7 @@ fn nothing_dirty_costs_one_cachestat_and_one_fdatasync() {
             })
         };
         assert_eq!(calls(&[]), [1, 1, 0], "verify {verify}");
-        let [cachestats, syncs, drops] = calls(&["3"]);
-        assert!(
-            cachestats > 1 && syncs == 1 && drops > 0,
-            "control: verify {verify}"
-        );
+        let [_, syncs, drops] = calls(&["3"]);
+        assert!(syncs == 1 && drops > 0, "control: verify {verify}");
     }
 }
