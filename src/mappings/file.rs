@@ -66,6 +66,9 @@ pub struct File {
     path: [u8; PATH],
 }
 
+// What docs/limitations.md says.
+const _: () = assert!(size_of::<File>() <= 2048);
+
 impl File {
     /// The path that it was mapped under, as bytes; empty while unknown.
     pub fn path(&self) -> &[u8] {
