@@ -10,7 +10,7 @@ macro_rules! model {
     ($name:ident, $($module:ident)::+) => {
         mod $name {
             use core::sync::atomic::{AtomicUsize, Ordering};
-            use keepmydata_models::$($module)::+::{Group, Turn};
+            use keepmydata_models::$($module)::+::{ABANDONED, Group, Turn};
             use keepmydata_models::sys::lock::Mutex;
             use loom::cell::UnsafeCell;
             use loom::sync::Arc;
@@ -27,6 +27,8 @@ macro_rules! model {
                 written: UnsafeCell<Vec<usize>>,
                 /// Steps so far; seen by the checks only.
                 clock: AtomicUsize,
+                /// The caller whose call the kernel refuses, if any.
+                refused: usize,
                 /// When each flush began.
                 began: Vec<AtomicUsize>,
             }
@@ -52,6 +54,14 @@ macro_rules! model {
                             let begun = unsafe { self.group.begin(|| self.table.lock(), BIRTH) };
                             let number = begun.number;
                             self.began[number as usize].store(self.tick(), Ordering::SeqCst);
+                            if caller == self.refused {
+                                // SAFETY: as above.
+                                unsafe {
+                                    let lock = || self.table.lock();
+                                    self.group.leave(lock, BIRTH, number, ABANDONED);
+                                }
+                                return;
+                            }
                             self.flush();
                             // The result tells which flush it was.
                             // SAFETY: as above.
@@ -60,7 +70,10 @@ macro_rules! model {
                             }
                             number
                         }
-                        Turn::Served(number) => number as u32,
+                        Turn::Served(number) => {
+                            assert!(number > 0, "served by a flush that was not done");
+                            number as u32
+                        }
                     };
                     let began = self.began[number as usize].load(Ordering::SeqCst);
                     assert!(began > called, "served by flush {number} of before the call");
@@ -78,12 +91,17 @@ macro_rules! model {
             }
 
             pub fn run(callers: usize, calls: usize) {
+                run_with(callers, calls, usize::MAX);
+            }
+
+            pub fn run_with(callers: usize, calls: usize, refused: usize) {
                 let file = Arc::new(File {
                     table: Mutex::new(()),
                     group: Group::default(),
                     stored: (0..callers).map(|_| Default::default()).collect(),
                     written: UnsafeCell::new(vec![0; callers]),
                     clock: AtomicUsize::new(0),
+                    refused,
                     began: (0..=callers * calls).map(|_| AtomicUsize::new(0)).collect(),
                 });
                 let threads: Vec<_> = (1..callers)
@@ -96,8 +114,12 @@ macro_rules! model {
                 for thread in threads {
                     thread.join().expect("a caller");
                 }
-                // SAFETY: all flushes have ended.
-                file.written.with(|written| assert_eq!(*unsafe { &*written }, vec![calls; callers]));
+                file.written.with(|written| {
+                    // SAFETY: all flushes have ended.
+                    let written = unsafe { &*written };
+                    let served = (0..callers).filter(|caller| *caller != refused);
+                    served.for_each(|caller| assert_eq!(written[caller], calls, "of {caller}"));
+                });
             }
         }
     };
@@ -121,6 +143,12 @@ fn two_callers_twice() {
 #[test]
 fn four_callers() {
     check(1, || real::run(4, 1));
+}
+
+/// Nobody is served by it, and nobody waits for it for ever.
+#[test]
+fn three_callers_and_one_is_refused() {
+    check(2, || real::run_with(3, 1, 1));
 }
 
 #[test]
