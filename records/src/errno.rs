@@ -79,6 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks libc")]
     fn every_number_that_libc_can_describe_has_a_name() {
         for number in 1..200 {
             let text = std::io::Error::from_raw_os_error(number).to_string();
