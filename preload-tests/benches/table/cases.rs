@@ -83,13 +83,11 @@ pub const MIB: u64 = 1 << 20;
 pub fn of(fs: FsName, quick: bool) -> Vec<Case> {
     let size = 256 * MIB;
     let rounds = |full| if quick { 3 } else { full };
-    let mut cases = vec![sparse(fs, size, rounds(31)), full(fs, size, rounds(7))];
+    let mut cases = vec![threads(fs, rounds(15))];
     if fs == FsName::Fuse {
         cases.push(verify(16 * MIB, rounds(51)));
-        cases.push(verify(size, rounds(31)));
-    }
-    cases.push(threads(fs, rounds(15)));
-    if matches!(fs, FsName::Ext4 | FsName::Xfs | FsName::Btrfs) {
+        cases.push(verify(size, rounds(15)));
+    } else {
         cases.push(lmdb(if quick { 1_000 } else { 10_000 }));
     }
     if fs == FsName::Ext4 {
@@ -97,6 +95,8 @@ pub fn of(fs: FsName, quick: bool) -> Vec<Case> {
         let counts = &counts[..if quick { 3 } else { 4 }];
         cases.extend(counts.iter().map(|&count| mappings(count, rounds(21))));
     }
+    cases.push(sparse(fs, size, rounds(15)));
+    cases.push(full(fs, size, rounds(5)));
     cases
 }
 

@@ -37,14 +37,13 @@ fn main() -> ExitCode {
     println!("{}\n", results.machine);
     let _limits = limits::Raised::new();
     for fs in FsName::ALL.into_iter().filter(|&fs| options.wants_fs(fs)) {
-        measure(fs, &options, &mut results);
+        if let Err(error) = measure(fs, &options, &mut results) {
+            eprintln!("scripts/bench: {error}");
+            return ExitCode::from(3);
+        }
     }
     for what in &results.not_measured {
         eprintln!("NOT MEASURED: {what}");
-    }
-    if let Err(error) = write_files(&options, &results) {
-        eprintln!("scripts/bench: {error}");
-        return ExitCode::from(3);
     }
     match (results.not_measured.is_empty(), results.all_reached()) {
         (false, _) => ExitCode::from(3),
@@ -53,14 +52,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// All that is wanted on one filesystem.
-fn measure(fs: FsName, options: &Options, results: &mut Results) {
+/// All that is wanted on one filesystem. The files are written after each case: what was measured
+/// is there when the rest is interrupted.
+fn measure(fs: FsName, options: &Options, results: &mut Results) -> Result<(), String> {
     let mut cases = cases::of(fs, options.quick);
     cases.retain(|case| options.wants_case(case.name));
     let mut wanted = [CaseName::DirtyPages, CaseName::FileSize].to_vec();
     wanted.retain(|&name| options.wants_case(name) && plots::FILESYSTEMS.contains(&fs));
     if cases.is_empty() && wanted.is_empty() {
-        return;
+        return Ok(());
     }
     let mounted = match Filesystem::mount(fs) {
         Ok(mounted) => mounted,
@@ -68,7 +68,7 @@ fn measure(fs: FsName, options: &Options, results: &mut Results) {
             results
                 .not_measured
                 .push(format!("{}: {reason}", fs.name()));
-            return;
+            return write_files(options, results);
         }
     };
     let before = results.rows.len();
@@ -88,6 +88,7 @@ fn measure(fs: FsName, options: &Options, results: &mut Results) {
                     .push(format!("{}, {}: {reason}", fs.name(), case.title))
             }
         }
+        write_files(options, results)?;
     }
     let added: Vec<_> = results.rows[before..]
         .iter()
@@ -97,7 +98,9 @@ fn measure(fs: FsName, options: &Options, results: &mut Results) {
     table::print_checks(flat, results);
     for name in wanted {
         plot(name, fs, &mounted, options, results);
+        write_files(options, results)?;
     }
+    Ok(())
 }
 
 fn plot(

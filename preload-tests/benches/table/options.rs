@@ -74,7 +74,7 @@ pub enum FsName {
 }
 
 impl FsName {
-    pub const ALL: [FsName; 4] = [FsName::Ext4, FsName::Xfs, FsName::Btrfs, FsName::Fuse];
+    pub const ALL: [FsName; 4] = [FsName::Ext4, FsName::Fuse, FsName::Xfs, FsName::Btrfs];
 
     pub fn name(self) -> &'static str {
         match self {
