@@ -5,8 +5,6 @@ use super::progress::Progress;
 use crate::failure::Failure;
 use crate::run::reason;
 use keepmydata_records::Record;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -122,13 +120,6 @@ fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
 }
 
-/// What events have that came after [`Record`]; unknown to it, so that any version of it will do.
-#[derive(Default, Deserialize)]
-pub struct Extra {
-    pub code: Option<String>,
-    pub stats: Option<Map<String, Value>>,
-}
-
 /// What could not be read of a log.
 #[derive(Default)]
 pub struct Unreadable {
@@ -149,23 +140,18 @@ impl Unreadable {
 }
 
 /// Reads a record from a line.
-pub fn record(line: &[u8]) -> Result<(Record<'_>, Extra), String> {
+pub fn record(line: &[u8]) -> Result<Record<'_>, String> {
     if line.first() != Some(&b'{') {
         return Err(match is_text_record(line) {
             true => "a record as text; only KEEPMYDATA_LOG_FORMAT=json can be read back".into(),
             false => "no JSON object".into(),
         });
     }
-    let record: Record<'_> = serde_json::from_slice(line).map_err(|error| {
+    serde_json::from_slice(line).map_err(|error| {
         let text = error.to_string();
         let end = text.rfind(" at line ").unwrap_or(text.len());
         format!("{}, column {}", &text[..end], error.column())
-    })?;
-    let extra = match &*record.event {
-        "finding" | "summary" => serde_json::from_slice(line).unwrap_or_default(),
-        _ => Extra::default(),
-    };
-    Ok((record, extra))
+    })
 }
 
 /// Begins as `2026-11-20 22:56:00.856242321Z INFO pid 1 ...`.
@@ -181,7 +167,7 @@ fn is_text_record(line: &[u8]) -> bool {
 pub fn read(
     source: &Source,
     progress: &mut Progress,
-    mut each: impl FnMut(&Record<'_>, &Extra) -> io::Result<()>,
+    mut each: impl FnMut(&Record<'_>) -> io::Result<()>,
 ) -> Result<Unreadable, Failure> {
     let mut lines = Lines::new(progress.counted(source.open()?));
     let mut unreadable = Unreadable::default();
@@ -199,7 +185,7 @@ pub fn read(
             continue;
         }
         match record(line) {
-            Ok((record, extra)) => each(&record, &extra).map_err(written)?,
+            Ok(record) => each(&record).map_err(written)?,
             Err(why) => unreadable.add(number, &why),
         }
         progress.show();
@@ -207,7 +193,7 @@ pub fn read(
     // The last line may be whole and lack only its end.
     let rest = lines.rest();
     match record(rest) {
-        Ok((record, extra)) => each(&record, &extra).map_err(written)?,
+        Ok(record) => each(&record).map_err(written)?,
         Err(_) => unreadable.unfinished = !rest.trim_ascii().is_empty(),
     }
     Ok(unreadable)
@@ -235,11 +221,8 @@ mod tests {
     #[test]
     fn fields_and_events_of_later_versions_are_taken() {
         let line = br#"{"time_ns":1,"level":"info","pid":1,"tid":1,"event":"finding","code":"KMD-L1","new":[1]}"#;
-        let (record, extra) = record(line).unwrap();
-        assert_eq!(
-            (&*record.event, extra.code.as_deref()),
-            ("finding", Some("KMD-L1"))
-        );
+        let record = record(line).unwrap();
+        assert_eq!((&*record.event, &*record.code), ("finding", "KMD-L1"));
         assert!(super::record(&line.to_vec().escape_ascii().to_string().into_bytes()).is_err());
     }
 }

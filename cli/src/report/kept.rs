@@ -3,9 +3,8 @@
 
 use super::catalog::About;
 use super::daemon::Op;
-use super::input::Extra;
 use super::short;
-use keepmydata_records::{Level, Record, Verdicts, event};
+use keepmydata_records::{FindingCounts, Level, Record, Stats, Verdicts, event};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -80,7 +79,7 @@ impl Kept {
     }
 
     /// Takes a record; `tear` is its place among the tears.
-    pub fn add(&mut self, record: &Record<'_>, extra: &Extra, about: About, tear: Option<usize>) {
+    pub fn add(&mut self, record: &Record<'_>, about: About, tear: Option<usize>) {
         self.seen += 1;
         let call = record.call.filter(|call| *call > 0);
         let unit = match call {
@@ -96,7 +95,7 @@ impl Kept {
             call,
             offset: record.offset,
             length: record.length,
-            details: details(record, extra, tear),
+            details: details(record, tear),
             unit,
             important: is_important(record),
         };
@@ -201,7 +200,7 @@ fn is_important(record: &Record<'_>) -> bool {
     record.level <= Level::Warn
         || matches!(
             event,
-            event::REPORT | event::START | event::FINDING | "summary"
+            event::REPORT | event::START | event::FINDING | event::SUMMARY
         )
         || (event == event::MSYNC && record.result.is_some_and(|result| result < 0))
 }
@@ -237,21 +236,23 @@ struct Details<'a> {
     verdicts: Option<Verdicts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rung: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    code: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    stats: Option<Stats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<FindingCounts>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tear: Option<usize>,
 }
 
-fn details(record: &Record<'_>, extra: &Extra, tear: Option<usize>) -> Box<str> {
+fn details(record: &Record<'_>, tear: Option<usize>) -> Box<str> {
     let is_call = record.event == event::MSYNC || record.event == event::MMAP;
     // What every good call and step answers, and a read of all that was asked for.
     let usual = match &*record.event {
@@ -277,10 +278,11 @@ fn details(record: &Record<'_>, extra: &Extra, tear: Option<usize>) -> Box<str> 
         cached_pages: record.cached_pages,
         verdicts: record.verdicts,
         rung: record.rung.map(|rung| rung.word()),
-        code: extra.code.as_deref().map(|code| short(code, 40)),
+        code: short(&record.code, 40),
         reason: short(&record.reason, 400),
         message: short(&record.message, 400),
-        stats: extra.stats.as_ref().filter(|stats| stats.len() < 100),
+        stats: record.stats,
+        findings: record.findings,
         truncated: record.truncated,
         tear,
     };
@@ -312,14 +314,13 @@ mod tests {
     #[test]
     fn calls_are_kept_whole_and_failed_ones_all() {
         let mut kept = Kept::new(1000);
-        let extra = Extra::default();
         for call in 1..=5000 {
-            kept.add(&step("dirty", call, Level::Debug), &extra, ABOUT, None);
-            kept.add(&step("verify", call, Level::Debug), &extra, ABOUT, None);
+            kept.add(&step("dirty", call, Level::Debug), ABOUT, None);
+            kept.add(&step("verify", call, Level::Debug), ABOUT, None);
             if call % 100 == 0 {
-                kept.add(&step("report", call, Level::Error), &extra, ABOUT, Some(0));
+                kept.add(&step("report", call, Level::Error), ABOUT, Some(0));
             }
-            kept.add(&step("msync", call, Level::Info), &extra, ABOUT, None);
+            kept.add(&step("msync", call, Level::Info), ABOUT, None);
         }
         assert_eq!(kept.seen, 15_050);
         let mut calls: HashMap<u64, usize> = HashMap::new();
@@ -340,7 +341,7 @@ mod tests {
         let mut kept = Kept::new(400);
         for call in 1..=10_000 {
             let record = step("report", call, Level::Error);
-            kept.add(&record, &Extra::default(), ABOUT, None);
+            kept.add(&record, ABOUT, None);
             assert!(kept.rows.len() + kept.waiting <= 500);
         }
         kept.sort();
@@ -356,7 +357,7 @@ mod tests {
                 event: name.as_str().into(),
                 ..Record::new(Level::Info, 1, 1)
             };
-            kept.add(&record, &Extra::default(), ABOUT, None);
+            kept.add(&record, ABOUT, None);
         }
         assert_eq!(kept.events.len(), EVENTS + 1);
     }

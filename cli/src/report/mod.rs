@@ -39,9 +39,7 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
     let mut progress = Progress::new(sizes.map(Source::size).sum());
     let mut read = Vec::new();
     for source in sources {
-        let unreadable = input::read(&source, &mut progress, |record, extra| {
-            outputs.add(record, extra)
-        })?;
+        let unreadable = input::read(&source, &mut progress, |record| outputs.add(record))?;
         read.push((source, unreadable));
     }
     for (index, log) in (0..).zip(&daemons) {

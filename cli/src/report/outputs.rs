@@ -4,7 +4,6 @@ use super::args::ReportOptions;
 use super::catalog::Catalog;
 use super::daemon::{Log, Op};
 use super::html::{self, Contents};
-use super::input::Extra;
 use super::kept::Kept;
 use super::summary::Summary;
 use super::trace::Trace;
@@ -41,11 +40,11 @@ impl Outputs {
         })
     }
 
-    pub fn add(&mut self, record: &Record<'_>, extra: &Extra) -> io::Result<()> {
+    pub fn add(&mut self, record: &Record<'_>) -> io::Result<()> {
         let about = self.catalog.about(record);
-        let tear = self.summary.add(record, extra, about);
+        let tear = self.summary.add(record, about);
         if let Some((kept, _)) = &mut self.page {
-            kept.add(record, extra, about, tear);
+            kept.add(record, about, tear);
         }
         match &mut self.trace {
             Some(trace) => trace.add(record),

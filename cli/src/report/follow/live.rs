@@ -86,9 +86,9 @@ impl Live {
         };
         match input::record(line) {
             Err(_) => self.unreadable += 1,
-            Ok((record, extra)) => {
+            Ok(record) => {
                 let about = self.catalog.about(&record);
-                self.summary.add(&record, &extra, about);
+                self.summary.add(&record, about);
                 self.note(&record, about);
             }
         }

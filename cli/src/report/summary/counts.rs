@@ -2,8 +2,8 @@
 
 use super::super::catalog::{About, FileId};
 use super::super::histogram::Histogram;
-use super::super::input::Extra;
-use keepmydata_records::{Record, event};
+use super::super::short;
+use keepmydata_records::{Finding, Record, Stats, event};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -110,30 +110,30 @@ pub struct Findings {
     /// Those of kinds for which there was no room.
     pub more: u64,
     /// Counted at a process's end: figure by file, and by name.
-    stats: BTreeMap<(Option<FileId>, String), u64>,
+    stats: BTreeMap<(Option<FileId>, &'static str), u64>,
 }
 
 impl Findings {
     /// So many kinds are told apart.
     const KINDS: usize = 1000;
 
-    pub fn add(&mut self, record: &Record<'_>, extra: &Extra, about: About) {
+    pub fn add(&mut self, record: &Record<'_>, about: About) {
         match &*record.event {
-            event::FINDING | event::BAD_VALUE => {
-                let code = extra.code.as_deref().unwrap_or(&record.event);
-                let code = super::super::short(code, 40);
-                let message = super::super::short(&record.message, 400);
-                self.count((code, about.file, message));
+            event::FINDING | event::BAD_VALUE | event::RACE => {
+                let known = Finding::ALL.iter().find(|one| one.code() == record.code);
+                let code = match record.code.is_empty() {
+                    true => short(&record.event, 40),
+                    false => short(&record.code, 40),
+                };
+                // The messages of one kind differ by their figures.
+                let message = known.map_or(&*record.message, |one| one.title());
+                self.count((code, about.file, short(message, 400)));
             }
             event::BYPASS => {
-                let reason = super::super::short(&record.reason, 400);
+                let reason = short(&record.reason, 400);
                 self.count((event::BYPASS.into(), about.file, reason));
             }
-            event::RACE => {
-                let message = super::super::short(&record.message, 400);
-                self.count((event::RACE.into(), about.file, message));
-            }
-            "summary" => self.sum(extra, about.file),
+            event::SUMMARY => self.sum(record, about.file),
             _ => {}
         }
     }
@@ -148,12 +148,9 @@ impl Findings {
         }
     }
 
-    fn sum(&mut self, extra: &Extra, file: Option<FileId>) {
-        for (name, value) in extra.stats.iter().flatten() {
-            let Some(value) = value.as_u64() else {
-                continue;
-            };
-            let key = (file, super::super::short(name, 40));
+    fn sum(&mut self, record: &Record<'_>, file: Option<FileId>) {
+        for (name, value) in record.stats.iter().flat_map(Stats::iter) {
+            let key = (file, name);
             if let Some(sum) = self.stats.get_mut(&key) {
                 *sum = sum.saturating_add(value);
             } else if self.stats.len() < Self::KINDS {
@@ -174,9 +171,9 @@ impl Findings {
     }
 
     /// The figures that processes left at their end: of which file, name, sum.
-    pub fn stats(&self) -> impl Iterator<Item = (Option<FileId>, &str, u64)> {
+    pub fn stats(&self) -> impl Iterator<Item = (Option<FileId>, &'static str, u64)> {
         let stats = self.stats.iter();
-        stats.map(|((file, name), sum)| (*file, &**name, *sum))
+        stats.map(|(&(file, name), &sum)| (file, name, sum))
     }
 }
 
@@ -193,25 +190,30 @@ mod tests {
             thread: 0,
         };
         let mut findings = Findings::default();
-        let mut add = |event: &'static str, extra: &str| {
+        let mut add = |event: &'static str, code: &'static str, msyncs: Option<u64>| {
             let record = Record {
                 event: event.into(),
-                message: "flush by MS_ASYNC".into(),
+                code: code.into(),
+                message: "something".into(),
+                stats: Some(Stats {
+                    msyncs,
+                    ..Stats::default()
+                }),
                 ..Record::new(Level::Info, 1, 1)
             };
-            findings.add(&record, &serde_json::from_str(extra).unwrap(), about);
+            findings.add(&record, about);
         };
-        add("finding", r#"{"code":"KMD-L1"}"#);
-        add("finding", r#"{"code":"KMD-L2"}"#);
-        add("finding", r#"{"code":"KMD-L2"}"#);
-        add("summary", r#"{"stats":{"msyncs":3,"ratio":0.5}}"#);
-        add("summary", r#"{"stats":{"msyncs":4}}"#);
-        add("msync", "{}");
+        add("finding", "KMD-L6", None);
+        add("finding", "", None);
+        add("finding", "", None);
+        add("summary", "", Some(3));
+        add("summary", "", Some(4));
+        add("msync", "", Some(5));
         assert_eq!(
             findings.list(),
             [
-                ("KMD-L2", Some(1), "flush by MS_ASYNC", 2),
-                ("KMD-L1", Some(1), "flush by MS_ASYNC", 1)
+                ("finding", Some(1), "something", 2),
+                ("KMD-L6", Some(1), "MS_ASYNC was relied upon", 1)
             ]
         );
         assert_eq!(

@@ -11,7 +11,6 @@ pub use text::{Duration, Time, printable, text};
 
 use super::catalog::{About, Catalog};
 use super::histogram::Histogram;
-use super::input::Extra;
 use counts::Slowest;
 use keepmydata_records::{Record, event};
 use std::collections::BTreeMap;
@@ -52,7 +51,7 @@ pub struct Summary {
 
 impl Summary {
     /// Takes a record in; its place among the tears, where it is one.
-    pub fn add(&mut self, record: &Record<'_>, extra: &Extra, about: About) -> Option<usize> {
+    pub fn add(&mut self, record: &Record<'_>, about: About) -> Option<usize> {
         self.records += 1;
         let end = record
             .time_ns
@@ -62,7 +61,7 @@ impl Summary {
         at(&mut self.processes, Some(about.process)).add(record);
         at(&mut self.files, about.file).add(record);
         self.add_duration(record, about);
-        self.findings.add(record, extra, about);
+        self.findings.add(record, about);
         match is_tear(record) {
             true => self.tears.add(record, about),
             false => None,
