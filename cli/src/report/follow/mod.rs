@@ -44,7 +44,9 @@ fn run(terminal: &mut ratatui::DefaultTerminal, live: &mut Live) -> Result<(), F
         terminal
             .draw(|frame| view::draw(frame, live))
             .map_err(failed)?;
-        if event::poll(PERIOD).map_err(failed)?
+        // Long logs are not waited for.
+        let wait = if live.behind { Duration::ZERO } else { PERIOD };
+        if event::poll(wait).map_err(failed)?
             && let Event::Key(key) = event::read().map_err(failed)?
             && key.kind == KeyEventKind::Press
         {
