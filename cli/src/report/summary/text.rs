@@ -206,7 +206,11 @@ fn stats(text: &mut String, catalog: &Catalog, summary: &Summary) {
     }
     section(text, "Counted until the end", lines.len(), |table| {
         for (file, line) in lines.iter().take(ROWS) {
-            table.row([file_name(catalog, *file), line.clone()]);
+            let name = match file {
+                None => "(all processes)".to_owned(),
+                some => file_name(catalog, *some),
+            };
+            table.row([name, line.clone()]);
         }
     });
 }
