@@ -1,6 +1,6 @@
 //! What a client asks of the kernel, and what the shim costs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -100,6 +100,27 @@ fn size(bytes: u64) -> String {
         b if b.is_multiple_of(1 << 10) => format!("{} KiB", b >> 10),
         b => format!("{b} B"),
     }
+}
+
+/// The codes of the findings that the shim has about the client's files (docs/findings.md), each
+/// once.
+pub fn findings(client: &Client, mount: &Path) -> Vec<String> {
+    let directory = mount.join("findings");
+    std::fs::create_dir(&directory).expect("directory of the run");
+    let records = client
+        .program(&directory, LOAD, How::End)
+        .under_shim(&[client.settings, &[("KEEPMYDATA_LOG", "info")]].concat())
+        .expect_success(client.name)
+        .records();
+    let codes: BTreeSet<&str> = records
+        .of("finding")
+        .filter(|finding| {
+            let path = finding["path"].as_str().unwrap_or_default();
+            Path::new(path).starts_with(&directory)
+        })
+        .filter_map(|finding| finding["code"].as_str())
+        .collect();
+    codes.into_iter().map(str::to_owned).collect()
 }
 
 /// The median of native durations in seconds, and that of the ratio of a run under the shim to
