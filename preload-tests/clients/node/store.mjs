@@ -1,4 +1,5 @@
-// LMDB for Node with a writable map; the library syncs from a thread of its own.
+// LMDB for Node with a writable map; the library commits, and syncs, in a thread of its own. Its
+// overlapping sync is off: after a crash it tells by the boot whether to go back to what was synced.
 
 import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -6,7 +7,12 @@ const { open } = createRequire(process.env.NODE_PATH + '/')('lmdb');
 
 const [dir, count, seed, how] = process.argv.slice(2);
 const db = open({
-    path: dir + '/db', useWritemap: true, encoding: 'string', keyEncoding: 'ordered-binary', mapSize: 64 << 20,
+    path: dir + '/db',
+    useWritemap: true,
+    overlappingSync: false,
+    encoding: 'string',
+    keyEncoding: 'ordered-binary',
+    mapSize: 64 << 20,
 });
 for (let number = 0; number < count; number++) {
     const key = 'k' + String(number).padStart(6, '0');

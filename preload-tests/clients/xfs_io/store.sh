@@ -4,7 +4,7 @@ file=$dir/f
 xfs_io -f -c 'truncate 4m' "$file"
 at=0 n=0
 while [ "$n" -lt "$count" ]; do
-    length=$((seed % 90 + 10 + n * 91))
+    length=$((seed % 90 + 3000 + n * 91))
     [ "$((at + length + 1))" -le 4194304 ] || break
     code=$((97 + n % 26))
     xfs_io -c 'mmap -rw 0 4m' -c "mwrite -S $code $at $length" -c "mwrite -S 10 $((at + length)) 1" \

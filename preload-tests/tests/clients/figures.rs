@@ -120,6 +120,7 @@ pub fn findings(client: &Client, mount: &Path) -> Vec<String> {
         })
         .filter_map(|finding| finding["code"].as_str())
         .collect();
+    std::fs::remove_dir_all(&directory).expect("removal of the run");
     codes.into_iter().map(str::to_owned).collect()
 }
 
