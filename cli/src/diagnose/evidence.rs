@@ -1,5 +1,6 @@
 //! What the shim's records say of the program and of the filesystem.
 
+use keepmydata_records::Finding;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,7 +101,7 @@ impl Evidence {
             "finding" => {
                 let code = record["code"].as_str().unwrap_or("?");
                 *self.findings.entry(code.to_owned()).or_default() += 1;
-                self.keep("finding", record);
+                self.keep(kind_of(code), record);
             }
             // Still in use after an msync of it had failed.
             "mmap" | "read" => self.went_on(process, path),
@@ -155,17 +156,28 @@ impl Evidence {
         }
     }
 
-    /// How often a finding with one of these codes was made.
-    pub fn found(&self, codes: &[&str]) -> u64 {
-        codes
-            .iter()
-            .filter_map(|code| self.findings.get(*code))
-            .sum()
+    /// How often one of these was found.
+    pub fn found(&self, findings: &[Finding]) -> u64 {
+        let counts = findings.iter().filter_map(|f| self.findings.get(f.code()));
+        counts.sum()
     }
 
     /// Whether the filesystem was seen to hold something else than it had acknowledged.
     pub fn blames_filesystem(&self) -> bool {
         self.stale > 0 || self.changed_later > 0 || !self.healed.is_empty()
+    }
+}
+
+/// With which of the shim's other records a finding belongs.
+fn kind_of(code: &str) -> &'static str {
+    match Finding::ALL.iter().find(|finding| finding.code() == code) {
+        Some(Finding::OutsideRange) => "outside",
+        Some(Finding::AsyncOnly) => "async",
+        Some(Finding::SuccessAfterFailure) => "ignored",
+        Some(Finding::UnmappedUnsynced | Finding::ExitUnsynced | Finding::ExecUnsynced) => {
+            "unsynced"
+        }
+        _ => "finding",
     }
 }
 
@@ -240,6 +252,16 @@ mod tests {
         assert!(!evidence(&[race, &msync(1, 0)], true).blames_filesystem());
         assert!(!evidence(&[&msync(2, 1)], true).blames_filesystem());
         assert!(evidence(&[race, &msync(2, 0)], true).blames_filesystem());
+    }
+
+    #[test]
+    fn findings_are_counted_and_kept_with_what_they_are_about() {
+        let finding = r#"{"event":"finding","code":"KMD-L6","path":"/d/f"}"#;
+        let later = r#"{"event":"finding","code":"KMD-L999"}"#;
+        let found = evidence(&[finding, finding, later], true);
+        assert_eq!(found.found(&[Finding::AsyncOnly, Finding::Race]), 2);
+        assert_eq!(found.records["async"].len(), 2);
+        assert_eq!(found.records["finding"].len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::evidence::Evidence;
 use super::runs::Runs;
 use super::settings::Kind;
+use keepmydata_records::Finding;
 use serde::Serialize;
 use std::ffi::c_int;
 
@@ -137,7 +138,7 @@ impl<'a> Case<'a> {
         let watched = self.of(Kind::Watch)?;
         let evidence = &watched.evidence;
         let (errno, _) = evidence.failed.first_key_value()?;
-        let ignored = evidence.ignored + evidence.found(&["KMD-L10"]);
+        let ignored = evidence.ignored + evidence.found(&[Finding::SuccessAfterFailure]);
         (ignored > 0).then(|| Fault {
             sentence: format!(
                 "It ignores the errors of msync: the filesystem told it of {errno}, and it went \
@@ -297,7 +298,7 @@ impl<'a> Case<'a> {
                 ),
             );
         }
-        if let Some((n, runs)) = shown(&|e| e.async_only.max(e.found(&["KMD-L6"]))) {
+        if let Some((n, runs)) = shown(&|e| e.async_only.max(e.found(&[Finding::AsyncOnly]))) {
             fault(
                 "async",
                 format!(
@@ -305,7 +306,7 @@ impl<'a> Case<'a> {
                 ),
             );
         }
-        if let Some((n, runs)) = shown(&|e| e.outside.max(e.found(&["KMD-L2"]))) {
+        if let Some((n, runs)) = shown(&|e| e.outside.max(e.found(&[Finding::OutsideRange]))) {
             fault(
                 "outside",
                 format!(
@@ -313,7 +314,7 @@ impl<'a> Case<'a> {
                 ),
             );
         }
-        if let Some((n, runs)) = shown(&|e| e.found(&["KMD-L3", "KMD-L4", "KMD-L5"])) {
+        if let Some((n, runs)) = shown(&|e| e.found(UNSYNCED)) {
             fault(
                 "unsynced",
                 format!(
@@ -325,6 +326,11 @@ impl<'a> Case<'a> {
     }
 }
 
+const UNSYNCED: &[Finding] = &[
+    Finding::UnmappedUnsynced,
+    Finding::ExitUnsynced,
+    Finding::ExecUnsynced,
+];
 const FILESYSTEM_RECORDS: [&str; 3] = ["report", "healed", "reverify"];
 
 /// `12 pages ...`, in words.
