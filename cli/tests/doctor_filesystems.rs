@@ -23,7 +23,7 @@ the machine that the test ran on. To write it again:
 [diagnosis.md](diagnosis.md); a power cut is not tried). *msync*: the median for one dirty page, natively,
 and the seed case under keepmydata with the defaults. *page cache*: whether readers fill it, and whether
 it outlives an open of the file by anybody. *O_DIRECT*: whether data can be read back past it, else it is
-read back after a drop.
+read back after a drop. The times are those of a small and busy machine.
 
 ";
 

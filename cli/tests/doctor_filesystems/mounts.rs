@@ -118,7 +118,7 @@ pub const ALL: [Mount; 21] = [
         })
     }),
     mount("exfat-fuse", "image on ext4", || {
-        image("mkfs.exfat -q", |image, point| {
+        image("mkfs.exfat", |image, point| {
             words(&format!("mount.exfat-fuse {image} {point}"))
         })
     }),
