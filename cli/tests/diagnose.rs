@@ -142,7 +142,7 @@ fn a_program_that_syncs_the_wrong_range_is_at_fault() {
         "It syncs the wrong range",
         "from 'flush the whole file' on all do",
     ];
-    check(&found, "program", &words, &["msync"]);
+    check(&found, "program", &words, &["finding"]);
 }
 
 #[test]
