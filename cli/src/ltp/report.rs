@@ -75,12 +75,12 @@ fn explain(comparison: &Comparison, records: &[Record<'_>]) -> String {
         return text;
     }
     for record in about {
-        let mut line = String::new();
-        write_text(record, &mut line).expect("writing to a String");
-        for line in line.lines() {
-            let mark = if record.pid == c.pid { "* " } else { "  " };
-            text += &format!("{mark}{line}\n");
-        }
+        let mut lines = String::new();
+        write_text(record, &mut lines).expect("writing to a String");
+        // The pages of a report, which follow its first line, are in the table.
+        let line = lines.lines().next().unwrap_or_default();
+        let mark = if record.pid == c.pid { "*" } else { " " };
+        writeln!(text, "{mark} {line}").expect("writing to a String");
     }
     text
 }
@@ -149,7 +149,9 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
             }),
             &verdict.map_or("-".to_owned(), |(pid, row)| {
                 let content = row.content.map_or("", |content| content.word());
-                format!("{} {content} (pid {pid})", row.verdict.word())
+                let words = [row.verdict.word(), content];
+                let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+                format!("{} (pid {pid})", words.join(" "))
             }),
             if (start..end).contains(&c.first_bad) {
                 "<- first bad byte"
