@@ -33,6 +33,20 @@ fn mapping_calls_on_fuse() {
     assert_same_under_shim(&Program::guest("mapcalls").arg(fs.path("f")));
 }
 
+/// LTP's mlock04 did not return: its mapping may be written and not read.
+#[test]
+fn locking_in_memory() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("mlocks").arg(fs.path("f")));
+}
+
+#[test]
+fn locking_in_memory_on_fuse() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    assert_same_under_shim(&Program::guest("mlocks").arg(fs.path("f")));
+}
+
 #[test]
 fn reads_interrupted_by_signals() {
     let fs = or_skip!(LoopFs::mount("ext4"));

@@ -108,7 +108,7 @@ fn plant_at(worker: &Worker, file: NonNull<File>, entry: &Entry, offset: u64) {
     // Faults it in, and no neighbour: the mapping is marked as read at random.
     // SAFETY: neither changes a byte.
     if unsafe { mlock(addr as *mut c_void, sys::page_size()) }.is_err() {
-        vm::populate_read(addr, sys::page_size());
+        let _ = vm::populate_read(addr, sys::page_size());
     }
     let Some(pagemap) = worker.pagemap() else {
         return;
@@ -176,7 +176,7 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
         if cut_off {
             unmap(addr);
         } else if again {
-            vm::populate_read(addr, sys::page_size());
+            let _ = vm::populate_read(addr, sys::page_size());
         }
     }
     dropped

@@ -123,7 +123,7 @@ fn drop_again_present(worker: &Worker, entry: &Entry, start: usize, end: usize) 
     if start < end {
         drop_shared(start, end - start);
         dirty::for_each_written(worker, entry, start, end, |from, to| {
-            vm::populate_read(from, to - from);
+            let _ = vm::populate_read(from, to - from);
         });
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! Measured on Linux 6.18: where a mapping is write-protected by userfaultfd and a page of it was
 //! never touched, mlock does not return (`__get_user_pages` faults and looks again for ever; only
-//! SIGKILL ends it). After `MADV_POPULATE_READ` it does. mlock reads the pages in anyway.
+//! SIGKILL ends it). After `MADV_POPULATE_READ` it does. mlock reads the pages in anyway. A mapping
+//! that may be written and not read (`PROT_WRITE` alone, LTP's mlock04) refuses that; its pages are
+//! read through /proc/self/mem, which does not ask.
 
 use super::lock;
-use crate::{process, sys};
+use crate::sys::signals::Blocked;
+use crate::sys::vm;
+use crate::{custodian, process, sys};
+use rustix::io::Errno;
 
 /// Reads in the tracked mappings of `[addr, addr + len)`. Errors are the real call's to report.
 #[cold]
@@ -23,7 +28,19 @@ pub fn range(addr: usize, len: usize) {
             next.is_none()
         });
         let Some(entry) = next else { return };
-        sys::vm::populate_read(entry.start, entry.len());
+        populate(entry.start, entry.len());
         at = entry.end;
     }
+}
+
+fn populate(start: usize, len: usize) {
+    if vm::populate_read(start, len) != Err(Errno::INVAL) {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let _ = custodian::run(process::this(), |_| {
+        for page in (start..start + len).step_by(sys::page_size()) {
+            let _ = vm::read_through_proc(page, &mut [0]);
+        }
+    });
 }

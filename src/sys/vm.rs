@@ -34,8 +34,9 @@ pub fn read_own_memory(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// The same where a sandbox denies that call: /proc/self/mem, which is opened in the calling thread's
-/// descriptor table, so on a custodian thread only. `EIO` for memory that is gone.
+/// The same where a sandbox denies that call, and of mappings that may not be read: /proc/self/mem,
+/// which is opened in the calling thread's descriptor table, so on a custodian thread only. `EIO` for
+/// memory that is gone.
 pub fn read_through_proc(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let memory = openat(CWD, c"/proc/self/mem", flags, Mode::empty())?;
@@ -79,10 +80,11 @@ pub fn make_dirty(addr: usize, len: usize) -> Result<(), Errno> {
     unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateWrite) }
 }
 
-/// Faults the pages in for reading (madvise(2), `MADV_POPULATE_READ`, Linux 5.14).
-pub fn populate_read(addr: usize, len: usize) {
+/// Faults the pages in for reading (madvise(2), `MADV_POPULATE_READ`, Linux 5.14). `EFAULT` past the
+/// end of the file, `EINVAL` where the mapping may not be read.
+pub fn populate_read(addr: usize, len: usize) -> Result<(), Errno> {
     // SAFETY: populating changes no byte and unmaps nothing, whatever lies there.
-    let _ = unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateRead) };
+    unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateRead) }
 }
 
 /// Whether every page of the range is mapped (msync(2), `MS_ASYNC`, which does no I/O).

@@ -193,6 +193,9 @@ fn settings(options: &Options) -> Result<Vec<(String, String)>, Failure> {
     let ours = ["KEEPMYDATA_LOG_FORMAT", "KEEPMYDATA_LOG_FILE"];
     settings.retain(|(name, _)| !ours.contains(&name.as_str()));
     settings.push(("KEEPMYDATA_LOG_FORMAT".to_owned(), "json".to_owned()));
+    // Below info nothing tells whether the shim was there at all.
+    let tells = |value: &str| ["info", "debug", "trace"].contains(&value);
+    settings.retain(|(name, value)| name != "KEEPMYDATA_LOG" || tells(value));
     if !settings.iter().any(|(name, _)| name == "KEEPMYDATA_LOG") {
         let level = if options.report { "trace" } else { "info" };
         settings.push(("KEEPMYDATA_LOG".to_owned(), level.to_owned()));

@@ -1,7 +1,7 @@
 //! `keepmydata ltp test SIDE N`: one test, in place of the command that the runner would start.
 //!
-//! It stays between the runner and the test because no runner tells all: ltp-pan and kirk take
-//! doio's exit code 4 (data compare error) for a warning, and kirk its 2 for a broken test.
+//! It stays between the runner and the test because no runner tells all: kirk takes doio's exit code
+//! 4 (data compare error) for a warning and rwtest's 2 for a broken test.
 
 use super::plan::{End, Plan, Record, Side, read_json, write_json};
 use super::stand_in;
