@@ -170,6 +170,12 @@ impl Trials {
             && self.native_workloads().all(|found| found.bad.is_none())
     }
 
+    /// Whether natively old data came back after the new had been seen.
+    pub fn comes_back(&self) -> bool {
+        let native = self.native.as_ref();
+        native.is_ok_and(|found| found.worse_after_ns().is_some())
+    }
+
     /// The step that was tried.
     pub fn step(&self, wanted: Step) -> Option<&SeedFound> {
         let mut steps = self.steps.iter();

@@ -34,7 +34,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
         );
     }
     if let Some(tuned) = &trials.tuned {
-        if tuned.found.as_ref().is_ok_and(is_cured) && !is_reported_late(tuned) {
+        if tuned.found.as_ref().is_ok_and(is_cured) && !trials.comes_back() {
             return (
                 Verdict::Cured,
                 vec![
@@ -43,12 +43,16 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
                 ],
             );
         }
-        if is_reported_late(tuned) {
+        if trials.comes_back() {
+            let seen = match is_reported_late(tuned) {
+                true => "and reports it",
+                false => "and did not see it this time",
+            };
             return (
                 Verdict::NotCured,
                 vec![format!(
-                    "Under keepmydata the same happens. With {} it looks again and reports it; \
-                     nothing but {} can mend it.",
+                    "Under keepmydata the same happens. With {} it looks again {seen}; nothing \
+                     but {} can mend it.",
                     tuned.settings, setting.actor
                 )],
             );
