@@ -329,7 +329,8 @@ fn the_script_is_thin() {
     );
 }
 
-/// Tests of the real LTP that are quick and are about what the shim does.
+/// Tests of the real LTP that are quick, are about what the shim does, and want no loop device: one
+/// that another test has left busy would look like a difference.
 #[test]
 fn the_real_ltp_sees_no_difference() {
     let Some(root) = std::env::var_os("LTPROOT") else {
@@ -337,7 +338,7 @@ fn the_real_ltp_sees_no_difference() {
     };
     let tree = Tree::new();
     let patterns =
-        "^msync0[123]\\|^mmap0[1-9]\\|^munmap\\|^mremap\\|^mincore\\|^fdatasync\\|^fsync0[124]";
+        "^msync0[123]\\|^mmap0[1-9]\\|^munmap\\|^mremap\\|^mincore\\|^fdatasync0[12]\\|^fsync02";
     let output = common::keepmydata()
         .env("KEEPMYDATA_LIB", shim())
         .args([
