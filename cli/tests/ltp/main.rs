@@ -261,6 +261,7 @@ fn what_is_missing_is_named_with_advice() {
             .args(arguments)
             .env("KEEPMYDATA_LIB", shim())
             .env("PATH", "/usr/bin:/bin")
+            .env("TMPDIR", tree.place.directory.path())
             .env_remove("LTPROOT");
         let output = command.output().unwrap();
         (output.status.code(), stderr(&output))
