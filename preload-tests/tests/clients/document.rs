@@ -132,7 +132,8 @@ fn calls(text: &mut String) {
             text,
             "| {} | {} | {findings} | {} | {} |",
             client.name,
-            found["calls"].as_str().unwrap_or("-"),
+            // The names of flags are joined by what ends a cell.
+            found["calls"].as_str().unwrap_or("-").replace('|', "+"),
             cost("ext4"),
             cost("honest")
         );

@@ -97,7 +97,7 @@ fn call(line: &str) -> Option<(&str, Vec<&str>)> {
 fn size(bytes: u64) -> String {
     match bytes {
         b if b >= 1 << 20 && b.is_multiple_of(1 << 20) => format!("{} MiB", b >> 20),
-        b if b.is_multiple_of(1 << 10) => format!("{} KiB", b >> 10),
+        b if b >= 1 << 10 && b.is_multiple_of(1 << 10) => format!("{} KiB", b >> 10),
         b => format!("{b} B"),
     }
 }
