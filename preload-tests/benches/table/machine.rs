@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// One line: processor, how many of it, memory, kernel.
+/// One line: processor, how many of it, memory, kernel, and what else the machine does.
 pub fn describe() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -20,5 +20,10 @@ pub fn describe() -> String {
         .map_or(0, |kib| kib >> 20);
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
-    format!("{processor}, {count} processors, {memory} GiB, Linux {release}")
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("unknown");
+    format!(
+        "{processor}, {count} processors, {memory} GiB, Linux {release}, load average {load} at the \
+         beginning"
+    )
 }
