@@ -42,7 +42,7 @@ pub fn steps(name: CaseName, quick: bool) -> u64 {
 }
 
 fn rounds(quick: bool) -> usize {
-    if quick { 3 } else { 9 }
+    if quick { 3 } else { 5 }
 }
 
 fn dirty_pages() -> Vec<u64> {
