@@ -30,7 +30,7 @@ const fn mount(
     }
 }
 
-pub const ALL: [Mount; 21] = [
+pub const ALL: [Mount; 20] = [
     mount("ext4", "loop device", || block("ext4", &[])),
     mount("ext4, data=journal", "loop device", || {
         block("ext4", &["data=journal"])
@@ -115,11 +115,6 @@ pub const ALL: [Mount; 21] = [
     mount("ntfs-3g", "image on ext4", || {
         image("mkfs.ntfs -q -F -f", |image, point| {
             words(&format!("ntfs-3g {image} {point}"))
-        })
-    }),
-    mount("exfat-fuse", "image on ext4", || {
-        image("mkfs.exfat", |image, point| {
-            words(&format!("mount.exfat-fuse {image} {point}"))
         })
     }),
     mount("rclone mount, --vfs-cache-mode writes", "over ext4", || {
