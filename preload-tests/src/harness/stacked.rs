@@ -26,17 +26,8 @@ pub struct StackedFs {
 }
 
 impl StackedFs {
-    /// What [`StackedFs::mount`] knows, in the words that `/proc/mounts` or its daemon has for it.
-    pub const KINDS: [&str; 7] = [
-        "overlayfs",
-        "bindfs",
-        "sshfs",
-        "mergerfs",
-        "fuse-overlayfs",
-        "rclone",
-        "glusterfs",
-    ];
-
+    /// `overlayfs`, `bindfs`, `sshfs`, `mergerfs`, `fuse-overlayfs`, `rclone` or `glusterfs`.
+    ///
     /// # Errors
     /// Why this machine has no such filesystem (to skip the test).
     pub fn mount(kind: &str) -> Result<Self, String> {

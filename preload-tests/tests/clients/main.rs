@@ -46,7 +46,7 @@ fn power_cuts(client: &Client, effort: &Effort) {
     match client.promise {
         Promise::Always | Promise::UntilNextStore => {}
         Promise::Nothing => return is_found_out(client),
-        Promise::NoFiles => return,
+        Promise::NoFiles => return is_unchanged(client),
     }
     let mode = document::native_mode(client.loses);
     let rounds = match client.loses {
@@ -85,6 +85,14 @@ fn is_found_out(client: &Client) {
         "{}: {findings:?}",
         client.name
     );
+}
+
+/// What a client itself says of its data is the same under the shim.
+#[track_caller]
+fn is_unchanged(client: &Client) {
+    let bed = or_skip!(mounts::mount("honest"));
+    let comparison = matrix::compare(client, &bed.dir);
+    assert!(comparison == Comparison::Same, "{comparison}");
 }
 
 /// On one filesystem, every client that is here: the same natively and under the shim.
