@@ -13,7 +13,7 @@ use crate::sys::signals::Blocked;
 use crate::{config, dirty};
 use core::ffi::CStr;
 use core::ptr::NonNull;
-use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
@@ -83,6 +83,27 @@ pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
         })
     });
     keep(worker, file, b"", opened);
+}
+
+/// Opens the handle of `file`, which the caller holds, again without `O_DIRECT`, under the same number.
+/// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
+/// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
+pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno> {
+    let fd = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { file.as_ref() }.handle.fd
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = worker.reopen(sys::gettid(), fd, flags)?;
+    let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
+    let [new, old, flags] = arguments;
+    // SAFETY: the handle's number is the file's alone; its description is replaced in one step.
+    unsafe { sys::raw::syscall(libc::SYS_dup3, [new, old, flags, 0, 0, 0])? };
+    let _table = mappings::lock();
+    // SAFETY: as above.
+    unsafe { &mut *file.as_ptr() }.handle.direct = false;
+    Ok(())
 }
 
 /// Whether opening the file would have broken a lease on it.

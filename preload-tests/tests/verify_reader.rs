@@ -45,6 +45,26 @@ fn after_a_failed_sync_reads_drop_nothing() {
     );
 }
 
+/// O_DIRECT is taken when the file is opened and refused when it is read: data is read back through
+/// the page cache, and what is wrong is found all the same.
+#[test]
+fn where_direct_reads_are_refused_data_is_read_back_otherwise() {
+    or_skip!(TearFs::available());
+    for (mode, code) in [("honest", 0), ("first-page", 0), ("black-hole", 3)] {
+        let fs = TearFs::mount(&["--mode", mode, "--refuse-direct-reads"]);
+        let run = Program::guest("seed").arg(fs.path("f")).under_shim(&[
+            ("KEEPMYDATA_DEADLINE_MS", "300"),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+        ]);
+        assert_eq!(
+            run.code(),
+            Some(code),
+            "{mode}: {run:?}\n{}",
+            run.log_text()
+        );
+    }
+}
+
 const PAGE: usize = 4096;
 
 fn second_page(fs: &TearFs) -> Vec<u8> {

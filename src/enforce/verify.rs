@@ -11,6 +11,7 @@
 use super::context::Context;
 use super::copy::{State, hash};
 use crate::custodian::Worker;
+use crate::handles;
 use crate::sys::{self, cachestat::cachestat};
 use core::ops::Range;
 use rustix::fd::BorrowedFd;
@@ -33,6 +34,17 @@ impl Unsettled {
 
 /// Reads back every page that is not settled and judges it.
 pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
+    match check_all(worker, context) {
+        Err(Errno::INVAL) if context.handle.direct => {
+            handles::without_direct(worker, context.file)?;
+            context.handle.direct = false;
+            check_all(worker, context)
+        }
+        done => done,
+    }
+}
+
+fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
     if !context.handle.direct {
         uncache(worker, context, handle);

@@ -82,6 +82,11 @@ pub struct Options {
     #[arg(long, value_enum, value_name = "WHICH", help_heading = KERNEL)]
     pub direct_io: Option<DirectIo>,
 
+    /// Take O_DIRECT when a file is opened, and answer reads of such a descriptor with EINVAL, as
+    /// daemons do that hand the flag on to a file of their own and read into any buffer.
+    #[arg(long, help_heading = KERNEL)]
+    pub refuse_direct_reads: bool,
+
     /// Allow MAP_SHARED on descriptors with FOPEN_DIRECT_IO (FUSE_DIRECT_IO_ALLOW_MMAP, Linux
     /// 6.6). Always so with --direct-io all.
     #[arg(long, help_heading = KERNEL)]

@@ -16,6 +16,7 @@ use fuser::{
 
 use super::daemon::Daemon;
 use super::inode::{Kind, inode_of};
+use super::modes::Effect;
 use super::oplog::{OpenBits, named};
 use operations::Changes;
 
@@ -219,7 +220,10 @@ impl Filesystem for TearFs {
             "Read",
             "ino({ino}) offset({offset}) len({size}) flags({bits}) fh({handle})"
         );
-        let done = self.read_file(node, offset, size);
+        let done = match self.0.options.refuse_direct_reads && flags.0 & libc::O_DIRECT != 0 {
+            true => (Err(Errno::EINVAL), Effect::NONE),
+            false => self.read_file(node, offset, size),
+        };
         let delay = self.0.options.read_delay_ms;
         self.answer_data(op, ino, done, Vec::len, delay, |result| match result {
             Ok(data) => reply.data(&data),
