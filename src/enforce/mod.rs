@@ -1,7 +1,7 @@
 //! Enforcement: one msync, step by step (contract, section 3).
 //!
-//! 1. [`copy`]: the dirty ranges are learnt and, where verification is on, copied aside, with a
-//!    witness of each page;
+//! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
+//!    with a witness of each page;
 //! 2. the real msync, exactly as called, by the calling thread;
 //! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
 //!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
@@ -25,6 +25,7 @@ pub mod group;
 mod heal;
 mod invalidate;
 mod later;
+mod prepare;
 mod report;
 mod turn;
 mod verify;
@@ -222,7 +223,7 @@ fn refuse(worker: &Worker, context: &mut Context) {
 /// The steps after the real msync, on a custodian thread.
 fn finish(worker: &Worker, context: &mut Context) {
     report::flush(worker, context);
-    copy::begin_late(worker, context);
+    prepare::begin_late(worker, context);
     flush::fdatasync(worker, context);
     if context.verify {
         heal::verify_and_heal(worker, context);
@@ -422,14 +423,14 @@ impl Chain {
     /// Step 1, on a custodian thread if anything is to be asked of the kernel.
     fn prepare(&self) {
         let mut learns = false;
-        self.each(|context| learns |= !copy::prepare_here(context));
+        self.each(|context| learns |= !prepare::prepare_here(context));
         if !learns && config::settings().invalidate == Invalidate::Off {
             return;
         }
         self.on_custodian(|worker, context| {
             if learns {
                 account::open(context);
-                copy::prepare(worker, context);
+                prepare::prepare(worker, context);
                 account::begin(worker, context);
             }
             context.idle = invalidate::nothing_is_dirty(worker, context);

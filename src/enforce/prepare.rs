@@ -1,0 +1,171 @@
+//! Step 1: whether this msync is verified, when its flush begins, what is dirty, and whether the page
+//! cache was dropped since the last one.
+
+use super::context::Context;
+use super::group::Begun;
+use super::{copy, later, report, turn};
+use crate::config;
+use crate::custodian::Worker;
+use crate::dirty::{self, canary};
+use crate::handles;
+use crate::log::{self, Timer};
+use crate::mappings::{self, file::File};
+use crate::process;
+use crate::sys;
+use core::ptr::NonNull;
+use keepmydata_records::{Invalidate, Level, Track, event};
+use rustix::io::Errno;
+
+/// Step 1 where there is nothing to learn, on the calling thread; says whether that was all. Else
+/// [`prepare`] must follow.
+pub fn prepare_here(context: &mut Context) -> bool {
+    look_up(context);
+    decide(context);
+    begin_early(context);
+    context.handle.generation == process::this().generation() && !wants_ranges(context)
+}
+
+/// Whether anybody wants to know the dirty ranges while all goes well. What a failed flush has not
+/// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
+/// drops such pages, as those on local block devices do.
+fn wants_ranges(context: &Context) -> bool {
+    let settings = config::settings();
+    context.verify
+        || context.local_block
+        || settings.track != Track::Auto
+        || settings.invalidate == Invalidate::Dirty
+        || settings.reverify_ms.0 > 0
+        || log::enabled(Level::Info)
+}
+
+/// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
+/// begins with fdatasync ([`begin_late`]).
+fn begin_early(context: &mut Context) {
+    let settings = config::settings();
+    let early = context.verify
+        || settings.track != Track::Auto
+        || settings.reverify_ms.0 > 0
+        || log::enabled(Level::Info);
+    if early && context.turn.is_none() {
+        context.turn = Some(turn::begin(context.file).number);
+    }
+}
+
+/// Begins the flush, if it has not: right before fdatasync hands everything over. What others have
+/// stored by now is added to what was learnt.
+pub fn begin_late(worker: &Worker, context: &mut Context) {
+    if context.turn.is_some() {
+        return;
+    }
+    let Begun { number, shared } = turn::begin(context.file);
+    context.turn = Some(number);
+    let handle = worker.borrow_handle(&context.handle);
+    if let Some(handle) = handle.filter(|_| shared && context.learnt) {
+        let size = sys::fd::size(handle).map_or(0, sys::page_up);
+        let _ = dirty::unstable(handle, 0, size, &mut context.dirty);
+    }
+}
+
+/// Step 1, on a custodian thread.
+pub fn prepare(worker: &Worker, context: &mut Context) {
+    find_handle(worker, context);
+    decide(context);
+    begin_early(context);
+    context.learnt = true;
+    let timer = Timer::at(Level::Info);
+    let query = context.query(worker);
+    let mut found = dirty::Found {
+        dirty: &mut context.dirty,
+        gone: &mut context.gone,
+        guessed: &mut context.guessed,
+    };
+    let dropped = context.verify && canary::ask(worker, context.file, true);
+    context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
+    report::step(worker, context, event::DIRTY, timer, Ok(()));
+    later::supersede(worker.process(), context.file, &context.dirty);
+    if dropped && context.suspect {
+        lose(context);
+    }
+    if context.verify && !context.dirty.is_empty() {
+        if !canary::has_any(context.file) {
+            plant_canary(worker, context.file);
+        }
+        let timer = Timer::at(Level::Info);
+        let copied = copy::copy(worker, context);
+        if copied.is_err() {
+            context.copies.let_go();
+            context.verify = false;
+            context.reason = "not verified: out of memory for the copies";
+        }
+        report::step(worker, context, event::COPY, timer, copied);
+        if context.copies.missed > 0 {
+            context.reason =
+                "not verified in part: too many ranges to witness, or memory that cannot be read";
+        }
+        context.refilled = dropped || canary::ask(worker, context.file, false);
+    }
+}
+
+/// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
+/// filesystem that fails, and the next sync has nothing to write and nothing to compare.
+fn lose(context: &mut Context) {
+    let _table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let file = unsafe { &mut *context.file.as_ptr() };
+    if file.lost == 0 {
+        file.lost = Errno::IO.raw_os_error();
+    }
+    context.lost = file.lost;
+}
+
+fn find_handle(worker: &Worker, context: &mut Context) {
+    let mut entry = None;
+    {
+        let table = mappings::lock();
+        table.for_each(context.addr, context.addr + 1, |found| {
+            entry = Some(found);
+            false
+        });
+    }
+    if let Some(entry) = entry {
+        handles::reopen(worker, context.file, &entry);
+    }
+    look_up(context);
+}
+
+/// What is known of the file.
+fn look_up(context: &mut Context) {
+    let _table = mappings::lock();
+    // SAFETY: held by the chain, and under the lock.
+    let file = unsafe { context.file.as_ref() };
+    context.handle = file.handle;
+    context.lost = file.lost;
+    context.dax = file.dax;
+    context.suspect = file.suspect;
+    context.local_block = file.traits.local_block;
+}
+
+/// Whether this msync is verified, and if not, why.
+fn decide(context: &mut Context) {
+    let wanted = context.suspect || dirty::is_verified(context.local_block);
+    let has_handle = context.handle.generation == process::this().generation();
+    context.verify = wanted && has_handle && !context.dax;
+    context.reason = match wanted {
+        true if context.dax => "not verified: DAX, there is no page cache",
+        true if !has_handle => "not verified: no handle of the file",
+        _ => "",
+    };
+}
+
+/// The mappings that had one are gone, or were made by a parent process.
+fn plant_canary(worker: &Worker, file: NonNull<File>) {
+    let generation = worker.process().generation();
+    let mut found = None;
+    mappings::lock().for_each_of(file, 0, |entry| {
+        found = (entry.writable && entry.registered == generation).then_some(entry);
+        found.is_none()
+    });
+    if let Some(entry) = found {
+        canary::plant(worker, &entry);
+    }
+}
