@@ -21,8 +21,7 @@ struct Outcome {
 }
 
 pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
-    let command = env::current_exe()
-        .map_err(|error| Failure::own(format!("/proc/self/exe: {}", reason(&error))))?;
+    let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
     let tearfs = beside(&command, options.tearfs.as_deref(), "tearfs")?;
     let guest = beside(&command, options.guest.as_deref(), "seed")?;
     Library::find()?;
@@ -80,7 +79,7 @@ fn run(tearfs: &Path, guest: &Path, wrapper: Option<&Path>) -> Result<Outcome, F
     let output = command
         .arg(mount.path("file"))
         .output()
-        .map_err(|error| Failure::own(format!("{}: {}", guest.display(), reason(&error))))?;
+        .map_err(|error| Failure::of(guest.display(), &error))?;
     drop(mount);
     if sys::interrupted() {
         return Err(Failure::new(130, "interrupted"));

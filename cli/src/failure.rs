@@ -1,6 +1,9 @@
 //! How the command ends when it cannot do what it was asked.
 
+use crate::run::reason;
 use std::ffi::c_int;
+use std::fmt::Display;
+use std::io;
 
 /// The command itself failed: the library is missing, the filesystem cannot be mounted...
 pub const OWN: c_int = 125;
@@ -24,5 +27,10 @@ impl Failure {
 
     pub fn own(message: impl Into<String>) -> Self {
         Failure::new(OWN, message)
+    }
+
+    /// `PATH: No such file or directory`: what it was about, and why it failed.
+    pub fn of(what: impl Display, error: &io::Error) -> Self {
+        Failure::own(format!("{what}: {}", reason(error)))
     }
 }

@@ -22,8 +22,7 @@ impl Mount {
     pub fn new(tearfs: &Path, arguments: &[&str]) -> Result<Self, Failure> {
         let name = format!("keepmydata-demo-{}", std::process::id());
         let point = std::env::temp_dir().join(name);
-        fs::create_dir(&point)
-            .map_err(|error| Failure::own(format!("{}: {}", point.display(), reason(&error))))?;
+        fs::create_dir(&point).map_err(|error| Failure::of(point.display(), &error))?;
         let started = Command::new(tearfs)
             .args(arguments)
             .arg("--exit-with-stdin")
@@ -36,8 +35,7 @@ impl Mount {
             Ok(daemon) => daemon,
             Err(error) => {
                 let _ = fs::remove_dir(&point);
-                let message = format!("{}: {}", tearfs.display(), reason(&error));
-                return Err(Failure::own(message));
+                return Err(Failure::of(tearfs.display(), &error));
             }
         };
         let mut mount = Mount { daemon, point };

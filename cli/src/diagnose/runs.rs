@@ -53,7 +53,7 @@ impl<'a> Runner<'a> {
         let scratch = tempfile::Builder::new()
             .prefix("keepmydata-diagnose-")
             .tempdir()
-            .map_err(|error| Failure::own(format!("temporary directory: {}", reason(&error))))?;
+            .map_err(|error| Failure::of("temporary directory", &error))?;
         Ok(Runner {
             options,
             file,
@@ -78,8 +78,7 @@ impl<'a> Runner<'a> {
             Some(logs) => logs.join(name),
             None => self.scratch.path().join(name),
         };
-        let failed =
-            |error: std::io::Error| Failure::own(format!("{}: {}", logs.display(), reason(&error)));
+        let failed = |error: std::io::Error| Failure::of(logs.display(), &error);
         if self.options.logs.is_some() && logs.exists() {
             return Err(Failure::own(format!(
                 "{}: exists; --keep-logs needs a directory without older logs",

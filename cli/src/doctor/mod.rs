@@ -36,7 +36,7 @@ use verdict::{Judgement, Setting, Verdict};
 fn work(options: &Options) -> Result<c_int, Failure> {
     let started = Instant::now();
     let shown = options.directory.display();
-    let failed = |why: io::Error| Failure::own(format!("{shown}: {}", reason(&why)));
+    let failed = |why: io::Error| Failure::of(&shown, &why);
     let directory = options.directory.canonicalize().map_err(failed)?;
     if !directory.is_dir() {
         return Err(Failure::own(format!("{shown}: Not a directory")));

@@ -7,7 +7,6 @@ use super::guest::{NAME, Task};
 use super::verdict::Verdict;
 use crate::child::has_ended;
 use crate::failure::{Failure, OWN};
-use crate::run::reason;
 use crate::sys;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::env;
@@ -23,7 +22,7 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
     let task = serde_json::to_string(&Task::Doctor(options.clone()))
         .map_err(|error| Failure::own(error.to_string()))?;
     sys::note_interruptions();
-    let failed = |error: io::Error| Failure::own(format!("doctor: {}", reason(&error)));
+    let failed = |error: io::Error| Failure::of("doctor", &error);
     match supervise(&task).map_err(failed)? {
         Some(code) => Ok(code),
         None => Err(Failure::new(

@@ -5,7 +5,6 @@ mod man;
 
 use crate::args;
 use crate::failure::Failure;
-use crate::run::reason;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
@@ -64,7 +63,7 @@ pub fn generate(options: &Options) -> Result<c_int, Failure> {
         What::Man => man::write(args::visible(), directory),
         What::Completions => completions(directory),
     });
-    made.map_err(|error| Failure::own(format!("{}: {}", directory.display(), reason(&error))))?;
+    made.map_err(|error| Failure::of(directory.display(), &error))?;
     Ok(0)
 }
 

@@ -2,7 +2,6 @@
 
 use super::plan::Side;
 use crate::failure::Failure;
-use crate::run::reason;
 use keepmydata_records::{Level, Record, event};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +61,7 @@ pub fn gather(side: &Side, number: usize) -> Result<Findings, Failure> {
     join(&directory, &path)
         .and_then(|()| summary(&path))
         .and_then(|findings| fs::remove_dir_all(&directory).map(|()| findings))
-        .map_err(|error| Failure::own(format!("{}: {}", directory.display(), reason(&error))))
+        .map_err(|error| Failure::of(directory.display(), &error))
 }
 
 fn join(directory: &Path, to: &Path) -> io::Result<()> {

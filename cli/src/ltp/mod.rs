@@ -91,7 +91,8 @@ fn run(options: &Options) -> Result<c_int, Failure> {
             difference,
         }
     });
-    let filesystem = Filesystem::look(&directory).map_err(|error| at(&directory, &error))?;
+    let filesystem =
+        Filesystem::look(&directory).map_err(|error| Failure::of(directory.display(), &error))?;
     let results = Results {
         keepmydata: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: rustix::system::uname()
@@ -129,13 +130,14 @@ fn run_side(
     let name = if settings.is_some() { "shim" } else { "native" };
     let side = Side(output.path.join(name));
     for part in [side.tests(), side.0.join("logs"), side.0.join("runner.tmp")] {
-        fs::create_dir_all(&part).map_err(|error| at(&part, &error))?;
+        fs::create_dir_all(&part).map_err(|error| Failure::of(part.display(), &error))?;
     }
     let command = this_command()?;
     if settings.is_some() {
         let refused = stand_in::make(&install.root, &side, &command)?;
         let list = side.0.join("not-preloaded");
-        fs::write(&list, refused.join("\n") + "\n").map_err(|error| at(&list, &error))?;
+        fs::write(&list, refused.join("\n") + "\n")
+            .map_err(|error| Failure::of(list.display(), &error))?;
     }
     suite::write(tests, &command, &side)?;
     let plan = Plan {
@@ -174,7 +176,7 @@ fn write(options: &Options, output: &Output, results: &Results) -> Result<(), Fa
     }
     if let Some(path) = &options.junit {
         let text = results.junit().to_string().expect("names are UTF-8");
-        fs::write(path, text).map_err(|error| at(path, &error))?;
+        fs::write(path, text).map_err(|error| Failure::of(path.display(), &error))?;
     }
     Ok(())
 }
@@ -208,7 +210,9 @@ fn settings(options: &Options) -> Result<Vec<(String, String)>, Failure> {
 }
 
 fn directory(named: &Path) -> Result<PathBuf, Failure> {
-    let directory = named.canonicalize().map_err(|error| at(named, &error))?;
+    let directory = named
+        .canonicalize()
+        .map_err(|error| Failure::of(named.display(), &error))?;
     if !directory.is_dir() {
         return Err(Failure::new(
             2,
@@ -220,7 +224,7 @@ fn directory(named: &Path) -> Result<PathBuf, Failure> {
 
 /// This command, for a shell.
 fn this_command() -> Result<String, Failure> {
-    let command = env::current_exe().map_err(|error| at(Path::new("/proc/self/exe"), &error))?;
+    let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
     words(&command).map(|command| command.display().to_string())
 }
 
@@ -247,7 +251,9 @@ struct Output {
 impl Output {
     fn new(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
-            Some(path) => std::path::absolute(path).map_err(|error| at(path, &error))?,
+            Some(path) => {
+                std::path::absolute(path).map_err(|error| Failure::of(path.display(), &error))?
+            }
             None => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let seconds = now.unwrap_or_default().as_secs();
@@ -256,7 +262,7 @@ impl Output {
             }
         };
         let path = words(&path)?;
-        fs::create_dir(&path).map_err(|error| at(&path, &error))?;
+        fs::create_dir(&path).map_err(|error| Failure::of(path.display(), &error))?;
         Ok(Output { path })
     }
 }
@@ -270,7 +276,7 @@ impl Scratch {
         // Open to all, as the runners make theirs: some tests go on as another user.
         fs::create_dir(&path)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o777)))
-            .map_err(|error| at(&path, &error))?;
+            .map_err(|error| Failure::of(path.display(), &error))?;
         Ok(Scratch(path))
     }
 }
@@ -285,8 +291,4 @@ impl Drop for Scratch {
             );
         }
     }
-}
-
-fn at(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::own(format!("{}: {}", path.display(), reason(error)))
 }

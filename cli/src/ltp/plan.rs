@@ -109,5 +109,5 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     bytes.push(b'\n');
     fs::write(&unfinished, bytes)
         .and_then(|()| fs::rename(&unfinished, path))
-        .map_err(|error| Failure::own(format!("{}: {}", path.display(), reason(&error))))
+        .map_err(|error| Failure::of(path.display(), &error))
 }

@@ -5,7 +5,6 @@ use super::install::Install;
 use super::outcome::Outcome;
 use super::plan::Side;
 use crate::failure::Failure;
-use crate::run::reason;
 use crate::sys;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -31,9 +30,7 @@ pub fn run(
     mut watch: impl FnMut(),
 ) -> Result<(), Failure> {
     let log = side.0.join("runner.log");
-    let failed = |error: std::io::Error| {
-        Failure::own(format!("{}: {}", install.program.display(), reason(&error)))
-    };
+    let failed = |error: std::io::Error| Failure::of(install.program.display(), &error);
     let sink = File::create(&log).map_err(failed)?;
     let mut child = command(install, side, directory)
         .args(arguments)

@@ -9,7 +9,7 @@
 
 use super::plan::{Plan, Side, read_json};
 use crate::failure::Failure;
-use crate::run::{self, Library, reason};
+use crate::run::{self, Library};
 use std::env;
 use std::ffi::{OsStr, OsString, c_int};
 use std::fs;
@@ -45,7 +45,7 @@ pub fn make(root: &Path, side: &Side, command: &str) -> Result<Vec<String>, Fail
                 &mut refused,
             )
         });
-    made.map_err(|error| Failure::own(format!("{}: {}", tree.display(), reason(&error))))?;
+    made.map_err(|error| Failure::of(tree.display(), &error))?;
     Ok(refused)
 }
 
@@ -134,8 +134,7 @@ pub fn guest(side: &Side, command: &[OsString]) -> Result<c_int, Failure> {
         .map_err(|_| Failure::own(format!("{}: not in {}", called.display(), tree.display())))?;
     if env::current_dir().is_ok_and(|directory| directory == tree.join(BIN)) {
         let real = plan.root.join(BIN);
-        env::set_current_dir(&real)
-            .map_err(|error| Failure::own(format!("{}: {}", real.display(), reason(&error))))?;
+        env::set_current_dir(&real).map_err(|error| Failure::of(real.display(), &error))?;
     }
     let mut variables = variables(&tree, &plan.root);
     if env::var_os("LTPROOT").is_none() {

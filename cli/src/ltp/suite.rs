@@ -54,7 +54,7 @@ fn matching(text: String, patterns: &[OsString]) -> Result<String, Failure> {
     if patterns.is_empty() {
         return Ok(text);
     }
-    let failed = |error: std::io::Error| Failure::own(format!("grep: {}", reason(&error)));
+    let failed = |error: std::io::Error| Failure::of("grep", &error);
     let mut grep = Command::new("grep");
     for pattern in patterns {
         grep.arg("-e").arg(pattern);
@@ -106,8 +106,7 @@ pub fn write(tests: &[Test], command: &str, side: &Side) -> Result<(), Failure> 
             )
         })
         .collect();
-    fs::write(&path, text)
-        .map_err(|error| Failure::own(format!("{}: {}", path.display(), reason(&error))))
+    fs::write(&path, text).map_err(|error| Failure::of(path.display(), &error))
 }
 
 #[cfg(test)]

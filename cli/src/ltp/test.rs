@@ -6,7 +6,6 @@
 use super::plan::{End, Plan, Record, Side, read_json, write_json};
 use super::stand_in;
 use crate::failure::Failure;
-use crate::run::reason;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -32,9 +31,7 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
         return Err(Failure::own(format!("the plan has no test {number}")));
     };
     sys::note_interruptions();
-    let failed = |path: &Path, error: io::Error| {
-        Failure::own(format!("{}: {}", path.display(), reason(&error)))
-    };
+    let failed = |path: &Path, error: io::Error| Failure::of(path.display(), &error);
     let output = side.output(number);
     // Appending: the test's processes share the file, and must not overwrite each other's lines.
     let sink = File::options()

@@ -43,7 +43,7 @@ impl Source {
     }
 
     pub fn failure(&self, error: &io::Error) -> Failure {
-        Failure::own(format!("{}: {}", self.name(), reason(error)))
+        Failure::of(self.name(), error)
     }
 
     /// Bytes, as far as known.

@@ -26,8 +26,7 @@ impl Library {
             return Library::at(Path::new(&path))
                 .map_err(|why| Failure::own(format!("KEEPMYDATA_LIB: {}: {why}", path.display())));
         }
-        let command = env::current_exe()
-            .map_err(|error| Failure::own(format!("/proc/self/exe: {}", reason(&error))))?;
+        let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
         let beside = command.parent().unwrap_or(Path::new("/"));
         let places = ["", "../lib", "../lib/keepmydata"].map(|place| beside.join(place).join(NAME));
         match places.iter().find(|path| path.exists()) {

@@ -44,9 +44,7 @@ pub fn start(program: &OsStr) -> Result<Option<Watch>, Failure> {
     if sys::adopts_orphans() {
         return Ok(None);
     }
-    let failed = |what: &str, error: std::io::Error| {
-        Failure::own(format!("{what}: {}", super::reason(&error)))
-    };
+    let failed = |what: &str, error: std::io::Error| Failure::of(what, &error);
     let (here, there) = UnixStream::pair().map_err(|error| failed("socketpair", error))?;
     let above = |socket| sys::above_standard(socket).map(UnixStream::from);
     let here = above(here).map_err(|error| failed("fcntl", error))?;

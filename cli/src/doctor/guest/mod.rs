@@ -13,7 +13,6 @@ pub use workload::{WorkloadFound, WorkloadTask};
 
 use super::Options;
 use crate::failure::Failure;
-use crate::run::reason;
 use serde::{Deserialize, Serialize};
 use std::ffi::c_int;
 use std::io;
@@ -44,9 +43,7 @@ pub fn guest(task: &str) -> Result<c_int, Failure> {
             println!("{}", text.map_err(|error| Failure::own(error.to_string()))?);
             Ok(0)
         }
-        Err(SetupFailed { what, error }) => {
-            Err(Failure::own(format!("{what}: {}", reason(&error))))
-        }
+        Err(SetupFailed { what, error }) => Err(Failure::of(what, &error)),
     }
 }
 

@@ -38,8 +38,7 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     pub fn new(workplace: &'a Workplace, started: Instant) -> Result<Self, Failure> {
-        let command = env::current_exe()
-            .map_err(|error| Failure::own(format!("/proc/self/exe: {}", reason(&error))))?;
+        let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
         let library = Library::find().and_then(|library| library.preload(None));
         Ok(Runner {
             workplace,

@@ -5,7 +5,6 @@ mod view;
 
 use super::input::Source;
 use crate::failure::Failure;
-use crate::run::reason;
 use live::Live;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::ffi::c_int;
@@ -29,25 +28,27 @@ pub fn follow(sources: &[Source]) -> Result<c_int, Failure> {
         ));
     }
     let mut live = Live::open(sources)?;
-    let failed = |error: io::Error| Failure::own(format!("terminal: {}", reason(&error)));
-    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let mut terminal = ratatui::try_init().map_err(terminal_failed)?;
     let result = run(&mut terminal, &mut live);
     ratatui::restore();
     result?;
     Ok(c_int::from(live.summary.at_risk()))
 }
 
+fn terminal_failed(error: io::Error) -> Failure {
+    Failure::of("terminal", &error)
+}
+
 fn run(terminal: &mut ratatui::DefaultTerminal, live: &mut Live) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::own(format!("terminal: {}", reason(&error)));
     loop {
         live.read(Instant::now() + PERIOD / 2)?;
         terminal
             .draw(|frame| view::draw(frame, live))
-            .map_err(failed)?;
+            .map_err(terminal_failed)?;
         // Long logs are not waited for.
         let wait = if live.behind { Duration::ZERO } else { PERIOD };
-        if event::poll(wait).map_err(failed)?
-            && let Event::Key(key) = event::read().map_err(failed)?
+        if event::poll(wait).map_err(terminal_failed)?
+            && let Event::Key(key) = event::read().map_err(terminal_failed)?
             && key.kind == KeyEventKind::Press
         {
             let interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
