@@ -36,14 +36,6 @@ static long lost_pages(const char *path, off_t size)
 	return lost;
 }
 
-static int sync_mapping(char *base, off_t size)
-{
-	int result = msync(base, size, MS_SYNC);
-
-	printf("msync %s\n", errname(result == 0 ? 0 : errno));
-	return result;
-}
-
 int main(int argc, char **argv)
 {
 	struct stat stat;
@@ -60,13 +52,13 @@ int main(int argc, char **argv)
 	for (off_t page = 0; page * PAGE < stat.st_size; page++)
 		memset(base + page * PAGE, stored_byte(page), PAGE);
 
-	sync_mapping(base, stat.st_size);
+	sync_and_tell(base, stat.st_size);
 	result = fsync(other);
 	printf("fsync %s\n", errname(result == 0 ? 0 : errno));
 	if (unlink(argv[2]) != 0)
 		setup_failed("unlink %s", argv[2]);
 	for (int attempt = 0; attempt < 5; attempt++) {
-		if (sync_mapping(base, stat.st_size) == 0) {
+		if (sync_and_tell(base, stat.st_size) == 0) {
 			printf("lost %ld of %lld pages\n", lost_pages(argv[1], stat.st_size),
 				(long long)stat.st_size / PAGE);
 			break;

@@ -82,6 +82,15 @@ static inline int store_and_sync(int fd, size_t length, char byte)
 	return result;
 }
 
+/* msync of a whole mapping; prints `msync ERRNO`. Returns what msync did. */
+static inline int sync_and_tell(char *base, size_t length)
+{
+	int result = msync(base, length, MS_SYNC);
+
+	printf("msync %s\n", errname(result == 0 ? 0 : errno));
+	return result;
+}
+
 static inline double seconds_now(void)
 {
 	struct timespec now;

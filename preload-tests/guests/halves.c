@@ -27,13 +27,6 @@ static void let_another_open(const char *path)
 		setup_failed("a child that opens %s", path);
 }
 
-static void sync_all(void)
-{
-	int result = msync(base, SIZE, MS_SYNC);
-
-	printf("msync %s\n", errname(result == 0 ? 0 : errno));
-}
-
 int main(int argc, char **argv)
 {
 	char old[SIZE], page[PAGE], want[HALF];
@@ -49,11 +42,11 @@ int main(int argc, char **argv)
 	base = map_shared(fd, SIZE);
 	memset(base + AT, 'n', HALF);
 	if (argc > 2)
-		sync_all();
+		sync_and_tell(base, SIZE);
 	let_another_open(argv[1]);
 	if (argc == 2)
 		memset(base + AT + HALF, 'n', HALF);
-	sync_all();
+	sync_and_tell(base, SIZE);
 
 	reader = open(argv[1], O_RDONLY);
 	if (pread(reader, page, sizeof(page), AT) != sizeof(page))

@@ -8,9 +8,7 @@
  * in the middle of the mapping unmapped, prints the errno) and sends the cut.
  * Exit: 0, or 2 if a step failed.
  */
-#include "guest.h"
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "control.h"
 
 enum { FILE_SIZE = 4 << 20, HOLE_AT = 2 << 20 };
 
@@ -21,20 +19,15 @@ static const struct { size_t offset, length; } stores[] = {
 
 int main(int argc, char **argv)
 {
-	static const char cut[] = "{\"op\":\"cut\"}\n";
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, control, result = 0;
-	char answer[256], *base;
+	int fd, control, error = 0;
+	char *base;
 
 	if (argc != 4)
 		return EXIT_USAGE;
 	fd = open_sized(argv[1], FILE_SIZE);
 	if (fsync(fd) != 0)
 		setup_failed("fsync");
-	control = socket(AF_UNIX, SOCK_STREAM, 0);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", argv[2]);
-	if (connect(control, (struct sockaddr *)&address, sizeof(address)) != 0)
-		setup_failed("connect %s", argv[2]);
+	control = connect_control(argv[2]);
 
 	base = map_shared(fd, FILE_SIZE);
 	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
@@ -46,12 +39,9 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[3], "hole") == 0 && munmap(base + HOLE_AT, PAGE) != 0)
 		setup_failed("munmap");
-	if (strcmp(argv[3], "nosync") != 0)
-		result = msync(base, FILE_SIZE, MS_SYNC);
-	if (write(control, cut, sizeof(cut) - 1) != sizeof(cut) - 1)
-		setup_failed("write to the control socket");
-	printf("msync %s\n", errname(result == 0 ? 0 : errno));
-	if (read(control, answer, sizeof(answer)) <= 0)
-		setup_failed("answer from the control socket");
+	if (strcmp(argv[3], "nosync") != 0 && msync(base, FILE_SIZE, MS_SYNC) != 0)
+		error = errno;
+	ask_control(control, CUT_POWER);
+	printf("msync %s\n", errname(error));
 	return 0;
 }

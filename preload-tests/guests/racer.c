@@ -23,13 +23,6 @@ static void *race(void *unused)
 	return unused;
 }
 
-static void sync_all(void)
-{
-	int result = msync(base, PAGES * PAGE, MS_SYNC);
-
-	printf("msync %s\n", errname(result == 0 ? 0 : errno));
-}
-
 int main(int argc, char **argv)
 {
 	int racing = argc == 3 && strcmp(argv[2], "racing") == 0;
@@ -46,11 +39,11 @@ int main(int argc, char **argv)
 			sched_yield();
 	}
 	base[0] = 'b';
-	sync_all();
+	sync_and_tell(base, PAGES * PAGE);
 	stop = 1;
 	if (racing)
 		pthread_join(thread, NULL);
-	sync_all();
+	sync_and_tell(base, PAGES * PAGE);
 	printf("stored %ld\n", (long)stores);
 	return 0;
 }

@@ -7,10 +7,8 @@
  * again. Prints `msync ERRNO`, `memory kept|changed`, `cached N dirty N` (of the four pages),
  * `msync ERRNO`.
  */
-#include "guest.h"
-#include <sys/socket.h>
+#include "control.h"
 #include <sys/syscall.h>
-#include <sys/un.h>
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451
@@ -30,30 +28,6 @@ struct cachestat { uint64_t cache, dirty, writeback, evicted, recently_evicted; 
 
 static char old[PAGES * PAGE], store[STORE_LEN];
 
-static void turn_honest(const char *path)
-{
-	static const char request[] = "{\"op\":\"mode\",\"mode\":\"honest\"}\n";
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int control = socket(AF_UNIX, SOCK_STREAM, 0);
-	char answer[256];
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (connect(control, (struct sockaddr *)&address, sizeof(address)) != 0)
-		setup_failed("connect %s", path);
-	if (write(control, request, sizeof(request) - 1) != sizeof(request) - 1)
-		setup_failed("write to the control socket");
-	if (read(control, answer, sizeof(answer)) <= 0)
-		setup_failed("answer from the control socket");
-	close(control);
-}
-
-static void sync_all(char *base)
-{
-	int result = msync(base, FILE_SIZE, MS_SYNC);
-
-	printf("msync %s\n", errname(result == 0 ? 0 : errno));
-}
-
 int main(int argc, char **argv)
 {
 	struct cachestat_range pages = { FIRST_PAGE, sizeof(old) };
@@ -72,13 +46,13 @@ int main(int argc, char **argv)
 	base = map_shared(fd, FILE_SIZE);
 	memcpy(base + STORE_AT, store, STORE_LEN);
 
-	sync_all(base);
+	sync_and_tell(base, FILE_SIZE);
 	printf("memory %s\n", memcmp(base + STORE_AT, store, STORE_LEN) == 0 ? "kept" : "changed");
 	if (syscall(SYS_cachestat, fd, &pages, &stat, 0) != 0)
 		setup_failed("cachestat");
 	printf("cached %llu dirty %llu\n", (unsigned long long)stat.cache,
 		(unsigned long long)(stat.dirty + stat.writeback));
-	turn_honest(argv[2]);
-	sync_all(base);
+	ask_control(connect_control(argv[2]), TURN_HONEST);
+	sync_and_tell(base, FILE_SIZE);
 	return 0;
 }

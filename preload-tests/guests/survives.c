@@ -9,12 +9,10 @@
  * is wrong.
  * Exit: 0 all survived, 1 it did not, 2 a step of the setup failed, 3 msync failed.
  */
-#include "guest.h"
+#include "control.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 enum { PAGES = 16, LENGTH = PAGES * PAGE, FIRST = 1, SECOND = 9 };
 
@@ -37,22 +35,6 @@ static void wait_for_stores(void)
 
 	while (stores == before)
 		sched_yield();
-}
-
-static void cut_power(const char *path)
-{
-	static const char cut[] = "{\"op\":\"cut\"}\n";
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int control = socket(AF_UNIX, SOCK_STREAM, 0);
-	char answer[256];
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (connect(control, (struct sockaddr *)&address, sizeof(address)) != 0)
-		setup_failed("connect %s", path);
-	if (write(control, cut, sizeof(cut) - 1) != sizeof(cut) - 1)
-		setup_failed("write to the control socket");
-	if (read(control, answer, sizeof(answer)) <= 0)
-		setup_failed("answer from the control socket");
 }
 
 /* -1 if it cannot be read: a page that became dirty after the msync cannot be written any more. */
@@ -105,7 +87,7 @@ int main(int argc, char **argv)
 		pthread_join(thread, NULL);
 		second = stores;
 	}
-	cut_power(argv[2]);
+	ask_control(connect_control(argv[2]), CUT_POWER);
 	found[0] = read_back(argv[1], FIRST);
 	found[1] = read_back(argv[1], SECOND);
 	if (strcmp(way, "wrong") == 0)

@@ -52,7 +52,7 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     let source = directory.join(format!("{name}.c"));
     let mut hasher = DefaultHasher::new();
     (flags, shared).hash(&mut hasher);
-    let headers = ["guest.h", "bench.h"].map(|header| directory.join(header));
+    let headers = ["guest.h", "bench.h", "control.h"].map(|header| directory.join(header));
     for file in headers.iter().chain([&source]) {
         fs::read(file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
