@@ -89,11 +89,7 @@ pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
 pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno> {
-    let fd = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { file.as_ref() }.handle.fd
-    };
+    let fd = of(file).fd;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = worker.reopen(sys::gettid(), fd, flags)?;
     let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
@@ -108,15 +104,18 @@ pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno>
 
 /// Whether opening the file would have broken a lease on it.
 fn is_leased(file: NonNull<File>) -> bool {
-    let _table = mappings::lock();
-    // SAFETY: held by the caller, and under the lock.
-    unsafe { file.as_ref() }.handle.errno == Errno::AGAIN.raw_os_error()
+    of(file).errno == Errno::AGAIN.raw_os_error()
 }
 
 fn has_handle(file: NonNull<File>, generation: u32) -> bool {
+    of(file).generation == generation
+}
+
+/// The handle of `file`, which the caller holds. Not under the table lock.
+pub fn of(file: NonNull<File>) -> Handle {
     let _table = mappings::lock();
     // SAFETY: held by the caller, and under the lock.
-    unsafe { file.as_ref() }.handle.generation == generation
+    unsafe { file.as_ref() }.handle
 }
 
 /// Opens with `O_DIRECT`, or without where that is refused.

@@ -72,6 +72,13 @@ pub struct ByteRange {
     pub length: u64,
 }
 
+impl ByteRange {
+    /// Where it ends: the offset of the first byte after it.
+    pub const fn end(self) -> u64 {
+        self.offset + self.length
+    }
+}
+
 impl From<(u64, u64)> for ByteRange {
     fn from((offset, length): (u64, u64)) -> Self {
         ByteRange { offset, length }

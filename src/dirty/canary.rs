@@ -13,6 +13,7 @@
 //! It costs a page, which stays in the page cache, and one read of it, a mapping.
 
 use crate::custodian::{self, Worker};
+use crate::handles;
 use crate::mappings::{self, file::File, table::Entry};
 use crate::process;
 use crate::sys::{self, signals::Blocked, vm};
@@ -88,12 +89,7 @@ pub fn plant(worker: &Worker, entry: &Entry) {
 
 /// The size of the file in whole pages, bytes; 0 where it is unknown.
 fn size(worker: &Worker, file: NonNull<File>) -> u64 {
-    let handle = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { file.as_ref() }.handle
-    };
-    match worker.borrow_handle(&handle).map(sys::fd::size) {
+    match worker.borrow_handle(&handles::of(file)).map(sys::fd::size) {
         Some(Ok(size)) => sys::page_up(size),
         _ => 0,
     }
@@ -182,10 +178,24 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
     dropped
 }
 
-/// Whether the file, which the caller holds, has any.
-pub fn has_any(file: NonNull<File>) -> bool {
-    let mut table = mappings::lock();
-    of(&mut table, file).all.iter().any(|c| c.addr != 0)
+/// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had
+/// are gone, or were made by a parent process. On a custodian thread.
+pub fn ensure(worker: &Worker, file: NonNull<File>) {
+    let generation = worker.process().generation();
+    let mut found = None;
+    {
+        let mut table = mappings::lock();
+        if of(&mut table, file).all.iter().any(|c| c.addr != 0) {
+            return;
+        }
+        table.for_each_of(file, 0, |entry| {
+            found = (entry.writable && entry.registered == generation).then_some(entry);
+            found.is_none()
+        });
+    }
+    if let Some(entry) = found {
+        plant(worker, &entry);
+    }
 }
 
 /// Takes the canaries of the program's mapping `entry` away, which is gone; `unmap` is told the
@@ -214,25 +224,31 @@ pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {
         return;
     }
     let _quiet = Blocked::all();
-    let file = {
-        let mut table = mappings::lock();
-        let Some(file) = table.find_inode(dev, ino) else {
-            return;
-        };
-        let mut all = of(&mut table, file).all.iter();
-        if !all.any(|canary| canary.lives && range.contains(&canary.offset)) {
+    // One file after the other, where the kernel has several inodes of it.
+    while let Some(file) = in_the_way(dev, ino, &range) {
+        let moved = custodian::run(process::this(), |worker| move_one(worker, file, &range));
+        mappings::ops::release(file);
+        if moved != Ok(true) {
             return;
         }
-        table.hold(file);
-        file
-    };
-    let _ = custodian::run(
-        process::this(),
-        |worker| {
-            while move_one(worker, file, &range) {}
-        },
-    );
-    mappings::ops::release(file);
+    }
+}
+
+/// A file of the inode with a canary in the range, held.
+fn in_the_way(dev: u64, ino: u64, range: &Range<u64>) -> Option<NonNull<File>> {
+    let birth = process::this().birth();
+    let mut found = None;
+    let mut table = mappings::lock();
+    table.for_each_of_inode(dev, ino, |file| {
+        // SAFETY: live, and under the lock.
+        let canaries = unsafe { &file.as_ref().canaries };
+        let mut all = canaries.all.iter();
+        if canaries.birth == birth && all.any(|c| c.lives && range.contains(&c.offset)) {
+            found = Some(file);
+        }
+    });
+    table.hold(found?);
+    found
 }
 
 /// Moves one canary out of the range: to the page before it, which a program that reads on has read

@@ -70,10 +70,9 @@ impl Found<'_> {
     /// Adds what of a mapping, of which nothing is known, is among the `cached` pages of the file
     /// ([`Query::cached`]): the rest cannot be dirty.
     fn guess(&mut self, entry: &Entry, cached: &Ranges) {
-        for range in cached.within(entry.offset, entry.offset + entry.len() as u64) {
-            self.dirty.add(range.offset, range.offset + range.length);
-            self.guessed.add(range.offset, range.offset + range.length);
-        }
+        let known = || cached.within(entry.offset, entry.offset + entry.len() as u64);
+        self.dirty.add_all(known());
+        self.guessed.add_all(known());
     }
 }
 

@@ -89,9 +89,7 @@ pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Resul
     find_in(query, dirty, Find::Present, |start, end| {
         found.remove(start, end);
     })?;
-    for range in found.as_slice() {
-        gone.add(range.offset, range.offset + range.length);
-    }
+    gone.add_all(found.iter());
     Ok(())
 }
 

@@ -40,6 +40,10 @@ impl Ranges {
         &self.ranges[..self.len]
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = ByteRange> + '_ {
+        self.as_slice().iter().copied()
+    }
+
     /// Whether the byte at `offset` is in a range.
     pub fn has(&self, offset: u64) -> bool {
         self.within(offset, offset + 1).next().is_some()
@@ -48,13 +52,19 @@ impl Ranges {
     /// The parts of the ranges that lie in `[start, end)`.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = ByteRange> + '_ {
         let list = self.as_slice();
-        let first = list.partition_point(|r| r.offset + r.length <= start);
+        let first = list.partition_point(|r| r.end() <= start);
         let inside = list[first..].iter().take_while(move |r| r.offset < end);
         inside.map(move |r| {
             let offset = r.offset.max(start);
-            let length = (r.offset + r.length).min(end) - offset;
+            let length = r.end().min(end) - offset;
             ByteRange { offset, length }
         })
+    }
+
+    /// What is in a range of both.
+    pub fn common<'a>(&'a self, other: &'a Ranges) -> impl Iterator<Item = ByteRange> + 'a {
+        let others = other.as_slice().iter();
+        others.flat_map(|range| self.within(range.offset, range.end()))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -71,14 +81,14 @@ impl Ranges {
         if start >= end {
             return;
         }
-        let first = self.ranges[..self.len].partition_point(|r| r.offset + r.length <= start);
+        let first = self.ranges[..self.len].partition_point(|r| r.end() <= start);
         let last = first + self.ranges[first..self.len].partition_point(|r| r.offset < end);
         if first == last {
             return;
         }
         let (low, high) = (self.ranges[first], self.ranges[last - 1]);
         let left = start.saturating_sub(low.offset);
-        let right = (high.offset + high.length).saturating_sub(end);
+        let right = high.end().saturating_sub(end);
         let kept = usize::from(left > 0) + usize::from(right > 0);
         if self.len - (last - first) + kept > CAPACITY {
             return;
@@ -96,6 +106,20 @@ impl Ranges {
         }
     }
 
+    /// Takes all that `ranges` have away, as [`Ranges::remove`].
+    pub fn remove_all(&mut self, ranges: &Ranges) {
+        for range in ranges.as_slice() {
+            self.remove(range.offset, range.end());
+        }
+    }
+
+    /// Adds every one of `ranges`, as [`Ranges::add`].
+    pub fn add_all(&mut self, ranges: impl IntoIterator<Item = ByteRange>) {
+        for range in ranges {
+            self.add(range.offset, range.end());
+        }
+    }
+
     /// Adds `[start, end)`, which may overlap ranges that are there.
     pub fn add(&mut self, start: u64, end: u64) {
         if start >= end {
@@ -103,17 +127,17 @@ impl Ranges {
         }
         let list = &self.ranges[..self.len];
         // What touches the new range is joined with it.
-        let first = list.partition_point(|r| r.offset + r.length < start);
+        let first = list.partition_point(|r| r.end() < start);
         let last = first + list[first..].partition_point(|r| r.offset <= end);
         let (mut start, mut end) = (start, end);
         if first < last {
             start = start.min(list[first].offset);
-            end = end.max(list[last - 1].offset + list[last - 1].length);
+            end = end.max(list[last - 1].end());
         } else if self.len == CAPACITY {
             // Full: grow a neighbour over the gap between.
             let at = first.min(CAPACITY - 1);
             let neighbour = self.ranges[at];
-            let (low, high) = (neighbour.offset, neighbour.offset + neighbour.length);
+            let (low, high) = (neighbour.offset, neighbour.end());
             return self.add(start.min(low), end.max(high));
         }
         let new = ByteRange {

@@ -408,7 +408,7 @@ fn witness_entry(copies: &mut Copies, entry: &Entry, dirty: &[ByteRange]) {
     let mapped = entry.offset..entry.offset + entry.len() as u64;
     let mut covered = dirty.iter().filter_map(|range| {
         let from = range.offset.max(mapped.start);
-        let to = (range.offset + range.length).min(mapped.end);
+        let to = range.end().min(mapped.end);
         (from < to).then_some((from, to))
     });
     let Some(first) = covered.next() else { return };
@@ -416,9 +416,7 @@ fn witness_entry(copies: &mut Copies, entry: &Entry, dirty: &[ByteRange]) {
         .iter()
         .rev()
         .find(|range| range.offset < mapped.end)
-        .map_or(first.1, |range| {
-            (range.offset + range.length).min(mapped.end)
-        });
+        .map_or(first.1, |range| range.end().min(mapped.end));
     // One witness from the first dirty page of this mapping to its last.
     let addr = entry.start + (first.0 - mapped.start) as usize;
     let len = (last - first.0) as usize;

@@ -64,7 +64,7 @@ fn ranges_dirty_again(context: &mut Context) -> u64 {
     let mut lost = 0;
     for range in context.dirty.as_slice() {
         let mut offset = range.offset;
-        while offset < range.offset + range.length {
+        while offset < range.end() {
             lost += u64::from(dirty_again(context, offset) == Some(false));
             offset += size;
         }
@@ -91,8 +91,8 @@ fn unwritten_dirty_again(worker: &Worker, context: &mut Context) {
         let Some(&range) = context.cached.as_slice().get(i) else {
             break;
         };
-        for offset in (range.offset..range.offset + range.length).step_by(BUFFER) {
-            let length = (range.offset + range.length - offset).min(BUFFER as u64);
+        for offset in (range.offset..range.end()).step_by(BUFFER) {
+            let length = (range.end() - offset).min(BUFFER as u64);
             compare_again(worker, context, ByteRange { offset, length }, memory);
         }
     }

@@ -35,7 +35,7 @@ fn widen(worker: &Worker, context: &Context, handle: BorrowedFd<'_>, range: &Byt
     let mut size = 2 * sys::page_size() as u64;
     while size <= LARGEST {
         let start = range.offset & !(size - 1);
-        let end = (range.offset + range.length).next_multiple_of(size);
+        let end = range.end().next_multiple_of(size);
         // A folio around it would be cached as a whole. If that is not so, the range stays for
         // another reason: it is locked, or mapped by another process.
         let pages = end.min(file_end).saturating_sub(start) / sys::page_size() as u64;

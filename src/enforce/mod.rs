@@ -34,6 +34,7 @@ use crate::custodian::{self, Worker};
 use crate::mappings::{self, file::File};
 use crate::process::{self, Process};
 use crate::sys::signals::Blocked;
+use crate::sys::vm::{is_failure, is_refusal};
 use crate::{config, dirty, findings, log, reads, real, sys};
 use context::Context;
 pub use context::boot;
@@ -81,11 +82,6 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
             -1
         }
     }
-}
-
-/// Whether an error of msync means that data is not safe, rather than that the call was wrong.
-fn is_failure(errno: Errno) -> bool {
-    !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY)
 }
 
 /// Syncs what is about to be unmapped, if it is dirty (`KEEPMYDATA_MUNMAP=sync`). Failures are in
@@ -187,7 +183,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
     files.each(|context| context.real = Some((timer.stop(), real)));
     match real {
-        Err(Errno::INVAL | Errno::BUSY) => {
+        _ if is_refusal(real) => {
             files.on_custodian(refuse);
             files.leave(None);
             return real;
@@ -202,11 +198,6 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         Err(Errno::NOMEM) => real,
         _ => shared.and(files.result).and(files.complete()),
     }
-}
-
-/// Whether the kernel did not take the call as it was: then nothing was promised.
-fn is_refusal(result: Result<(), Errno>) -> bool {
-    matches!(result, Err(Errno::INVAL | Errno::BUSY))
 }
 
 /// The kernel did not take the call, although it would have a moment ago: memory was locked meanwhile.
@@ -336,13 +327,10 @@ impl Chain {
         if key.handle == 0 {
             return;
         }
-        table.for_each_file(|file| {
-            // SAFETY: live, and under the lock.
-            let is_twin = unsafe { file.as_ref() }.key.same_file(&key);
-            if !is_twin || self.has(file) {
-                return;
-            }
-            if let Some(new) = context::new(self.process, file) {
+        table.for_each_of_inode(key.dev, key.ino, |file| {
+            if !self.has(file)
+                && let Some(new) = context::new(self.process, file)
+            {
                 // SAFETY: made just now.
                 let context = unsafe { &mut *new.as_ptr() };
                 (context.call, context.tid) = (call.call, call.tid);

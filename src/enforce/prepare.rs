@@ -9,10 +9,9 @@ use crate::custodian::Worker;
 use crate::dirty::{self, canary};
 use crate::handles;
 use crate::log::{self, Timer};
-use crate::mappings::{self, file::File};
+use crate::mappings;
 use crate::process;
 use crate::sys;
-use core::ptr::NonNull;
 use keepmydata_records::{Invalidate, Level, Track, event};
 use rustix::io::Errno;
 
@@ -87,9 +86,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         lose(context);
     }
     if context.verify && !context.dirty.is_empty() {
-        if !canary::has_any(context.file) {
-            plant_canary(worker, context.file);
-        }
+        canary::ensure(worker, context.file);
         let timer = Timer::at(Level::Info);
         let copied = copy::copy(worker, context);
         if copied.is_err() {
@@ -155,17 +152,4 @@ fn decide(context: &mut Context) {
         true if !has_handle => "not verified: no handle of the file",
         _ => "",
     };
-}
-
-/// The mappings that had one are gone, or were made by a parent process.
-fn plant_canary(worker: &Worker, file: NonNull<File>) {
-    let generation = worker.process().generation();
-    let mut found = None;
-    mappings::lock().for_each_of(file, 0, |entry| {
-        found = (entry.writable && entry.registered == generation).then_some(entry);
-        found.is_none()
-    });
-    if let Some(entry) = found {
-        canary::plant(worker, &entry);
-    }
 }

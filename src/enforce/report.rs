@@ -180,10 +180,8 @@ pub fn msync(worker: &Worker, context: &mut Context) {
         context.timer.stamp(&mut record);
         arguments(&mut record, context, &by_name);
         // What the kernel said of the arguments is what the program is told.
-        let refused = context.real.and_then(|(_, real)| match real {
-            Err(Errno::INVAL | Errno::BUSY | Errno::NOMEM) => real.err(),
-            _ => None,
-        });
+        let refused = context.real.and_then(|(_, real)| real.err());
+        let refused = refused.filter(|errno| !sys::vm::is_failure(*errno));
         answer(&mut record, refused.map_or(outcome, Err));
         fill_dirty(&mut record, context);
         record.dropped_pages = context.dropped_pages;

@@ -2,6 +2,7 @@
 
 use super::{Teller, for_each_file, unsynced};
 use crate::dirty::{self, Query, Ranges};
+use crate::handles;
 use crate::mappings;
 use crate::stats::{self, Number, Slot, Track};
 use crate::sys::{self, cachestat::cachestat};
@@ -51,14 +52,11 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
             redundant(call, handle, &track, &covered);
         }
     }
+    let track = &mut *track;
     track.syncing.clear();
-    for range in covered.as_slice() {
-        let track = &mut *track;
-        for part in track.owed.within(range.offset, range.offset + range.length) {
-            track.syncing.add(part.offset, part.offset + part.length);
-        }
-    }
-    uncover(&mut track, &covered);
+    track.syncing.add_all(track.owed.common(&covered));
+    track.owed.remove_all(&covered);
+    track.asynced.remove_all(&covered);
 }
 
 /// After it: `outcome` is what the program is told.
@@ -78,16 +76,13 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
             }
             track.unwritten.clear();
         }
-        Err(errno) if !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY) => {
+        Err(errno) if sys::vm::is_failure(errno) => {
             track.failed = true;
             // The enforcement has made the pages dirty again, which leaves marks as stores do.
             scan(call, &mut track);
             let track = &mut *track;
-            for range in track.syncing.as_slice() {
-                let end = range.offset + range.length;
-                track.owed.add(range.offset, end);
-                track.unwritten.add(range.offset, end);
-            }
+            track.owed.add_all(track.syncing.iter());
+            track.unwritten.add_all(track.syncing.iter());
         }
         _ => {}
     }
@@ -128,14 +123,12 @@ pub fn before_watched(addr: usize, len: usize, flags: c_int) {
         if flags & libc::MS_SYNC != 0 {
             // What the kernel refuses takes no marks away.
             let judged = sys::vm::judge_msync(addr, len, flags);
-            if !matches!(judged, Err(Errno::INVAL | Errno::BUSY)) {
+            if !sys::vm::is_refusal(judged) {
                 begin(call, None);
             }
         } else if let Some(mut track) = call.teller.slot.track() {
             let found = unsynced::find(&call.teller, &track, call.addr, call.end);
-            for range in found.as_slice() {
-                track.asynced.add(range.offset, range.offset + range.length);
-            }
+            track.asynced.add_all(found.iter());
         }
     });
 }
@@ -162,11 +155,7 @@ fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
         end,
         |_| true,
         |teller| {
-            let handle = {
-                let _table = mappings::lock();
-                // SAFETY: held by the teller, and under the lock.
-                unsafe { teller.file.as_ref() }.handle
-            };
+            let handle = handles::of(teller.file);
             each(&Call {
                 teller: *teller,
                 handle: teller.worker.borrow_handle(&handle),
@@ -182,11 +171,8 @@ fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
     if !scanned.guessed.is_empty() {
         return false;
     }
-    for range in scanned.stored.as_slice() {
-        let end = range.offset + range.length;
-        track.owed.add(range.offset, end);
-        track.unwritten.remove(range.offset, end);
-    }
+    track.owed.add_all(scanned.stored.iter());
+    track.unwritten.remove_all(scanned.stored);
     true
 }
 
@@ -230,21 +216,10 @@ fn cover(call: &Call<'_>, covered: &mut Ranges) -> bool {
     alone
 }
 
-fn uncover(track: &mut Track, covered: &Ranges) {
-    for range in covered.as_slice() {
-        track.owed.remove(range.offset, range.offset + range.length);
-        track
-            .asynced
-            .remove(range.offset, range.offset + range.length);
-    }
-}
-
 #[inline(never)]
 fn beyond_eof(call: &Call<'_>, covered: &Ranges, eof: u64) {
     let mut beyond = Ranges::new();
-    for range in covered.within(eof, u64::MAX) {
-        beyond.add(range.offset, range.offset + range.length);
-    }
+    beyond.add_all(covered.within(eof, u64::MAX));
     if !beyond.is_empty() {
         let message = "the range reaches beyond the last page of the file: nothing can be stored or \
                        synced there";
@@ -263,14 +238,11 @@ fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ran
             .within(entry.offset, entry.offset + entry.len() as u64)
             .filter(|_| concerned)
         {
-            let end = range.offset + range.length;
-            let _ = dirty::unstable(handle, range.offset, end, &mut outside);
+            let _ = dirty::unstable(handle, range.offset, range.end(), &mut outside);
         }
         true
     });
-    for range in covered.as_slice() {
-        outside.remove(range.offset, range.offset + range.length);
-    }
+    outside.remove_all(covered);
     if !outside.is_empty() {
         let message =
             "these pages of the same mapping are dirty and not in the range of this msync";
@@ -281,8 +253,8 @@ fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ran
 /// Nothing was stored in the range since this thread's last msync, and nothing is dirty there.
 fn redundant(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ranges) {
     let clean = covered.as_slice().iter().all(|range| {
-        let end = range.offset + range.length;
-        track.owed.within(range.offset, end).next().is_none()
+        let mut owed = track.owed.within(range.offset, range.end());
+        owed.next().is_none()
             && cachestat(handle, range.offset, range.length)
                 .is_ok_and(|stat| stat.dirty + stat.writeback == 0)
     });

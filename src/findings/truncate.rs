@@ -53,11 +53,7 @@ fn watch(stat: Option<Stat>, size: off_t, real: impl FnOnce() -> c_int) -> c_int
     each(&mut |teller, track| {
         let found = unsynced::find(teller, track, 0, usize::MAX);
         track.truncated.clear();
-        for range in found.within(size, u64::MAX) {
-            track
-                .truncated
-                .add(range.offset, range.offset + range.length);
-        }
+        track.truncated.add_all(found.within(size, u64::MAX));
     });
     let result = real();
     if result == 0 {

@@ -24,9 +24,7 @@ pub fn before_unmap(addr: usize, len: usize) {
             if pages.is_empty() {
                 return;
             }
-            for range in pages.as_slice() {
-                track.owed.add(range.offset, range.offset + range.length);
-            }
+            track.owed.add_all(pages.iter());
             mappings::lock().for_each_of(teller.file, 0, |entry| {
                 let stays = [entry.clip(0, addr), entry.clip(end, usize::MAX)];
                 for part in stays.iter().flatten().filter(|part| part.writable) {

@@ -19,7 +19,7 @@ fn add(worker: &Worker, handle: BorrowedFd<'_>, entry: &Entry, owed: &Ranges, in
         let _ = dirty::unstable(handle, start, start + (to - from) as u64, into);
     });
     for range in owed.within(entry.offset, entry.offset + entry.len() as u64) {
-        let _ = dirty::unstable(handle, range.offset, range.offset + range.length, into);
+        let _ = dirty::unstable(handle, range.offset, range.end(), into);
     }
 }
 
@@ -43,14 +43,8 @@ pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ran
 /// Tells that `pages` were never synced: those that an msync with MS_ASYNC was called for as that.
 pub fn tell(teller: &Teller<'_>, track: &Track, finding: Finding, pages: &mut Ranges) {
     let mut asynced = Ranges::new();
-    for range in track.asynced.as_slice() {
-        for part in pages.within(range.offset, range.offset + range.length) {
-            asynced.add(part.offset, part.offset + part.length);
-        }
-    }
-    for range in asynced.as_slice() {
-        pages.remove(range.offset, range.offset + range.length);
-    }
+    asynced.add_all(pages.common(&track.asynced));
+    pages.remove_all(&asynced);
     if !asynced.is_empty() {
         let message = match finding {
             Finding::UnmappedUnsynced => {

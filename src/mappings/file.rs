@@ -13,13 +13,6 @@ pub struct Key {
     pub handle: u64,
 }
 
-impl Key {
-    /// Whether both are one file to whoever asks stat(2), if perhaps two page caches.
-    pub fn same_file(&self, other: &Key) -> bool {
-        self.dev == other.dev && self.ino == other.ino
-    }
-}
-
 /// What the filesystem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {
@@ -111,16 +104,15 @@ impl Files {
         clippy::mut_from_ref,
         reason = "the table lock makes the caller the only one"
     )]
-    fn bucket(&self, key: &Key) -> &mut *mut File {
-        let hash = (key.dev ^ key.ino.rotate_left(17) ^ key.handle.rotate_left(34))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn bucket(&self, dev: u64, ino: u64) -> &mut *mut File {
+        let hash = (dev ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // SAFETY: under the table lock nobody else has a reference into the array.
         unsafe { &mut (*self.buckets.get())[(hash >> 54) as usize % BUCKETS] }
     }
 
     /// The file of `key`.
     pub fn find(&self, key: &Key) -> Option<NonNull<File>> {
-        let mut file = *self.bucket(key);
+        let mut file = *self.bucket(key.dev, key.ino);
         while let Some(found) = NonNull::new(file) {
             // SAFETY: files in the chains are live.
             let f = unsafe { found.as_ref() };
@@ -135,7 +127,7 @@ impl Files {
     /// Adds a file with no reference yet; nothing when memory is out.
     pub fn add(&self, key: Key, traits: Traits) -> Option<NonNull<File>> {
         let block = self.pool.recycled().or_else(|| self.pool.fresh())?;
-        let head = self.bucket(&key);
+        let head = self.bucket(key.dev, key.ino);
         // SAFETY: the block is ours; the new file is complete before the chain leads to it.
         unsafe {
             block.as_ptr().write(File {
@@ -175,7 +167,7 @@ impl Files {
         if f.refs > 0 {
             return None;
         }
-        let mut at = self.bucket(&f.key) as *mut *mut File;
+        let mut at = self.bucket(f.key.dev, f.key.ino) as *mut *mut File;
         // SAFETY: the chain holds the file; nobody else walks it.
         unsafe {
             while *at != file.as_ptr() {
@@ -189,7 +181,22 @@ impl Files {
         (handle.generation != 0).then_some(handle)
     }
 
+    /// Tells `each` of every file of that (device, inode): more than one where the kernel has several
+    /// inodes of it.
+    pub fn for_each_of_inode(&self, dev: u64, ino: u64, mut each: impl FnMut(NonNull<File>)) {
+        let mut file = *self.bucket(dev, ino);
+        while let Some(found) = NonNull::new(file) {
+            // SAFETY: files in the chains are live.
+            let f = unsafe { found.as_ref() };
+            file = f.hash_next;
+            if (f.key.dev, f.key.ino) == (dev, ino) {
+                each(found);
+            }
+        }
+    }
+
     /// Tells `each` of every file.
+    #[cfg(test)]
     pub fn for_each(&self, mut each: impl FnMut(NonNull<File>)) {
         // SAFETY: under the table lock.
         for head in unsafe { &*self.buckets.get() } {

@@ -123,14 +123,13 @@ impl Guard {
     /// A tracked file of that (device, inode).
     pub fn find_inode(&self, dev: u64, ino: u64) -> Option<NonNull<File>> {
         let mut found = None;
-        self.files().for_each(|file| {
-            // SAFETY: files in the chains are live.
-            let key = unsafe { file.as_ref() }.key;
-            if (key.dev, key.ino) == (dev, ino) {
-                found = Some(file);
-            }
-        });
+        self.for_each_of_inode(dev, ino, |file| found = Some(file));
         found
+    }
+
+    /// Tells `each` of every tracked file of that (device, inode).
+    pub fn for_each_of_inode(&self, dev: u64, ino: u64, each: impl FnMut(NonNull<File>)) {
+        self.files().for_each_of_inode(dev, ino, each);
     }
 
     /// The file of `key`, which is added if it is new; nothing when memory is out.
@@ -144,6 +143,7 @@ impl Guard {
     }
 
     /// Tells `each` of every tracked file.
+    #[cfg(test)]
     pub fn for_each_file(&self, each: impl FnMut(NonNull<File>)) {
         self.files().for_each(each);
     }

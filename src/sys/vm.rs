@@ -87,10 +87,9 @@ pub fn populate_read(addr: usize, len: usize) -> Result<(), Errno> {
     unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateRead) }
 }
 
-/// Whether every page of the range is mapped (msync(2), `MS_ASYNC`, which does no I/O).
+/// Whether every page of the range is mapped.
 pub fn is_mapped(addr: usize, len: usize) -> bool {
-    // SAFETY: MS_ASYNC only looks.
-    unsafe { mm::msync(addr as *mut c_void, len, mm::MsyncFlags::ASYNC) }.is_ok()
+    judge_msync(addr, len, libc::MS_ASYNC).is_ok()
 }
 
 /// What the kernel will say of the arguments of msync(2), where that is an error: `EINVAL`, `EBUSY`
@@ -102,6 +101,16 @@ pub fn judge_msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
     };
     // SAFETY: MS_ASYNC only looks.
     unsafe { raw::syscall(libc::SYS_msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Whether the kernel did not take a call of msync(2) as it was: then nothing was promised.
+pub fn is_refusal(result: Result<(), Errno>) -> bool {
+    matches!(result, Err(Errno::INVAL | Errno::BUSY))
+}
+
+/// Whether an error of msync(2) means that data is not safe, rather than that the call was wrong.
+pub fn is_failure(errno: Errno) -> bool {
+    !matches!(errno, Errno::INVAL | Errno::NOMEM | Errno::BUSY)
 }
 
 /// Whether the page at `addr` of a file mapping is in the page cache (mincore(2)).
