@@ -54,34 +54,44 @@ use rustix::io::Errno;
 #[cold]
 #[inline(never)]
 pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let settings = config::settings();
-    let syncs =
-        flags & libc::MS_SYNC != 0 || flags & libc::MS_ASYNC != 0 && settings.async_ == Async::Sync;
-    if !syncs || settings.enforce == Enforce::Off || process::this().is_borrowed() {
-        // SAFETY: the caller's contract.
-        return unsafe { watch(addr, len, flags) };
-    }
     // A cancellation point, as msync is: before anything is held, and after all is let go.
     // SAFETY: a plain call; where it unwinds, nothing here needs to be dropped.
     unsafe { real::pthread_testcancel() };
     let state = real::defer_cancel();
-    // SAFETY: the caller's contract.
-    let result = unsafe { enforced(addr, len, flags) };
+    let done = is_enforced(flags).then(|| {
+        // SAFETY: the caller's contract.
+        told(unsafe { enforced(addr, len, flags) })
+    });
     real::allow_cancel(state);
-    // SAFETY: as above.
-    unsafe { real::pthread_testcancel() };
-    match result {
-        Ok(()) => 0,
-        Err(errno) => {
-            if settings.on_failure == OnFailure::Abort && is_failure(errno) {
-                // SAFETY: the program asked to end here; the report is written.
-                unsafe { libc::abort() };
+    // SAFETY: as above; the caller's contract.
+    unsafe {
+        match done {
+            Some(result) => {
+                real::pthread_testcancel();
+                result
             }
-            // SAFETY: errno of this thread.
-            unsafe { *libc::__errno_location() = errno.raw_os_error() };
-            -1
+            None => watch(addr, len, flags),
         }
     }
+}
+
+fn is_enforced(flags: c_int) -> bool {
+    let settings = config::settings();
+    let syncs =
+        flags & libc::MS_SYNC != 0 || flags & libc::MS_ASYNC != 0 && settings.async_ == Async::Sync;
+    syncs && settings.enforce == Enforce::Full && !process::this().is_borrowed()
+}
+
+/// What the program is told: the result of its call, and errno.
+fn told(result: Result<(), Errno>) -> c_int {
+    let Err(errno) = result else { return 0 };
+    if config::settings().on_failure == OnFailure::Abort && is_failure(errno) {
+        // SAFETY: the program asked to end here; the report is written.
+        unsafe { libc::abort() };
+    }
+    // SAFETY: errno of this thread.
+    unsafe { *libc::__errno_location() = errno.raw_os_error() };
+    -1
 }
 
 /// Syncs what is about to be unmapped, if it is dirty (`KEEPMYDATA_MUNMAP=sync`). Failures are in
@@ -132,12 +142,16 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 /// # Safety
 /// As msync(2).
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let state = real::defer_cancel();
     let timer = log::Timer::at(Level::Info);
     findings::before_watched(addr as usize, len, flags);
+    real::allow_cancel(state);
     // SAFETY: the caller's contract.
     let result = unsafe { real::msync(addr, len, flags) };
+    let state = real::defer_cancel();
     findings::after_watched(addr as usize, len, flags, result);
     report::watched(addr as usize, len, flags, result, timer);
+    real::allow_cancel(state);
     result
 }
 

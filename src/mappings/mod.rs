@@ -14,6 +14,7 @@ mod tests;
 mod truth;
 
 use crate::process::{self, Process};
+use crate::real;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::Blocked;
@@ -59,7 +60,14 @@ pub fn overlaps(addr: usize, len: usize) -> bool {
 
 fn overlaps_slow(addr: usize, len: usize) -> bool {
     let end = addr.saturating_add(crate::sys::page_up(len as u64) as usize);
-    end > addr && !LOST.load(Ordering::Relaxed) && TRACKED.table.overlaps(addr, end)
+    if end <= addr || LOST.load(Ordering::Relaxed) {
+        return false;
+    }
+    // The search may hold frames that cannot be unwound through (checks of a debug build).
+    let state = real::defer_cancel();
+    let overlaps = TRACKED.table.overlaps(addr, end);
+    real::allow_cancel(state);
+    overlaps
 }
 
 /// Whether a file of that (device, inode) may be tracked. Lock-free; any context.
