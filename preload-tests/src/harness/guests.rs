@@ -42,6 +42,12 @@ pub(super) fn profile_directory() -> PathBuf {
     deps.parent().expect("directory of the profile").to_owned()
 }
 
+/// The directory that cargo builds in (`target`).
+pub fn target_directory() -> PathBuf {
+    let profile = profile_directory();
+    profile.parent().expect("directory to build in").to_owned()
+}
+
 /// Compiles `guests/NAME.c` (NAME may have a folder) and returns the executable, or with `shared` the
 /// library. Safe in parallel processes: what is there is complete.
 ///

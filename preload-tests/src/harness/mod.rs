@@ -28,11 +28,12 @@ mod tearfs;
 mod transparent;
 
 pub use filesystems::{LoopFs, Tmpfs};
-pub use guests::Flags;
+pub use guests::{Flags, target_directory};
 pub use installed::{installed, library};
 pub use library::shim;
 pub use program::{Outcome, Program, Running};
 pub use records::Records;
+pub(crate) use scratch::Group;
 pub use scratch::{Scratch, wait_until};
 pub use skips::record_skip;
 pub use stacked::StackedFs;

@@ -95,7 +95,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 
 /// A child in a process group of its own, known to the janitor. The whole group
 /// is killed when this is dropped.
-pub(super) struct Group {
+pub(crate) struct Group {
     pub child: Child,
     group: Pid,
 }

@@ -1,0 +1,3 @@
+//! What only a whole machine shows: power cuts, persistent memory, an older kernel.
+
+mod rig;
