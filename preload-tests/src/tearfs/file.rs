@@ -6,7 +6,7 @@ use std::time::Instant;
 use fuser::Errno;
 
 use super::backend::Backend;
-use super::modes::{Context, Effect, FileMode, Honest, Mode};
+use super::modes::{Context, Effect, FileMode, Honest, Mode, Write};
 
 /// A file's bytes and what the mode remembers of the file.
 pub struct Contents {
@@ -56,14 +56,14 @@ impl Contents {
         }
     }
 
-    pub fn page_write(&mut self, offset: u64, data: &[u8], cx: &Context<'_>) -> Effect {
+    pub fn page_write(&mut self, write: Write<'_>, cx: &Context<'_>) -> Effect {
         let (backend, mode) = self.split();
-        mode.page_write(backend, offset, data, cx)
+        mode.page_write(backend, write, cx)
     }
 
-    pub fn other_write(&mut self, offset: u64, data: &[u8]) {
+    pub fn other_write(&mut self, write: Write<'_>) {
         let (backend, mode) = self.split();
-        mode.other_write(backend, offset, data);
+        mode.other_write(backend, write);
     }
 
     pub fn read(&mut self, offset: u64, buffer: &mut [u8], cx: &Context<'_>) -> (usize, Effect) {

@@ -16,7 +16,7 @@ use fuser::{
 
 use super::daemon::Daemon;
 use super::inode::{Kind, inode_of};
-use super::modes::Effect;
+use super::modes::{Effect, Write};
 use super::oplog::{OpenBits, named};
 use operations::Changes;
 
@@ -251,7 +251,7 @@ impl Filesystem for TearFs {
             "ino({ino}) offset({offset}) len({len}) flags({names}) fh({handle})"
         );
         let page_writeback = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let done = self.write_file(node, handle, offset, data, page_writeback);
+        let done = self.write_file(node, handle, Write { offset, data }, page_writeback);
         let delay = self.0.options.write_delay_ms;
         self.answer_data(
             op,

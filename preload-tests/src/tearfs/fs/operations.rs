@@ -8,7 +8,7 @@ use fuser::{Errno, FileAttr, FileHandle, FopenFlags, INodeNo, Request, TimeOrNow
 
 use super::super::file::Contents;
 use super::super::inode::{Inode, Kind, Meta};
-use super::super::modes::{Effect, Mode};
+use super::super::modes::{Effect, Mode, Write};
 use super::TearFs;
 use super::answer::Done;
 
@@ -151,21 +151,20 @@ impl TearFs {
         &self,
         node: INodeNo,
         handle: FileHandle,
-        offset: u64,
-        data: &[u8],
+        write: Write<'_>,
         page_writeback: bool,
     ) -> Done<usize> {
         let written = self.with_contents(node, |inode, mut contents| {
             self.0.check_handle(handle)?;
             let effect = if page_writeback {
-                contents.page_write(offset, data, &self.0.context())
+                contents.page_write(write, &self.0.context())
             } else {
-                contents.other_write(offset, data);
+                contents.other_write(write);
                 Effect::NONE
             };
             drop(contents);
             inode.meta().touch();
-            Ok((data.len(), effect))
+            Ok((write.data.len(), effect))
         });
         split(written)
     }

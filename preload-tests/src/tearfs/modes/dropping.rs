@@ -3,28 +3,21 @@
 use std::collections::HashSet;
 
 use super::super::backend::{Backend, Durability};
-use super::super::pages::{PAGE, pages_of, pieces};
-use super::{Context, Effect, FileMode};
+use super::super::pages::{PAGE, pieces};
+use super::{Context, Effect, FileMode, Write, apply};
 
 /// Keeps the first page of a WRITE of several.
 pub struct DropTail;
 
 impl FileMode for DropTail {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
-        let pages = pages_of(offset, data.len()).count();
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
+        let pages = write.pages();
         if pages < 2 || !cx.selector.take() {
-            file.write(offset, data, Durability::Stable);
-            return Effect::new("applied", pages);
+            return apply(file, write);
         }
-        let first = PAGE - (offset % PAGE as u64) as usize;
-        file.extend(offset + data.len() as u64);
-        file.write(offset, &data[..first], Durability::Stable);
+        let first = PAGE - (write.offset % PAGE as u64) as usize;
+        file.extend(write.range().end);
+        file.write(write.offset, &write.data[..first], Durability::Stable);
         Effect::new("tail dropped", pages - 1)
     }
 }
@@ -36,24 +29,18 @@ pub struct LossyFirst {
 }
 
 impl FileMode for LossyFirst {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
-        file.extend(offset + data.len() as u64);
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
+        file.extend(write.range().end);
         let mut dropped = 0;
         let mut applied = 0;
-        for piece in pieces(offset, data.len()) {
+        for piece in pieces(write.offset, write.data.len()) {
             if self.written.insert(piece.page) && cx.selector.take() {
                 dropped += 1;
                 continue;
             }
             applied += 1;
-            let at = offset + piece.bytes.start as u64;
-            file.write(at, &data[piece.bytes], Durability::Stable);
+            let at = write.offset + piece.bytes.start as u64;
+            file.write(at, &write.data[piece.bytes], Durability::Stable);
         }
         match dropped {
             0 => Effect::new("applied", applied),
@@ -66,20 +53,12 @@ impl FileMode for LossyFirst {
 pub struct BlackHole;
 
 impl FileMode for BlackHole {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
-        let pages = pages_of(offset, data.len()).count();
-        if cx.selector.take() {
-            file.extend(offset + data.len() as u64);
-            return Effect::new("dropped", pages);
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
+        if !cx.selector.take() {
+            return apply(file, write);
         }
-        file.write(offset, data, Durability::Stable);
-        Effect::new("applied", pages)
+        file.extend(write.range().end);
+        Effect::new("dropped", write.pages())
     }
 }
 

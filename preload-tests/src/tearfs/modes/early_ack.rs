@@ -3,22 +3,15 @@
 use fuser::Errno;
 
 use super::super::backend::Backend;
-use super::super::pages::pages_of;
-use super::{Context, Effect, FileMode, apply_all};
+use super::{Context, Effect, FileMode, Write, apply_all};
 
 /// Holds page writeback; FSYNC schedules it to be applied after the delay.
 pub struct EarlyAck;
 
 impl FileMode for EarlyAck {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        _cx: &Context<'_>,
-    ) -> Effect {
-        file.hold(offset, data);
-        Effect::new("held", pages_of(offset, data.len()).count())
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, _cx: &Context<'_>) -> Effect {
+        file.hold(write.offset, write.data);
+        Effect::new("held", write.pages())
     }
 
     fn fsync(&mut self, file: &mut Backend, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {

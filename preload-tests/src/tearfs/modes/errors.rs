@@ -3,8 +3,7 @@
 use fuser::Errno;
 
 use super::super::backend::{Backend, Durability};
-use super::super::pages::pages_of;
-use super::{Context, Effect, FileMode};
+use super::{Context, Effect, FileMode, Write, apply};
 
 /// An FSYNC fails once and drops what it should have written.
 #[derive(Default)]
@@ -13,15 +12,9 @@ pub struct EioOnce {
 }
 
 impl FileMode for EioOnce {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        _cx: &Context<'_>,
-    ) -> Effect {
-        file.write(offset, data, Durability::Volatile);
-        Effect::new("volatile", pages_of(offset, data.len()).count())
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, _cx: &Context<'_>) -> Effect {
+        file.write(write.offset, write.data, Durability::Volatile);
+        Effect::new("volatile", write.pages())
     }
 
     fn fsync(&mut self, file: &mut Backend, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {
@@ -52,21 +45,13 @@ pub struct SilentEio {
 }
 
 impl FileMode for SilentEio {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
-        let pages = pages_of(offset, data.len()).count();
-        if cx.selector.take() {
-            self.failed = true;
-            file.extend(offset + data.len() as u64);
-            return Effect::new("failed silently", pages);
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
+        if !cx.selector.take() {
+            return apply(file, write);
         }
-        file.write(offset, data, Durability::Stable);
-        Effect::new("applied", pages)
+        self.failed = true;
+        file.extend(write.range().end);
+        Effect::new("failed silently", write.pages())
     }
 
     fn flush(&mut self) -> (Result<(), Errno>, Effect) {

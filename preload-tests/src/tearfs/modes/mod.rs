@@ -19,6 +19,7 @@ use clap::ValueEnum;
 use fuser::Errno;
 
 use super::backend::{Backend, Durability, View};
+use super::pages::pages_of;
 use super::select::Selector;
 
 pub use honest::Honest;
@@ -105,6 +106,25 @@ pub struct Parameters {
     pub selective: bool,
 }
 
+/// What a request writes.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    pub offset: u64,
+    pub data: &'a [u8],
+}
+
+impl Write<'_> {
+    /// Bytes of the file.
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset + self.data.len() as u64
+    }
+
+    /// How many pages it touches.
+    fn pages(&self) -> usize {
+        pages_of(self.offset, self.data.len()).count()
+    }
+}
+
 /// What a mode is told with each request.
 pub struct Context<'a> {
     pub now: Instant,
@@ -131,24 +151,14 @@ impl Effect {
 /// A mode's memory of one file, and its decisions. The defaults are those of an honest daemon.
 pub trait FileMode: Send {
     /// Page writeback (FUSE_WRITE with FUSE_WRITE_CACHE). It is acknowledged in any case.
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
         let _ = cx;
-        file.write(offset, data, Durability::Stable);
-        Effect::new(
-            "applied",
-            super::pages::pages_of(offset, data.len()).count(),
-        )
+        apply(file, write)
     }
 
     /// Any other write.
-    fn other_write(&mut self, file: &mut Backend, offset: u64, data: &[u8]) {
-        file.write(offset, data, Durability::Stable);
+    fn other_write(&mut self, file: &mut Backend, write: Write<'_>) {
+        file.write(write.offset, write.data, Durability::Stable);
     }
 
     /// Fills the buffer with what READ is answered, up to the end of the file; the number of
@@ -184,6 +194,12 @@ pub trait FileMode: Send {
     fn next_due(&self) -> Option<Instant> {
         None
     }
+}
+
+/// What an honest daemon does with page writeback.
+fn apply(file: &mut Backend, write: Write<'_>) -> Effect {
+    file.write(write.offset, write.data, Durability::Stable);
+    Effect::new("applied", write.pages())
 }
 
 /// What an FSYNC of an honest daemon does: nothing is left held or volatile, by an earlier

@@ -3,8 +3,7 @@
 use fuser::Errno;
 
 use super::super::backend::Backend;
-use super::super::pages::pages_of;
-use super::{Context, Effect, FileMode, apply_all};
+use super::{Context, Effect, FileMode, Write, apply_all};
 
 /// Holds page writeback; an FSYNC applies the lowest pages held.
 pub struct Paced {
@@ -31,15 +30,9 @@ impl Paced {
 }
 
 impl FileMode for Paced {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        _cx: &Context<'_>,
-    ) -> Effect {
-        file.hold(offset, data);
-        Effect::new("held", pages_of(offset, data.len()).count())
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, _cx: &Context<'_>) -> Effect {
+        file.hold(write.offset, write.data);
+        Effect::new("held", write.pages())
     }
 
     fn fsync(&mut self, file: &mut Backend, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {

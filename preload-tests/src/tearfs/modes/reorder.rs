@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use fuser::Errno;
 
-use super::super::backend::{Backend, Durability, View};
+use super::super::backend::{Backend, View};
 use super::super::pages::{PAGE, Page, pages_of};
-use super::{Context, Effect, FileMode, apply_all};
+use super::{Context, Effect, FileMode, Write, apply, apply_all};
 
 /// Applies page writeback at once and remembers what was there; after FSYNC and the delay,
 /// the older content is applied again.
@@ -17,21 +17,13 @@ pub struct Reorder {
 }
 
 impl FileMode for Reorder {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        _cx: &Context<'_>,
-    ) -> Effect {
-        let pages = pages_of(offset, data.len());
-        for page in pages.clone() {
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, _cx: &Context<'_>) -> Effect {
+        for page in pages_of(write.offset, write.data.len()) {
             let before = file.page(View::Visible, page).map(Arc::clone);
             let before = before.unwrap_or_else(|| Arc::new([0; PAGE]));
             self.older.entry(page).or_insert(before);
         }
-        file.write(offset, data, Durability::Stable);
-        Effect::new("applied", pages.count())
+        apply(file, write)
     }
 
     fn fsync(&mut self, file: &mut Backend, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use fuser::Errno;
 
 use super::super::backend::{Backend, Durability, View};
-use super::super::pages::{PAGE, PageMap, pages_of};
-use super::{Context, Effect, FileMode, apply_all};
+use super::super::pages::{PAGE, PageMap};
+use super::{Context, Effect, FileMode, Write, apply, apply_all};
 
 /// Applies page writeback, but READ is answered from windows cached by earlier READs. A
 /// window that was overtaken by a write is dropped some time after an FSYNC.
@@ -55,30 +55,24 @@ impl StaleWindow {
 }
 
 impl FileMode for StaleWindow {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
         self.expire(cx.now);
-        file.write(offset, data, Durability::Stable);
+        let applied = apply(file, write);
         let mut overtaken = 0;
-        for window in self.overlapping(offset..offset + data.len() as u64) {
+        for window in self.overlapping(write.range()) {
             window.stale = true;
             overtaken += 1;
         }
         match overtaken {
-            0 => Effect::new("applied", pages_of(offset, data.len()).count()),
+            0 => applied,
             _ => Effect::new("applied past cached windows", overtaken),
         }
     }
 
-    fn other_write(&mut self, file: &mut Backend, offset: u64, data: &[u8]) {
-        file.write(offset, data, Durability::Stable);
-        for window in self.overlapping(offset..offset + data.len() as u64) {
-            window.pages.write(offset, data);
+    fn other_write(&mut self, file: &mut Backend, write: Write<'_>) {
+        file.write(write.offset, write.data, Durability::Stable);
+        for window in self.overlapping(write.range()) {
+            window.pages.write(write.offset, write.data);
         }
     }
 

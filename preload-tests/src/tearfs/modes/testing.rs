@@ -8,7 +8,7 @@ use fuser::Errno;
 use super::super::backend::{Backend, View};
 use super::super::pages::PAGE;
 use super::super::select::Selector;
-use super::{Context, Effect, FileMode, Mode, Parameters};
+use super::{Context, Effect, FileMode, Mode, Parameters, Write};
 
 pub struct Bench {
     file: Backend,
@@ -51,12 +51,12 @@ impl Bench {
 
     pub fn page_write(&mut self, page: usize, letters: &str) -> Effect {
         let (file, mode, cx) = self.split();
-        mode.page_write(file, (page * PAGE) as u64, &fill(letters), &cx)
+        mode.page_write(file, at(page, &fill(letters)), &cx)
     }
 
     pub fn other_write(&mut self, page: usize, letters: &str) {
         let (file, mode, _) = self.split();
-        mode.other_write(file, (page * PAGE) as u64, &fill(letters));
+        mode.other_write(file, at(page, &fill(letters)));
     }
 
     /// An FSYNC that succeeds.
@@ -122,4 +122,11 @@ fn letters(bytes: &[u8]) -> String {
             if page[0] == 0 { '.' } else { page[0] as char }
         })
         .collect()
+}
+
+fn at(page: usize, data: &[u8]) -> Write<'_> {
+    Write {
+        offset: (page * PAGE) as u64,
+        data,
+    }
 }

@@ -3,30 +3,22 @@
 use fuser::Errno;
 
 use super::super::backend::{Backend, Durability};
-use super::super::pages::pages_of;
-use super::{Context, Effect, FileMode};
+use super::{Context, Effect, FileMode, Write, apply};
 
 /// Every write, page writeback or not, is seen at once and lost by a power cut before FSYNC.
 pub struct Volatile;
 
 impl FileMode for Volatile {
-    fn page_write(
-        &mut self,
-        file: &mut Backend,
-        offset: u64,
-        data: &[u8],
-        cx: &Context<'_>,
-    ) -> Effect {
+    fn page_write(&mut self, file: &mut Backend, write: Write<'_>, cx: &Context<'_>) -> Effect {
         if !cx.selector.take() {
-            file.write(offset, data, Durability::Stable);
-            return Effect::new("applied", pages_of(offset, data.len()).count());
+            return apply(file, write);
         }
-        file.write(offset, data, Durability::Volatile);
-        Effect::new("volatile", pages_of(offset, data.len()).count())
+        file.write(write.offset, write.data, Durability::Volatile);
+        Effect::new("volatile", write.pages())
     }
 
-    fn other_write(&mut self, file: &mut Backend, offset: u64, data: &[u8]) {
-        file.write(offset, data, Durability::Volatile);
+    fn other_write(&mut self, file: &mut Backend, write: Write<'_>) {
+        file.write(write.offset, write.data, Durability::Volatile);
     }
 
     fn fsync(&mut self, file: &mut Backend, _cx: &Context<'_>) -> (Result<(), Errno>, Effect) {
