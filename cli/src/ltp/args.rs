@@ -165,11 +165,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("test")
                 .hide(true)
-                .arg(
-                    Arg::new("side")
-                        .required(true)
-                        .value_parser(value_parser!(PathBuf)),
-                )
+                .arg(side())
                 .arg(
                     Arg::new("number")
                         .required(true)
@@ -179,11 +175,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("guest")
                 .hide(true)
-                .arg(
-                    Arg::new("side")
-                        .required(true)
-                        .value_parser(value_parser!(PathBuf)),
-                )
+                .arg(side())
                 .arg(
                     Arg::new("command")
                         .required(true)
@@ -193,6 +185,13 @@ pub fn command() -> Command {
                         .value_parser(value_parser!(OsString)),
                 ),
         )
+}
+
+/// The directory of one side, native or shim.
+fn side() -> Arg {
+    Arg::new("side")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
 }
 
 fn flag(name: &'static str) -> Arg {
