@@ -11,7 +11,7 @@ use super::Kernel;
 const INIT: &str = include_str!("init");
 
 /// What every machine needs, and the filesystems that guests run on.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "virtio_pci",
     "virtio_console",
     "virtio_blk",
@@ -25,6 +25,7 @@ const MODULES: [&str; 14] = [
     "xfs",
     "btrfs",
     "nfit",
+    "nd_btt",
     "nd_pmem",
 ];
 
@@ -56,6 +57,8 @@ pub(super) fn write(kernel: &Kernel, job: &str, directory: &Path) -> io::Result<
 /// The files of all modules, in the order in which they can be loaded.
 fn modules(kernel: &Kernel) -> io::Result<Vec<String>> {
     let output = Command::new("modprobe")
+        // Debian's ndctl configures libnvdimm to be loaded by a command, which would hide its file.
+        .args(["--config", "/dev/null"])
         .args(["--all", "--show-depends", "--dirname"])
         .arg(kernel.modules())
         .args(["--set-version", kernel.release()])

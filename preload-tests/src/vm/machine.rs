@@ -168,11 +168,9 @@ impl Machine {
                     file.display()
                 ),
             );
-            // The namespaces are in the label area.
-            option(
-                "-device",
-                format!("nvdimm,memdev=pmem{number},id=nvdimm{number},label-size=256K"),
-            );
+            // Without an area for labels, which would leave a size that is no multiple of what a
+            // namespace is aligned to; what the namespace is, stands at its beginning.
+            option("-device", format!("nvdimm,memdev=pmem{number}"));
         }
         for (number, disk) in self.disks.iter().enumerate() {
             arguments.extend(disk.iter().cloned());
