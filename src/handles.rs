@@ -14,7 +14,7 @@ use crate::{config, dirty};
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 /// Gives the file of a new mapping, which the caller holds, a handle of this process's custodian,
@@ -146,11 +146,11 @@ fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<(Owned
         }
         close_late = match looked {
             Ok((about, fd, direct)) if (about.dev, about.ino) == (f.key.dev, f.key.ino) => {
-                f.dax = about.dax;
                 f.handle = Handle {
                     generation: worker.process().generation(),
                     fd: fd.into_raw_fd(),
-                    direct: direct && !about.dax && about.align <= sys::page_size() as u32,
+                    direct: direct && !f.traits.dax && about.align <= sys::page_size() as u32,
+                    dax: f.traits.dax,
                     errno: 0,
                 };
                 None
@@ -172,7 +172,6 @@ fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<(Owned
 struct About {
     dev: u64,
     ino: u64,
-    dax: bool,
     /// Of offsets and memory for direct reads, bytes; 0 where the kernel does not say.
     align: u32,
 }
@@ -183,17 +182,13 @@ const DIOALIGN: u32 = 0x2000;
 fn about(fd: BorrowedFd<'_>) -> Result<About, Errno> {
     let stat = rustix::fs::fstat(fd)?;
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(DIOALIGN);
-    let (dax, align) = match statx(fd, c"", AtFlags::EMPTY_PATH, wanted) {
-        Ok(x) => (
-            x.stx_attributes.contains(StatxAttributes::DAX),
-            x.stx_dio_offset_align.max(x.stx_dio_mem_align),
-        ),
-        Err(_) => (false, 0),
+    let align = match statx(fd, c"", AtFlags::EMPTY_PATH, wanted) {
+        Ok(x) => x.stx_dio_offset_align.max(x.stx_dio_mem_align),
+        Err(_) => 0,
     };
     Ok(About {
         dev: stat.st_dev,
         ino: stat.st_ino,
-        dax,
         align,
     })
 }

@@ -3,7 +3,8 @@
 use super::crew::{Job, Member, Next};
 use crate::mappings::file::Handle;
 use crate::process::Process;
-use crate::sys::{self, thread};
+use crate::sys::{self, cachestat::Cached, thread};
+
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -52,6 +53,11 @@ impl Worker {
             return None;
         }
         self.borrow(handle.fd)
+    }
+
+    /// The same, to ask after the page cache; nothing where the file has none (DAX).
+    pub fn borrow_cached(&self, handle: &Handle) -> Option<Cached<'_>> {
+        Cached::new(self.borrow_handle(handle)?, handle.dax)
     }
 
     /// Opens anew what descriptor `fd` of the program's thread `tid` is open on: a new open file

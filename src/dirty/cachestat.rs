@@ -2,7 +2,7 @@
 
 use super::{Found, Query, Ranges, Tracker};
 use crate::sys;
-use crate::sys::cachestat::{CacheStat, cachestat};
+use crate::sys::cachestat::{CacheStat, Cached, cachestat};
 use core::sync::atomic::{AtomicU8, Ordering};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -17,7 +17,7 @@ impl Tracker for Cachestat {
     }
 
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-        find(query.handle.ok_or(Errno::BADF)?, unstable, into.dirty)
+        find(query.cache().ok_or(Errno::BADF)?, unstable, into.dirty)
     }
 }
 
@@ -27,54 +27,49 @@ fn unstable(stat: &CacheStat) -> u64 {
 }
 
 /// Adds what is dirty or being written of `[start, end)`, in whole pages.
-pub fn unstable_in(
-    handle: BorrowedFd<'_>,
-    start: u64,
-    end: u64,
-    into: &mut Ranges,
-) -> Result<(), Errno> {
-    match count(handle, unstable, start, end)? {
+pub fn unstable_in(file: Cached<'_>, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
+    match count(file, unstable, start, end)? {
         0 => Ok(()),
-        pages => halve(handle, unstable, start, end, pages, into),
+        pages => halve(file, unstable, start, end, pages, into),
     }
 }
 
 /// Whether any page of the range is newer than the backing store, or that cannot be told.
-pub fn is_unstable(handle: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
-    cachestat(handle, offset, len).map_or(true, |stat| unstable(&stat) > 0)
+pub fn is_unstable(file: Cached<'_>, offset: u64, len: u64) -> bool {
+    cachestat(file, offset, len).map_or(true, |stat| unstable(&stat) > 0)
 }
 
 /// Adds the ranges of the file that are dirty and not being written.
-pub fn dirty(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
-    find(handle, |stat| stat.dirty, into)
+pub fn dirty(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    find(file, |stat| stat.dirty, into)
 }
 
 /// Adds the ranges of the file that are in the page cache, dirty or not.
-pub fn cached(handle: BorrowedFd<'_>, into: &mut Ranges) -> Result<(), Errno> {
-    find(handle, |stat| stat.cached, into)
+pub fn cached(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    find(file, |stat| stat.cached, into)
 }
 
 type Count = fn(&CacheStat) -> u64;
 
-fn find(fd: BorrowedFd<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
-    let size = sys::page_up(sys::fd::size(fd)?);
-    let pages = count(fd, what, 0, size)?;
+fn find(file: Cached<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
+    let size = sys::page_up(sys::fd::size(file.fd())?);
+    let pages = count(file, what, 0, size)?;
     if pages > 0 {
-        halve(fd, what, 0, size, pages, into)?;
+        halve(file, what, 0, size, pages, into)?;
     }
     Ok(())
 }
 
-fn count(fd: BorrowedFd<'_>, what: Count, start: u64, end: u64) -> Result<u64, Errno> {
+fn count(file: Cached<'_>, what: Count, start: u64, end: u64) -> Result<u64, Errno> {
     if start == end {
         return Ok(0);
     }
-    Ok(what(&cachestat(fd, start, end - start)?))
+    Ok(what(&cachestat(file, start, end - start)?))
 }
 
 /// Adds the pages of `[start, end)` that are wanted, which are `found` in number.
 fn halve(
-    fd: BorrowedFd<'_>,
+    file: Cached<'_>,
     what: Count,
     start: u64,
     end: u64,
@@ -88,14 +83,14 @@ fn halve(
         return Ok(());
     }
     let middle = start + pages / 2 * page;
-    let left = count(fd, what, start, middle)?;
+    let left = count(file, what, start, middle)?;
     if left > 0 {
-        halve(fd, what, start, middle, left, into)?;
+        halve(file, what, start, middle, left, into)?;
     }
     // A page may have been stored to since the sum was taken, but that store races with this msync.
     let right = found.saturating_sub(left);
     if right > 0 {
-        halve(fd, what, middle, end, right, into)?;
+        halve(file, what, middle, end, right, into)?;
     }
     Ok(())
 }
@@ -110,7 +105,8 @@ pub fn works() -> bool {
     if KNOWN.load(Ordering::Relaxed) == UNKNOWN {
         // SAFETY: number -1 is no descriptor, which is the point.
         let none = unsafe { BorrowedFd::borrow_raw(i32::MAX) };
-        let works = cachestat(none, 0, 0) == Err(Errno::BADF);
+        let works =
+            Cached::new(none, false).is_some_and(|none| cachestat(none, 0, 0) == Err(Errno::BADF));
         KNOWN.store(if works { WORKS } else { MISSING }, Ordering::Relaxed);
     }
     KNOWN.load(Ordering::Relaxed) == WORKS

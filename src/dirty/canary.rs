@@ -76,7 +76,7 @@ pub fn plant(worker: &Worker, entry: &Entry) {
         // SAFETY: held, and under the lock.
         let file = unsafe { file.as_ref() };
         // The page cache of a local filesystem is dropped by nobody but its user.
-        if enough || file.traits.local_block || file.dax {
+        if enough || file.traits.local_block {
             return;
         }
     }

@@ -13,30 +13,35 @@ pub use ranges::Ranges;
 
 use crate::config;
 use crate::custodian::Worker;
-use crate::mappings::file::{File, Traits};
+use crate::mappings::file::{File, Handle, Traits};
 use crate::mappings::{self, table::Entry};
+use crate::sys::cachestat::Cached;
 use crate::{stats, sys};
 use core::fmt;
 use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Track, Verify};
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// What a tracker is asked about.
 pub struct Query<'a> {
     pub worker: &'a Worker,
     pub file: NonNull<File>,
-    pub handle: Option<BorrowedFd<'a>>,
+    pub handle: Handle,
 }
 
-impl Query<'_> {
+impl<'a> Query<'a> {
+    /// The file, where it has a page cache and a handle.
+    fn cache(&self) -> Option<Cached<'a>> {
+        self.worker.borrow_cached(&self.handle)
+    }
+
     fn generation(&self) -> u32 {
         self.worker.process().generation()
     }
 
     /// The size of the file in whole pages, bytes; without a handle it is unknown, and unlimited.
     fn size(&self) -> Result<u64, Errno> {
-        match self.handle {
+        match self.worker.borrow_handle(&self.handle) {
             Some(fd) => Ok(sys::page_up(sys::fd::size(fd)?)),
             None => Ok(u64::MAX),
         }
@@ -46,8 +51,8 @@ impl Query<'_> {
     fn cached(&self, size: u64) -> Ranges {
         let mut cached = Ranges::new();
         let known = self
-            .handle
-            .is_some_and(|fd| cachestat::cached(fd, &mut cached).is_ok());
+            .cache()
+            .is_some_and(|file| cachestat::cached(file, &mut cached).is_ok());
         if !known {
             cached.clear();
             cached.add(0, size);
@@ -91,7 +96,7 @@ pub trait Tracker {
 /// After a sync that failed (`suspect`), the marks of what it was to write are taken away already.
 pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_>) -> &'static str {
     let choices: &[&dyn Tracker] = match config::settings().track {
-        _ if suspect => &[&whole::Whole],
+        _ if suspect || query.handle.dax => &[&whole::Whole],
         Track::Whole => &[&whole::Whole],
         Track::Cachestat => &[&cachestat::Cachestat, &whole::Whole],
         Track::Pagemap => &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole],
@@ -114,7 +119,7 @@ pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_
 pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Result<(), Errno> {
     match tracker {
         "pagemap" => pagemap::stored_since(query, into),
-        _ => cachestat::dirty(query.handle.ok_or(Errno::BADF)?, into),
+        _ => cachestat::dirty(query.cache().ok_or(Errno::BADF)?, into),
     }
 }
 
@@ -135,8 +140,8 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry) -> bool {
         Track::Pagemap => pagemap::is_written(worker, entry),
         Track::Auto if verified => pagemap::is_written(worker, entry),
         Track::Auto | Track::Cachestat => worker
-            .borrow_handle(&handle)
-            .is_none_or(|fd| cachestat::is_unstable(fd, entry.offset, entry.len() as u64)),
+            .borrow_cached(&handle)
+            .is_none_or(|file| cachestat::is_unstable(file, entry.offset, entry.len() as u64)),
         Track::Whole => true,
     }
 }
@@ -161,10 +166,13 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
 }
 
 /// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`]: where
-/// it is verified, and where the log tells of stores that were not synced.
+/// it is verified, and where the log tells of stores that were not synced. Never on DAX: the kernel
+/// cannot replace the mark of a page that was not touched yet (`insert_pfn` in mm/memory.c), so that the
+/// first store to it faults for ever.
 pub fn wants_pagemap(traits: Traits) -> bool {
     let settings = config::settings();
-    (settings.enforce == Enforce::Full || stats::on())
+    !traits.dax
+        && (settings.enforce == Enforce::Full || stats::on())
         && match settings.track {
             Track::Pagemap => true,
             Track::Auto => is_verified(traits.local_block) || stats::on(),

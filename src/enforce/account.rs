@@ -88,7 +88,7 @@ pub fn teller<'a>(worker: &'a Worker, context: &Context) -> Option<Teller<'a>> {
 fn call<'a>(worker: &'a Worker, context: &Context) -> Option<Call<'a>> {
     Some(Call {
         teller: teller(worker, context)?,
-        handle: worker.borrow_handle(&context.handle),
+        handle: context.handle,
         addr: context.addr,
         end: end(context),
     })

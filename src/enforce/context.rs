@@ -92,7 +92,7 @@ impl Context {
         Query {
             worker,
             file: self.file,
-            handle: worker.borrow_handle(&self.handle),
+            handle: self.handle,
         }
     }
 

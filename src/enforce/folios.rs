@@ -9,29 +9,29 @@ use super::context::Context;
 use super::invalidate::drop_mappings;
 use crate::custodian::Worker;
 use crate::dirty::Ranges;
-use crate::sys::{self, cachestat::cachestat};
+use crate::sys;
+use crate::sys::cachestat::{Cached, cachestat};
 use core::num::NonZeroU64;
 use keepmydata_records::ByteRange;
-use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 
 /// The largest folio that is looked for, bytes: what one page table can map.
 const LARGEST: u64 = 2 << 20;
 
 /// Drops the dirty ranges of the file, in whole folios.
-pub fn drop_dirty(worker: &Worker, context: &Context, handle: BorrowedFd<'_>) {
+pub fn drop_dirty(worker: &Worker, context: &Context, file: Cached<'_>) {
     drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
-        advise(handle, range.offset, range.length);
-        if stays(handle, range) {
-            widen(worker, context, handle, range);
+        advise(file, range.offset, range.length);
+        if stays(file, range) {
+            widen(worker, context, file, range);
         }
     }
 }
 
 #[cold]
-fn widen(worker: &Worker, context: &Context, handle: BorrowedFd<'_>, range: &ByteRange) {
-    let file_end = sys::fd::size(handle).map_or(0, sys::page_up);
+fn widen(worker: &Worker, context: &Context, file: Cached<'_>, range: &ByteRange) {
+    let file_end = sys::fd::size(file.fd()).map_or(0, sys::page_up);
     let mut size = 2 * sys::page_size() as u64;
     while size <= LARGEST {
         let start = range.offset & !(size - 1);
@@ -39,26 +39,26 @@ fn widen(worker: &Worker, context: &Context, handle: BorrowedFd<'_>, range: &Byt
         // A folio around it would be cached as a whole. If that is not so, the range stays for
         // another reason: it is locked, or mapped by another process.
         let pages = end.min(file_end).saturating_sub(start) / sys::page_size() as u64;
-        if cachestat(handle, start, end - start).map_or(true, |stat| stat.cached < pages) {
+        if cachestat(file, start, end - start).map_or(true, |stat| stat.cached < pages) {
             return;
         }
         let mut window = Ranges::new();
         window.add(start, end);
         drop_mappings(worker, context, &window);
-        advise(handle, start, end - start);
-        if !stays(handle, range) {
+        advise(file, start, end - start);
+        if !stays(file, range) {
             return;
         }
         size *= 2;
     }
 }
 
-fn advise(handle: BorrowedFd<'_>, offset: u64, length: u64) {
-    let _ = fadvise(handle, offset, NonZeroU64::new(length), Advice::DontNeed);
+fn advise(file: Cached<'_>, offset: u64, length: u64) {
+    let _ = fadvise(file.fd(), offset, NonZeroU64::new(length), Advice::DontNeed);
 }
 
 /// Whether a clean page of the range is cached: a dirty one raced with the msync, and is to stay.
-fn stays(handle: BorrowedFd<'_>, range: &ByteRange) -> bool {
-    cachestat(handle, range.offset, range.length)
+fn stays(file: Cached<'_>, range: &ByteRange) -> bool {
+    cachestat(file, range.offset, range.length)
         .is_ok_and(|stat| stat.cached > stat.dirty + stat.writeback)
 }

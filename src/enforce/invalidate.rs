@@ -8,9 +8,9 @@ use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
 use crate::log::{self, Timer};
 use crate::mappings::{self, table::Entry};
-use crate::sys::{self, cachestat::cachestat, vm};
+use crate::sys::cachestat::{Cached, cachestat};
+use crate::sys::{self, vm};
 use keepmydata_records::{Invalidate, Level, event};
-use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 
 /// How much of a mapping is dropped while the table lock is held, bytes: mmap callers wait for it.
@@ -22,18 +22,19 @@ pub fn nothing_is_dirty(worker: &Worker, context: &Context) -> bool {
     if !context.dirty.is_empty() || context.tracker == "cachestat" {
         return context.dirty.is_empty();
     }
-    let handle = worker.borrow_handle(&context.handle);
-    let stat = handle.and_then(|handle| cachestat(handle, 0, 0).ok());
+    let file = worker.borrow_cached(&context.handle);
+    let stat = file.and_then(|file| cachestat(file, 0, 0).ok());
     stat.is_some_and(|stat| stat.dirty + stat.writeback == 0)
 }
 
 /// Only after the data is stable and, where verification is on, was seen to be.
 pub fn drop_clean(worker: &Worker, context: &mut Context) {
     let what = config::settings().invalidate;
-    let Some(handle) = worker.borrow_handle(&context.handle) else {
+    // Nothing on DAX.
+    let Some(file) = worker.borrow_cached(&context.handle) else {
         return;
     };
-    if what == Invalidate::Off || context.dax {
+    if what == Invalidate::Off {
         return;
     }
     if context.idle {
@@ -42,18 +43,18 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     }
     let timer = Timer::at(Level::Info);
     // It looks at every cached page.
-    let cached = || log::enabled(Level::Info).then(|| cached(handle)).flatten();
+    let cached = || log::enabled(Level::Info).then(|| cached(file)).flatten();
     let before = cached();
     if what == Invalidate::File {
         context.cached.clear();
-        if are_few_mappings(context) || dirty::cached(handle, &mut context.cached).is_err() {
+        if are_few_mappings(context) || dirty::cached(file, &mut context.cached).is_err() {
             context.cached.clear();
             context.cached.add(0, u64::MAX);
         }
         drop_mappings(worker, context, &context.cached);
-        let _ = fadvise(handle, 0, None, Advice::DontNeed);
+        let _ = fadvise(file.fd(), 0, None, Advice::DontNeed);
     } else {
-        folios::drop_dirty(worker, context, handle);
+        folios::drop_dirty(worker, context, file);
     }
     let after = cached();
     context.cached_pages = after;
@@ -72,8 +73,8 @@ fn are_few_mappings(context: &Context) -> bool {
     count < 16
 }
 
-fn cached(handle: BorrowedFd<'_>) -> Option<u64> {
-    cachestat(handle, 0, 0).ok().map(|stat| stat.cached)
+fn cached(file: Cached<'_>) -> Option<u64> {
+    cachestat(file, 0, 0).ok().map(|stat| stat.cached)
 }
 
 /// Drops the page table entries of `ranges` in every mapping of the file: mapped pages stay in the

@@ -58,10 +58,10 @@ pub fn begin_late(worker: &Worker, context: &mut Context) {
     }
     let Begun { number, shared } = turn::begin(context.file);
     context.turn = Some(number);
-    let handle = worker.borrow_handle(&context.handle);
-    if let Some(handle) = handle.filter(|_| shared && context.learnt) {
-        let size = sys::fd::size(handle).map_or(0, sys::page_up);
-        let _ = dirty::unstable(handle, 0, size, &mut context.dirty);
+    let file = worker.borrow_cached(&context.handle);
+    if let Some(file) = file.filter(|_| shared && context.learnt) {
+        let size = sys::fd::size(file.fd()).map_or(0, sys::page_up);
+        let _ = dirty::unstable(file, 0, size, &mut context.dirty);
     }
 }
 
@@ -137,7 +137,7 @@ fn look_up(context: &mut Context) {
     let file = unsafe { context.file.as_ref() };
     context.handle = file.handle;
     context.lost = file.lost;
-    context.dax = file.dax;
+    context.dax = file.traits.dax;
     context.suspect = file.suspect;
     context.local_block = file.traits.local_block;
 }
@@ -148,7 +148,7 @@ fn decide(context: &mut Context) {
     let has_handle = context.handle.generation == process::this().generation();
     context.verify = wanted && has_handle && !context.dax;
     context.reason = match wanted {
-        true if context.dax => "not verified: DAX, there is no page cache",
+        _ if context.dax => "not verified, nothing dropped: DAX, there is no page cache",
         true if !has_handle => "not verified: no handle of the file",
         _ => "",
     };

@@ -153,8 +153,8 @@ fn judge(
         return State::Newer;
     }
     // Only while the page is clean must the filesystem hold what it holds.
-    let handle = worker.borrow_handle(&context.handle);
-    let stat = handle.map(|fd| cachestat(fd, start, sys::page_size() as u64));
+    let file = worker.borrow_cached(&context.handle);
+    let stat = file.map(|file| cachestat(file, start, sys::page_size() as u64));
     if let Some(Ok(stat)) = stat {
         return match stat.dirty + stat.writeback {
             0 => State::Stale,

@@ -4,20 +4,29 @@ use super::{Teller, for_each_file, unsynced};
 use crate::dirty::{self, Query, Ranges};
 use crate::handles;
 use crate::mappings;
+use crate::mappings::file::Handle;
 use crate::stats::{self, Number, Slot, Track};
-use crate::sys::{self, cachestat::cachestat};
+use crate::sys;
+use crate::sys::cachestat::{Cached, cachestat};
 use keepmydata_records::Finding;
 use libc::c_int;
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// An msync of `[addr, end)`, as far as it concerns one file.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub teller: Teller<'a>,
-    pub handle: Option<BorrowedFd<'a>>,
+    pub handle: Handle,
     pub addr: usize,
     pub end: usize,
+}
+
+impl Call<'_> {
+    /// The size of the file, bytes; nothing without a handle.
+    fn size(&self) -> Option<u64> {
+        let fd = self.teller.worker.borrow_handle(&self.handle)?;
+        sys::fd::size(fd).ok()
+    }
 }
 
 /// What the enforcement has learnt of this process's stores, if it asked for them: the marks are
@@ -41,15 +50,15 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
     };
     let mut covered = Ranges::new();
     let alone = cover(call, &mut covered);
-    let size = call.handle.and_then(|fd| sys::fd::size(fd).ok());
+    let size = call.size();
     if let Some(size) = size {
         beyond_eof(call, &covered, sys::page_up(size));
     }
-    if let Some(handle) = call.handle {
-        outside(call, handle, &track, &covered);
+    if let Some(file) = teller.worker.borrow_cached(&call.handle) {
+        outside(call, file, &track, &covered);
         let again = track.known && alone && !track.failed;
         if again && track.last == Some((teller.tid, size.unwrap_or(0))) {
-            redundant(call, handle, &track, &covered);
+            redundant(call, file, &track, &covered);
         }
     }
     let track = &mut *track;
@@ -86,7 +95,7 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
         }
         _ => {}
     }
-    let size = call.handle.and_then(|fd| sys::fd::size(fd).ok());
+    let size = call.size();
     track.last = Some((call.teller.tid, size.unwrap_or(0)));
 }
 
@@ -155,10 +164,9 @@ fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
         end,
         |_| true,
         |teller| {
-            let handle = handles::of(teller.file);
             each(&Call {
                 teller: *teller,
-                handle: teller.worker.borrow_handle(&handle),
+                handle: handles::of(teller.file),
                 addr,
                 end,
             });
@@ -229,7 +237,7 @@ fn beyond_eof(call: &Call<'_>, covered: &Ranges, eof: u64) {
 
 /// What was stored to in the mappings that the call concerns, and is not in its range.
 #[inline(never)]
-fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ranges) {
+fn outside(call: &Call<'_>, file: Cached<'_>, track: &Track, covered: &Ranges) {
     let mut outside = Ranges::new();
     mappings::lock().for_each_of(call.teller.file, 0, |entry| {
         let concerned = entry.start < call.end && call.addr < entry.end && entry.writable;
@@ -238,7 +246,7 @@ fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ran
             .within(entry.offset, entry.offset + entry.len() as u64)
             .filter(|_| concerned)
         {
-            let _ = dirty::unstable(handle, range.offset, range.end(), &mut outside);
+            let _ = dirty::unstable(file, range.offset, range.end(), &mut outside);
         }
         true
     });
@@ -251,11 +259,11 @@ fn outside(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ran
 }
 
 /// Nothing was stored in the range since this thread's last msync, and nothing is dirty there.
-fn redundant(call: &Call<'_>, handle: BorrowedFd<'_>, track: &Track, covered: &Ranges) {
+fn redundant(call: &Call<'_>, file: Cached<'_>, track: &Track, covered: &Ranges) {
     let clean = covered.as_slice().iter().all(|range| {
         let mut owed = track.owed.within(range.offset, range.end());
         owed.next().is_none()
-            && cachestat(handle, range.offset, range.length)
+            && cachestat(file, range.offset, range.length)
                 .is_ok_and(|stat| stat.dirty + stat.writeback == 0)
     });
     if clean && !covered.is_empty() {

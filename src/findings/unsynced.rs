@@ -5,21 +5,21 @@ use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
 use crate::mappings::{self, table::Entry};
 use crate::stats::Track;
+use crate::sys::cachestat::Cached;
 use keepmydata_records::Finding;
-use rustix::fd::BorrowedFd;
 
 /// Adds what of the mapping `entry` was stored to since the last msync, or is owed from before it,
 /// and is dirty in the page cache. Under the table lock, so that the mapping stays.
-fn add(worker: &Worker, handle: BorrowedFd<'_>, entry: &Entry, owed: &Ranges, into: &mut Ranges) {
+fn add(worker: &Worker, file: Cached<'_>, entry: &Entry, owed: &Ranges, into: &mut Ranges) {
     if !entry.writable {
         return;
     }
     dirty::for_each_written(worker, entry, entry.start, entry.end, |from, to| {
         let start = entry.offset + (from - entry.start) as u64;
-        let _ = dirty::unstable(handle, start, start + (to - from) as u64, into);
+        let _ = dirty::unstable(file, start, start + (to - from) as u64, into);
     });
     for range in owed.within(entry.offset, entry.offset + entry.len() as u64) {
-        let _ = dirty::unstable(handle, range.offset, range.end(), into);
+        let _ = dirty::unstable(file, range.offset, range.end(), into);
     }
 }
 
@@ -29,10 +29,10 @@ pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ran
     let table = mappings::lock();
     // SAFETY: held by the teller, and under the lock.
     let handle = unsafe { teller.file.as_ref() }.handle;
-    if let Some(handle) = teller.worker.borrow_handle(&handle) {
+    if let Some(file) = teller.worker.borrow_cached(&handle) {
         table.for_each(start, end, |entry| {
             if entry.file == teller.file {
-                add(teller.worker, handle, &entry, &track.owed, &mut found);
+                add(teller.worker, file, &entry, &track.owed, &mut found);
             }
             true
         });

@@ -6,7 +6,7 @@ use core::fmt;
 use keepmydata_records::Backing;
 use libc::c_int;
 use rustix::fd::BorrowedFd;
-use rustix::fs::{self, FileType, OFlags};
+use rustix::fs::{self, AtFlags, FileType, OFlags, StatxAttributes, StatxFlags};
 
 /// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,14 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
         Backing::Nothing => Err(Bypass::NoBackingStore),
         backing => Ok(Traits {
             local_block: backing == Backing::LocalBlock,
+            dax: is_dax(borrowed),
         }),
     }
+}
+
+/// Asked of the kernel's inode; a FUSE daemon or a server is not asked.
+fn is_dax(fd: BorrowedFd<'_>) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    fs::statx(fd, c"", flags, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
 }

@@ -18,6 +18,9 @@ pub struct Key {
 pub struct Traits {
     /// On a block device of this machine: the page cache is the only cache.
     pub local_block: bool,
+    /// `STATX_ATTR_DAX`: there is no page cache, a mapping is the medium itself. The kernel settles it
+    /// when it takes the inode into memory, and a mapping keeps it there.
+    pub dax: bool,
 }
 
 /// The shim's own open file description, in the custodian's table of one generation.
@@ -28,6 +31,8 @@ pub struct Handle {
     pub fd: i32,
     /// Opened `O_DIRECT`, and whole pages are aligned enough for it.
     pub direct: bool,
+    /// As the file's [`Traits::dax`].
+    pub dax: bool,
     /// errno of the attempt to open it, where that failed.
     pub errno: i32,
 }
@@ -44,8 +49,6 @@ pub struct File {
     refs: u32,
     pub handle: Handle,
     pub excluded: bool,
-    /// `STATX_ATTR_DAX`: there is no page cache.
-    pub dax: bool,
     /// A sync of it failed: it is verified next time, whatever the setting.
     pub suspect: bool,
     /// The errno of a sync that lost pages for good; 0 is none.
@@ -137,7 +140,6 @@ impl Files {
                 refs: 0,
                 handle: Handle::default(),
                 excluded: false,
-                dax: false,
                 suspect: false,
                 lost: 0,
                 low: usize::MAX,

@@ -138,8 +138,8 @@ fn cached(worker: &Worker, key: &Key) -> Option<Option<u64>> {
         (file, unsafe { file.as_ref() }.handle)
     };
     let stat = worker
-        .borrow_handle(&handle)
-        .and_then(|fd| cachestat(fd, 0, 0).ok());
+        .borrow_cached(&handle)
+        .and_then(|file| cachestat(file, 0, 0).ok());
     mappings::ops::release(file);
     Some(stat.map(|stat| stat.cached))
 }
