@@ -46,7 +46,7 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
         .iter()
         .find(|&&tracker| tracker == wanted)
         .unwrap_or(&"whole");
-    if chosen == "whole" {
+    if chosen == "whole" && !probe.dax {
         limits.push("dirty pages cannot be told from clean ones: every msync treats all pages");
     }
     if probe.mmap.is_err() {

@@ -49,7 +49,7 @@ pub fn probe(path: &Path) -> io::Result<Probe> {
     let page = rustix::param::page_size();
     file.write_all_at(&vec![BEFORE; PAGES * page], 0)?;
     let fsync = why(file.sync_all());
-    let (dax, alignment) = attributes(&file)?;
+    let (dax, alignment) = (sys::is_dax(&file)?, alignment(&file)?);
 
     let mapping = Mapping::new(&file, PAGES * page);
     let mut found = Probe {
@@ -65,7 +65,10 @@ pub fn probe(path: &Path) -> io::Result<Probe> {
     let Ok(mapping) = mapping else {
         return Ok(found);
     };
-    found.pagemap = why(dirty_by_pagemap(&mapping, page));
+    found.pagemap = match dax {
+        true => Err(sys::NO_PAGE_CACHE.into()),
+        false => why(dirty_by_pagemap(&mapping, page)),
+    };
     mapping.store(STORED * page, &[AFTER]);
     found.cachestat = why(sys::cachestat(&file).map(|stat| stat.dirty + stat.writeback));
     found.msync = why(mapping.sync());
@@ -78,15 +81,11 @@ fn why<T>(result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| reason(&error))
 }
 
-fn attributes(file: &File) -> io::Result<(bool, Option<(u32, u32)>)> {
+fn alignment(file: &File) -> io::Result<Option<(u32, u32)>> {
     let wanted = StatxFlags::from_bits_retain(libc::STATX_DIOALIGN);
     let found = statx(file, c"", AtFlags::EMPTY_PATH, wanted)?;
-    let dax = found.stx_attributes.bits() & libc::STATX_ATTR_DAX as u64 != 0;
     let told = found.stx_mask & libc::STATX_DIOALIGN != 0;
-    Ok((
-        dax,
-        told.then_some((found.stx_dio_mem_align, found.stx_dio_offset_align)),
-    ))
+    Ok(told.then_some((found.stx_dio_mem_align, found.stx_dio_offset_align)))
 }
 
 /// How many pages the kernel says were stored to, after a store to one.

@@ -10,4 +10,4 @@ pub use handle::inode_handle;
 pub use mapping::Mapping;
 pub use process::*;
 pub use time::local_time;
-pub use tracking::{cachestat, pagemap_scan_exists, write_protect_async};
+pub use tracking::{NO_PAGE_CACHE, cachestat, is_dax, pagemap_scan_exists, write_protect_async};

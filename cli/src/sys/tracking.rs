@@ -5,15 +5,29 @@ use super::Mapping;
 use keepmydata_records::kernel::pagemap_scan::*;
 use keepmydata_records::kernel::userfaultfd::*;
 use keepmydata_records::kernel::{CacheStat, SYS_CACHESTAT};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+/// Why dirty pages cannot be asked for on DAX.
+pub const NO_PAGE_CACHE: &str = "DAX: there is no page cache";
+
+/// Whether the file is on DAX. There the kernel (Linux 6.12) dies of cachestat(2), and a mapping whose
+/// stores are tracked with userfaultfd(2) faults for ever.
+pub fn is_dax(file: impl AsFd) -> io::Result<bool> {
+    let found = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    Ok(found.stx_attributes.contains(StatxAttributes::DAX))
+}
+
 /// The page cache of a whole file.
 ///
 /// # Errors
-/// ENOSYS before Linux 6.5, EOPNOTSUPP on hugetlbfs.
+/// ENOSYS before Linux 6.5, EOPNOTSUPP on hugetlbfs; [`NO_PAGE_CACHE`].
 pub fn cachestat(file: impl AsFd) -> io::Result<CacheStat> {
+    if is_dax(&file)? {
+        return Err(io::Error::other(NO_PAGE_CACHE));
+    }
     let range = [0u64; 2];
     let mut found = CacheStat::default();
     // SAFETY: the kernel reads `struct cachestat_range`, two u64, and writes `struct cachestat`.
