@@ -1,0 +1,4 @@
+//! Persistent memory: filesystems mounted with DAX, where a mapping is the medium itself.
+
+mod calls;
+mod memory;

@@ -1,0 +1,190 @@
+//! What calls on mappings come to, natively and under the shim; and what the shim does, and leaves.
+
+use preload_tests::harness::Program;
+use preload_tests::or_skip;
+use serde_json::Value;
+
+use super::memory::{Job, Memory, Parts};
+
+const FILE: &str = "/mnt/f";
+/// On a filesystem with `dax=inode`: files that are on DAX, and one that is not.
+const ON_DAX: &str = "/mnt/d/with";
+const ORDINARY: &str = "/mnt/g";
+
+/// A kernel with all trackers, one of which must not be tried on DAX: natively and under the shim,
+/// calls come to the same.
+#[test]
+fn shim_on_dax() {
+    let memory = or_skip!(Memory::new("6.12"));
+    let mut job = Job::new();
+    job.make("xfs");
+    always(&mut job, "xfs");
+    job.make("ext4");
+    always(&mut job, "ext4");
+    by_file(&mut job, "ext4");
+    never(&mut job, "ext4");
+    let parts = memory.run(&job);
+    judge_always(&parts, "xfs");
+    judge_always(&parts, "ext4");
+    judge_by_file(&parts, "ext4", true);
+    judge_never(&parts, "ext4");
+}
+
+#[test]
+#[ignore = "each kernel with each filesystem, over a minute"]
+fn shim_on_dax_with_each_kernel() {
+    for series in ["6.1", "6.12"] {
+        let memory = or_skip!(Memory::new(series));
+        let mut job = Job::new();
+        for kind in ["ext4", "xfs"] {
+            job.make(kind);
+            always(&mut job, kind);
+            by_file(&mut job, kind);
+            never(&mut job, kind);
+        }
+        let parts = memory.run(&job);
+        for kind in ["ext4", "xfs"] {
+            judge_always(&parts, kind);
+            judge_by_file(&parts, kind, series == "6.12");
+            judge_never(&parts, kind);
+        }
+    }
+}
+
+fn guest(arguments: &[&str]) -> Program {
+    Program::guest("dax").args(arguments)
+}
+
+fn always(job: &mut Job, kind: &str) {
+    job.mount("dax=always");
+    job.both_ways(&format!("{kind} always"), &guest(&["calls", FILE]));
+    job.unmount();
+}
+
+fn judge_always(parts: &Parts, kind: &str) {
+    let name = format!("{kind} always");
+    let printed = parts.assert_same(&name);
+    let mapped = printed.matches("DAX 1\n  mmap: 0\n").count();
+    assert_eq!(mapped, 3, "{name}: {printed}");
+    assert!(!printed.contains("DAX 0"), "{name}: {printed}");
+    assert_left_alone(&parts.log(&name), FILE);
+}
+
+/// Files with DAX and without on one filesystem; under strace too.
+fn by_file(job: &mut Job, kind: &str) {
+    job.mount("dax=inode").line("mkdir /mnt/d");
+    job.both_ways(
+        &format!("{kind} flags"),
+        &guest(&["flags", ORDINARY, "/mnt/d"]),
+    );
+    job.both_ways(&format!("{kind} both"), &guest(&["both", ON_DAX, ORDINARY]));
+    job.traced(&format!("{kind} on DAX"), &guest(&["once", ON_DAX]));
+    job.traced(&format!("{kind} ordinary"), &guest(&["once", ORDINARY]));
+    job.unmount();
+}
+
+/// `asks`: the kernel has cachestat(2).
+fn judge_by_file(parts: &Parts, kind: &str, asks: bool) {
+    let printed = parts.assert_same(&format!("{kind} flags"));
+    // The flag of a file in use takes effect when its inode is read anew.
+    let seen: Vec<&str> = printed
+        .lines()
+        .filter(|line| line.contains("DAX"))
+        .collect();
+    let mut expected = ["DAX 0"; 6];
+    (expected[4], expected[5]) = ("new file: DAX 0", "new file: DAX 1");
+    assert_eq!(seen, expected, "{kind}: {printed}");
+    let made = parts.log(&format!("{kind} flags"));
+    assert_left_alone(&made, ON_DAX);
+    assert_verified_and_dropped(&made, ORDINARY);
+
+    let printed = parts.assert_same(&format!("{kind} both"));
+    assert!(printed.starts_with("DAX 1 and 0\n"), "{kind}: {printed}");
+    let log = parts.log(&format!("{kind} both"));
+    assert_left_alone(&log, ON_DAX);
+    assert_verified_and_dropped(&log, ORDINARY);
+
+    let of_page_cache = ["pread64(", "fadvise64(", "MADV_DONTNEED", "syscall_0x1c3("];
+    for (name, dax) in [("on DAX", true), ("ordinary", false)] {
+        let name = format!("{kind} {name}");
+        let traced = format!("DAX {} msync 0\n", i32::from(dax));
+        assert_eq!(parts.text(&format!("traced {name}")), traced, "{name}");
+        let calls = calls(parts.text(&format!("trace {name}")));
+        let count = |call: &str| calls.iter().filter(|line| line.contains(call)).count();
+        assert!(count("fdatasync(") > 0, "{name}: {calls:#?}");
+        for call in of_page_cache {
+            let expected = !dax && (asks || call != "syscall_0x1c3(");
+            assert_eq!(count(call) > 0, expected, "{name}: {call}: {calls:#?}");
+        }
+    }
+}
+
+/// What was called while the file was mapped: from there on, nobody reads or drops anything but it.
+fn calls(trace: &str) -> Vec<&str> {
+    let mapped = |line: &&str| line.contains("mmap(") && line.contains("</mnt/");
+    let from = trace.lines().skip_while(|line| !mapped(line));
+    from.filter(|line| !line.contains("0x7fffffff")).collect()
+}
+
+/// MAP_SYNC is refused as ever.
+fn never(job: &mut Job, kind: &str) {
+    job.mount("dax=never");
+    job.both_ways(&format!("{kind} never"), &guest(&["calls", FILE]));
+    job.unmount();
+}
+
+fn judge_never(parts: &Parts, kind: &str) {
+    let name = format!("{kind} never");
+    let printed = parts.assert_same(&name);
+    let refused = "MAP_SYNC\n  DAX 0\n  mmap: EOPNOTSUPP\n";
+    assert!(printed.contains(refused), "{name}: {printed}");
+    assert_verified_and_dropped(&parts.log(&name), FILE);
+}
+
+/// The records of the enforced msyncs of a file, and of their steps.
+fn enforced<'a>(log: &'a [Value], path: &str) -> (Vec<&'a Value>, Vec<&'a Value>) {
+    let of_file = log.iter().filter(|record| record["path"] == path);
+    let of_file = of_file.filter(|record| record["call"].is_number());
+    of_file.partition(|record| record["event"] == "msync")
+}
+
+fn has(steps: &[&Value], of: &Value, event: &str) -> bool {
+    steps.iter().any(|step| {
+        step["event"] == event && step["call"] == of["call"] && step["pid"] == of["pid"]
+    })
+}
+
+/// Synced with fdatasync, and neither read back nor dropped; and the record says why.
+#[track_caller]
+fn assert_left_alone(log: &[Value], path: &str) {
+    let (calls, steps) = enforced(log, path);
+    assert!(!calls.is_empty(), "no msync of {path}: {log:#?}");
+    for call in calls {
+        assert!(has(&steps, call, "fdatasync"), "no fdatasync: {call:#}");
+        let reason = call["reason"].as_str().unwrap_or_default();
+        assert_eq!(
+            reason,
+            "not verified, nothing dropped: DAX, there is no page cache"
+        );
+        for field in ["dropped_pages", "cached_pages", "verified"] {
+            assert!(call[field].is_null(), "{field}: {call:#}");
+        }
+    }
+    for step in steps {
+        let event = step["event"].as_str().unwrap_or_default();
+        let of_page_cache = ["copy", "verify", "heal", "drop", "race"];
+        assert!(!of_page_cache.contains(&event), "{step:#}");
+    }
+}
+
+/// The same settings do that to other files.
+#[track_caller]
+fn assert_verified_and_dropped(log: &[Value], path: &str) {
+    let (calls, steps) = enforced(log, path);
+    let all = |call: &&&Value| {
+        ["fdatasync", "verify", "drop"]
+            .iter()
+            .all(|event| has(&steps, call, event))
+    };
+    assert!(calls.iter().any(|call| all(&call)), "{calls:#?} {steps:#?}");
+}
