@@ -48,6 +48,32 @@ pub fn target_directory() -> PathBuf {
     profile.parent().expect("directory to build in").to_owned()
 }
 
+/// Compiles what tests other than benchmarks can ask for, where it is not there yet: for a machine on
+/// which compiling takes long.
+///
+/// # Panics
+/// If the compiler is missing or refuses.
+pub fn compile_all() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    for folder in ["", "findings/"] {
+        let sources = fs::read_dir(directory.join(folder)).expect("directory of guests");
+        for source in sources.flatten().map(|entry| entry.path()) {
+            let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+            if source.extension().is_none_or(|extension| extension != "c")
+                || stem.starts_with("bench")
+            {
+                continue;
+            }
+            let name = format!("{folder}{stem}");
+            let text = fs::read_to_string(&source).expect("source of a guest");
+            match text.contains("int main(") {
+                true => Flags::ALL.map(|flags| compile(&name, flags, false)).len(),
+                false => [compile(&name, Flags::Hardened, true)].len(),
+            };
+        }
+    }
+}
+
 /// Compiles `guests/NAME.c` (NAME may have a folder) and returns the executable, or with `shared` the
 /// library. Safe in parallel processes: what is there is complete.
 ///

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::guests::{Flags, compile};
 use super::library::{debug_shim, shim};
+use super::patience::patience;
 use super::records::Records;
 use super::scratch::{Group, Scratch};
 
@@ -151,7 +152,7 @@ impl Program {
     }
 
     fn run(&self, shim: Option<&Path>, settings: &[(&str, &str)]) -> Outcome {
-        self.start(shim, settings).wait(self.timeout)
+        self.start(shim, settings).wait(patience(self.timeout))
     }
 
     fn start(&self, shim: Option<&Path>, settings: &[(&str, &str)]) -> Running {

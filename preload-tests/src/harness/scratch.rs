@@ -21,6 +21,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::patience::patience;
+
 const PREFIX: &str = "keepmydata-tests-";
 
 /// Reads `run PGID` and `end PGID` lines; at their end kills what still runs,
@@ -81,8 +83,9 @@ impl Drop for Scratch {
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// When it does not within `limit`.
+/// When it does not within `limit` (see [`patience`]).
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let limit = patience(limit);
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::filesystems::{LoopFs, mount};
 use super::installed::installed;
+use super::patience::patience;
 use super::scratch::{Group, Scratch};
 
 /// Longer than any of the daemons takes to mount.
@@ -88,7 +89,8 @@ impl StackedFs {
         let daemon = Group::spawn(&mut command);
         let begin = Instant::now();
         while !is_mounted(&point) {
-            if begin.elapsed() > PATIENCE || daemon.ends_within(Duration::from_millis(5)) {
+            if begin.elapsed() > patience(PATIENCE) || daemon.ends_within(Duration::from_millis(5))
+            {
                 let said = fs::read_to_string(scratch.path("stderr")).unwrap_or_default();
                 return Err(format!("{kind} does not mount: {}", said.trim()));
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::guests::profile_directory;
+use super::patience::patience;
 use super::scratch::{Group, Scratch};
 
 /// Longer than any pause that a mode makes.
@@ -98,7 +99,9 @@ impl TearFs {
     /// If the daemon is gone or refuses.
     pub fn control(&self, request: Value) -> Value {
         let mut stream = UnixStream::connect(self.scratch.path("control")).expect("control socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream
+            .set_read_timeout(Some(patience(PATIENCE)))
+            .expect("timeout");
         writeln!(stream, "{request}").expect("request");
         let mut answer = String::new();
         BufReader::new(stream)
@@ -140,7 +143,7 @@ impl TearFs {
 impl Drop for TearFs {
     fn drop(&mut self) {
         drop(self.daemon.child.stdin.take());
-        if !self.daemon.ends_within(PATIENCE) {
+        if !self.daemon.ends_within(patience(PATIENCE)) {
             eprintln!("tearfs does not end; killing it");
         }
         if std::thread::panicking() {

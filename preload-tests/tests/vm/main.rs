@@ -1,4 +1,6 @@
 //! What only a whole machine shows: power cuts, persistent memory, an older kernel.
 
 mod dax;
+mod older_kernel;
 mod rig;
+mod suite;

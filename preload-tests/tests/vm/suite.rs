@@ -1,0 +1,274 @@
+//! The tests of this package, each in a process of its own, on whatever kernel a script runs on.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use preload_tests::harness::{debug_shim, shim};
+use serde_json::Value;
+
+/// Test executables that are not run, and why.
+pub const LEFT_OUT: [(&str, &str); 4] = [
+    ("vm", "boots machines itself"),
+    (
+        "clients",
+        "programs and libraries as `scripts/test --clients` has them",
+    ),
+    (
+        "gate_cost",
+        "counts the instructions of calls that do not reach the kernel",
+    ),
+    ("gate_exports", "compares names in files"),
+];
+
+/// A test, and the executable that it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// As the file in `tests` is called.
+    pub binary: String,
+    executable: PathBuf,
+    pub test: String,
+}
+
+/// How a test ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Passed,
+    /// With the reason.
+    Skipped(String),
+    /// With the end of its output.
+    Failed(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Ran {
+    pub case: Case,
+    pub seconds: u64,
+    pub end: End,
+}
+
+/// All tests that are not ignored, of the executables that cargo has built or builds now.
+///
+/// # Panics
+/// If they do not build.
+pub fn all() -> Vec<Case> {
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "--quiet", "--no-run", "--message-format", "json"])
+        .args(["--locked", "--package", "preload-tests", "--tests"])
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .arg("--target-dir")
+        .arg(preload_tests::harness::target_directory())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo");
+    assert!(
+        built.status.success(),
+        "cargo test --no-run: {}",
+        built.status
+    );
+    let messages = String::from_utf8(built.stdout).expect("messages of cargo in UTF-8");
+    let mut cases = Vec::new();
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line).expect("message of cargo");
+        let name = message["target"]["name"].as_str().unwrap_or_default();
+        let is_test = message["target"]["kind"][0] == "test";
+        let Some(executable) = message["executable"].as_str().filter(|_| is_test) else {
+            continue;
+        };
+        if LEFT_OUT.iter().any(|(left_out, _)| *left_out == name) {
+            continue;
+        }
+        let listed = |options: &[&str]| list(Path::new(executable), options);
+        let ignored = listed(&["--ignored"]);
+        let tests = listed(&[])
+            .into_iter()
+            .filter(|test| !ignored.contains(test));
+        cases.extend(tests.map(|test| Case {
+            binary: name.to_owned(),
+            executable: executable.into(),
+            test,
+        }));
+    }
+    cases.sort_by(|a, b| (&a.binary, &a.test).cmp(&(&b.binary, &b.test)));
+    cases
+}
+
+fn list(executable: &Path, options: &[&str]) -> Vec<String> {
+    let listed = Command::new(executable)
+        .args(["--list", "--format", "terse"])
+        .args(options)
+        .output()
+        .expect("list of tests");
+    assert!(
+        listed.status.success(),
+        "{}: {listed:?}",
+        executable.display()
+    );
+    String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// How tests are run.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'a> {
+    /// A command that runs each test, or nothing.
+    pub under: &'a [&'a str],
+    pub parallel: u32,
+    /// How many times slower than usual the machine may be.
+    pub patience: u32,
+    /// Seconds of a test of endurance.
+    pub seconds: u32,
+}
+
+/// A script for bash that runs `cases` in `$TMPDIR`. It prints a block of lines for each test that
+/// ended ([`Report`] reads them), and fails only where it could not run them.
+pub fn script(cases: &[Case], how: How<'_>) -> String {
+    let mut script = format!(
+        "cd '{directory}'
+export KEEPMYDATA_LIB='{lib}' KEEPMYDATA_DEBUG_LIB='{debug_lib}'
+export KEEPMYDATA_TEST_PATIENCE={patience} KEEPMYDATA_TEST_SECONDS={seconds}
+run() {{
+    local began=$SECONDS status=0 out=$TMPDIR/out.$BASHPID
+    KEEPMYDATA_SKIPS_FILE=$out.skips timeout -k 10 {limit} {under} \"$2\" --exact \"$3\" \\
+        </dev/null >\"$out\" 2>&1 || status=$?
+    {{
+        echo \"test $1 $status $((SECONDS - began))\"
+        [[ ! -e $out.skips ]] || sed 's/^/: /' \"$out.skips\"
+        [[ $status -eq 0 ]] || tail -c 16000 \"$out\" | tr -d '\\0' | sed 's/^/| /'
+        echo end
+    }} >\"$out.block\"
+    flock \"$TMPDIR\" cat \"$out.block\"
+    rm -f \"$out\"*
+}}
+export -f run
+xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
+",
+        directory = env!("CARGO_MANIFEST_DIR"),
+        lib = shim().display(),
+        debug_lib = debug_shim().display(),
+        patience = how.patience,
+        seconds = how.seconds,
+        limit = 600 * how.patience,
+        under = how.under.join(" "),
+        parallel = how.parallel,
+    );
+    for (number, case) in cases.iter().enumerate() {
+        let _ = writeln!(
+            script,
+            "{number} {} {}",
+            case.executable.display(),
+            case.test
+        );
+    }
+    script + "LIST\n"
+}
+
+/// What the lines of a script's output come to.
+pub struct Report<'a> {
+    cases: &'a [Case],
+    ran: Vec<Ran>,
+    /// The block that is not whole yet.
+    block: Vec<String>,
+    /// Lines outside of any block.
+    stray: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(cases: &'a [Case]) -> Self {
+        Self {
+            cases,
+            ran: Vec::new(),
+            block: Vec::new(),
+            stray: Vec::new(),
+        }
+    }
+
+    /// Takes the next line, and tells on standard error of a test that has ended with it.
+    pub fn line(&mut self, line: String) {
+        if self.block.is_empty() && !line.starts_with("test ") {
+            eprintln!("{line}");
+            self.stray.push(line);
+        } else if line == "end" {
+            let ran = self.of_block();
+            eprintln!(
+                "[{}/{}] {} {}: {} ({} s)",
+                self.ran.len() + 1,
+                self.cases.len(),
+                ran.case.binary,
+                ran.case.test,
+                match &ran.end {
+                    End::Passed => "ok".to_owned(),
+                    End::Skipped(reason) => format!("SKIPPED: {reason}"),
+                    End::Failed(output) => format!("FAILED\n{output}"),
+                },
+                ran.seconds
+            );
+            self.ran.push(ran);
+            self.block.clear();
+        } else {
+            self.block.push(line);
+        }
+    }
+
+    fn of_block(&self) -> Ran {
+        let head: Vec<u64> = self.block[0]
+            .split(' ')
+            .skip(1)
+            .map(|number| number.parse().expect("number"))
+            .collect();
+        let [number, status, seconds] = head[..] else {
+            panic!("not the head of a block: {}", self.block[0]);
+        };
+        let lines = |mark: &str| -> Vec<&str> {
+            let marked = |line| str::strip_prefix(line, mark);
+            self.block.iter().filter_map(|line| marked(line)).collect()
+        };
+        // "SKIPPED: test: reason"
+        let skipped = lines(": ").first().map(|line| {
+            let reason = line.splitn(3, ": ").nth(2).unwrap_or(line);
+            reason.to_owned()
+        });
+        let end = match (status, skipped) {
+            (0, None) => End::Passed,
+            (0, Some(reason)) => End::Skipped(reason),
+            (124 | 137, _) => End::Failed(format!("took too long\n{}", lines("| ").join("\n"))),
+            _ => End::Failed(lines("| ").join("\n")),
+        };
+        Ran {
+            case: self.cases[usize::try_from(number).expect("number")].clone(),
+            seconds,
+            end,
+        }
+    }
+
+    /// What has run, in the order of the cases.
+    ///
+    /// # Panics
+    /// If not all have.
+    pub fn finish(mut self) -> Vec<Ran> {
+        assert_eq!(
+            self.ran.len(),
+            self.cases.len(),
+            "tests that ended\n{}",
+            self.stray.join("\n")
+        );
+        let place = |ran: &Ran| self.cases.iter().position(|case| *case == ran.case);
+        self.ran.sort_by_key(place);
+        self.ran
+    }
+}
+
+/// The tests that failed, for a message.
+pub fn failures(ran: &[Ran]) -> String {
+    let mut text = String::new();
+    for ran in ran {
+        if let End::Failed(output) = &ran.end {
+            let _ = writeln!(text, "{} {}:\n{output}", ran.case.binary, ran.case.test);
+        }
+    }
+    text
+}
