@@ -28,7 +28,7 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
     let tid = sys::gettid();
     // SAFETY: held by the caller; traits never change.
     let traits = unsafe { file.as_ref() }.traits;
-    let tracked = entry.writable && dirty::wants_pagemap(traits);
+    let tracked = entry.writable && dirty::wants_registration(traits);
     if !tracked && has_handle(file, process.generation()) {
         return 0;
     }

@@ -2,6 +2,7 @@
  * Runs a program where something that a shim might want is missing.
  *
  * usage: under seccomp SYSCALL EPERM|ENOSYS PROGRAM ARGS...
+ *        under container PROGRAM ARGS...  with the seccomp profile of a container
  *        under noproc PROGRAM ARGS...     in a mount namespace without /proc
  *        under nproc UID PROGRAM ARGS...  as that user, who may have no more tasks
  *        under as MEGABYTES PROGRAM ARGS...
@@ -31,6 +32,16 @@ static const struct { const char *name; int number; } calls[] = {
 	{ "name_to_handle_at", SYS_name_to_handle_at },
 	{ "madvise", SYS_madvise },
 	{ "fadvise64", SYS_fadvise64 },
+	{ "process_vm_writev", SYS_process_vm_writev },
+	{ "io_uring_setup", 425 },
+	{ "io_uring_enter", 426 },
+	{ "io_uring_register", 427 },
+};
+
+/* What container engines deny for want of capabilities, or always. */
+static const char *const contained[] = {
+	"userfaultfd", "process_vm_readv", "process_vm_writev",
+	"io_uring_setup", "io_uring_enter", "io_uring_register",
 };
 
 static void deny(const char *name, int error)
@@ -46,6 +57,9 @@ static void deny(const char *name, int error)
 
 		if (strcmp(calls[i].name, name) != 0)
 			continue;
+		/* A container's root may without the other, which changes what programs may do. */
+		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+			return;
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 			setup_failed("seccomp");
@@ -72,6 +86,10 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "seccomp") == 0 && argc > 4) {
 		deny(argv[2], strcmp(argv[3], "ENOSYS") == 0 ? ENOSYS : EPERM);
 		next = 4;
+	} else if (strcmp(argv[1], "container") == 0) {
+		for (size_t i = 0; i < sizeof(contained) / sizeof(contained[0]); i++)
+			deny(contained[i], EPERM);
+		next = 2;
 	} else if (strcmp(argv[1], "noproc") == 0) {
 		if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
 		    umount2("/proc", MNT_DETACH) != 0)

@@ -181,7 +181,6 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
 /// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had
 /// are gone, or were made by a parent process. On a custodian thread.
 pub fn ensure(worker: &Worker, file: NonNull<File>) {
-    let generation = worker.process().generation();
     let mut found = None;
     {
         let mut table = mappings::lock();
@@ -189,7 +188,7 @@ pub fn ensure(worker: &Worker, file: NonNull<File>) {
             return;
         }
         table.for_each_of(file, 0, |entry| {
-            found = (entry.writable && entry.registered == generation).then_some(entry);
+            found = entry.writable.then_some(entry);
             found.is_none()
         });
     }

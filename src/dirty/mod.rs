@@ -114,6 +114,12 @@ pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_
     ""
 }
 
+/// Whether the tracker named `tracker` knows which pages this process has stored to, also after they
+/// were written back or dropped.
+pub fn sees_stores(tracker: &str) -> bool {
+    tracker == "pagemap"
+}
+
 /// Adds what was stored to since the tracker named `tracker` was last asked: with `pagemap` by this
 /// process, else what is dirty in the page cache.
 pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Result<(), Errno> {
@@ -158,11 +164,35 @@ pub fn is_verified(local_block: bool) -> bool {
 /// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns the
 /// generation to note in its entry, 0 where that cannot be. On a custodian thread.
 pub fn register(worker: &Worker, entry: &Entry) -> u32 {
-    let registered = pagemap::register(worker, entry);
-    if registered != 0 {
+    // SAFETY: held by the caller; traits never change.
+    let traits = unsafe { entry.file.as_ref() }.traits;
+    let registered = match wants_pagemap(traits) {
+        true => pagemap::register(worker, entry),
+        false => 0,
+    };
+    if registered != 0 || is_verified(traits.local_block) {
         canary::plant(worker, entry);
     }
     registered
+}
+
+/// Whether [`register`] has anything to do for a new mapping of a file on such a filesystem.
+pub fn wants_registration(traits: Traits) -> bool {
+    wants_pagemap(traits)
+        || config::settings().enforce == Enforce::Full && is_verified(traits.local_block)
+}
+
+/// Adds every page of the file that this process may have stored to, cached or not, for a tracker that
+/// does not see stores.
+pub fn guess_all(query: &Query<'_>, into: &mut Found<'_>) {
+    let mut all = Ranges::new();
+    all.add(0, query.size().unwrap_or(0));
+    mappings::lock().for_each_of(query.file, 0, |entry| {
+        if entry.writable {
+            into.guess(&entry, &all);
+        }
+        true
+    });
 }
 
 /// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`]: where

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use crate::custodian::Worker;
+use crate::dirty;
 use crate::findings::{self, Call, Scanned, Teller};
 use crate::log::Timed;
 use crate::stats::{self, Number};
@@ -22,7 +23,7 @@ pub fn begin(worker: &Worker, context: &Context) {
         context.dirty.bytes() / sys::page_size() as u64,
     );
     if let Some(call) = call(worker, context) {
-        let scanned = (context.tracker == "pagemap").then_some(Scanned {
+        let scanned = dirty::sees_stores(context.tracker).then_some(Scanned {
             stored: &context.dirty,
             guessed: &context.guessed,
         });

@@ -160,7 +160,7 @@ impl Copies {
     fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
         let page = sys::page_size();
         let copied = self.pages.min((budget / page as u64) as usize);
-        let head = sys::page_up((self.pages * (1 + size_of::<u64>())) as u64) as usize + 8;
+        let head = sys::page_up((self.pages * (1 + 2 * size_of::<u64>())) as u64) as usize + 8;
         let head = sys::page_up(head as u64) as usize;
         let len = BUFFER + page + head + copied * page;
         self.region = wipe::map(len).ok_or(Errno::NOMEM)?.as_ptr();
@@ -194,9 +194,15 @@ impl Copies {
         unsafe { slice::from_raw_parts_mut(self.region.add(BUFFER), sys::page_size()) }
     }
 
+    /// Two for each page: of the copy, all of them first, and of what [`Copies::note`] was told.
     fn hashes(&self) -> *mut u64 {
         // SAFETY: inside the region; page aligned.
         unsafe { self.region.add(BUFFER + sys::page_size()) }.cast()
+    }
+
+    fn states_start(&self) -> *mut State {
+        // SAFETY: inside the region.
+        unsafe { self.hashes().add(2 * self.pages) }.cast()
     }
 
     /// The state of each page.
@@ -205,19 +211,13 @@ impl Copies {
             return &mut [];
         }
         // SAFETY: after the hashes; zeroed memory is `Unchecked`.
-        unsafe { slice::from_raw_parts_mut(self.hashes().add(self.pages).cast(), self.pages) }
+        unsafe { slice::from_raw_parts_mut(self.states_start(), self.pages) }
     }
 
     /// The state of page number `page`.
     pub fn state(&self, page: usize) -> State {
         // SAFETY: as in `states`.
-        unsafe {
-            self.hashes()
-                .add(self.pages)
-                .cast::<State>()
-                .add(page)
-                .read()
-        }
+        unsafe { self.states_start().add(page).read() }
     }
 
     /// The copy of page number `page`; nothing past the budget.
@@ -238,6 +238,18 @@ impl Copies {
     /// The hash of page number `page` as it was copied, whether a copy was kept or not.
     pub fn hash_at_copy(&self, page: usize) -> u64 {
         self.copy(page).map_or_else(|| self.hash(page), hash)
+    }
+
+    /// Notes the hash of what page number `page` holds now; returns the one that was noted before, or
+    /// that of the copy.
+    pub fn note(&mut self, page: usize, now: u64) -> u64 {
+        // SAFETY: the second of the two numbers of each page, inside the region.
+        let noted = unsafe { self.hashes().add(self.pages + page) };
+        // SAFETY: as above; 0, as the memory comes, is no hash.
+        match unsafe { noted.replace(now) } {
+            0 => self.hash_at_copy(page),
+            before => before,
+        }
     }
 
     /// Whether `actual` is what page number `page` held, as far as `actual` goes.

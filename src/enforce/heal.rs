@@ -16,6 +16,7 @@ use super::report;
 use super::verify::{self, Unsettled};
 use crate::config;
 use crate::custodian::Worker;
+use crate::dirty;
 use crate::log::Timer;
 use crate::sys::{self, vm};
 use keepmydata_records::{Level, Rung, Verdict, event};
@@ -46,14 +47,21 @@ pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
     }
 }
 
-/// What is right as copied may lack what was stored before the page cache was dropped. Pages that
-/// nobody saw stored to lack nothing.
+/// What is right as copied may lack what was stored before the page cache was dropped, and so may what
+/// is not there any more. Pages that nobody saw stored to lack nothing, where stores are seen.
 fn doubt(context: &mut Context) {
+    let sees_stores = dirty::sees_stores(context.tracker);
     for page in 0..context.copies.pages() {
         let (offset, _) = context.copies.place_of(page);
         let state = &mut context.copies.states()[page];
-        let right = matches!(state, State::Verified | State::Newer | State::Racing);
-        if right && !context.guessed.has(offset) {
+        let doubtful = match state {
+            State::Verified | State::Newer | State::Racing => {
+                !sees_stores || !context.guessed.has(offset)
+            }
+            State::Skipped => !sees_stores,
+            _ => false,
+        };
+        if doubtful {
             *state = State::Refilled;
             context.refilled_pages += 1;
         }

@@ -80,6 +80,9 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     };
     let dropped = context.verify && canary::ask(worker, context.file, true);
     context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
+    if dropped && !dirty::sees_stores(context.tracker) {
+        dirty::guess_all(&query, &mut found);
+    }
     report::step(worker, context, event::DIRTY, timer, Ok(()));
     later::supersede(worker.process(), context.file, &context.dirty);
     if dropped && context.suspect {

@@ -161,11 +161,11 @@ fn judge(
             _ => State::Racing,
         };
     }
-    // Without cachestat: what does not keep still was stored to.
-    match context.copies.look(worker, page).map(hash) {
-        Some(again) if again == now => State::Stale,
-        Some(_) => State::Racing,
-        None => State::Uncertain,
+    // Without cachestat: what has changed since it was last looked at, before the last flush, was
+    // stored to.
+    match context.copies.note(page, now) == now {
+        true => State::Stale,
+        false => State::Racing,
     }
 }
 

@@ -63,7 +63,10 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
     }
     let track = &mut *track;
     track.syncing.clear();
-    track.syncing.add_all(track.owed.common(&covered));
+    match track.known {
+        true => track.syncing.add_all(track.owed.common(&covered)),
+        false => count_dirty(call, track, &covered),
+    }
     track.owed.remove_all(&covered);
     track.asynced.remove_all(&covered);
 }
@@ -76,7 +79,7 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
     match outcome {
         Ok(()) if track.failed => {
             track.failed = false;
-            if !track.known || !track.unwritten.is_empty() {
+            if !track.unwritten.is_empty() {
                 let message = "msync succeeds after one that failed, without a store to these pages \
                                in between: Linux without keepmydata takes them for clean after the \
                                failure, and does not write them again";
@@ -209,6 +212,21 @@ fn scan(call: &Call<'_>, track: &mut Track) -> bool {
             },
             track,
         )
+}
+
+/// Where stores are not seen, by the page cache's own count: what is dirty is synced now, and was stored
+/// to since an msync failed. Without that count nothing is known of it.
+fn count_dirty(call: &Call<'_>, track: &mut Track, covered: &Ranges) {
+    let file = call.teller.worker.borrow_cached(&call.handle);
+    let counted = file.is_some_and(|file| {
+        covered.iter().all(|range| {
+            dirty::unstable(file, range.offset, range.end(), &mut track.syncing).is_ok()
+        })
+    });
+    match counted {
+        true => track.unwritten.remove_all(&track.syncing),
+        false => track.unwritten.clear(),
+    }
 }
 
 /// Adds the parts of the file that the call covers; says whether it covers no other file.

@@ -18,6 +18,7 @@
 mod filesystems;
 mod guests;
 mod installed;
+pub mod kernel;
 mod library;
 mod patience;
 mod program;
