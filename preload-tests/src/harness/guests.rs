@@ -33,7 +33,7 @@ impl Flags {
 }
 
 /// What guests are linked with beyond libc.
-const LIBRARIES: [(&str, &str); 1] = [("bench_lmdb", "-llmdb")];
+const LIBRARIES: [(&str, &str); 2] = [("bench_lmdb", "-llmdb"), ("crash_lmdb", "-llmdb")];
 
 /// The directory that cargo builds this profile in (`target/debug`).
 pub(super) fn profile_directory() -> PathBuf {
@@ -84,7 +84,8 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     let source = directory.join(format!("{name}.c"));
     let mut hasher = DefaultHasher::new();
     (flags, shared).hash(&mut hasher);
-    let headers = ["guest.h", "bench.h", "control.h"].map(|header| directory.join(header));
+    let headers =
+        ["guest.h", "bench.h", "control.h", "crash.h"].map(|header| directory.join(header));
     for file in headers.iter().chain([&source]) {
         fs::read(file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()))

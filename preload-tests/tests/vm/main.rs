@@ -2,5 +2,7 @@
 
 mod dax;
 mod older_kernel;
+mod crash;
+mod power_cuts;
 mod rig;
 mod suite;
