@@ -12,7 +12,7 @@
 #include "crash.h"
 
 /* How many stores a process may have made since the last that was heard of. */
-enum { AHEAD = 64, MOST_PROCESSES = 8, SHOWN = 5 };
+enum { AHEAD = 256, MOST_PROCESSES = 8, SHOWN = 5 };
 
 struct promise {
 	unsigned process;
@@ -109,16 +109,21 @@ static int read_file(int fd)
 	return errno == ENXIO;
 }
 
-static int covers(const struct promise *promise, off_t position)
+static int touches(const struct promise *promise, off_t begin, off_t end)
 {
-	return position >= promise->store.offset &&
-		position < promise->store.offset + (off_t)promise->store.length;
+	return begin < promise->store.offset + (off_t)promise->store.length &&
+		end > promise->store.offset;
 }
 
-static void judge_byte(off_t position, unsigned char found)
+static int covers(const struct promise *promise, off_t position)
 {
-	for (size_t i = 0; i < later_count; i++)
-		if (covers(&later[i], position) && byte_at(later[i].key, position) == found)
+	return touches(promise, position, position + 1);
+}
+
+static void judge_byte(off_t position, unsigned char found, struct promise **newer)
+{
+	for (; *newer; newer++)
+		if (covers(*newer, position) && byte_at((*newer)->key, position) == found)
 			return;
 	for (size_t i = count; i-- > 0;) {
 		if (covers(&promises[i], position)) {
@@ -132,16 +137,22 @@ static void judge_byte(off_t position, unsigned char found)
 /* Returns how many promises are broken. */
 static size_t judge(void)
 {
-	size_t broken = 0;
+	static struct promise *newer[MOST_PROCESSES * AHEAD + 1];
+	size_t broken = 0, newer_count;
 
 	for (off_t page = 0; page < FILE_SIZE; page += PAGE) {
 		size_t length = FILE_SIZE - page < PAGE ? FILE_SIZE - page : PAGE;
 
 		if (!looked_at[page / PAGE] || memcmp(file + page, expected + page, length) == 0)
 			continue;
+		newer_count = 0;
+		for (size_t i = 0; i < later_count; i++)
+			if (touches(&later[i], page, page + PAGE))
+				newer[newer_count++] = &later[i];
+		newer[newer_count] = NULL;
 		for (off_t at = page; at < page + (off_t)length; at++)
 			if (file[at] != expected[at])
-				judge_byte(at, file[at]);
+				judge_byte(at, file[at], newer);
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (promises[i].bad == 0)

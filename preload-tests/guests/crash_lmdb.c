@@ -140,7 +140,6 @@ static int judge(const char *directory)
 {
 	uint64_t promised = 0, last = 0, count = 0, broken = 0;
 	const char *wrong = NULL;
-	struct stat stat_of;
 	char line[512];
 	int error;
 
@@ -148,14 +147,13 @@ static int judge(const char *directory)
 		promised = strtoull(line + 2, NULL, 10);
 		count++;
 	}
-	if (stat(directory, &stat_of) == 0 || count > 0) {
+	/* Before the first promise there may be no database, or half of one. */
+	if (count > 0) {
 		error = open_at(directory);
 		wrong = error ? mdb_strerror(error) : examine(&last);
-		if (error == ENOENT && count == 0)
-			wrong = NULL;
 	}
 	if (wrong)
-		broken = count ? count : 1;
+		broken = count;
 	else if (promised > last)
 		broken = promised - last < count ? promised - last : count;
 	if (broken)

@@ -163,27 +163,21 @@ pub fn command() -> Command {
                 ),
         )
         .subcommand(
-            Command::new("test")
-                .hide(true)
-                .arg(side())
-                .arg(
-                    Arg::new("number")
-                        .required(true)
-                        .value_parser(value_parser!(usize)),
-                ),
+            Command::new("test").hide(true).arg(side()).arg(
+                Arg::new("number")
+                    .required(true)
+                    .value_parser(value_parser!(usize)),
+            ),
         )
         .subcommand(
-            Command::new("guest")
-                .hide(true)
-                .arg(side())
-                .arg(
-                    Arg::new("command")
-                        .required(true)
-                        .num_args(1..)
-                        .trailing_var_arg(true)
-                        .allow_hyphen_values(true)
-                        .value_parser(value_parser!(OsString)),
-                ),
+            Command::new("guest").hide(true).arg(side()).arg(
+                Arg::new("command")
+                    .required(true)
+                    .num_args(1..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .value_parser(value_parser!(OsString)),
+            ),
         )
 }
 

@@ -40,6 +40,16 @@ impl LoopFs {
         Ok(Self { scratch })
     }
 
+    /// Mounts what is in an image file.
+    ///
+    /// # Errors
+    /// What `mount` said.
+    pub fn of_image(kind: &str, image: &Path) -> Result<Self, String> {
+        let scratch = Scratch::new();
+        mount(kind, "loop", image, &scratch.path("mount"))?;
+        Ok(Self { scratch })
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir().join(name)
     }

@@ -9,11 +9,14 @@
 //!
 //! What the machine is to do is a *job*, a shell script. What the job prints reaches the host line by
 //! line through a virtio-serial port, and what the host writes there is the job's standard input.
-//! [`Machine::cut_power`] kills QEMU at once: what the machine's memory held is gone.
+//! [`Running::cut_power`] kills QEMU at once: what the machine's memory held is gone. What a disk was
+//! given and not told to flush is not; a [`WriteLog`] tells what of that a real disk may lose, too.
 
 mod initramfs;
 mod kernel;
+mod log_writes;
 mod machine;
 
 pub use kernel::Kernel;
+pub use log_writes::WriteLog;
 pub use machine::{Line, Machine, Running};

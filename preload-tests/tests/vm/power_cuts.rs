@@ -4,11 +4,16 @@
 use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 
-use crate::crash::{Case, Found, Lives, cases};
+use crate::crash::{Case, Lives, cases, results, wishes};
 
-fn judge(found: &[(Case, Found)]) {
+/// Of the machine whose cuts are the document's.
+const NEW: &str = "6.12";
+const OLD: &str = "6.1";
+
+#[track_caller]
+fn judge(lives: &Lives) {
     let mut wrong = Vec::new();
-    for (case, found) in found {
+    for (case, found) in lives.found() {
         println!(
             "{case}: {} cuts, {} promises, {} broken in {} cuts",
             found.cuts, found.promises, found.broken, found.losing_cuts
@@ -23,9 +28,70 @@ fn judge(found: &[(Case, Found)]) {
 /// Everything under the shim and, as controls, what natively must lose on ext4.
 #[test]
 fn few() {
-    let kernel = or_skip!(Kernel::find("6.12"));
+    let kernel = or_skip!(Kernel::find(NEW));
     let natively = |case: &Case| case.may_lose() && case.filesystem.name == "ext4-ordered";
     let cases = cases(true).chain(cases(false).filter(natively)).collect();
-    let lives = or_skip!(Lives::new(cases, &kernel, 1));
-    judge(&lives.cut(1));
+    let mut lives = or_skip!(Lives::new(cases, &kernel, 1));
+    lives.cut();
+    lives.cut();
+    lives.check();
+    judge(&lives);
+}
+
+#[track_caller]
+fn many(series: &str, cases: impl Iterator<Item = Case>, cuts: u64) {
+    let kernel = or_skip!(Kernel::find(series));
+    let cases = wishes::only(cases);
+    if cases.is_empty() {
+        return;
+    }
+    let seed = wishes::seed();
+    println!("KEEPMYDATA_CRASH_SEED={seed}");
+    let mut lives = or_skip!(Lives::new(cases, &kernel, seed));
+    let part = format!("cuts-{series}");
+    for _ in 0..wishes::cuts(cuts) {
+        lives.cut();
+        results::save(&part, lives.found());
+    }
+    lives.check();
+    results::save(&part, lives.found());
+    judge(&lives);
+}
+
+fn workloads() -> impl Iterator<Item = Case> {
+    cases(true).filter(|case| !case.workload.is_control)
+}
+
+fn controls() -> impl Iterator<Item = Case> {
+    cases(true).filter(|case| case.workload.is_control)
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_under_the_shim() {
+    many(NEW, workloads(), 100);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_controls_under_the_shim() {
+    many(NEW, controls(), 30);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_natively() {
+    many(NEW, cases(false), 20);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_on_the_old_kernel() {
+    many(OLD, workloads(), 20);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_controls_on_the_old_kernel() {
+    many(OLD, controls(), 10);
 }

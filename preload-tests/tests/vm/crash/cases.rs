@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use preload_tests::harness::{Program, installed, shim};
+use preload_tests::harness::{LoopFs, Program, installed, shim};
 
 /// How a disk is made and mounted.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,20 @@ impl Filesystem {
             true => Ok(()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
+    }
+
+    /// Mounts an image of it here.
+    ///
+    /// # Errors
+    /// What `mount` said.
+    pub fn mount_image(&self, image: &Path) -> Result<LoopFs, String> {
+        if self.kind == "btrfs" {
+            // Else the kernel, which has seen a newer image of the same filesystem, refuses this one.
+            let _ = Command::new("btrfs")
+                .args(["device", "scan", "--forget"])
+                .output();
+        }
+        LoopFs::of_image(self.kind, image)
     }
 }
 

@@ -29,8 +29,7 @@ pub fn script(parts: &[Part]) -> String {
         let directory = format!("/mnt/{tag}");
         let _ = writeln!(
             script,
-            "mkdir {directory}\n\
-             case_{tag}() {{\n\
+            "case_{tag}() {{\n\
              busybox mount {} {} {directory} || {{ echo @{tag} unmounted; return; }}",
             part.case.filesystem.mount,
             disk(tag)
@@ -55,6 +54,7 @@ pub fn script(parts: &[Part]) -> String {
         }
         script.push_str("}\n");
     }
+    let _ = writeln!(script, "mkdir /mnt/{{0..{}}}", parts.len() - 1);
     for tag in 0..parts.len() {
         let _ = writeln!(script, "case_{tag} &");
     }

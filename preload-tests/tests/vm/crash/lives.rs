@@ -12,7 +12,7 @@ use super::random;
 /// More than a busy host takes to boot the machine and run all programs once.
 const PATIENCE: Duration = Duration::from_secs(400);
 /// Milliseconds from the moment at which every program was promised something to the cut, at most.
-const LONGEST_LIFE: u64 = 1500;
+const LONGEST_LIFE: u64 = 2000;
 /// How much of what went wrong a message quotes, in lines.
 const QUOTED: usize = 20;
 
@@ -35,6 +35,7 @@ pub struct Lives {
     heard: Vec<Vec<String>>,
     machine: Machine,
     seed: u64,
+    lives: u64,
     _disks: Scratch,
 }
 
@@ -55,22 +56,35 @@ impl Lives {
             cases,
             machine,
             seed,
+            lives: 0,
             _disks: disks,
         })
     }
 
-    /// Cuts the power this many times; each life checks what the one before has left.
+    /// One life, ended by a power cut; what the life before has left is checked in it.
     ///
     /// # Panics
     /// If the machine does not do what it should.
-    pub fn cut(mut self, cuts: u64) -> Vec<(Case, Found)> {
-        for life in 0..=cuts {
-            self.live(life, life < cuts);
-        }
-        self.cases.into_iter().zip(self.found).collect()
+    pub fn cut(&mut self) {
+        self.live(true);
     }
 
-    fn live(&mut self, life: u64, stores: bool) {
+    /// A last life, which only checks.
+    ///
+    /// # Panics
+    /// If the machine does not do what it should.
+    pub fn check(&mut self) {
+        self.live(false);
+    }
+
+    /// What the cuts that were checked came to.
+    pub fn found(&self) -> impl Iterator<Item = (&Case, &Found)> {
+        self.cases.iter().zip(&self.found)
+    }
+
+    fn live(&mut self, stores: bool) {
+        let life = self.lives;
+        self.lives += 1;
         let parts: Vec<Part> = self
             .cases
             .iter()
@@ -186,7 +200,7 @@ impl Lives {
 }
 
 /// `@NUMBER WORDS` is what a case says.
-fn tagged(line: &str) -> Option<(usize, &str)> {
+pub fn tagged(line: &str) -> Option<(usize, &str)> {
     let (number, said) = line.strip_prefix('@')?.split_once(' ')?;
     Some((number.parse().ok()?, said))
 }

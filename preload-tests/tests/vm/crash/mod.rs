@@ -4,9 +4,13 @@
 mod cases;
 mod job;
 mod lives;
+mod replay;
+pub mod results;
+pub mod wishes;
 
 pub use cases::{Case, cases};
-pub use lives::{Found, Lives};
+pub use lives::Lives;
+pub use replay::record;
 
 /// splitmix64: number `index` of the sequence of `seed`.
 pub fn random(seed: u64, index: u64) -> u64 {
