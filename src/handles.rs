@@ -2,7 +2,8 @@
 //!
 //! Opened by the custodian before mmap returns, because the program may close its descriptor and
 //! unlink the file right after. Read-only, so that a later execve(2) of the file does not fail with
-//! `ETXTBSY`; `O_DIRECT` where the filesystem has it, so that reads go past the page cache.
+//! `ETXTBSY` (for writing too where the holes of a writable mapping are to be allocated, which makes
+//! the file busy itself); `O_DIRECT` where the filesystem has it, so that reads go past the page cache.
 
 use crate::custodian::{self, Worker};
 use crate::mappings::file::{File, Handle, PATH};
@@ -10,12 +11,15 @@ use crate::mappings::{self, table::Entry};
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
-use crate::{config, dirty};
+use crate::{config, dirty, prealloc};
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
+
+/// Neither wait for a lease to be broken nor touch the access time.
+const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
 /// Gives the file of a new mapping, which the caller holds, a handle of this process's custodian,
 /// opened from the program's descriptor `fd`, and has the stores to the mapping tracked where that
@@ -45,7 +49,7 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
             let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
             let opened = match leased {
                 true => Err(Errno::AGAIN),
-                false => open_direct(|flags| worker.reopen(tid, fd, flags)),
+                false => open_first(entry, |flags| worker.reopen(tid, fd, flags)),
             };
             keep(worker, file, path, opened);
         }
@@ -90,16 +94,22 @@ pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
 pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno> {
     let fd = of(file).fd;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = worker.reopen(sys::gettid(), fd, flags)?;
+    let opened = worker.reopen(sys::gettid(), fd, FLAGS)?;
     let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
     let [new, old, flags] = arguments;
     // SAFETY: the handle's number is the file's alone; its description is replaced in one step.
     unsafe { sys::raw::syscall(libc::SYS_dup3, [new, old, flags, 0, 0, 0])? };
     let _table = mappings::lock();
     // SAFETY: as above.
-    unsafe { &mut *file.as_ptr() }.handle.direct = false;
+    let handle = unsafe { &mut (*file.as_ptr()).handle };
+    (handle.direct, handle.writable) = (false, false);
     Ok(())
+}
+
+/// The file of `handle` opened for writing, for as long as that takes: where the handle itself is not,
+/// because it was opened for a mapping that is only read, or by a fork child. On a custodian thread.
+pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
+    worker.reopen(sys::gettid(), handle.fd, FLAGS | OFlags::RDWR)
 }
 
 /// Whether opening the file would have broken a lease on it.
@@ -118,20 +128,47 @@ pub fn of(file: NonNull<File>) -> Handle {
     unsafe { file.as_ref() }.handle
 }
 
+/// What was opened.
+struct Opened {
+    fd: OwnedFd,
+    direct: bool,
+    writable: bool,
+}
+
+/// Opens the handle of the first mapping of a file: for writing too, where that is wanted and allowed.
+fn open_first(
+    entry: &Entry,
+    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
+) -> Result<Opened, Errno> {
+    if entry.writable
+        && prealloc::on()
+        && let Ok(opened) = open_direct(|flags| open(flags | OFlags::RDWR))
+    {
+        return Ok(Opened {
+            writable: true,
+            ..opened
+        });
+    }
+    open_direct(open)
+}
+
 /// Opens with `O_DIRECT`, or without where that is refused.
-fn open_direct(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<(OwnedFd, bool), Errno> {
-    // Neither wait for a lease to be broken nor touch the access time.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match open(flags | OFlags::DIRECT) {
-        Ok(fd) => Ok((fd, true)),
-        Err(Errno::INVAL) => Ok((open(flags)?, false)),
+fn open_direct(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<Opened, Errno> {
+    let opened = |fd, direct| Opened {
+        fd,
+        direct,
+        writable: false,
+    };
+    match open(FLAGS | OFlags::DIRECT) {
+        Ok(fd) => Ok(opened(fd, true)),
+        Err(Errno::INVAL) => Ok(opened(open(FLAGS)?, false)),
         Err(errno) => Err(errno),
     }
 }
 
 /// Stores what was opened with the file, if it is the file.
-fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<(OwnedFd, bool), Errno>) {
-    let looked = opened.and_then(|(fd, direct)| Ok((about(fd.as_fd())?, fd, direct)));
+fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<Opened, Errno>) {
+    let looked = opened.and_then(|opened| Ok((about(opened.fd.as_fd())?, opened)));
     let close_late;
     {
         let _table = mappings::lock();
@@ -145,20 +182,23 @@ fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<(Owned
             return;
         }
         close_late = match looked {
-            Ok((about, fd, direct)) if (about.dev, about.ino) == (f.key.dev, f.key.ino) => {
+            Ok((about, opened)) if (about.dev, about.ino) == (f.key.dev, f.key.ino) => {
                 f.handle = Handle {
                     generation: worker.process().generation(),
-                    fd: fd.into_raw_fd(),
-                    direct: direct && !f.traits.dax && about.align <= sys::page_size() as u32,
+                    fd: opened.fd.into_raw_fd(),
+                    direct: opened.direct
+                        && !f.traits.dax
+                        && about.align <= sys::page_size() as u32,
                     dax: f.traits.dax,
+                    writable: opened.writable,
                     errno: 0,
                 };
                 None
             }
             // Another thread put another file under that number meanwhile.
-            Ok((_, fd, _)) => {
+            Ok((_, opened)) => {
                 f.handle.errno = Errno::STALE.raw_os_error();
-                Some(fd)
+                Some(opened)
             }
             Err(errno) => {
                 f.handle.errno = errno.raw_os_error();

@@ -37,6 +37,7 @@ mod handles;
 mod hooks;
 mod log;
 mod mappings;
+mod prealloc;
 mod process;
 mod reads;
 mod real;

@@ -60,6 +60,17 @@ static inline int open_sized(const char *path, off_t size)
 	return fd;
 }
 
+/* The same, with blocks for all of it. */
+static inline int open_allocated(const char *path, off_t size)
+{
+	int fd = open_sized(path, size);
+
+	errno = posix_fallocate(fd, 0, size);
+	if (errno != 0)
+		setup_failed("posix_fallocate %s", path);
+	return fd;
+}
+
 static inline void *map_shared(int fd, size_t length)
 {
 	void *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

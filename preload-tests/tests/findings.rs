@@ -131,6 +131,11 @@ fn l9_redundant() {
     shows(Finding::Redundant, &[]);
 }
 
+#[test]
+fn l11_a_store_into_a_hole() {
+    shows(Finding::StoreIntoHole, &[(PAGE, PAGE)]);
+}
+
 /// The flush is slow enough for a store to fall into it.
 #[test]
 fn l1_a_race() {

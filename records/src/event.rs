@@ -24,6 +24,8 @@ events! {
     MUNMAP = "munmap";
     /// mremap(2) of a tracked mapping.
     MREMAP = "mremap";
+    /// The holes of a new mapping were allocated, or could not be.
+    PREALLOC = "prealloc";
     /// read(2) or one of its family, of a tracked file.
     READ = "read";
 

@@ -55,6 +55,8 @@ findings! {
     Redundant = "KMD-L9",
     /// msync failed, and the next one succeeded
     SuccessAfterFailure = "KMD-L10",
+    /// A store into a hole of the file
+    StoreIntoHole = "KMD-L11",
 }
 
 /// How many findings there are.

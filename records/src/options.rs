@@ -21,6 +21,10 @@ choice! {
     pub enum Munmap { Pass = "pass", Sync = "sync" }
 }
 choice! {
+    /// Whether the holes of a mapping are given blocks when it is made.
+    pub enum Prealloc { Off = "off", On = "on" }
+}
+choice! {
     /// What is dropped from the page cache after a successful sync.
     pub enum Invalidate { File = "file", Dirty = "dirty", Off = "off" }
 }
@@ -203,8 +207,8 @@ macro_rules! choice_values {
 }
 
 choice_values!(
-    Enforce, Async, Munmap, Invalidate, Verify, Uncertain, OnFailure, Read, Track, LogLevel,
-    LogFormat
+    Enforce, Async, Munmap, Prealloc, Invalidate, Verify, Uncertain, OnFailure, Read, Track,
+    LogLevel, LogFormat
 );
 
 options! {
@@ -232,6 +236,17 @@ options! {
         help: "What becomes of dirty pages at munmap",
         long: "pass: they stay in the page cache until the kernel writes them. \
                sync: they are synced, as by msync with MS_SYNC, before the unmapping.",
+    }
+    prealloc: Prealloc {
+        name: "prealloc",
+        env: "KEEPMYDATA_PREALLOC",
+        default: "off",
+        help: "Whether the holes of a mapped range are allocated at mmap",
+        long: "off: blocks are allocated when pages are stored to or written back, as on plain \
+               Linux; on a full filesystem the store ends in SIGBUS, or the data is lost. \
+               on: mmap and mremap allocate the holes of what they map, up to the end of the \
+               file, which keeps its size; what cannot be allocated is in the log at warn, and \
+               the call succeeds all the same.",
     }
     invalidate: Invalidate {
         name: "invalidate",

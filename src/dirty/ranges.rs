@@ -71,6 +71,11 @@ impl Ranges {
         self.len == 0
     }
 
+    /// Whether one more range would be joined with a neighbour, and what lies between them added.
+    pub fn is_full(&self) -> bool {
+        self.len == CAPACITY
+    }
+
     /// Bytes in all.
     pub fn bytes(&self) -> u64 {
         self.as_slice().iter().map(|r| r.length).sum()

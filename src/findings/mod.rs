@@ -8,12 +8,14 @@
 //! tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), nothing is found.
 
 mod end;
+mod holes;
 mod sync;
 mod truncate;
 mod unmap;
 mod unsynced;
 
 pub use end::{Boundary, at_end};
+pub use holes::mapped;
 pub use sync::{Call, Scanned, after_watched, before_watched, begin, done, served};
 pub use truncate::{truncate_fd, truncate_path};
 pub use unmap::before_unmap;

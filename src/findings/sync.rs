@@ -1,6 +1,6 @@
 //! Around an msync.
 
-use super::{Teller, for_each_file, unsynced};
+use super::{Teller, for_each_file, holes, unsynced};
 use crate::dirty::{self, Query, Ranges};
 use crate::handles;
 use crate::mappings;
@@ -62,6 +62,7 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
         }
     }
     let track = &mut *track;
+    holes::stored_into(call, track);
     track.syncing.clear();
     match track.known {
         true => track.syncing.add_all(track.owed.common(&covered)),

@@ -33,6 +33,8 @@ pub struct Handle {
     pub direct: bool,
     /// As the file's [`Traits::dax`].
     pub dax: bool,
+    /// Opened for writing too.
+    pub writable: bool,
     /// errno of the attempt to open it, where that failed.
     pub errno: i32,
 }

@@ -6,7 +6,9 @@ use super::table::Entry;
 use super::{Guard, Taken, lock, overlaps, truth};
 use crate::dirty::canary;
 use crate::sys;
-use crate::{config, custodian, dirty, enforce, findings, handles, log, process, real, stats};
+use crate::{
+    config, custodian, dirty, enforce, findings, handles, log, prealloc, process, real, stats,
+};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -111,7 +113,9 @@ fn track_known(call: &Mmap, start: usize, candidate: &Candidate) -> Option<Resul
         let file = file.as_ref();
         (file.handle, file.traits, file.excluded)
     };
-    if handle.generation != generation || writable && dirty::wants_pagemap(traits) {
+    if handle.generation != generation
+        || writable && (dirty::wants_pagemap(traits) || prealloc::on())
+    {
         return None;
     }
     let inserted = table.insert(Entry {
@@ -175,8 +179,18 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
         close.all();
     }
     stats::mapped(file);
+    if inserted {
+        new_part(start, start + len);
+    }
     release(file);
     outcome(inserted, excluded, key)
+}
+
+/// What a call has mapped anew, now in the table: its holes are looked at before anybody can store
+/// into them.
+fn new_part(start: usize, end: usize) {
+    prealloc::range(start, end);
+    findings::mapped(start, end);
 }
 
 /// Lets a held file go, and closes its handle if that was the last hold.
@@ -287,6 +301,9 @@ pub unsafe fn mremap(
             });
         }
         release(entry.file);
+    }
+    if done && old_len != 0 && new_size > old_size {
+        new_part(result as usize + old_size, result as usize + new_size);
     }
     result
 }

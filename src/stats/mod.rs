@@ -73,6 +73,8 @@ pub struct Track {
     pub owed: Ranges,
     /// Those that were in the range of an msync with MS_ASYNC.
     pub asynced: Ranges,
+    /// What had no blocks when it was mapped, and was in no msync with stores to it since.
+    pub holes: Ranges,
     /// Stored to, and about to be truncated away.
     pub truncated: Ranges,
     /// The thread that made the last msync that was not served by another's, its file size; 0 is
@@ -242,6 +244,7 @@ impl Store {
             let mut track = slot.track.lock();
             track.owed.clear();
             track.asynced.clear();
+            track.holes.clear();
             track.truncated.clear();
             track.syncing.clear();
             track.unwritten.clear();

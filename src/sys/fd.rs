@@ -42,12 +42,31 @@ pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
 /// very write that is to be verified), FUSE_AUTO_INVAL_DATA drops the file's page cache: the only
 /// good copy, and the witness of it (`fuse_change_attributes` in fs/fuse/inode.c).
 pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(space(fd)?.size)
+}
+
+/// How large a file is, bytes.
+pub struct Space {
+    pub size: u64,
+    /// How much of it has blocks.
+    pub allocated: u64,
+}
+
+/// The same with what is allocated.
+pub fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    match statx(fd, c"", flags, StatxFlags::SIZE) {
-        Ok(stat) => Ok(stat.stx_size),
+    let (size, blocks) = match statx(fd, c"", flags, StatxFlags::SIZE | StatxFlags::BLOCKS) {
+        Ok(stat) => (stat.stx_size, stat.stx_blocks),
         // No statx(2): an old kernel, or a sandbox.
-        Err(_) => Ok(rustix::fs::fstat(fd)?.st_size as u64),
-    }
+        Err(_) => {
+            let stat = rustix::fs::fstat(fd)?;
+            (stat.st_size as u64, stat.st_blocks as u64)
+        }
+    };
+    Ok(Space {
+        size,
+        allocated: blocks.saturating_mul(512),
+    })
 }
 
 #[repr(C)]

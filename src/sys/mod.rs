@@ -5,6 +5,7 @@
 //! which have no thread control block of their own (see [`thread`]).
 
 pub mod cachestat;
+pub mod extents;
 pub mod fd;
 pub mod ids;
 pub mod lines;

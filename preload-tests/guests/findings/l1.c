@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 {
 	pthread_t thread;
 
-	counter = map_shared(open_sized(argv[1], PAGE), PAGE);
+	counter = map_shared(open_allocated(argv[1], PAGE), PAGE);
 	pthread_create(&thread, NULL, count, NULL);
 	while (*counter == 0)
 		sched_yield();

@@ -3,7 +3,7 @@
 
 int main(int argc, char **argv)
 {
-	char *base = map_shared(open_sized(argv[1], argc > 2 ? 2 * PAGE : PAGE), 2 * PAGE);
+	char *base = map_shared(open_allocated(argv[1], argc > 2 ? 2 * PAGE : PAGE), 2 * PAGE);
 
 	base[0] = 'a';
 	return msync(base, 2 * PAGE, MS_SYNC) != 0;

@@ -3,7 +3,7 @@
 
 int main(int argc, char **argv)
 {
-	int fd = open_sized(argv[1], 2 * PAGE);
+	int fd = open_allocated(argv[1], 2 * PAGE);
 	char *base = map_shared(fd, 2 * PAGE);
 
 	base[argc > 2 ? 0 : PAGE] = 'a';

@@ -3,7 +3,7 @@
 
 int main(int argc, char **argv)
 {
-	char *base = map_shared(open_sized(argv[1], PAGE), PAGE);
+	char *base = map_shared(open_allocated(argv[1], PAGE), PAGE);
 
 	base[0] = 'a';
 	if (msync(base, PAGE, MS_SYNC) != 0)

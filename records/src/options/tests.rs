@@ -37,6 +37,7 @@ fn each_field_is_read_from_its_own_variable() {
         ("KEEPMYDATA_ENFORCE", "off"),
         ("KEEPMYDATA_ASYNC", "sync"),
         ("KEEPMYDATA_MUNMAP", "sync"),
+        ("KEEPMYDATA_PREALLOC", "on"),
         ("KEEPMYDATA_INVALIDATE", "dirty"),
         ("KEEPMYDATA_VERIFY", "on"),
         ("KEEPMYDATA_DEADLINE_MS", "17"),
@@ -54,8 +55,8 @@ fn each_field_is_read_from_its_own_variable() {
     assert_eq!(complaints, [""; 0]);
     assert_eq!(
         s.to_string(),
-        "enforce=off async=sync munmap=sync invalidate=dirty verify=on deadline-ms=17 \
-         uncertain=error on-failure=abort read=pass track=whole files=*.db copy-budget=8K \
+        "enforce=off async=sync munmap=sync prealloc=on invalidate=dirty verify=on \
+         deadline-ms=17 uncertain=error on-failure=abort read=pass track=whole files=*.db copy-budget=8K \
          reverify-ms=5 log=trace log-file=/tmp/%p log-format=json"
     );
 }

@@ -4,7 +4,7 @@
 const ROW = 13;
 const LANE_GAP = 8;
 const COLOUR = {
-  msync: "msync", read: "read", mmap: "other", munmap: "other", mremap: "other",
+  msync: "msync", read: "read", mmap: "other", munmap: "other", mremap: "other", prealloc: "other",
   dirty: "dirty", copy: "copy", flush: "flushed", fdatasync: "flushed", fsync: "flushed",
   verify: "verified", heal: "healing", drop: "dropped",
 };

@@ -1,0 +1,184 @@
+//! Blocks for what is mapped, before anything is stored to it (`KEEPMYDATA_PREALLOC=on`).
+//!
+//! A store into a hole needs blocks that may not be there: the program dies of SIGBUS, or the data is
+//! lost when it is written back. fallocate(2) of a new mapping's holes asks for them while nothing can
+//! be lost yet. The size of the file stays, and what of the mapping lies beyond its end is not touched.
+
+use crate::custodian::{self, Worker};
+use crate::log::{self, FileName, Timer};
+use crate::mappings::file::Handle;
+use crate::mappings::{self, table::Entry};
+use crate::process;
+use crate::sys::extents::{self, Hole};
+use crate::sys::{self, signals::Blocked};
+use crate::{config, handles};
+use keepmydata_records::{self as records, Enforce, HexU64, Level, LineBuf, Prealloc, event};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
+
+/// Whether the holes of mappings are to be allocated. Any context after boot.
+pub fn on() -> bool {
+    let settings = config::settings();
+    settings.prealloc == Prealloc::On && settings.enforce == Enforce::Full
+}
+
+/// Allocates the holes of the writable mappings in `[start, end)`, of files that are looked at. On a
+/// thread of the program's, before it learns that these are mapped. Failures are in the log.
+pub fn range(start: usize, end: usize) {
+    if on() && !process::this().is_borrowed() {
+        allocate_range(start, end);
+    }
+}
+
+#[cold]
+fn allocate_range(start: usize, end: usize) {
+    let _quiet = Blocked::all();
+    let tid = sys::gettid();
+    let mut at = start;
+    loop {
+        let mut next = None;
+        // Not allocated under the lock: that waits for the filesystem.
+        let mut table = mappings::lock();
+        table.for_each(at, end, |entry| {
+            // SAFETY: live, and under the lock.
+            let excluded = unsafe { entry.file.as_ref() }.excluded;
+            next = (entry.writable && !excluded).then_some(entry);
+            next.is_none()
+        });
+        let Some(entry) = next else { return };
+        table.hold(entry.file);
+        drop(table);
+        let _ = custodian::run(process::this(), |worker| {
+            let timer = Timer::start();
+            let outcome = allocate(worker, &entry);
+            tell(worker, &entry, outcome, tid, timer);
+        });
+        mappings::ops::release(entry.file);
+        at = entry.end;
+    }
+}
+
+/// What was allocated, bytes, or the hole where that ended.
+type Outcome = Result<u64, Failed>;
+
+struct Failed {
+    offset: u64,
+    length: u64,
+    errno: Errno,
+}
+
+/// Allocates the holes of `entry`, whose file the caller holds.
+fn allocate(worker: &Worker, entry: &Entry) -> Outcome {
+    let start = entry.offset;
+    let whole = |errno| Failed {
+        offset: start,
+        length: entry.len() as u64,
+        errno,
+    };
+    let handle = handles::of(entry.file);
+    let Some(fd) = worker.borrow_handle(&handle) else {
+        let errno = match handle.errno {
+            0 => Errno::BADF,
+            errno => Errno::from_raw_os_error(errno),
+        };
+        return Err(whole(errno));
+    };
+    let space = sys::fd::space(fd).map_err(whole)?;
+    let end = space.size.min(start + entry.len() as u64);
+    let mut filler = Filler {
+        worker,
+        handle,
+        late: None,
+        outcome: Ok(0),
+    };
+    let fill = |from, to| filler.fill(from, to);
+    match extents::holes(fd, start, end, Hole::Unpromised, fill) {
+        Err(Errno::OPNOTSUPP | Errno::NOTTY) => {
+            let fill = |from, to| filler.fill(from, to);
+            extents::holes_by_seek(fd, start, end, fill).map_err(whole)?;
+            // A FUSE daemon without lseek: somewhere there are holes.
+            if matches!(filler.outcome, Ok(0)) && space.allocated < space.size && start < end {
+                filler.fill(start, end);
+            }
+        }
+        asked => asked.map_err(whole)?,
+    }
+    filler.outcome
+}
+
+/// Allocates holes, until that fails.
+struct Filler<'a> {
+    worker: &'a Worker,
+    handle: Handle,
+    /// The file, opened for writing with the first hole, where the handle is not.
+    late: Option<OwnedFd>,
+    outcome: Outcome,
+}
+
+impl Filler<'_> {
+    /// Says whether to go on.
+    fn fill(&mut self, from: u64, to: u64) -> bool {
+        let (offset, length) = (from, to - from);
+        match (self.allocate(offset, length), &mut self.outcome) {
+            (Ok(()), Ok(bytes)) => *bytes += length,
+            (Err(errno), outcome) => {
+                *outcome = Err(Failed {
+                    offset,
+                    length,
+                    errno,
+                });
+            }
+            (Ok(()), Err(_)) => {}
+        }
+        self.outcome.is_ok()
+    }
+
+    fn allocate(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
+        if !self.handle.writable && self.late.is_none() {
+            self.late = Some(handles::for_writing(self.worker, &self.handle)?);
+        }
+        let late = self.late.as_ref().map(AsFd::as_fd);
+        let fd = late.or_else(|| self.worker.borrow_handle(&self.handle));
+        let fd = fd.ok_or(Errno::BADF)?;
+        retry_on_intr(|| fallocate(fd, FallocateFlags::KEEP_SIZE, offset, length))
+    }
+}
+
+/// What could not be allocated at warn, what was at debug.
+fn tell(worker: &Worker, entry: &Entry, outcome: Outcome, tid: i32, timer: Timer) {
+    let level = match outcome {
+        Ok(0) => return,
+        Ok(_) => Level::Debug,
+        Err(_) => Level::Warn,
+    };
+    if !log::enabled(level) {
+        return;
+    }
+    let name = FileName::of(entry.file);
+    let mut message = LineBuf::<64>::new();
+    let mut record = log::record(worker.process(), level, tid, event::PREALLOC);
+    timer.stamp(&mut record);
+    name.fill(&mut record);
+    record.addr = Some(HexU64(entry.start as u64));
+    match outcome {
+        Ok(bytes) => {
+            (record.offset, record.length) = (Some(entry.offset), Some(entry.len() as u64));
+            log::text(
+                &mut message,
+                format_args!("{bytes} bytes of holes allocated"),
+            );
+            record.message = message.as_str().into();
+        }
+        Err(failed) => {
+            (record.offset, record.length) = (Some(failed.offset), Some(failed.length));
+            record.result = Some(-1);
+            record.errno = Some(records::Errno(failed.errno.raw_os_error()));
+            record.message =
+                "a hole of this mapping could not be allocated: a store into it may end \
+                              the program with SIGBUS, or be lost at writeback"
+                    .into();
+        }
+    }
+    log::emit(worker, &record);
+}

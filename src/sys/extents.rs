@@ -1,0 +1,137 @@
+//! Which parts of a file have blocks: FIEMAP, and lseek(2) where a filesystem lacks it.
+//!
+//! Measured on ext4, xfs and btrfs (Linux 6.18): lseek calls blocks that fallocate(2) gave and nobody
+//! has written yet a hole, and a hole that was stored to through a mapping data, although its blocks
+//! are only promised until it is written back. FIEMAP tells all of these apart.
+
+use super::raw;
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+
+/// Extents that one call asks for.
+const BATCH: usize = 64;
+
+/// `FS_IOC_FIEMAP`: `_IOWR('f', 11, struct fiemap)`.
+const FS_IOC_FIEMAP: usize = 0xc020_660b;
+/// The last extent of the file.
+const LAST: u32 = 0x1;
+/// No blocks yet: they are allocated at writeback.
+const DELALLOC: u32 = 0x4;
+
+/// `struct fiemap_extent`, bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Extent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+/// `struct fiemap`, and room for the answer.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+    extents: [Extent; BATCH],
+}
+
+const _: () = assert!(size_of::<Extent>() == 56 && size_of::<Fiemap>() == 32 + BATCH * 56);
+
+/// What counts as a hole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hole {
+    /// What has neither blocks nor the promise of some.
+    Unpromised,
+    /// What has no blocks: a hole that was stored to is one until it is written back.
+    Unallocated,
+}
+
+/// Tells `each` of every hole in `[start, end)` of the file, also beyond its end, from first to last,
+/// until it returns false. `each` may allocate what it is told of. Writes nothing back.
+///
+/// Errors: `EOPNOTSUPP` where the filesystem does not tell, as FUSE and tmpfs.
+pub fn holes(
+    fd: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    what: Hole,
+    mut each: impl FnMut(u64, u64) -> bool,
+) -> Result<(), Errno> {
+    let mut at = start;
+    let mut from = start;
+    while from < end {
+        let map = fiemap(fd, from, end - from)?;
+        let found = &map.extents[..(map.mapped_extents as usize).min(BATCH)];
+        let asked = from;
+        for extent in found {
+            let (low, high) = (extent.logical, extent.logical.saturating_add(extent.length));
+            from = from.max(high);
+            if what == Hole::Unallocated && extent.flags & DELALLOC != 0 {
+                continue;
+            }
+            if low > at && !each(at, low.min(end)) {
+                return Ok(());
+            }
+            at = at.max(high);
+        }
+        if from == asked || found.last().is_none_or(|extent| extent.flags & LAST != 0) {
+            break;
+        }
+    }
+    if at < end {
+        each(at, end);
+    }
+    Ok(())
+}
+
+fn fiemap(fd: BorrowedFd<'_>, start: u64, length: u64) -> Result<Fiemap, Errno> {
+    // SAFETY: all-zero is a valid `Fiemap`.
+    let mut map: Fiemap = unsafe { core::mem::zeroed() };
+    (map.start, map.length, map.extent_count) = (start, length, BATCH as u32);
+    let arguments = [
+        fd.as_raw_fd() as usize,
+        FS_IOC_FIEMAP,
+        &raw mut map as usize,
+    ];
+    let [fd, request, map_at] = arguments;
+    // SAFETY: the buffer is live and has room for as many extents as it says.
+    unsafe { raw::syscall(libc::SYS_ioctl, [fd, request, map_at, 0, 0, 0])? };
+    Ok(map)
+}
+
+/// The same by lseek(2), up to the end of the file, for a descriptor whose offset nobody uses. On FUSE
+/// the daemon is asked; a filesystem that has no answer is one extent of data.
+pub fn holes_by_seek(
+    fd: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    mut each: impl FnMut(u64, u64) -> bool,
+) -> Result<(), Errno> {
+    let mut at = start;
+    while at < end {
+        let hole = match seek(fd, SeekFrom::Hole(at)) {
+            Ok(hole) => hole,
+            // At or beyond the end.
+            Err(Errno::NXIO) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        let data = match seek(fd, SeekFrom::Data(hole)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => end,
+            Err(errno) => return Err(errno),
+        };
+        if hole < end && data > hole && !each(hole, data.min(end)) {
+            return Ok(());
+        }
+        at = data.max(hole + 1);
+    }
+    Ok(())
+}
