@@ -64,21 +64,29 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
 /// The same on a custodian thread, for a file that was mapped by a parent process and whose
 /// descriptor may be closed: by the kernel's own link to the mapping, or by path, if that still
 /// leads to the same inode.
-pub fn reopen(worker: &Worker, file: NonNull<File>, entry: &Entry) {
+pub fn reopen(worker: &Worker, file: NonNull<File>) {
     let generation = worker.process().generation();
     if !worker.has_descriptors() || has_handle(file, generation) || is_leased(file) {
         return;
     }
-    let (path, length) = {
-        let _table = mappings::lock();
+    let (mapping, path, length) = {
+        let table = mappings::lock();
+        let mut mapping = None;
+        table.for_each_of(file, 0, |entry| {
+            mapping = Some((entry.start, entry.end));
+            false
+        });
         // SAFETY: held by the caller, and under the lock.
         let f = unsafe { file.as_ref() };
         let mut path = [0u8; PATH + 1];
         let whole = if f.path_is_whole() { f.path() } else { b"" };
         path[..whole.len()].copy_from_slice(whole);
-        (path, whole.len())
+        (mapping, path, whole.len())
     };
-    let by_mapping = open_direct(|flags| worker.reopen_mapping(entry.start, entry.end, flags));
+    let by_mapping = open_direct(|flags| {
+        let (start, end) = mapping.ok_or(Errno::NOENT)?;
+        worker.reopen_mapping(start, end, flags)
+    });
     let opened = by_mapping.or_else(|errno| {
         let path = CStr::from_bytes_until_nul(&path[..=length]).map_err(|_| errno)?;
         open_direct(|flags| {

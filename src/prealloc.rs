@@ -76,6 +76,8 @@ fn allocate(worker: &Worker, entry: &Entry) -> Outcome {
         length: entry.len() as u64,
         errno,
     };
+    // A fork child has none of a mapping that it inherited.
+    handles::reopen(worker, entry.file);
     let handle = handles::of(entry.file);
     let Some(fd) = worker.borrow_handle(&handle) else {
         let errno = match handle.errno {

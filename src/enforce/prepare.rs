@@ -119,17 +119,7 @@ fn lose(context: &mut Context) {
 }
 
 fn find_handle(worker: &Worker, context: &mut Context) {
-    let mut entry = None;
-    {
-        let table = mappings::lock();
-        table.for_each(context.addr, context.addr + 1, |found| {
-            entry = Some(found);
-            false
-        });
-    }
-    if let Some(entry) = entry {
-        handles::reopen(worker, context.file, &entry);
-    }
+    handles::reopen(worker, context.file);
     look_up(context);
 }
 
