@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		return EXIT_USAGE;
-	fd = open_sized(argv[1], LENGTH);
+	fd = open_allocated(argv[1], LENGTH);
 	base = map_shared(fd, LENGTH);
 	for (int page = 0; page < 3; page++)
 		base[page * 64 * PAGE + 5] = 'x';

@@ -136,6 +136,31 @@ fn l11_a_store_into_a_hole() {
     shows(Finding::StoreIntoHole, &[(PAGE, PAGE)]);
 }
 
+/// Where the kernel tells holes from allocated blocks that nobody has written; not on FUSE, where
+/// only the daemon could say; and not where the shim has allocated them.
+#[test]
+fn l11_by_filesystem() {
+    let code = Finding::StoreIntoHole.code();
+    for kind in ["xfs", "btrfs"] {
+        let fs = or_skip!(LoopFs::mount(kind));
+        for (right, prealloc, expected) in [
+            (false, "off", &[code][..]),
+            (false, "on", &[]),
+            (true, "off", &[]),
+        ] {
+            let file = fs.path(&format!("{right}{prealloc}"));
+            let settings = [("KEEPMYDATA_PREALLOC", prealloc)];
+            let run = run(Finding::StoreIntoHole, &file, right, &settings);
+            let case = format!("{kind}, {right}, {prealloc}: {}", run.log_text());
+            assert_eq!(codes(&run), expected, "{case}");
+        }
+    }
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let run = run(Finding::StoreIntoHole, &fs.path("f"), false, &[]);
+    assert!(codes(&run).is_empty(), "{}", run.log_text());
+}
+
 /// The flush is slow enough for a store to fall into it.
 #[test]
 fn l1_a_race() {

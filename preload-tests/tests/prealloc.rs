@@ -3,6 +3,7 @@
 //! The guest maps a file that is one hole, and another file takes all the space that is left, before
 //! the mapping or after it. Natively the program then dies at its first store.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use preload_tests::harness::{LoopFs, Outcome, Program, StackedFs, TearFs};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 const PAGE: u64 = 4096;
 /// Few enough for btrfs, which takes milliseconds for each first store where it is full.
-const PAGES: u64 = 64;
+const PAGES: u64 = 32;
 const SIZE: u64 = PAGES * PAGE;
 
 /// The guest, on a filesystem that is small enough to be filled up quickly.
@@ -133,6 +134,86 @@ fn a_full_btrfs_with_copy_on_write() {
     dies_of_sigbus(&run, "at the latest in the second round");
     let synced = run.stdout.matches("msync 0\n").count();
     assert!(synced <= 1, "{run:?}");
+}
+
+/// What is mapped writable and shared, up to the end of the file, and nothing else. No size changes,
+/// and no errno. `parts` says which pages have blocks after each step.
+fn exactly_the_mapped_parts(kind: &str) {
+    let fs = or_skip!(LoopFs::mount_sized(kind, 320, &[]));
+    for reader in [false, true] {
+        let run = |settings: Option<&[(&str, &str)]>| {
+            let guest = Program::guest("parts").arg(fs.path("f"));
+            let guest = if reader { guest.arg("reader") } else { guest };
+            let run = match settings {
+                Some(settings) => guest.under_shim(settings),
+                None => guest.natively(),
+            };
+            run.expect_success(kind)
+        };
+        let expected = |pages: [&str; 6]| {
+            let steps = [
+                "read only",
+                "private",
+                "shared",
+                "beyond the end",
+                "unlinked and grown",
+                "by a child",
+            ];
+            let line = |(step, pages)| format!("{step}: size 65636 pages{pages}\n");
+            let lines = steps.iter().zip(pages).map(line);
+            lines.skip(usize::from(!reader)).collect::<String>()
+        };
+        let native = expected(["", "", "", "", " 7-7", " 7-7"]);
+        assert_eq!(run(None).stdout, native, "{kind}");
+        let off = run(Some(&[("KEEPMYDATA_LOG", "info")]));
+        assert_eq!(off.stdout, native, "{kind}");
+        let on = run(Some(&[
+            ("KEEPMYDATA_PREALLOC", "on"),
+            ("KEEPMYDATA_LOG", "warn"),
+        ]));
+        let shimmed = expected(["", "", " 2-3", " 2-3 15-16", " 2-5 7-7 15-16", " 2-9 15-16"]);
+        assert_eq!(on.stdout, shimmed, "{kind}: {}", on.log_text());
+        assert_eq!(on.log_text(), "", "{kind}");
+    }
+}
+
+#[test]
+fn exactly_the_mapped_parts_on_ext4() {
+    exactly_the_mapped_parts("ext4");
+}
+
+#[test]
+fn exactly_the_mapped_parts_on_xfs() {
+    exactly_the_mapped_parts("xfs");
+}
+
+#[test]
+fn exactly_the_mapped_parts_on_btrfs() {
+    exactly_the_mapped_parts("btrfs");
+}
+
+/// The file is the same afterwards, but for its blocks.
+#[test]
+fn only_the_blocks_differ() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let left_by = |name: &str, settings: Option<&[(&str, &str)]>| {
+        let file = fs.path(name);
+        let guest = Program::guest("findings/l11").arg(&file);
+        let run = match settings {
+            Some(settings) => guest.under_shim(settings),
+            None => guest.natively(),
+        };
+        run.expect_success(name);
+        let bytes = std::fs::read(&file).expect("the file");
+        (bytes, std::fs::metadata(&file).expect("the file").blocks())
+    };
+    let (native, few) = left_by("native", None);
+    assert_eq!(native.len() as u64, 2 * PAGE);
+    let (off, still_few) = left_by("off", Some(&[]));
+    let (on, more) = left_by("on", Some(&[("KEEPMYDATA_PREALLOC", "on")]));
+    assert!(native == off && native == on);
+    assert_eq!(few, still_few);
+    assert_eq!((more - few) * 512, PAGE);
 }
 
 /// FUSE: a daemon that knows of holes and allocates them, and one that does neither, which is said.

@@ -2,13 +2,14 @@
 
 use super::program::{Outcome, Program};
 
-/// The shim as it comes; and at its most talkative, reading back everything.
+/// The shim as it comes; and at its most talkative, doing everything that it can.
 const SETTINGS: [&[(&str, &str)]; 2] = [
     &[],
     &[
         ("KEEPMYDATA_LOG", "trace"),
         ("KEEPMYDATA_VERIFY", "on"),
         ("KEEPMYDATA_MUNMAP", "sync"),
+        ("KEEPMYDATA_PREALLOC", "on"),
     ],
 ];
 
