@@ -82,8 +82,9 @@ int main(int argc, char **argv)
 	if (unlink(argv[1]) != 0)
 		setup_failed("unlink");
 	base = grow("unlinked and grown", base, 2, 4);
+	base = grow("mapped twice", base, 0, 5);
 	if (fork() == 0) {
-		grow("by a child", base, 4, 8);
+		grow("by a child", base, 5, 8);
 		fflush(stdout);
 		_exit(0);
 	}

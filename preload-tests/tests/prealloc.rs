@@ -150,20 +150,21 @@ fn exactly_the_mapped_parts(kind: &str) {
             };
             run.expect_success(kind)
         };
-        let expected = |pages: [&str; 6]| {
+        let expected = |pages: [&str; 7]| {
             let steps = [
                 "read only",
                 "private",
                 "shared",
                 "beyond the end",
                 "unlinked and grown",
+                "mapped twice",
                 "by a child",
             ];
             let line = |(step, pages)| format!("{step}: size 65636 pages{pages}\n");
             let lines = steps.iter().zip(pages).map(line);
             lines.skip(usize::from(!reader)).collect::<String>()
         };
-        let native = expected(["", "", "", "", " 7-7", " 7-7"]);
+        let native = expected(["", "", "", "", " 7-7", " 7-7", " 7-7"]);
         assert_eq!(run(None).stdout, native, "{kind}");
         let off = run(Some(&[("KEEPMYDATA_LOG", "info")]));
         assert_eq!(off.stdout, native, "{kind}");
@@ -171,7 +172,15 @@ fn exactly_the_mapped_parts(kind: &str) {
             ("KEEPMYDATA_PREALLOC", "on"),
             ("KEEPMYDATA_LOG", "warn"),
         ]));
-        let shimmed = expected(["", "", " 2-3", " 2-3 15-16", " 2-5 7-7 15-16", " 2-9 15-16"]);
+        let shimmed = expected([
+            "",
+            "",
+            " 2-3",
+            " 2-3 15-16",
+            " 2-5 7-7 15-16",
+            " 2-7 15-16",
+            " 2-9 15-16",
+        ]);
         assert_eq!(on.stdout, shimmed, "{kind}: {}", on.log_text());
         assert_eq!(on.log_text(), "", "{kind}");
     }

@@ -302,7 +302,7 @@ pub unsafe fn mremap(
         }
         release(entry.file);
     }
-    if done && old_len != 0 && new_size > old_size {
+    if done && new_size > old_size {
         new_part(result as usize + old_size, result as usize + new_size);
     }
     result

@@ -133,6 +133,10 @@ impl Findings {
                 let reason = short(&record.reason, 400);
                 self.count((event::BYPASS.into(), about.file, reason));
             }
+            event::PREALLOC if let Some(errno) = record.errno => {
+                let message = format!("{errno}: {}", record.message);
+                self.count((event::PREALLOC.into(), about.file, short(&message, 400)));
+            }
             event::SUMMARY => self.sum(record, about.file),
             _ => {}
         }
@@ -180,7 +184,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keepmydata_records::Level;
+    use keepmydata_records::{Errno, Level};
 
     #[test]
     fn findings_are_counted_by_kind_and_figures_added() {
@@ -209,11 +213,20 @@ mod tests {
         add("summary", "", Some(3));
         add("summary", "", Some(4));
         add("msync", "", Some(5));
+        let failed = |errno| Record {
+            event: event::PREALLOC.into(),
+            errno,
+            message: "a hole".into(),
+            ..Record::new(Level::Warn, 1, 1)
+        };
+        findings.add(&failed(Some(Errno(libc::ENOSPC))), about);
+        findings.add(&failed(None), about);
         assert_eq!(
             findings.list(),
             [
                 ("finding", Some(1), "something", 2),
-                ("KMD-L6", Some(1), "MS_ASYNC was relied upon", 1)
+                ("KMD-L6", Some(1), "MS_ASYNC was relied upon", 1),
+                ("prealloc", Some(1), "ENOSPC: a hole", 1)
             ]
         );
         assert_eq!(
