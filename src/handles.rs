@@ -49,7 +49,7 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
             let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
             let opened = match leased {
                 true => Err(Errno::AGAIN),
-                false => open_first(entry, |flags| worker.reopen(tid, fd, flags)),
+                false => open_first(entry, path, |flags| worker.reopen(tid, fd, flags)),
             };
             keep(worker, file, path, opened);
         }
@@ -146,10 +146,12 @@ struct Opened {
 /// Opens the handle of the first mapping of a file: for writing too, where that is wanted and allowed.
 fn open_first(
     entry: &Entry,
+    path: &[u8],
     open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<Opened, Errno> {
     if entry.writable
         && prealloc::on()
+        && config::settings().files.includes(path)
         && let Ok(opened) = open_direct(|flags| open(flags | OFlags::RDWR))
     {
         return Ok(Opened {

@@ -70,18 +70,13 @@ pub fn stored_into(call: &Call<'_>, track: &mut Track) {
     };
     let (mut stored, mut found) = (Ranges::new(), Ranges::new());
     stored.add_all(track.owed.common(&track.holes));
+    let mut note = |from, to| {
+        found.add(sys::page_down(from), sys::page_up(to));
+        true
+    };
     for range in stored.iter() {
-        let unallocated = Hole::Unallocated;
-        let _ = extents::holes(
-            handle,
-            range.offset,
-            range.end(),
-            unallocated,
-            |from, to| {
-                found.add(sys::page_down(from), sys::page_up(to));
-                true
-            },
-        );
+        let (start, end) = (range.offset, range.end());
+        let _ = extents::holes(handle, start, end, Hole::Unallocated, &mut note);
     }
     // With blocks soon, or since.
     track.holes.remove_all(&stored);

@@ -186,11 +186,13 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
     outcome(inserted, excluded, key)
 }
 
-/// What a call has mapped anew, now in the table: its holes are looked at before anybody can store
-/// into them.
+/// What a call has mapped anew, now in the table if it is tracked: its holes are looked at before the
+/// program learns that it is there.
 fn new_part(start: usize, end: usize) {
-    prealloc::range(start, end);
-    findings::mapped(start, end);
+    if overlaps(start, end - start) {
+        prealloc::range(start, end);
+        findings::mapped(start, end);
+    }
 }
 
 /// Lets a held file go, and closes its handle if that was the last hold.
