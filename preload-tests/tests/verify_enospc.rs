@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use preload_tests::harness::{Outcome, Program, Scratch};
+use preload_tests::harness::{Outcome, Program, Scratch, StackedFs};
 use preload_tests::or_skip;
 
 const FILE_SIZE: usize = 8 << 20;
@@ -205,4 +205,37 @@ fn overwritten_pages_are_never_acknowledged_and_lost() {
 #[test]
 fn fresh_extents_are_never_acknowledged_and_lost() {
     check(Kind::Fresh);
+}
+
+/// A daemon whose WRITE fails, on a full ext4.
+fn full_bindfs() -> Result<(StackedFs, Program), String> {
+    let fs = StackedFs::mount("bindfs")?;
+    let path = |name| fs.dir().join(name);
+    File::create(path("f"))
+        .and_then(|file| file.set_len(FILE_SIZE as u64))
+        .expect("file");
+    let mut ballast = File::create(path("ballast")).expect("ballast");
+    let piece = vec![b'b'; 1 << 20];
+    while ballast.write_all(&piece).is_ok() {}
+    let guest = Program::guest("enospc").arg(path("f")).arg(path("ballast"));
+    Ok((fs, guest))
+}
+
+/// The errno is that of the write that failed, also where the pages were read back since.
+#[test]
+fn a_full_disk_below_fuse_is_told_as_such() {
+    let (fs, guest) = or_skip!(full_bindfs());
+    let native = tell(&guest.natively());
+    assert_eq!(native.msyncs, ["ENOSPC", "0"], "{native:?}");
+    assert!(native.lost > Some(0), "negative control: {native:?}");
+    drop(fs);
+    let (_fs, guest) = or_skip!(full_bindfs());
+    let run = guest.under_shim(&[
+        ("KEEPMYDATA_DEADLINE_MS", "200"),
+        ("KEEPMYDATA_LOG", "info"),
+    ]);
+    let shimmed = tell(&run);
+    assert_eq!(shimmed.msyncs, ["ENOSPC", "0"], "{}", run.log_text());
+    assert_eq!(shimmed.lost, Some(0), "{}", run.log_text());
+    assert_eq!(shimmed.fsync, native.fsync, "{}", run.log_text());
 }

@@ -69,8 +69,10 @@ pub struct Context {
     pub copies: Copies,
     /// How the real msync went: its time, and what it returned.
     pub real: Option<(Timed, Result<(), Errno>)>,
-    /// The error of the first flush that failed.
+    /// The error of the first flush that failed, as long as none after it has succeeded.
     pub flush_error: Option<Errno>,
+    /// The error of the first flush that failed, whatever came after it.
+    pub cause: Option<Errno>,
     /// The errno of an earlier sync that lost pages for good; 0 is none.
     pub lost: i32,
     /// Pages that this sync lost.
@@ -96,6 +98,12 @@ impl Context {
         }
     }
 
+    /// A flush failed.
+    pub fn fails(&mut self, errno: Errno) {
+        self.flush_error.get_or_insert(errno);
+        self.cause.get_or_insert(errno);
+    }
+
     /// What msync must say about the file, after all steps.
     pub fn outcome(&self) -> Result<(), Errno> {
         let uncertain_fails = config::settings().uncertain == Uncertain::Error;
@@ -104,7 +112,7 @@ impl Context {
         } else if let Some(errno) = self.flush_error {
             Err(errno)
         } else if self.verdicts.stale > 0 || uncertain_fails && self.verdicts.uncertain > 0 {
-            Err(Errno::IO)
+            Err(self.cause.unwrap_or(Errno::IO))
         } else {
             Ok(())
         }
@@ -165,6 +173,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);
         (&raw mut (*c).flush_error).write(None);
+        (&raw mut (*c).cause).write(None);
         (&raw mut (*c).lost).write(0);
         (&raw mut (*c).lost_pages).write(0);
         (&raw mut (*c).healed).write(None);

@@ -34,7 +34,7 @@ pub fn fsync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
 
 fn note(context: &mut Context, result: Result<(), Errno>) {
     if let Err(errno) = result {
-        context.flush_error.get_or_insert(errno);
+        context.fails(errno);
     }
 }
 

@@ -89,8 +89,9 @@ fn climb(worker: &Worker, context: &mut Context) {
                 resync(worker, context)
             }
         };
-        if done.is_ok() {
-            context.flush_error = None;
+        match done {
+            Ok(()) => context.flush_error = None,
+            Err(errno) => context.fails(errno),
         }
         let before = left;
         left = check(worker, context);
@@ -121,7 +122,7 @@ fn check(worker: &Worker, context: &mut Context) -> Unsettled {
         Ok(left) => (left, Ok(())),
         Err(errno) => {
             context.reason = "not verified: reading back failed";
-            context.flush_error.get_or_insert(errno);
+            context.fails(errno);
             (Unsettled::default(), Err(errno))
         }
     };
@@ -146,7 +147,8 @@ fn resync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     result.and(flush::fsync(worker, context))
 }
 
-/// Makes each stale page dirty again and syncs it alone; after a failed flush, every page.
+/// Makes each stale page dirty again and syncs it alone; after a failed flush, every page, and syncs them
+/// together.
 fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     let all = context.flush_error.is_some();
     let mut result = Ok(());
@@ -171,8 +173,10 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
             context.copies.states()[page] = State::Uncertain;
             continue;
         }
-        // SAFETY: msync changes no memory.
-        result = result.and(unsafe { msync(at as *mut _, size, MsyncFlags::SYNC) });
+        if !all {
+            // SAFETY: msync changes no memory.
+            result = result.and(unsafe { msync(at as *mut _, size, MsyncFlags::SYNC) });
+        }
     }
     result.and(flush::fsync(worker, context))
 }

@@ -204,7 +204,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         }
         // The part that is mapped is still enforced.
         Ok(()) | Err(Errno::NOMEM) => {}
-        Err(errno) => files.each(|context| context.flush_error = Some(errno)),
+        Err(errno) => files.each(|context| context.fails(errno)),
     }
     files.on_custodian(finish);
     files.leave(Some(Context::outcome));

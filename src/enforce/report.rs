@@ -344,6 +344,13 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
             message,
             format_args!("writeback failed; the data is still in memory, and dirty again"),
         ),
+        Err(_) if context.cause.is_some() => log::text(
+            message,
+            format_args!(
+                "the filesystem failed to write and does not hold the data: {stale} stale, \
+                 {uncertain} uncertain pages; they are dirty again, nothing was dropped"
+            ),
+        ),
         Err(_) => log::text(
             message,
             format_args!(
