@@ -4,7 +4,6 @@ use super::crew::{Job, Member, Next};
 use crate::mappings::file::Handle;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, thread};
-
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
