@@ -1,4 +1,4 @@
-//! `cachestat`: the page cache of the whole file, by halving.
+//! `cachestat`: the page cache of the whole file, in parts and by halving.
 
 use super::{Found, Query, Ranges, Tracker};
 use crate::sys;
@@ -28,10 +28,7 @@ fn unstable(stat: &CacheStat) -> u64 {
 
 /// Adds what is dirty or being written of `[start, end)`, in whole pages.
 pub fn unstable_in(file: Cached<'_>, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
-    match count(file, unstable, start, end)? {
-        0 => Ok(()),
-        pages => halve(file, unstable, start, end, pages, into),
-    }
+    find_in(file, unstable, start, end, into)
 }
 
 /// Whether any page of the range is newer than the backing store, or that cannot be told.
@@ -51,11 +48,40 @@ pub fn cached(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
 
 type Count = fn(&CacheStat) -> u64;
 
+/// Parts of a file that are asked about one by one, and the smallest part, bytes.
+const PARTS: u64 = 128;
+const SMALLEST_PART: u64 = 2 << 20;
+
 fn find(file: Cached<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
     let size = sys::page_up(sys::fd::size(file.fd())?);
-    let pages = count(file, what, 0, size)?;
-    if pages > 0 {
-        halve(file, what, 0, size, pages, into)?;
+    find_in(file, what, 0, size, into)
+}
+
+/// The kernel looks at every cached page of what it is asked about. Halving alone asks about all of
+/// them again and again, from one half to the next, until the parts are few enough; so they are asked
+/// about once as a whole, and once in parts small enough to be halved.
+fn find_in(
+    file: Cached<'_>,
+    what: Count,
+    start: u64,
+    end: u64,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    let all = count(file, what, start, end)?;
+    let part = sys::page_up((end.saturating_sub(start) / PARTS).max(SMALLEST_PART));
+    if all == 0 {
+        return Ok(());
+    } else if start + part >= end {
+        return halve(file, what, start, end, all, into);
+    }
+    let mut at = start;
+    while at < end {
+        let next = (at + part).min(end);
+        let found = count(file, what, at, next)?;
+        if found > 0 {
+            halve(file, what, at, next, found, into)?;
+        }
+        at = next;
     }
     Ok(())
 }
@@ -87,8 +113,12 @@ fn halve(
     if left > 0 {
         halve(file, what, start, middle, left, into)?;
     }
-    // A page may have been stored to since the sum was taken, but that store races with this msync.
-    let right = found.saturating_sub(left);
+    // A page of the left half may have been stored to since the sum was taken: where nothing seems to be
+    // left for the right half, it is asked about.
+    let right = match found.saturating_sub(left) {
+        0 => count(file, what, middle, end)?,
+        right => right,
+    };
     if right > 0 {
         halve(file, what, middle, end, right, into)?;
     }
