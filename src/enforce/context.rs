@@ -50,6 +50,8 @@ pub struct Context {
     pub suspect: bool,
     /// On a block device of this machine.
     pub local_block: bool,
+    /// After a failed flush nobody can tell which pages were not written.
+    pub forgets_unwritten: bool,
     /// Whether the dirty ranges were asked for before the flush.
     pub learnt: bool,
     pub tracker: &'static str,
@@ -161,6 +163,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).local_block).write(true);
+        (&raw mut (*c).forgets_unwritten).write(true);
         (&raw mut (*c).learnt).write(false);
         (&raw mut (*c).tracker).write("");
         (&raw mut (*c).idle).write(false);

@@ -26,11 +26,11 @@ pub fn prepare_here(context: &mut Context) -> bool {
 
 /// Whether anybody wants to know the dirty ranges while all goes well. What a failed flush has not
 /// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
-/// drops such pages, as those on local block devices do.
+/// drops such pages, or reads back what it has not written.
 fn wants_ranges(context: &Context) -> bool {
     let settings = config::settings();
     context.verify
-        || context.local_block
+        || context.forgets_unwritten
         || settings.track != Track::Auto
         || settings.invalidate == Invalidate::Dirty
         || settings.reverify_ms.0 > 0
@@ -133,6 +133,7 @@ fn look_up(context: &mut Context) {
     context.dax = file.traits.dax;
     context.suspect = file.suspect;
     context.local_block = file.traits.local_block;
+    context.forgets_unwritten = file.traits.forgets_unwritten;
 }
 
 /// Whether this msync is verified, and if not, why.

@@ -94,10 +94,14 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
     let magic = fs.f_type as u32;
     match Backing::of(magic) {
         Backing::Nothing => Err(Bypass::NoBackingStore),
-        backing => Ok(Traits {
-            local_block: backing == Backing::LocalBlock,
-            dax: is_dax(borrowed),
-        }),
+        backing => {
+            let local_block = backing == Backing::LocalBlock;
+            Ok(Traits {
+                local_block,
+                forgets_unwritten: local_block && !keeps_unwritten(magic),
+                dax: is_dax(borrowed),
+            })
+        }
     }
 }
 
@@ -106,4 +110,14 @@ fn is_dax(fd: BorrowedFd<'_>) -> bool {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     fs::statx(fd, c"", flags, StatxFlags::empty())
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
+}
+
+const XFS: u32 = 0x5846_5342;
+
+/// Whether pages whose writeback failed stay in the page cache, and O_DIRECT then tells which. So it is
+/// with xfs since Linux 5.19 ("iomap: don't invalidate folios after writeback errors"). ext4 drops those
+/// that it has allocated no block for (`mpage_release_unused_pages` in fs/ext4/inode.c); btrfs reads
+/// compressed extents through the page cache whatever the flag.
+fn keeps_unwritten(magic: u32) -> bool {
+    magic == XFS && sys::kernel_is_at_least(5, 19)
 }

@@ -21,6 +21,8 @@ pub struct Traits {
     /// `STATX_ATTR_DAX`: there is no page cache, a mapping is the medium itself. The kernel settles it
     /// when it takes the inode into memory, and a mapping keeps it there.
     pub dax: bool,
+    /// After a failed flush nobody can tell which pages were not written.
+    pub forgets_unwritten: bool,
 }
 
 /// The shim's own open file description, in the custodian's table of one generation.

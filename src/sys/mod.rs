@@ -58,6 +58,21 @@ pub fn getpid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
+/// Whether the kernel says that it is of version `major`.`minor` or later (uname(2)).
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    is_at_least(uname.release().to_bytes(), (major, minor))
+}
+
+fn is_at_least(release: &[u8], wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|b| !b.is_ascii_digit()).map(|digits| {
+        digits.iter().fold(0u32, |n, b| {
+            n.saturating_mul(10).saturating_add(u32::from(b - b'0'))
+        })
+    });
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
 /// Sleeps for `ns` (nanosleep(2)), on a thread that gets no signals.
 pub fn sleep(ns: u64) {
     let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
@@ -91,4 +106,27 @@ fn clock(id: libc::clockid_t) -> u64 {
         )
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (release, is) in [
+            (&b"5.19.0"[..], true),
+            (b"6.1.0-56-amd64", true),
+            (b"6.18.44-fc", true),
+            (b"7.0-rc1", true),
+            (b"5.19", true),
+            (b"5.9.19", false),
+            (b"5.10.0-30-amd64", false),
+            (b"4.20", false),
+            (b"", false),
+            (b"unknown", false),
+        ] {
+            assert_eq!(is_at_least(release, (5, 19)), is, "{release:?}");
+        }
+    }
 }
