@@ -121,6 +121,7 @@ fn sparse(fs: FsName, size: u64, rounds: usize) -> Case {
             NATIVE,
             FDATASYNC,
             DROP,
+            NAIVE_KEEP,
             NAIVE,
             SHIM_OFF_OFF,
             SHIM_OFF_DIRTY,
@@ -242,7 +243,7 @@ fn threads(fs: FsName, rounds: usize) -> Case {
             ]
         },
         size: THREADS,
-        contenders: vec![NATIVE, FDATASYNC, NAIVE, SHIM_OFF_OFF, SHIM],
+        contenders: vec![NATIVE, FDATASYNC, NAIVE_KEEP, NAIVE, SHIM_OFF_OFF, SHIM],
         rounds,
         request: Box::new(|_| SYNCS.to_string()),
         metrics: vec![Metric {
@@ -265,7 +266,7 @@ fn lmdb(commits: usize) -> Case {
         guest: "bench_lmdb",
         arguments: |_, path, how| vec![path.display().to_string(), how.into()],
         size: 0,
-        contenders: vec![NATIVE, FDATASYNC, NAIVE, SHIM_OFF_OFF, SHIM],
+        contenders: vec![NATIVE, FDATASYNC, NAIVE_KEEP, NAIVE, SHIM_OFF_OFF, SHIM],
         rounds: 20,
         request: Box::new(move |_| at_once.to_string()),
         metrics: vec![Metric {

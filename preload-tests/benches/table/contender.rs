@@ -21,7 +21,8 @@ pub struct Contender {
 enum With {
     Nothing,
     Strace,
-    NaiveShim,
+    /// The naive shim, with these settings.
+    NaiveShim(&'static [(&'static str, &'static str)]),
     /// keepmydata with these settings.
     Shim(&'static [(&'static str, &'static str)]),
 }
@@ -50,8 +51,12 @@ pub const STRACE: Contender = Contender {
     ..by_hand("msync, strace -f -e msync", "msync")
 };
 pub const NAIVE: Contender = Contender {
-    with: With::NaiveShim,
+    with: With::NaiveShim(&[]),
     ..by_hand("naive shim", "msync")
+};
+pub const NAIVE_KEEP: Contender = Contender {
+    with: With::NaiveShim(&[("NAIVE_KEEP", "1")]),
+    ..by_hand("naive shim without the drop", "msync")
 };
 pub const SHIM: Contender = shimmed("keepmydata", &[]);
 pub const SHIM_OFF_OFF: Contender = shimmed(
@@ -111,15 +116,15 @@ impl Contender {
     fn command(&self, guest: &str, arguments: &[String], tracer: &[&str]) -> Command {
         let mut variables: Vec<(&str, OsString)> = Vec::new();
         match self.with {
-            With::NaiveShim => {
+            With::NaiveShim(_) => {
                 let library = Program::guest_library("naive_msync");
                 variables.push(("LD_PRELOAD", library.into()));
             }
-            With::Shim(settings) => {
-                variables.push(("LD_PRELOAD", shim().into()));
-                variables.extend(settings.iter().map(|&(name, value)| (name, value.into())));
-            }
+            With::Shim(_) => variables.push(("LD_PRELOAD", shim().into())),
             With::Nothing | With::Strace => {}
+        }
+        if let With::NaiveShim(settings) | With::Shim(settings) = self.with {
+            variables.extend(settings.iter().map(|&(name, value)| (name, value.into())));
         }
         let program = Program::guest(guest);
         let mut command;

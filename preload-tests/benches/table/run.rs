@@ -124,7 +124,11 @@ fn take_turns(
 ) -> Result<(), String> {
     let request = (case.request)(round);
     for turn in 0..guests.len() {
-        // Nobody always comes after the same one.
+        // Nobody always comes first, nor always after the same one.
+        let turn = match round % 2 {
+            0 => turn,
+            _ => guests.len() - 1 - turn,
+        };
         let n = (turn + round) % guests.len();
         let result = guests[n]
             .round(&request)
