@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::json::Results;
 use crate::plots::{count_text, draw, size_text};
@@ -12,29 +12,33 @@ use crate::stats::duration;
 /// What surrounds the figures; `{machine}`, `{goals}` and `{rows}` are filled in.
 const DOCUMENT: &str = include_str!("document.md");
 
+/// The document in `directory`.
+pub fn document(directory: &Path) -> PathBuf {
+    directory.join("bench.md")
+}
+
 /// Writes all into `directory`.
 ///
 /// # Errors
 /// What could not be written.
 pub fn write(directory: &Path, results: &Results) -> Result<(), String> {
-    let put = |name: &str, content: &str| {
-        let path = directory.join(name);
+    let put = |path: PathBuf, content: &str| {
         fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let document = DOCUMENT
+    let text = DOCUMENT
         .replace("{machine}", &results.machine)
         .replace("{goals}", &goals(results))
         .replace("{rows}", &rows(results));
-    put("bench.md", &document)?;
+    put(document(directory), &text)?;
     if !results.dirty_pages.is_empty() {
         let title = "msync of 256 MiB, all cached, by dirty pages";
         let plot = draw(&results.dirty_pages, title, "dirty pages", count_text)?;
-        put("bench-dirty-pages.svg", &plot)?;
+        put(directory.join("bench-dirty-pages.svg"), &plot)?;
     }
     if !results.file_size.is_empty() {
         let title = "msync of 16 dirty pages, by size of the sparse file";
         let plot = draw(&results.file_size, title, "size of the file", size_text)?;
-        put("bench-file-size.svg", &plot)?;
+        put(directory.join("bench-file-size.svg"), &plot)?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ mod run;
 mod stats;
 mod table;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,6 +28,10 @@ use options::{CaseName, FsName, Options};
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = check_outputs(&options) {
+        eprintln!("scripts/bench: {error}");
+        return ExitCode::from(2);
+    }
     let mut results = Results {
         machine: machine::describe(),
         rows: vec![],
@@ -50,6 +56,21 @@ fn main() -> ExitCode {
         (true, false) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
     }
+}
+
+/// Whether the results can be written, before minutes are spent on them.
+fn check_outputs(options: &Options) -> Result<(), String> {
+    let cannot = |path: &Path, error| format!("{}: {error}", path.display());
+    if let Some(directory) = &options.docs {
+        fs::create_dir_all(directory).map_err(|error| cannot(directory, error))?;
+    }
+    let document = options.docs.as_deref().map(docs::document);
+    for path in options.json.iter().chain(&document) {
+        let mut file = fs::File::options();
+        file.append(true).create(true);
+        file.open(path).map_err(|error| cannot(path, error))?;
+    }
+    Ok(())
 }
 
 /// All that is wanted on one filesystem. The files are written after each case: what was measured
@@ -139,7 +160,7 @@ fn plot(
 fn write_files(options: &Options, results: &Results) -> Result<(), String> {
     if let Some(path) = &options.json {
         let text = format!("{:#}\n", results.json());
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     match &options.docs {
         Some(directory) => docs::write(directory, results),

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write what documentation is made of into DIR: bench.md and the plots.
+    /// Write what documentation is made of into DIR, which is made if need be: bench.md and the plots.
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
 
