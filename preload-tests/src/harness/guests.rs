@@ -33,7 +33,11 @@ impl Flags {
 }
 
 /// What guests are linked with beyond libc.
-const LIBRARIES: [(&str, &str); 2] = [("bench_lmdb", "-llmdb"), ("crash_lmdb", "-llmdb")];
+const LIBRARIES: [(&str, &str); 3] = [
+    ("bench_lmdb", "-llmdb"),
+    ("crash_lmdb", "-llmdb"),
+    ("pmem", "-l:libpmem.so.1"),
+];
 
 /// The directory that cargo builds this profile in (`target/debug`).
 pub(super) fn profile_directory() -> PathBuf {

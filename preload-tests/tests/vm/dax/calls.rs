@@ -6,24 +6,24 @@ use serde_json::Value;
 
 use super::memory::{Job, Memory, Parts};
 
-const FILE: &str = "/mnt/f";
+const FILE: &str = "/run/pmem/0/f";
 /// On a filesystem with `dax=inode`: files that are on DAX, and one that is not.
-const ON_DAX: &str = "/mnt/d/with";
-const ORDINARY: &str = "/mnt/g";
+const ON_DAX: &str = "/run/pmem/0/d/with";
+const ORDINARY: &str = "/run/pmem/0/g";
 
 /// A kernel with all trackers, one of which must not be tried on DAX: natively and under the shim,
 /// calls come to the same.
 #[test]
 fn shim_on_dax() {
-    let memory = or_skip!(Memory::new("6.12"));
+    let memory = or_skip!(Memory::new("6.12", 1));
     let mut job = Job::new();
-    job.make("xfs");
+    job.namespace(0).make("xfs", 0);
     always(&mut job, "xfs");
-    job.make("ext4");
+    job.make("ext4", 0);
     always(&mut job, "ext4");
     by_file(&mut job, "ext4");
     never(&mut job, "ext4");
-    let parts = memory.run(&job);
+    let parts = job.run(&memory);
     judge_always(&parts, "xfs");
     judge_always(&parts, "ext4");
     judge_by_file(&parts, "ext4", true);
@@ -34,15 +34,16 @@ fn shim_on_dax() {
 #[ignore = "each kernel with each filesystem, over a minute"]
 fn shim_on_dax_with_each_kernel() {
     for series in ["6.1", "6.12"] {
-        let memory = or_skip!(Memory::new(series));
+        let memory = or_skip!(Memory::new(series, 1));
         let mut job = Job::new();
+        job.namespace(0);
         for kind in ["ext4", "xfs"] {
-            job.make(kind);
+            job.make(kind, 0);
             always(&mut job, kind);
             by_file(&mut job, kind);
             never(&mut job, kind);
         }
-        let parts = memory.run(&job);
+        let parts = job.run(&memory);
         for kind in ["ext4", "xfs"] {
             judge_always(&parts, kind);
             judge_by_file(&parts, kind, series == "6.12");
@@ -56,9 +57,9 @@ fn guest(arguments: &[&str]) -> Program {
 }
 
 fn always(job: &mut Job, kind: &str) {
-    job.mount("dax=always");
+    job.mount(0, "dax=always");
     job.both_ways(&format!("{kind} always"), &guest(&["calls", FILE]));
-    job.unmount();
+    job.unmount(0);
 }
 
 fn judge_always(parts: &Parts, kind: &str) {
@@ -72,15 +73,19 @@ fn judge_always(parts: &Parts, kind: &str) {
 
 /// Files with DAX and without on one filesystem; under strace too.
 fn by_file(job: &mut Job, kind: &str) {
-    job.mount("dax=inode").line("mkdir /mnt/d");
+    job.mount(0, "dax=inode").line("mkdir /run/pmem/0/d");
     job.both_ways(
         &format!("{kind} flags"),
-        &guest(&["flags", ORDINARY, "/mnt/d"]),
+        &guest(&["flags", ORDINARY, "/run/pmem/0/d"]),
     );
     job.both_ways(&format!("{kind} both"), &guest(&["both", ON_DAX, ORDINARY]));
-    job.traced(&format!("{kind} on DAX"), &guest(&["once", ON_DAX]));
-    job.traced(&format!("{kind} ordinary"), &guest(&["once", ORDINARY]));
-    job.unmount();
+    job.traced(&format!("{kind} on DAX"), &guest(&["once", ON_DAX]), true);
+    job.traced(
+        &format!("{kind} ordinary"),
+        &guest(&["once", ORDINARY]),
+        true,
+    );
+    job.unmount(0);
 }
 
 /// `asks`: the kernel has cachestat(2).
@@ -121,16 +126,16 @@ fn judge_by_file(parts: &Parts, kind: &str, asks: bool) {
 
 /// What was called while the file was mapped: from there on, nobody reads or drops anything but it.
 fn calls(trace: &str) -> Vec<&str> {
-    let mapped = |line: &&str| line.contains("mmap(") && line.contains("</mnt/");
+    let mapped = |line: &&str| line.contains("mmap(") && line.contains("</run/pmem/0/");
     let from = trace.lines().skip_while(|line| !mapped(line));
     from.filter(|line| !line.contains("0x7fffffff")).collect()
 }
 
 /// MAP_SYNC is refused as ever.
 fn never(job: &mut Job, kind: &str) {
-    job.mount("dax=never");
+    job.mount(0, "dax=never");
     job.both_ways(&format!("{kind} never"), &guest(&["calls", FILE]));
-    job.unmount();
+    job.unmount(0);
 }
 
 fn judge_never(parts: &Parts, kind: &str) {

@@ -2,51 +2,50 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::Path;
 use std::time::Duration;
 
-use preload_tests::harness::{Program, Scratch, shim};
-use preload_tests::vm::{Kernel, Machine};
+use preload_tests::harness::{Program, Scratch, installed, shim};
+use preload_tests::vm::{Kernel, Machine, Running};
 use serde_json::Value;
 
-const MIB: u64 = 512;
+/// Of a module: xfs takes no less than 300, and a namespace some for itself.
+const MIB: u64 = 384;
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A module of persistent memory that outlives the machines it is put into.
+/// Modules of persistent memory that outlive the machines they are put into.
 pub struct Memory {
-    scratch: Scratch,
+    _scratch: Scratch,
+    kernel: Kernel,
     machine: Machine,
 }
 
 impl Memory {
+    /// So many modules, and a kernel of the series.
+    ///
     /// # Errors
     /// With a reason, where there can be no machine.
-    pub fn new(series: &str) -> Result<Self, String> {
-        preload_tests::harness::installed("ndctl")?;
+    pub fn new(series: &str, modules: usize) -> Result<Self, String> {
+        installed("ndctl")?;
+        let kernel = Kernel::find(series)?;
         let scratch = Scratch::new();
-        let file = scratch.path("pmem");
-        File::create(&file)
-            .and_then(|file| file.set_len(MIB << 20))
-            .expect("file for the memory");
-        let machine = Machine::new(&Kernel::find(series)?)?.pmem(&file, MIB);
-        Ok(Self { scratch, machine })
+        let mut machine = Machine::new(&kernel)?;
+        for number in 0..modules {
+            let file = scratch.path(&format!("pmem{number}"));
+            File::create(&file)
+                .and_then(|file| file.set_len(MIB << 20))
+                .expect("file for the memory");
+            machine = machine.pmem(&file, MIB);
+        }
+        Ok(Self {
+            _scratch: scratch,
+            kernel,
+            machine,
+        })
     }
 
-    #[allow(dead_code)]
-    pub fn machine(&self) -> &Machine {
-        &self.machine
-    }
-
-    /// Runs what was collected, and returns what each part has printed.
-    ///
-    /// # Panics
-    /// If the job fails.
-    #[track_caller]
-    pub fn run(&self, job: &Job) -> Parts {
-        let (status, printed) = self.machine.boot(&job.0).finish(LIMIT);
-        let _ = std::fs::write(self.scratch.path("printed"), &printed);
-        assert_eq!(status, 0, "{printed}");
-        Parts::new(&printed)
+    /// The kernel's release.
+    pub fn release(&self) -> &str {
+        self.kernel.release()
     }
 }
 
@@ -54,16 +53,13 @@ impl Memory {
 pub struct Job(String);
 
 impl Job {
-    /// Makes the namespace, `/dev/pmem0`.
     pub fn new() -> Self {
         let settings = format!(
             "LD_PRELOAD={} KEEPMYDATA_LOG=debug KEEPMYDATA_LOG_FORMAT=json KEEPMYDATA_LOG_FILE=/tmp/log \
              KEEPMYDATA_VERIFY=on KEEPMYDATA_INVALIDATE=file",
             shim().display()
         );
-        let mut job = Self(format!("shim='env {settings}'\n"));
-        job.line("ndctl create-namespace -f -e namespace0.0 -m fsdax -M mem >/dev/null");
-        job
+        Self(format!("shim='env {settings}'\n"))
     }
 
     /// A command that must succeed.
@@ -75,20 +71,47 @@ impl Job {
         self
     }
 
+    /// Has the kernel use module `number` for a filesystem with DAX, `/dev/pmemNUMBER`.
+    pub fn namespace(&mut self, number: usize) -> &mut Self {
+        self.line(&format!(
+            "ndctl create-namespace -f -e namespace{number}.0 -m fsdax -M mem >/dev/null"
+        ))
+    }
+
     /// Makes a filesystem (`ext4`), in blocks of a page.
-    pub fn make(&mut self, kind: &str) -> &mut Self {
-        self.line(match kind {
-            "ext4" => "mkfs.ext4 -q -F -b 4096 /dev/pmem0",
-            _ => "mkfs.xfs -q -f /dev/pmem0",
-        })
+    pub fn make(&mut self, kind: &str, number: usize) -> &mut Self {
+        let make = match kind {
+            "ext4" => "mkfs.ext4 -q -F -b 4096",
+            _ => "mkfs.xfs -q -f",
+        };
+        self.line(&format!("{make} /dev/pmem{number}"))
     }
 
-    pub fn mount(&mut self, option: &str) -> &mut Self {
-        self.line(&format!("mount -o {option} /dev/pmem0 /mnt"))
+    /// Has the filesystem's own tool look for errors, once it is unmounted.
+    pub fn check(&mut self, kind: &str, number: usize) -> &mut Self {
+        let check = match kind {
+            "ext4" => "e2fsck -f -n",
+            _ => "xfs_repair -n",
+        };
+        self.line(&format!("{check} /dev/pmem{number} >/dev/null 2>&1"))
     }
 
-    pub fn unmount(&mut self) -> &mut Self {
-        self.line("umount /mnt")
+    /// On `/run/pmem/NUMBER`.
+    pub fn mount(&mut self, number: usize, option: &str) -> &mut Self {
+        self.line(&format!(
+            "mkdir -p /run/pmem/{number} && mount -o {option} /dev/pmem{number} /run/pmem/{number}"
+        ))
+    }
+
+    pub fn unmount(&mut self, number: usize) -> &mut Self {
+        self.line(&format!("umount /run/pmem/{number}"))
+    }
+
+    /// Starts a program that runs on.
+    pub fn start(&mut self, program: &Program, shimmed: bool) -> &mut Self {
+        let shim = if shimmed { "$shim " } else { "" };
+        let _ = writeln!(self.0, "{shim}{} &", command(program));
+        self
     }
 
     /// Runs a program natively and under the shim; parts `native NAME`, `shim NAME` and `log NAME`.
@@ -104,22 +127,39 @@ impl Job {
         self
     }
 
-    /// Runs a program under the shim and strace; parts `traced NAME` and `trace NAME`.
-    pub fn traced(&mut self, name: &str, program: &Program) -> &mut Self {
+    /// Runs a program under strace; parts `traced NAME` and `trace NAME`.
+    pub fn traced(&mut self, name: &str, program: &Program, shimmed: bool) -> &mut Self {
+        let shim = if shimmed { "$shim " } else { "" };
         let _ = writeln!(
             self.0,
-            "echo '@ traced {name}'; timeout 60 strace -f -y -o /tmp/trace $shim {}
+            "echo '@ traced {name}'; timeout 60 strace -f -y -o /tmp/trace {shim}{}
             echo '@ trace {name}'; cat /tmp/trace",
             command(program)
         );
         self
     }
+
+    pub fn boot(&self, memory: &Memory) -> Running {
+        memory.machine.boot(&self.0)
+    }
+
+    /// Boots and runs all of it, and returns what each part has printed.
+    ///
+    /// # Panics
+    /// If the job fails.
+    #[track_caller]
+    pub fn run(&self, memory: &Memory) -> Parts {
+        let (status, printed) = self.boot(memory).finish(LIMIT);
+        assert_eq!(status, 0, "{printed}");
+        Parts::new(&printed)
+    }
 }
 
-fn command(program: &Program) -> String {
+/// The command line of a program.
+pub fn command(program: &Program) -> String {
     let mut command = program.file().display().to_string();
     for argument in program.arguments() {
-        let _ = write!(command, " {}", Path::new(argument).display());
+        let _ = write!(command, " {}", argument.display());
     }
     command
 }

@@ -1,0 +1,32 @@
+//! docs/crash-dax.md.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::cuts::Fates;
+
+/// With `KEEPMYDATA_WRITE_DOCS=1` writes what was found: a kernel's release, the number of cuts, and
+/// what became of the promises.
+pub fn write(found: &[(String, u64, Fates)]) {
+    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/crash-dax.md");
+        let text = include_str!("document.md").replace("{table}\n", &table(found));
+        std::fs::write(path, text).expect("docs/crash-dax.md");
+    }
+}
+
+fn table(found: &[(String, u64, Fates)]) -> String {
+    let mut table = String::from(
+        "| Linux | filesystem | program | cuts | told durable | lost |\n|---|---|---|---|---|---|\n",
+    );
+    for (release, cuts, fates) in found {
+        for ((filesystem, writer), fate) in fates {
+            let (promised, lost) = (fate.promised, fate.lost);
+            let _ = writeln!(
+                table,
+                "| {release} | {filesystem} | {writer} | {cuts} | {promised} | {lost} |"
+            );
+        }
+    }
+    table
+}
