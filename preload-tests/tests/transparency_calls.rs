@@ -33,6 +33,19 @@ fn mapping_calls_on_fuse() {
     assert_same_under_shim(&Program::guest("mapcalls").arg(fs.path("f")));
 }
 
+/// Nothing is made of MAP_SYNC where there is no DAX: refused as natively.
+#[test]
+fn map_sync_without_dax() {
+    for kind in ["ext4", "xfs"] {
+        let fs = or_skip!(LoopFs::mount(kind));
+        let guest = Program::guest("dax").arg("calls").arg(fs.path("f"));
+        let printed = guest.natively().expect_success("natively").stdout;
+        let refused = "MAP_SYNC\n  DAX 0\n  mmap: EOPNOTSUPP\n";
+        assert!(printed.contains(refused), "{kind}: {printed}");
+        assert_same_under_shim(&guest);
+    }
+}
+
 /// LTP's mlock04 did not return: its mapping may be written and not read.
 #[test]
 fn locking_in_memory() {

@@ -1,6 +1,6 @@
 //! What calls on mappings come to, natively and under the shim; and what the shim does, and leaves.
 
-use preload_tests::harness::Program;
+use preload_tests::harness::{Program, library};
 use preload_tests::or_skip;
 use serde_json::Value;
 
@@ -10,11 +10,13 @@ const FILE: &str = "/run/pmem/0/f";
 /// On a filesystem with `dax=inode`: files that are on DAX, and one that is not.
 const ON_DAX: &str = "/run/pmem/0/d/with";
 const ORDINARY: &str = "/run/pmem/0/g";
+const PMDK_FILE: &str = "/run/pmem/0/p";
 
 /// A kernel with all trackers, one of which must not be tried on DAX: natively and under the shim,
 /// calls come to the same.
 #[test]
 fn shim_on_dax() {
+    or_skip!(library(&[""], "libpmem.so.1"));
     let memory = or_skip!(Memory::new("6.12", 1));
     let mut job = Job::new();
     job.namespace(0).make("xfs", 0);
@@ -23,7 +25,9 @@ fn shim_on_dax() {
     always(&mut job, "ext4");
     by_file(&mut job, "ext4");
     never(&mut job, "ext4");
+    kernel(&mut job);
     let parts = job.run(&memory);
+    judge_kernel(&parts);
     judge_always(&parts, "xfs");
     judge_always(&parts, "ext4");
     judge_by_file(&parts, "ext4", true);
@@ -33,6 +37,7 @@ fn shim_on_dax() {
 #[test]
 #[ignore = "each kernel with each filesystem, over a minute"]
 fn shim_on_dax_with_each_kernel() {
+    or_skip!(library(&[""], "libpmem.so.1"));
     for series in ["6.1", "6.12"] {
         let memory = or_skip!(Memory::new(series, 1));
         let mut job = Job::new();
@@ -56,10 +61,66 @@ fn guest(arguments: &[&str]) -> Program {
     Program::guest("dax").args(arguments)
 }
 
+fn pmdk(arguments: &[&str]) -> Program {
+    Program::guest("pmem").args(arguments)
+}
+
+/// What the shim must not ask the kernel on DAX. Last, for the kernel is not well afterwards.
+fn kernel(job: &mut Job) {
+    for (option, file) in [("never", ORDINARY), ("always", FILE)] {
+        job.mount(0, &format!("dax={option}"));
+        for question in ["writeprotect", "cachestat"] {
+            let guest = Program::guest("dax_kernel").arg(question).arg(file);
+            job.natively(&format!("{question} {option}"), &guest, 2);
+        }
+        job.line("umount /run/pmem/0 || true");
+    }
+}
+
+fn judge_kernel(parts: &Parts) {
+    let expected = [
+        ("writeprotect never", "answered\nstatus 0\n"),
+        ("cachestat never", "answered\nstatus 0\n"),
+        // It faults for ever.
+        ("writeprotect always", "status 124\n"),
+        // SIGKILL, after an oops.
+        ("cachestat always", "status 137\n"),
+    ];
+    for (name, printed) in expected {
+        let found = parts.text(&format!("native {name}"));
+        assert!(found.ends_with(printed), "{name}: {found}");
+    }
+}
+
 fn always(job: &mut Job, kind: &str) {
     job.mount(0, "dax=always");
-    job.both_ways(&format!("{kind} always"), &guest(&["calls", FILE]));
+    let name = format!("{kind} always");
+    job.both_ways(&name, &guest(&["calls", FILE]));
+    libpmem(job, &name);
     job.unmount(0);
+}
+
+/// A program of PMDK's; under strace too.
+fn libpmem(job: &mut Job, name: &str) {
+    job.both_ways(&format!("{name} PMDK"), &pmdk(&["calls", PMDK_FILE]));
+    let persist = pmdk(&["persist", PMDK_FILE]);
+    job.traced(&format!("{name} natively"), &persist, false);
+    job.traced(&format!("{name} shim"), &persist, true);
+}
+
+/// libpmem takes a file on DAX for persistent memory, and no other; and calls msync only for others.
+fn judge_libpmem(parts: &Parts, name: &str, dax: bool) {
+    let is_pmem = format!("persistent memory {}", i32::from(dax));
+    let printed = parts.assert_same(&format!("{name} PMDK"));
+    assert!(printed.starts_with(&is_pmem), "{name}: {printed}");
+    for way in ["natively", "shim"] {
+        let printed = parts.text(&format!("traced {name} {way}"));
+        let expected = format!("{is_pmem}\ndurable: 0, read back\n");
+        assert_eq!(printed, expected, "{name} {way}");
+        let calls = calls(parts.text(&format!("trace {name} {way}")));
+        let msyncs = calls.iter().any(|line| line.contains("msync("));
+        assert_eq!(msyncs, !dax, "{name} {way}: {calls:#?}");
+    }
 }
 
 fn judge_always(parts: &Parts, kind: &str) {
@@ -69,6 +130,8 @@ fn judge_always(parts: &Parts, kind: &str) {
     assert_eq!(mapped, 3, "{name}: {printed}");
     assert!(!printed.contains("DAX 0"), "{name}: {printed}");
     assert_left_alone(&parts.log(&name), FILE);
+    judge_libpmem(parts, &name, true);
+    assert_left_alone(&parts.log(&format!("{name} PMDK")), PMDK_FILE);
 }
 
 /// Files with DAX and without on one filesystem; under strace too.
@@ -134,7 +197,9 @@ fn calls(trace: &str) -> Vec<&str> {
 /// MAP_SYNC is refused as ever.
 fn never(job: &mut Job, kind: &str) {
     job.mount(0, "dax=never");
-    job.both_ways(&format!("{kind} never"), &guest(&["calls", FILE]));
+    let name = format!("{kind} never");
+    job.both_ways(&name, &guest(&["calls", FILE]));
+    libpmem(job, &name);
     job.unmount(0);
 }
 
@@ -144,6 +209,8 @@ fn judge_never(parts: &Parts, kind: &str) {
     let refused = "MAP_SYNC\n  DAX 0\n  mmap: EOPNOTSUPP\n";
     assert!(printed.contains(refused), "{name}: {printed}");
     assert_verified_and_dropped(&parts.log(&name), FILE);
+    judge_libpmem(parts, &name, false);
+    assert_verified_and_dropped(&parts.log(&format!("{name} PMDK")), PMDK_FILE);
 }
 
 /// The records of the enforced msyncs of a file, and of their steps.

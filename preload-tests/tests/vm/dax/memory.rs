@@ -114,13 +114,23 @@ impl Job {
         self
     }
 
-    /// Runs a program natively and under the shim; parts `native NAME`, `shim NAME` and `log NAME`.
-    pub fn both_ways(&mut self, name: &str, program: &Program) -> &mut Self {
+    /// Runs a program for so many seconds at most; part `native NAME`.
+    pub fn natively(&mut self, name: &str, program: &Program, limit: u32) -> &mut Self {
         let command = command(program);
         let _ = writeln!(
             self.0,
-            "echo '@ native {name}'; timeout 60 {command}; echo \"status $?\"
-            rm -f /tmp/log
+            "echo '@ native {name}'; timeout {limit} {command}; echo \"status $?\""
+        );
+        self
+    }
+
+    /// Runs a program natively and under the shim; parts `native NAME`, `shim NAME` and `log NAME`.
+    pub fn both_ways(&mut self, name: &str, program: &Program) -> &mut Self {
+        self.natively(name, program, 60);
+        let command = command(program);
+        let _ = writeln!(
+            self.0,
+            "rm -f /tmp/log
             echo '@ shim {name}'; timeout 60 $shim {command}; echo \"status $?\"
             echo '@ log {name}'; cat /tmp/log"
         );
