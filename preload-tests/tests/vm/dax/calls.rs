@@ -12,6 +12,14 @@ const ON_DAX: &str = "/run/pmem/0/d/with";
 const ORDINARY: &str = "/run/pmem/0/g";
 const PMDK_FILE: &str = "/run/pmem/0/p";
 
+/// What else would ask for dirty pages.
+const SETTINGS: [&str; 4] = [
+    "KEEPMYDATA_TRACK=pagemap",
+    "KEEPMYDATA_TRACK=cachestat KEEPMYDATA_INVALIDATE=dirty",
+    "KEEPMYDATA_MUNMAP=sync KEEPMYDATA_VERIFY=on",
+    "KEEPMYDATA_ENFORCE=off KEEPMYDATA_LOG=info KEEPMYDATA_LOG_FILE=/tmp/log",
+];
+
 /// A kernel with all trackers, one of which must not be tried on DAX: natively and under the shim,
 /// calls come to the same.
 #[test]
@@ -95,14 +103,18 @@ fn judge_kernel(parts: &Parts) {
 fn always(job: &mut Job, kind: &str) {
     job.mount(0, "dax=always");
     let name = format!("{kind} always");
-    job.both_ways(&name, &guest(&["calls", FILE]));
+    job.all_ways(&name, &guest(&["calls", FILE]));
+    for settings in SETTINGS {
+        let name = format!("{kind} {settings}");
+        job.shimmed(&name, settings, &guest(&["once", FILE]));
+    }
     libpmem(job, &name);
     job.unmount(0);
 }
 
 /// A program of PMDK's; under strace too.
 fn libpmem(job: &mut Job, name: &str) {
-    job.both_ways(&format!("{name} PMDK"), &pmdk(&["calls", PMDK_FILE]));
+    job.all_ways(&format!("{name} PMDK"), &pmdk(&["calls", PMDK_FILE]));
     let persist = pmdk(&["persist", PMDK_FILE]);
     job.traced(&format!("{name} natively"), &persist, false);
     job.traced(&format!("{name} shim"), &persist, true);
@@ -130,6 +142,10 @@ fn judge_always(parts: &Parts, kind: &str) {
     assert_eq!(mapped, 3, "{name}: {printed}");
     assert!(!printed.contains("DAX 0"), "{name}: {printed}");
     assert_left_alone(&parts.log(&name), FILE);
+    for settings in SETTINGS {
+        let printed = parts.text(&format!("shim {kind} {settings}"));
+        assert_eq!(printed, "DAX 1 msync 0\nstatus 0\n", "{kind} {settings}");
+    }
     judge_libpmem(parts, &name, true);
     assert_left_alone(&parts.log(&format!("{name} PMDK")), PMDK_FILE);
 }
@@ -137,11 +153,11 @@ fn judge_always(parts: &Parts, kind: &str) {
 /// Files with DAX and without on one filesystem; under strace too.
 fn by_file(job: &mut Job, kind: &str) {
     job.mount(0, "dax=inode").line("mkdir /run/pmem/0/d");
-    job.both_ways(
+    job.all_ways(
         &format!("{kind} flags"),
         &guest(&["flags", ORDINARY, "/run/pmem/0/d"]),
     );
-    job.both_ways(&format!("{kind} both"), &guest(&["both", ON_DAX, ORDINARY]));
+    job.all_ways(&format!("{kind} both"), &guest(&["both", ON_DAX, ORDINARY]));
     job.traced(&format!("{kind} on DAX"), &guest(&["once", ON_DAX]), true);
     job.traced(
         &format!("{kind} ordinary"),
@@ -198,7 +214,7 @@ fn calls(trace: &str) -> Vec<&str> {
 fn never(job: &mut Job, kind: &str) {
     job.mount(0, "dax=never");
     let name = format!("{kind} never");
-    job.both_ways(&name, &guest(&["calls", FILE]));
+    job.all_ways(&name, &guest(&["calls", FILE]));
     libpmem(job, &name);
     job.unmount(0);
 }

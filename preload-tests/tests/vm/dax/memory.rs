@@ -11,6 +11,8 @@ use serde_json::Value;
 /// Of a module: xfs takes no less than 300, and a namespace some for itself.
 const MIB: u64 = 384;
 const LIMIT: Duration = Duration::from_secs(300);
+/// For a program that may hang, seconds.
+const LONGEST: u32 = 60;
 
 /// Modules of persistent memory that outlive the machines they are put into.
 pub struct Memory {
@@ -54,12 +56,12 @@ pub struct Job(String);
 
 impl Job {
     pub fn new() -> Self {
-        let settings = format!(
-            "LD_PRELOAD={} KEEPMYDATA_LOG=debug KEEPMYDATA_LOG_FORMAT=json KEEPMYDATA_LOG_FILE=/tmp/log \
-             KEEPMYDATA_VERIFY=on KEEPMYDATA_INVALIDATE=file",
-            shim().display()
-        );
-        Self(format!("shim='env {settings}'\n"))
+        let shim = shim().display();
+        Self(format!(
+            "shim='env LD_PRELOAD={shim}'
+            watched=\"$shim KEEPMYDATA_LOG=debug KEEPMYDATA_LOG_FORMAT=json KEEPMYDATA_LOG_FILE=/tmp/log\"
+            watched=\"$watched KEEPMYDATA_VERIFY=on KEEPMYDATA_INVALIDATE=file\"\n"
+        ))
     }
 
     /// A command that must succeed.
@@ -109,37 +111,43 @@ impl Job {
 
     /// Starts a program that runs on.
     pub fn start(&mut self, program: &Program, shimmed: bool) -> &mut Self {
-        let shim = if shimmed { "$shim " } else { "" };
+        let shim = if shimmed { "$watched " } else { "" };
         let _ = writeln!(self.0, "{shim}{} &", command(program));
         self
     }
 
     /// Runs a program for so many seconds at most; part `native NAME`.
     pub fn natively(&mut self, name: &str, program: &Program, limit: u32) -> &mut Self {
-        let command = command(program);
-        let _ = writeln!(
-            self.0,
-            "echo '@ native {name}'; timeout {limit} {command}; echo \"status $?\""
-        );
-        self
+        self.part(&format!("native {name}"), "", program, limit)
     }
 
-    /// Runs a program natively and under the shim; parts `native NAME`, `shim NAME` and `log NAME`.
-    pub fn both_ways(&mut self, name: &str, program: &Program) -> &mut Self {
-        self.natively(name, program, 60);
+    /// Runs a program under the shim with these settings (`KEEPMYDATA_TRACK=whole`); part `shim NAME`.
+    pub fn shimmed(&mut self, name: &str, settings: &str, program: &Program) -> &mut Self {
+        let shim = format!("$shim {settings}");
+        self.part(&format!("shim {name}"), &shim, program, LONGEST)
+    }
+
+    /// Runs a program natively, and twice under the shim: as it comes, and with all that a page cache
+    /// would need, and a log; parts `native NAME`, `shim NAME`, `watched NAME` and `log NAME`.
+    pub fn all_ways(&mut self, name: &str, program: &Program) -> &mut Self {
+        self.natively(name, program, LONGEST);
+        self.shimmed(name, "", program).line("rm -f /tmp/log");
+        self.part(&format!("watched {name}"), "$watched", program, LONGEST);
+        self.line(&format!("echo '@ log {name}'; cat /tmp/log"))
+    }
+
+    fn part(&mut self, name: &str, before: &str, program: &Program, limit: u32) -> &mut Self {
         let command = command(program);
         let _ = writeln!(
             self.0,
-            "rm -f /tmp/log
-            echo '@ shim {name}'; timeout 60 $shim {command}; echo \"status $?\"
-            echo '@ log {name}'; cat /tmp/log"
+            "echo '@ {name}'; timeout {limit} {before} {command}; echo \"status $?\""
         );
         self
     }
 
     /// Runs a program under strace; parts `traced NAME` and `trace NAME`.
     pub fn traced(&mut self, name: &str, program: &Program, shimmed: bool) -> &mut Self {
-        let shim = if shimmed { "$shim " } else { "" };
+        let shim = if shimmed { "$watched " } else { "" };
         let _ = writeln!(
             self.0,
             "echo '@ traced {name}'; timeout 60 strace -f -y -o /tmp/trace {shim}{}
@@ -209,23 +217,25 @@ impl Parts {
         parsed.collect()
     }
 
-    /// That a run under the shim ended well, and printed what it printed natively.
+    /// That the runs under the shim ended well, and printed what was printed natively, which is returned.
     #[track_caller]
     pub fn assert_same(&self, name: &str) -> &str {
         let native = self.text(&format!("native {name}"));
-        let shimmed = self.text(&format!("shim {name}"));
         assert!(native.ends_with("status 0\n"), "{name}, natively: {native}");
-        let differing: String = native
-            .lines()
-            .zip(shimmed.lines().chain(std::iter::repeat("")))
-            .enumerate()
-            .filter(|(_, (native, shimmed))| native != shimmed)
-            .map(|(number, (native, shimmed))| format!("{number}: {native:?} {shimmed:?}\n"))
-            .collect();
-        assert!(
-            native == shimmed,
-            "{name}: natively, under the shim:\n{differing}\n{shimmed}"
-        );
+        for way in ["shim", "watched"] {
+            let shimmed = self.text(&format!("{way} {name}"));
+            let differing: String = native
+                .lines()
+                .zip(shimmed.lines().chain(std::iter::repeat("")))
+                .enumerate()
+                .filter(|(_, (native, shimmed))| native != shimmed)
+                .map(|(number, (native, shimmed))| format!("{number}: {native:?} {shimmed:?}\n"))
+                .collect();
+            assert!(
+                native == shimmed,
+                "{name}: natively, {way}:\n{differing}\n{shimmed}"
+            );
+        }
         native
     }
 }
