@@ -9,7 +9,8 @@
  * both   FILE and ORDINARY mapped side by side: one msync for both, and each by itself
  * flags  FILE while it is mapped, and a file made in DIRECTORY, before and after the flag for DAX of
  *        their directory or their own has changed
- * once   maps, stores, msync, and nothing else, each FILE
+ * once   maps, stores, msync, and nothing else, each FILE; and again with a write lease on it, so that
+ *        nobody else can open it
  *
  * Prints what it sees; exits 1 where what was synced is not read back.
  */
@@ -300,7 +301,10 @@ static void once(const char *name)
 {
 	int fd = open_sized(name, LENGTH);
 
-	printf("DAX %d msync %d\n", is_dax(fd), store_and_sync(fd, LENGTH, 'o'));
+	printf("DAX %d msync %d", is_dax(fd), store_and_sync(fd, LENGTH, 'o'));
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0)
+		setup_failed("F_SETLEASE");
+	printf(" leased %d\n", store_and_sync(fd, LENGTH, 'l'));
 	close(fd);
 }
 

@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Track, Verify};
 use rustix::io::Errno;
 
-/// What a tracker is asked about.
+/// What a tracker is asked about: a file that the caller holds.
 pub struct Query<'a> {
     pub worker: &'a Worker,
     pub file: NonNull<File>,
@@ -95,8 +95,10 @@ pub trait Tracker {
 ///
 /// After a sync that failed (`suspect`), the marks of what it was to write are taken away already.
 pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_>) -> &'static str {
+    // SAFETY: held by the caller; traits never change.
+    let dax = unsafe { query.file.as_ref() }.traits.dax;
     let choices: &[&dyn Tracker] = match config::settings().track {
-        _ if suspect || query.handle.dax => &[&whole::Whole],
+        _ if suspect || dax => &[&whole::Whole],
         Track::Whole => &[&whole::Whole],
         Track::Cachestat => &[&cachestat::Cachestat, &whole::Whole],
         Track::Pagemap => &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole],

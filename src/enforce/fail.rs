@@ -28,11 +28,11 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
             stale_dirty_again(context);
             0
         }
-        // On DAX a page that is not mapped is where it always was.
-        Some(_) if context.learnt => match (ranges_dirty_again(context), context.dax) {
-            (_, true) => 0,
-            (lost, false) => lost,
-        },
+        Some(_) if context.learnt => {
+            let lost = ranges_dirty_again(context);
+            // On DAX a page that is not mapped is where it always was.
+            if context.dax { 0 } else { lost }
+        }
         Some(_) => {
             unwritten_dirty_again(worker, context);
             0

@@ -38,7 +38,7 @@ fn shim_on_dax() {
     judge_kernel(&parts);
     judge_always(&parts, "xfs");
     judge_always(&parts, "ext4");
-    judge_by_file(&parts, "ext4", true);
+    judge_by_file(&parts, "ext4");
     judge_never(&parts, "ext4");
 }
 
@@ -59,7 +59,7 @@ fn shim_on_dax_with_each_kernel() {
         let parts = job.run(&memory);
         for kind in ["ext4", "xfs"] {
             judge_always(&parts, kind);
-            judge_by_file(&parts, kind, series == "6.12");
+            judge_by_file(&parts, kind);
             judge_never(&parts, kind);
         }
     }
@@ -144,7 +144,10 @@ fn judge_always(parts: &Parts, kind: &str) {
     assert_left_alone(&parts.log(&name), FILE);
     for settings in SETTINGS {
         let printed = parts.text(&format!("shim {kind} {settings}"));
-        assert_eq!(printed, "DAX 1 msync 0\nstatus 0\n", "{kind} {settings}");
+        assert_eq!(
+            printed, "DAX 1 msync 0 leased 0\nstatus 0\n",
+            "{kind} {settings}"
+        );
     }
     judge_libpmem(parts, &name, true);
     assert_left_alone(&parts.log(&format!("{name} PMDK")), PMDK_FILE);
@@ -167,8 +170,7 @@ fn by_file(job: &mut Job, kind: &str) {
     job.unmount(0);
 }
 
-/// `asks`: the kernel has cachestat(2).
-fn judge_by_file(parts: &Parts, kind: &str, asks: bool) {
+fn judge_by_file(parts: &Parts, kind: &str) {
     let printed = parts.assert_same(&format!("{kind} flags"));
     // The flag of a file in use takes effect when its inode is read anew.
     let seen: Vec<&str> = printed
@@ -191,14 +193,13 @@ fn judge_by_file(parts: &Parts, kind: &str, asks: bool) {
     let of_page_cache = ["pread64(", "fadvise64(", "MADV_DONTNEED", "syscall_0x1c3("];
     for (name, dax) in [("on DAX", true), ("ordinary", false)] {
         let name = format!("{kind} {name}");
-        let traced = format!("DAX {} msync 0\n", i32::from(dax));
+        let traced = format!("DAX {} msync 0 leased 0\n", i32::from(dax));
         assert_eq!(parts.text(&format!("traced {name}")), traced, "{name}");
         let calls = calls(parts.text(&format!("trace {name}")));
         let count = |call: &str| calls.iter().filter(|line| line.contains(call)).count();
         assert!(count("fdatasync(") > 0, "{name}: {calls:#?}");
         for call in of_page_cache {
-            let expected = !dax && (asks || call != "syscall_0x1c3(");
-            assert_eq!(count(call) > 0, expected, "{name}: {call}: {calls:#?}");
+            assert_eq!(count(call) > 0, !dax, "{name}: {call}: {calls:#?}");
         }
     }
 }
