@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use keepmydata_records::Finding;
-use preload_tests::harness::{LoopFs, Outcome, Program, TearFs};
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, kernel};
 use preload_tests::or_skip;
 use serde_json::Value;
 
@@ -63,9 +63,11 @@ fn pages(run: &Outcome, finding: Finding) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// On ext4, with each setting of the enforcement that matters.
+/// On ext4, with each setting of the enforcement that matters. Where stores are not tracked, nothing is
+/// found that needs it.
 fn shows(finding: Finding, expected: &[(u64, u64)]) {
     let fs = or_skip!(LoopFs::mount("ext4"));
+    let is_seen = finding == Finding::BeyondEof || kernel::page_tracking().is_ok();
     for (i, settings) in [
         &[("KEEPMYDATA_VERIFY", "off")][..],
         &[("KEEPMYDATA_VERIFY", "on")],
@@ -79,11 +81,13 @@ fn shows(finding: Finding, expected: &[(u64, u64)]) {
         let told = codes(&wrong);
         let log = wrong.log_text();
         let of_this = told.iter().filter(|code| *code == finding.code()).count();
-        assert_eq!(of_this, 1, "{settings:?}: {log}");
-        assert_eq!(pages(&wrong, finding), expected, "{settings:?}: {log}");
+        assert_eq!(of_this, usize::from(is_seen), "{settings:?}: {log}");
+        if is_seen {
+            assert_eq!(pages(&wrong, finding), expected, "{settings:?}: {log}");
+        }
         // What is wrong with the program in one way may be so in two, but only where nothing synced.
         let watched = settings.contains(&("KEEPMYDATA_ENFORCE", "off"));
-        assert!(told.len() == 1 || watched, "{settings:?}: {log}");
+        assert!(told.len() == of_this || watched, "{settings:?}: {log}");
 
         let right = run(finding, &file("right"), true, settings);
         let told = codes(&right);
@@ -140,6 +144,7 @@ fn l11_a_store_into_a_hole() {
 /// only the daemon could say; and not where the shim has allocated them.
 #[test]
 fn l11_by_filesystem() {
+    or_skip!(kernel::page_tracking());
     let code = Finding::StoreIntoHole.code();
     for kind in ["xfs", "btrfs"] {
         let fs = or_skip!(LoopFs::mount(kind));
@@ -161,14 +166,24 @@ fn l11_by_filesystem() {
     assert!(codes(&run).is_empty(), "{}", run.log_text());
 }
 
+/// Whether stores that were made since a moment ago can be told at all: tracked, or by the page cache's
+/// own count.
+fn counts_dirty() -> bool {
+    kernel::page_tracking().is_ok() || kernel::cachestat().is_ok()
+}
+
 /// The flush is slow enough for a store to fall into it.
 #[test]
 fn l1_a_race() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--fsync-delay-ms", "30"]);
     let wrong = run(Finding::Race, &fs.path("wrong"), false, &[]);
-    assert_eq!(codes(&wrong), ["KMD-L1"], "{}", wrong.log_text());
-    assert_eq!(pages(&wrong, Finding::Race), [(0, PAGE)]);
+    if counts_dirty() {
+        assert_eq!(codes(&wrong), ["KMD-L1"], "{}", wrong.log_text());
+        assert_eq!(pages(&wrong, Finding::Race), [(0, PAGE)]);
+    } else {
+        assert!(codes(&wrong).is_empty(), "{}", wrong.log_text());
+    }
     let right = run(Finding::Race, &fs.path("right"), true, &[]);
     assert!(codes(&right).is_empty(), "{}", right.log_text());
 }
@@ -191,6 +206,7 @@ fn l10_success_after_failure() {
             &settings,
         );
         let case = format!("right {right}, enforce {enforce}: {}", run.log_text());
+        let expected = if counts_dirty() { expected } else { &[] };
         assert_eq!(codes(&run), expected, "{case}");
         let failed = run.records().of("msync").any(|r| r["result"] == -1);
         assert_eq!(failed, enforce == "off", "{case}");

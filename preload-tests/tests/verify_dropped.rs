@@ -1,7 +1,7 @@
 //! The page cache of a file is dropped between a store and msync: what was stored may be gone, and
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
-use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::harness::{Outcome, Program, TearFs, kernel};
 use preload_tests::or_skip;
 
 const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
@@ -37,7 +37,11 @@ fn a_page_that_was_dropped_under_a_store_is_uncertain() {
     or_skip!(TearFs::available());
     let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
     assert_eq!(run.stdout, HALF_LOST, "{}", run.log_text());
-    assert_eq!(uncertain(&run), [5], "{}", run.log_text());
+    match kernel::page_tracking() {
+        Ok(()) => assert_eq!(uncertain(&run), [5], "{}", run.log_text()),
+        // Any page may have been stored to.
+        Err(_) => assert!(uncertain(&run).contains(&5), "{}", run.log_text()),
+    }
 
     let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
     assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
@@ -67,7 +71,9 @@ fn a_page_is_not_gone_because_one_mapping_has_no_entry_for_it() {
         .of("msync")
         .map(|m| &m["verdicts"]["verified"])
         .collect();
-    assert_eq!(verified, [2], "{}", run.log_text());
+    if kernel::page_tracking().is_ok() {
+        assert_eq!(verified, [2], "{}", run.log_text());
+    }
 }
 
 /// The page that the shim keeps in the page cache is the last one, and the one that is read.

@@ -2,6 +2,7 @@
 
 mod cachestat;
 pub mod canary;
+mod mincore;
 mod pagemap;
 mod ranges;
 mod whole;
@@ -21,6 +22,10 @@ use core::fmt;
 use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Track, Verify};
 use rustix::io::Errno;
+
+/// Larger mappings are not tracked page by page, in bytes: each page costs 8 bytes of page table.
+/// Nor is so much compared that is only guessed to be dirty.
+const LARGEST: usize = 16 << 30;
 
 /// What a tracker is asked about: a file that the caller holds.
 pub struct Query<'a> {
@@ -47,7 +52,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What of the file is in the page cache; without cachestat(2), all of it.
+    /// What of the file, as far as it is mapped, is in the page cache; where that takes too long to find
+    /// out, all of it.
     fn cached(&self, size: u64) -> Ranges {
         let mut cached = Ranges::new();
         let known = self
@@ -55,7 +61,7 @@ impl<'a> Query<'a> {
             .is_some_and(|file| cachestat::cached(file, &mut cached).is_ok());
         if !known {
             cached.clear();
-            cached.add(0, size);
+            mincore::cached(self.file, size, &mut cached);
         }
         cached
     }
@@ -182,6 +188,11 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
 pub fn wants_registration(traits: Traits) -> bool {
     wants_pagemap(traits)
         || config::settings().enforce == Enforce::Full && is_verified(traits.local_block)
+}
+
+/// Whether more pages are only guessed to be dirty than can be gone through.
+pub fn is_too_much(guessed: &Ranges) -> bool {
+    guessed.bytes() > LARGEST as u64
 }
 
 /// Adds every page of the file that this process may have stored to, cached or not, for a tracker that

@@ -6,7 +6,7 @@
 //! the page back: a daemon that lies about it is not found out otherwise. And it knows that a page
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
-use super::{Found, Query, Ranges, Tracker};
+use super::{Found, LARGEST, Query, Ranges, Tracker};
 use crate::custodian::Worker;
 use crate::mappings::{self, table::Entry};
 use crate::sys::userfaultfd::{self, Find, Region};
@@ -14,8 +14,6 @@ use core::ops::Range;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// Larger mappings are not registered, in bytes: each page costs 8 bytes of page table.
-const LARGEST: usize = 16 << 30;
 /// Runs of pages that one call brings.
 const RUNS: usize = 128;
 

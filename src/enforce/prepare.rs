@@ -88,6 +88,10 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     if dropped && context.suspect {
         lose(context);
     }
+    if context.verify && dirty::is_too_much(&context.guessed) {
+        context.verify = false;
+        context.reason = "not verified: too many pages that may be dirty";
+    }
     if context.verify && !context.dirty.is_empty() {
         canary::ensure(worker, context.file);
         let timer = Timer::at(Level::Info);

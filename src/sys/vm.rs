@@ -115,15 +115,17 @@ pub fn is_failure(errno: Errno) -> bool {
 
 /// Whether the page at `addr` of a file mapping is in the page cache (mincore(2)).
 pub fn is_cached(addr: usize) -> bool {
-    let mut state = 0u8;
-    // SAFETY: one page, one byte of answer.
-    let asked = unsafe {
-        raw::syscall(
-            libc::SYS_mincore,
-            [addr, super::page_size(), &raw mut state as usize, 0, 0, 0],
-        )
-    };
-    asked.is_ok() && state & 1 != 0
+    let mut state = [0];
+    are_cached(addr, &mut state).is_ok() && state[0] & 1 != 0
+}
+
+/// The same of as many pages from `addr` on as `states` has room for: bit 0 of each. `ENOMEM` where
+/// not all of them are mapped.
+pub fn are_cached(addr: usize, states: &mut [u8]) -> Result<(), Errno> {
+    let len = states.len() * super::page_size();
+    let into = states.as_mut_ptr() as usize;
+    // SAFETY: a byte of answer for each page.
+    unsafe { raw::syscall(libc::SYS_mincore, [addr, len, into, 0, 0, 0]) }.map(drop)
 }
 
 /// Whether a page is mapped at `addr` in this process (proc_pid_pagemap(5): bit 63, or, of a page of a
