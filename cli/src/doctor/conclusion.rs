@@ -1,6 +1,7 @@
 //! What the shim will do on a filesystem, from what was found there.
 
 use super::filesystem::Filesystem;
+use super::kernel::Kernel;
 use super::probe::Probe;
 use super::report::Row;
 use keepmydata_records::Backing;
@@ -13,12 +14,12 @@ pub struct Conclusion {
     verification: &'static str,
     verification_note: &'static str,
     /// What is missing for the whole promise, each in a sentence.
-    pub limits: Vec<&'static str>,
+    pub limits: Vec<String>,
     nothing_to_do: bool,
 }
 
 /// The probe is needed unless there is no backing store.
-pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
+pub fn conclude(filesystem: &Filesystem, kernel: &Kernel, probe: Option<&Probe>) -> Conclusion {
     let Some(probe) = probe.filter(|_| filesystem.backing != Backing::Nothing) else {
         return Conclusion {
             trackers: Vec::new(),
@@ -47,10 +48,16 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
         .find(|&&tracker| tracker == wanted)
         .unwrap_or(&"whole");
     if chosen == "whole" && !probe.dax {
-        limits.push("dirty pages cannot be told from clean ones: every msync treats all pages");
+        let lacks = match kernel.lacks() {
+            lacks if lacks.is_empty() => lacks,
+            lacks => format!(" ({lacks})"),
+        };
+        limits.push(format!(
+            "dirty pages cannot be told from clean ones{lacks}: every msync treats all pages"
+        ));
     }
     if probe.mmap.is_err() {
-        limits.push("files cannot be mapped shared and writable");
+        limits.push("files cannot be mapped shared and writable".to_owned());
     }
     let (verification, verification_note) = match (&probe.direct, filesystem.backing) {
         _ if probe.dax => ("none", "DAX has no page cache: stores go to the medium"),
@@ -62,7 +69,8 @@ pub fn conclude(filesystem: &Filesystem, probe: Option<&Probe>) -> Conclusion {
         (Err(_), backing) => {
             if backing == Backing::Other {
                 limits.push(
-                    "O_DIRECT is refused: data is read back through the page cache after a drop",
+                    "O_DIRECT is refused: data is read back through the page cache after a drop"
+                        .to_owned(),
                 );
             }
             ("buffered", "through the page cache, after a drop")

@@ -3,6 +3,7 @@
 use super::report::Row;
 use crate::run::reason;
 use crate::sys;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 
@@ -18,7 +19,6 @@ pub struct Kernel {
 impl Kernel {
     pub fn look() -> Self {
         let uname = rustix::system::uname();
-        let why = |error: io::Error| reason(&error);
         Kernel {
             release: uname.release().to_string_lossy().into_owned(),
             machine: uname.machine().to_string_lossy().into_owned(),
@@ -31,10 +31,24 @@ impl Kernel {
             cachestat: File::open("/proc/self/exe")
                 .and_then(sys::cachestat)
                 .map(drop)
-                .map_err(why),
-            pagemap_scan: sys::pagemap_scan_exists().map_err(why),
-            userfaultfd: sys::write_protect_async().map(drop).map_err(why),
+                .map_err(|error| missing(&error, "6.5")),
+            pagemap_scan: sys::pagemap_scan_exists().map_err(|error| missing(&error, "6.7")),
+            userfaultfd: sys::write_protect_async()
+                .map(drop)
+                .map_err(|error| missing(&error, "6.7")),
         }
+    }
+
+    /// Why trackers other than `whole` are not there, or nothing where all are.
+    pub fn lacks(&self) -> String {
+        let mut lacks = Vec::new();
+        if let Err(why) = self.userfaultfd.as_ref().and(self.pagemap_scan.as_ref()) {
+            lacks.push(format!("no page tracking: {why}"));
+        }
+        if let Err(why) = &self.cachestat {
+            lacks.push(format!("no cachestat: {why}"));
+        }
+        lacks.join("; ")
     }
 
     pub fn rows(&self) -> Vec<Row> {
@@ -48,5 +62,15 @@ impl Kernel {
                 Err(why) => Row::new("userfaultfd", false, why),
             },
         ]
+    }
+}
+
+/// Why the kernel refuses what Linux has since `version`.
+fn missing(error: &io::Error, version: &str) -> String {
+    let why = reason(error);
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PERM | Errno::ACCESS) => format!("{why}, a sandbox or a setting forbids it"),
+        // An unknown call, an unknown request or feature of one.
+        _ => format!("{why}, Linux {version} has it"),
     }
 }

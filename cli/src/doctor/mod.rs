@@ -50,7 +50,13 @@ fn work(options: &Options) -> Result<c_int, Failure> {
         Ok(workplace) => {
             let progress = Progress::new(trials::COUNT);
             let runner = Runner::new(&workplace, started)?;
-            examine(&filesystem, &workplace, &runner, &progress, &mut report)?
+            examine(
+                (&kernel, &filesystem),
+                &workplace,
+                &runner,
+                &progress,
+                &mut report,
+            )?
         }
         Err(error) => {
             report.section("filesystem", filesystem.rows());
@@ -66,7 +72,7 @@ fn work(options: &Options) -> Result<c_int, Failure> {
 
 /// What can be told with files of its own.
 fn examine(
-    filesystem: &filesystem::Filesystem,
+    (kernel, filesystem): (&kernel::Kernel, &filesystem::Filesystem),
     workplace: &Workplace,
     runner: &Runner,
     progress: &Progress,
@@ -84,7 +90,7 @@ fn examine(
         Err(error) => facts.push(Row::new("page cache", "unknown", reason(error))),
     }
     report.section("filesystem", facts);
-    let conclusion = conclusion::conclude(filesystem, probe.as_ref().ok());
+    let conclusion = conclusion::conclude(filesystem, kernel, probe.as_ref().ok());
     report.section("follows", conclusion.rows());
 
     let trials = Trials::run(runner, filesystem.backing, progress)?;
@@ -99,8 +105,10 @@ fn examine(
     };
     let mut judgement = verdict::judge(&trials, &setting);
     let cache = cache.as_ref().ok().and_then(cache::Cache::limit);
-    let limits = conclusion.limits.iter().copied().chain(cache);
-    judgement.limits.extend(limits.map(str::to_owned));
+    let limits = conclusion.limits.iter().cloned();
+    judgement
+        .limits
+        .extend(limits.chain(cache.map(str::to_owned)));
     report.tried(&trials);
     report.judged(&judgement);
     Ok(judgement.verdict)
