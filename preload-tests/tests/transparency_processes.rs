@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim};
+use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim, seconds};
 use preload_tests::or_skip;
 
 #[test]
 fn fork_storm() {
     let fs = or_skip!(LoopFs::mount("ext4"));
+    let children = 200 * seconds(10).min(10);
     let guest = Program::guest("forkstorm")
         .arg(fs.path("f"))
-        .args(["8", "2000"])
+        .args(["8", &children.to_string()])
         .timeout(Duration::from_secs(300));
     assert_same_under_shim(&guest);
 }

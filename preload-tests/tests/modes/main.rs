@@ -6,9 +6,11 @@ mod expect;
 mod observe;
 mod silence;
 
+use std::time::Duration;
+
 use expect::{Column, Expect, Guest, Row, VARIANTS, Variant};
 use observe::{Effort, Found, observe};
-use preload_tests::harness::TearFs;
+use preload_tests::harness::{TearFs, patience};
 use preload_tests::or_skip;
 
 /// Runs a cell, and says what of it is not as expected.
@@ -23,6 +25,14 @@ fn run_cell(
     if expect == Expect::NotRun {
         return Vec::new();
     }
+    // It ends with the first tear, which a slow machine needs longer to show.
+    let effort = match expect {
+        Expect::Torn => Effort {
+            seconds: patience(Duration::from_secs(effort.seconds)).as_secs(),
+            ..effort
+        },
+        _ => effort,
+    };
     let found = observe(row.mode, variant, column, guest, effort);
     for found in &found {
         let cell = format!("{}, {}, {column:?} {guest:?}", row.mode, variant.title);

@@ -6,5 +6,6 @@ mod flush_points;
 mod judge;
 mod older_kernel;
 mod power_cuts;
+mod results;
 mod rig;
 mod suite;

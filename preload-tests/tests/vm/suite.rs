@@ -116,7 +116,7 @@ fn list(executable: &Path, options: &[&str]) -> Vec<String> {
 #[derive(Clone, Copy, Debug)]
 pub struct How<'a> {
     /// A command that runs each test, or nothing.
-    pub under: &'a [&'a str],
+    pub under: &'a str,
     pub parallel: u32,
     /// How many times slower than usual the machine may be.
     pub patience: u32,
@@ -132,9 +132,15 @@ pub fn script(cases: &[Case], how: How<'_>) -> String {
 export KEEPMYDATA_LIB='{lib}' KEEPMYDATA_DEBUG_LIB='{debug_lib}'
 export KEEPMYDATA_TEST_PATIENCE={patience} KEEPMYDATA_TEST_SECONDS={seconds}
 run() {{
-    local began=$SECONDS status=0 out=$TMPDIR/out.$BASHPID
-    KEEPMYDATA_SKIPS_FILE=$out.skips timeout -k 10 {limit} {under} \"$2\" --exact \"$3\" \\
-        </dev/null >\"$out\" 2>&1 || status=$?
+    local began=$SECONDS status out=$TMPDIR/out.$BASHPID attempts=1
+    # Races at full speed, in which a control may not show its tear: as in .config/nextest.toml.
+    [[ $2 != */modes-* && $2 != */verify_honest-* ]] || attempts=3
+    until
+        status=0
+        KEEPMYDATA_SKIPS_FILE=$out.skips timeout -k 10 {limit} {under} \"$2\" --exact \"$3\" \\
+            </dev/null >\"$out\" 2>&1 || status=$?
+        [[ $status -eq 0 || $((attempts -= 1)) -eq 0 ]]
+    do :; done
     {{
         echo \"test $1 $status $((SECONDS - began))\"
         [[ ! -e $out.skips ]] || sed 's/^/: /' \"$out.skips\"
@@ -145,6 +151,9 @@ run() {{
     rm -f \"$out\"*
 }}
 export -f run
+echo \"kernel $(uname -r)\"
+LD_PRELOAD=$KEEPMYDATA_LIB KEEPMYDATA_LOG=info {under} true 2>&1 |
+    sed -n 's/.*\\(trackers\\) available: \\([^;]*\\);.*/\\1 \\2/p' | tail -n 1
 xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 ",
         directory = env!("CARGO_MANIFEST_DIR"),
@@ -153,7 +162,7 @@ xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
         patience = how.patience,
         seconds = how.seconds,
         limit = 600 * how.patience,
-        under = how.under.join(" "),
+        under = how.under,
         parallel = how.parallel,
     );
     for (number, case) in cases.iter().enumerate() {
@@ -168,8 +177,8 @@ xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 }
 
 /// What the lines of a script's output come to.
-pub struct Report<'a> {
-    cases: &'a [Case],
+pub struct Report {
+    cases: Vec<Case>,
     ran: Vec<Ran>,
     /// The block that is not whole yet.
     block: Vec<String>,
@@ -177,10 +186,10 @@ pub struct Report<'a> {
     stray: Vec<String>,
 }
 
-impl<'a> Report<'a> {
-    pub fn new(cases: &'a [Case]) -> Self {
+impl Report {
+    pub fn new(cases: &[Case]) -> Self {
         Self {
-            cases,
+            cases: cases.to_owned(),
             ran: Vec::new(),
             block: Vec::new(),
             stray: Vec::new(),
@@ -212,6 +221,23 @@ impl<'a> Report<'a> {
         } else {
             self.block.push(line);
         }
+    }
+
+    /// The release of the kernel.
+    pub fn kernel(&self) -> String {
+        self.said("kernel ")
+    }
+
+    /// Those that the shim says are there.
+    pub fn trackers(&self) -> String {
+        self.said("trackers ")
+    }
+
+    fn said(&self, what: &str) -> String {
+        let said = self.stray.iter().find_map(|line| line.strip_prefix(what));
+        let all = self.stray.join("\n");
+        said.unwrap_or_else(|| panic!("nothing said of {what}:\n{all}"))
+            .to_owned()
     }
 
     fn of_block(&self) -> Ran {
