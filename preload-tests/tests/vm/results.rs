@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::suite::{End, LEFT_OUT, Ran};
+use super::suite::{self, End, LEFT_OUT, Ran};
 
 /// The names of the runs.
 pub const OLDER: &str = "older kernel";
@@ -30,31 +30,41 @@ fn file(run: &str) -> PathBuf {
         .join(format!("{run}.json"))
 }
 
-/// With `KEEPMYDATA_WRITE_DOCS=1`, keeps what a run in which nothing failed came to, and writes the
-/// document from this and what is kept of the others.
+/// With `KEEPMYDATA_WRITE_DOCS=1`, keeps what those test programs came to of which all tests ran and none
+/// failed, and writes the document from this and what is kept from before.
 pub fn save(run: &str, kernel: &str, trackers: &str, ran: &[Ran]) {
-    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
-        let mut programs: BTreeMap<&str, (u64, Vec<[&str; 2]>)> = BTreeMap::new();
-        for ran in ran {
-            let (passed, skipped) = programs.entry(&ran.case.binary).or_default();
-            match &ran.end {
-                End::Passed => *passed += 1,
-                End::Skipped(reason) => skipped.push([&ran.case.test, reason]),
-                End::Failed(_) => unreachable!("nothing failed"),
-            }
-        }
-        let found = json!({"kernel": kernel, "trackers": trackers, "programs": programs});
-        let file = file(run);
-        fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
-        fs::write(file, found.to_string()).expect("result");
-        fs::write(path(), render()).expect("docs/older-kernels.md");
+    if !std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+        return;
     }
+    let mut programs: BTreeMap<&str, (usize, Vec<[&str; 2]>)> = BTreeMap::new();
+    for ran in ran {
+        let (passed, skipped) = programs.entry(&ran.case.binary).or_default();
+        match &ran.end {
+            End::Passed => *passed += 1,
+            End::Skipped(reason) => skipped.push([&ran.case.test, reason]),
+            End::Failed(_) => {}
+        }
+    }
+    let cases = suite::all();
+    let mut found = load(run);
+    found["kernel"] = kernel.into();
+    found["trackers"] = trackers.into();
+    for (program, (passed, skipped)) in programs {
+        let all = cases.iter().filter(|case| case.binary == program).count();
+        if passed + skipped.len() == all {
+            found["programs"][program] = json!([passed, skipped]);
+        }
+    }
+    let file = file(run);
+    fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
+    fs::write(file, found.to_string()).expect("result");
+    fs::write(path(), render()).expect("docs/older-kernels.md");
 }
 
 fn load(run: &str) -> Value {
     match fs::read_to_string(file(run)) {
         Ok(text) => serde_json::from_str(&text).expect("a result in JSON"),
-        Err(_) => Value::Null,
+        Err(_) => json!({}),
     }
 }
 
