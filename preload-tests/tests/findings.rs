@@ -166,19 +166,13 @@ fn l11_by_filesystem() {
     assert!(codes(&run).is_empty(), "{}", run.log_text());
 }
 
-/// Whether stores that were made since a moment ago can be told at all: tracked, or by the page cache's
-/// own count.
-fn counts_dirty() -> bool {
-    kernel::page_tracking().is_ok() || kernel::cachestat().is_ok()
-}
-
 /// The flush is slow enough for a store to fall into it.
 #[test]
 fn l1_a_race() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--fsync-delay-ms", "30"]);
     let wrong = run(Finding::Race, &fs.path("wrong"), false, &[]);
-    if counts_dirty() {
+    if kernel::sees_dirty() {
         assert_eq!(codes(&wrong), ["KMD-L1"], "{}", wrong.log_text());
         assert_eq!(pages(&wrong, Finding::Race), [(0, PAGE)]);
     } else {
@@ -206,7 +200,7 @@ fn l10_success_after_failure() {
             &settings,
         );
         let case = format!("right {right}, enforce {enforce}: {}", run.log_text());
-        let expected = if counts_dirty() { expected } else { &[] };
+        let expected = if kernel::sees_dirty() { expected } else { &[] };
         assert_eq!(codes(&run), expected, "{case}");
         let failed = run.records().of("msync").any(|r| r["result"] == -1);
         assert_eq!(failed, enforce == "off", "{case}");

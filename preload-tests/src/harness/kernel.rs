@@ -47,3 +47,8 @@ pub fn page_tracking() -> Result<(), String> {
         Err(error) => Err(format!("no page tracking: userfaultfd: {error}")),
     }
 }
+
+/// Whether it can be told what was stored to in the last moments: tracked, or by the page cache's own count.
+pub fn sees_dirty() -> bool {
+    page_tracking().is_ok() || cachestat().is_ok()
+}
