@@ -1,7 +1,7 @@
 /*
  * Stores until the power is cut, and says after each call what it was promised.
  *
- * usage: crash_store TAG FILE SEED PROCESSES msync|munmap|async|part
+ * usage: crash_store TAG FILE SEED PROCESSES msync|munmap|async|part|written
  *
  * Each process, over and over, as doio: locks a range, maps the file, stores there, asks for it to be
  * kept, says so, unmaps, reads the range back through a fresh descriptor, unlocks. How it asks:
@@ -9,6 +9,7 @@
  *   munmap  only by unmapping (and then says so)
  *   async   msync of the whole mapping with MS_ASYNC
  *   part    two stores, in two mappings; msync of what the first touched
+ *   written as msync, but waits only until the disk was given the data (sync_file_range)
  * Says `@TAG kept PROCESS NUMBER OFFSET LENGTH HASH` for a store, or `@TAG wrong ...` if the range
  * reads otherwise. Exit: 2 if a step failed.
  */
@@ -59,6 +60,16 @@ static void sync_range(char *base, off_t offset, size_t length, int flags)
 		setup_failed("msync");
 }
 
+/* To keep the whole file. */
+static void ask(int fd, char *base)
+{
+	if (strcmp(how, "written") != 0)
+		sync_range(base, 0, FILE_SIZE, strcmp(how, "async") == 0 ? MS_ASYNC : MS_SYNC);
+	else if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+				 SYNC_FILE_RANGE_WAIT_AFTER) != 0)
+		setup_failed("sync_file_range");
+}
+
 static void one_store(int fd, char *copy, uint64_t number)
 {
 	struct store store = store_of(seed, process, number);
@@ -70,7 +81,7 @@ static void one_store(int fd, char *copy, uint64_t number)
 	base = map_shared(fd, FILE_SIZE);
 	memcpy(base + store.offset, copy + store.offset, store.length);
 	if (strcmp(how, "munmap") != 0) {
-		sync_range(base, 0, FILE_SIZE, strcmp(how, "async") == 0 ? MS_ASYNC : MS_SYNC);
+		ask(fd, base);
 		say_kept(copy, number);
 	}
 	munmap(base, FILE_SIZE);

@@ -35,13 +35,12 @@ pub struct WriteLog {
 }
 
 impl WriteLog {
-    /// Reads all whole entries, to the last flush: the power was cut in the middle of what follows.
+    /// Reads the entries in the first `until` bytes, the length that the log had at some moment.
     ///
     /// # Errors
     /// Where it is no such log.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, until: u64) -> io::Result<Self> {
         let file = File::open(path)?;
-        let length = file.metadata()?.len();
         let number = |at: u64| -> io::Result<u64> {
             let mut bytes = [0; 8];
             file.read_exact_at(&mut bytes, at)?;
@@ -53,10 +52,11 @@ impl WriteLog {
         }
         let mut requests = Vec::new();
         let mut at = SECTOR;
-        while at + SECTOR <= length {
+        while at + SECTOR <= until {
             let (sector, sectors, flags) = (number(at)?, number(at + 8)?, number(at + 16)?);
             let from = at + SECTOR;
             let request = match (flags, sectors) {
+                // Not yet written when the machine ended.
                 (0, 0) => break,
                 (FLUSH, 0) => Request::Flush,
                 (DISCARD, _) => Request::Discard,
@@ -71,11 +71,11 @@ impl WriteLog {
                 Request::Write { length, .. } => from + length,
                 Request::Flush | Request::Discard => from,
             };
+            if at > until {
+                break;
+            }
             requests.push((request, at));
         }
-        let flush = |(request, _): &(Request, u64)| *request == Request::Flush;
-        let whole = requests.iter().rposition(flush).map_or(0, |last| last + 1);
-        requests.truncate(whole);
         Ok(Self { file, requests })
     }
 
@@ -157,10 +157,11 @@ mod tests {
             sector([0, 0, FLUSH, 0]),
             write(0, 3),
             sector([0, 0, FLUSH, 0]),
-            write(1, 4), // cut in the middle
+            write(1, 4),
         ];
         std::fs::write(scratch.path("log"), parts.concat()).expect("log");
-        let log = WriteLog::open(&scratch.path("log")).expect("a log");
+        let until = 512 * 10 + 1; // in the middle of the last
+        let log = WriteLog::open(&scratch.path("log"), until).expect("a log");
         assert_eq!(log.points(), 5);
         assert_eq!(log.flushes().collect::<Vec<_>>(), [3, 5]);
         assert_eq!(log.durable(4), 3);
@@ -189,6 +190,6 @@ mod tests {
     fn refuses_what_is_no_log() {
         let scratch = Scratch::new();
         std::fs::write(scratch.path("log"), vec![0; 4096]).expect("file");
-        assert!(WriteLog::open(&scratch.path("log")).is_err());
+        assert!(WriteLog::open(&scratch.path("log"), 4096).is_err());
     }
 }

@@ -1,6 +1,9 @@
 //! The tests of this package on a kernel without cachestat (Linux 6.5) and PAGEMAP_SCAN (6.7), and under
 //! a seccomp profile such as containers have.
 
+mod results;
+mod suite;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,8 +13,7 @@ use preload_tests::harness::{Program, Scratch, compile_all};
 use preload_tests::or_skip;
 use preload_tests::vm::{Kernel, Machine};
 
-use super::results;
-use super::suite::{self, Case, End, How, Ran, Report, failures};
+use suite::{Case, End, How, Ran, Report, failures};
 
 /// A cure against its disease, a guest that no program can tell from one without the shim, and what
 /// trackers that see less must not get wrong.

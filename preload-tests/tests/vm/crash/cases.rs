@@ -143,6 +143,15 @@ pub const WORKLOADS: [Workload; 6] = [
     },
 ];
 
+/// Waits until the disk was given the data and asks for no flush: only a disk that loses what it was not
+/// told to flush breaks what this program believes in.
+pub const WRITTEN: Workload = Workload {
+    name: "written",
+    what: "control: sync_file_range",
+    how: Some("written"),
+    ..CONTROL
+};
+
 /// One program on one filesystem, a disk of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {

@@ -44,7 +44,7 @@ impl Lives {
     /// What is missing here (to skip the test).
     pub fn new(cases: Vec<Case>, kernel: &Kernel, seed: u64) -> Result<Self, String> {
         let disks = Scratch::new();
-        let mut machine = Machine::new(kernel)?.processors(2).memory_mib(1536);
+        let mut machine = Machine::new(kernel)?.memory_mib(1536);
         for (number, case) in cases.iter().enumerate() {
             let image = disks.path(&number.to_string());
             case.filesystem.make(&image)?;

@@ -8,7 +8,7 @@ mod replay;
 pub mod results;
 pub mod wishes;
 
-pub use cases::{Case, cases};
+pub use cases::{Case, FILESYSTEMS, WORKLOADS, WRITTEN, cases};
 pub use lives::Lives;
 pub use replay::record;
 

@@ -1,0 +1,170 @@
+//! `docs/crash.md`: written from what the long runs found last.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use preload_tests::vm::Kernel;
+use serde_json::Value;
+
+use crate::crash::{Case, WORKLOADS, cases, results};
+
+/// A table: its title, what it says first, the word for a place where promises are checked, and its
+/// columns.
+struct Table {
+    title: &'static str,
+    text: &'static str,
+    unit: &'static str,
+    columns: &'static [Column],
+}
+
+/// The runs of a kernel, natively or under the shim.
+struct Column {
+    name: &'static str,
+    part: &'static str,
+    shimmed: bool,
+}
+
+const NOT_RUN: &str = "-";
+
+const TABLES: [Table; 2] = [
+    Table {
+        title: "Power cuts",
+        text: "",
+        unit: "cuts",
+        columns: &[
+            Column {
+                name: "natively",
+                part: "cuts-6.12",
+                shimmed: false,
+            },
+            Column {
+                name: "under the shim",
+                part: "cuts-6.12",
+                shimmed: true,
+            },
+            Column {
+                name: "under the shim, Linux 6.1",
+                part: "cuts-6.1",
+                shimmed: true,
+            },
+        ],
+    },
+    Table {
+        title: "Every flush point",
+        text: include_str!("flush_points.md"),
+        unit: "points",
+        columns: &[
+            Column {
+                name: "natively",
+                part: "flushes",
+                shimmed: false,
+            },
+            Column {
+                name: "under the shim",
+                part: "flushes",
+                shimmed: true,
+            },
+        ],
+    },
+];
+
+pub fn path() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/crash.md"))
+}
+
+/// The whole file.
+pub fn render(kernel: &Kernel) -> String {
+    let programs = WORKLOADS.map(|workload| format!("| {} | {} |", workload.name, workload.what));
+    let mut text = format!(
+        include_str!("document.md"),
+        kernel = kernel.release(),
+        programs = programs.join("\n")
+    );
+    for table in &TABLES {
+        let _ = write!(text, "\n## {}\n\n{}", table.title, table.text);
+        let columns = table.columns.iter();
+        let heading = columns.map(|column| {
+            let (name, unit) = (column.name, table.unit);
+            format!("{name}: {unit} | promises | broken")
+        });
+        let heading: Vec<String> = heading.collect();
+        let _ = writeln!(
+            text,
+            "| filesystem | program | {} |\n|---|---|{}",
+            heading.join(" | "),
+            "---|---|---|".repeat(heading.len())
+        );
+        for case in cases(true) {
+            let cells = table.columns.iter().map(|column| {
+                let shimmed = column.shimmed;
+                cell(
+                    &results::load(column.part, &Case { shimmed, ..case }),
+                    table.unit,
+                )
+            });
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                case.filesystem.name,
+                case.workload.name,
+                cells.collect::<Vec<_>>().join(" | ")
+            );
+        }
+    }
+    text
+}
+
+/// `20 | 1234 | 56 (in 7 cuts)`
+fn cell(found: &Value, unit: &str) -> String {
+    let number = |name: &str| found[name].as_u64();
+    match (
+        number("cuts"),
+        number("promises"),
+        number("broken"),
+        number("losing"),
+    ) {
+        // Nothing was checked yet.
+        (Some(0), ..) => [NOT_RUN; 3].join(" | "),
+        (Some(cuts), Some(promises), Some(0), _) => format!("{cuts} | {promises} | 0"),
+        (Some(cuts), Some(promises), Some(broken), Some(losing)) => {
+            format!("{cuts} | {promises} | {broken} (in {losing} {unit})")
+        }
+        _ => [NOT_RUN; 3].join(" | "),
+    }
+}
+
+/// What in a written document is not as the tests demand, a line each.
+pub fn contradictions(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for table in &TABLES {
+        let title = format!("\n## {}\n", table.title);
+        let Some((_, rest)) = text.split_once(&title) else {
+            wrong.push(format!("no table {}", table.title));
+            continue;
+        };
+        let part = rest.split("\n## ").next().unwrap_or_default();
+        for row in cases(true) {
+            let name = format!("| {} | {} |", row.filesystem.name, row.workload.name);
+            let Some(line) = part.lines().find_map(|line| line.strip_prefix(&name)) else {
+                wrong.push(format!("{}: no row {name}", table.title));
+                continue;
+            };
+            let cells: Vec<&str> = line.trim_matches(['|', ' ']).split(" | ").collect();
+            if cells.len() != 3 * table.columns.len() {
+                wrong.push(format!("{}: {name}: {} cells", table.title, cells.len()));
+                continue;
+            }
+            for (column, cells) in table.columns.iter().zip(cells.chunks(3)) {
+                let shimmed = column.shimmed;
+                let case = Case { shimmed, ..row };
+                if cells[2] != NOT_RUN && (cells[2] != "0") != case.may_lose() {
+                    wrong.push(format!(
+                        "{}, {case}, {}: {cells:?}",
+                        table.title, column.name
+                    ));
+                }
+            }
+        }
+    }
+    wrong
+}
