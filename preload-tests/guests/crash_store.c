@@ -8,7 +8,7 @@
  *   msync   msync of the whole mapping with MS_SYNC
  *   munmap  only by unmapping (and then says so)
  *   async   msync of the whole mapping with MS_ASYNC
- *   part    two stores, in two mappings; msync of what the first touched
+ *   part    two stores, in two mappings; msync of what the first touched; a third store, and unmaps
  *   written as msync, but waits only until the disk was given the data (sync_file_range)
  * Says `@TAG kept PROCESS NUMBER OFFSET LENGTH HASH` for a store, or `@TAG wrong ...` if the range
  * reads otherwise. Exit: 2 if a step failed.
@@ -92,22 +92,28 @@ static void one_store(int fd, char *copy, uint64_t number)
 	close(reader);
 }
 
-static void two_stores(int fd, char *copy, uint64_t number)
+static void store_number(char *base, uint64_t number)
+{
+	fill(base, key_of(seed, process, number), store_of(seed, process, number));
+}
+
+static void some_synced(int fd, char *copy, uint64_t number)
 {
 	struct store first = store_of(seed, process, number);
-	struct store second = store_of(seed, process, number + 1);
 	char *synced = map_shared(fd, FILE_SIZE), *other = map_shared(fd, FILE_SIZE);
 
-	fill(synced, key_of(seed, process, number), first);
-	fill(other, key_of(seed, process, number + 1), second);
-	memcpy(copy, synced + first.offset, first.length);
+	store_number(synced, number);
+	store_number(other, number + 1);
 	sync_range(synced, first.offset, first.length, MS_SYNC);
-	fill(copy, key_of(seed, process, number), first);
+	store_number(copy, number);
 	say_kept(copy, number);
-	fill(copy, key_of(seed, process, number + 1), second);
+	store_number(copy, number + 1);
 	say_kept(copy, number + 1);
+	store_number(other, number + 2);
 	munmap(synced, FILE_SIZE);
 	munmap(other, FILE_SIZE);
+	store_number(copy, number + 2);
+	say_kept(copy, number + 2);
 }
 
 static void work(void)
@@ -117,9 +123,9 @@ static void work(void)
 
 	if (fd < 0 || !copy)
 		setup_failed("open %s", path);
-	for (uint64_t number = 0;; number += part ? 2 : 1) {
+	for (uint64_t number = 0;; number += part ? 3 : 1) {
 		if (part)
-			two_stores(fd, copy, number);
+			some_synced(fd, copy, number);
 		else
 			one_store(fd, copy, number);
 		/* Those that never wait for the disk would flood the channel. */

@@ -137,7 +137,7 @@ pub const WORKLOADS: [Workload; 6] = [
     },
     Workload {
         name: "part",
-        what: "control: stores in two mappings, msyncs a part of one, and unmaps",
+        what: "control: stores in two mappings, msyncs a part of one, stores again, and unmaps",
         how: Some("part"),
         ..CONTROL
     },

@@ -176,14 +176,12 @@ impl Logged {
     fn check(&self, image: &Path, promises: &[&str]) -> Result<(u64, String), String> {
         let mounted = self.case.filesystem.mount_image(image)?;
         let list = self.scratch.path("promises");
-        fs::write(&list, promises.join("\n") + "\n").map_err(|error| error.to_string())?;
-        if promises.is_empty() {
-            fs::write(&list, "").map_err(|error| error.to_string())?;
-        }
+        let lines: Vec<String> = promises.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(&list, lines.concat()).expect("promises");
         let directory = mounted.dir().display().to_string();
         let output = Command::new("sh")
             .args(["-c", &self.case.check(0, &directory, self.seed)])
-            .stdin(File::open(&list).map_err(|error| error.to_string())?)
+            .stdin(File::open(&list).expect("promises"))
             .output();
         let said = output.and_then(|output| {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();

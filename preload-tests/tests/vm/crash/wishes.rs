@@ -3,17 +3,24 @@
 use std::env;
 use std::time::SystemTime;
 
-use super::cases::Case;
+use super::cases::{Case, cases};
 
 /// `KEEPMYDATA_CRASH_ONLY=WORDS`: only the cases whose name (`xfs lmdb shim`) has all these words.
-pub fn only(cases: impl Iterator<Item = Case>) -> Vec<Case> {
+///
+/// # Panics
+/// If there is no such case at all, here or elsewhere.
+pub fn only(some: impl Iterator<Item = Case>) -> Vec<Case> {
     let words = env::var("KEEPMYDATA_CRASH_ONLY").unwrap_or_default();
     let wanted = |case: &Case| {
         let name = case.to_string();
         let mut words = words.split_whitespace();
         words.all(|word| name.split(' ').any(|part| part == word))
     };
-    cases.filter(wanted).collect()
+    assert!(
+        cases(true).chain(cases(false)).any(|case| wanted(&case)),
+        "KEEPMYDATA_CRASH_ONLY={words}: must be words as in `xfs lmdb shim` or `btrfs part native`"
+    );
+    some.filter(wanted).collect()
 }
 
 /// `KEEPMYDATA_CRASH_CUTS=N`
