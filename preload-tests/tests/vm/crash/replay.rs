@@ -130,7 +130,7 @@ impl Logged {
         let durable = File::options().write(true).open(&self.before);
         let durable = durable.expect("image");
         let mut replayed = 0;
-        for (point, sample) in points {
+        for (number, (point, sample)) in points.into_iter().enumerate() {
             let flushed = log.durable(point);
             let all = |_| true;
             log.replay(replayed, flushed, &durable, all)
@@ -138,7 +138,8 @@ impl Logged {
             replayed = flushed;
             let survives =
                 |sample: u64| move |number| random(sample, number as u64).is_multiple_of(2);
-            let image = self.scratch.path("image");
+            // A file of its own: the filesystem of the last may still be writing to its.
+            let image = self.scratch.path(&format!("image-{number}"));
             copy(&self.before, &image);
             if let Some(sample) = sample {
                 File::options()
@@ -148,6 +149,7 @@ impl Logged {
                     .expect("replay");
             }
             self.judge_image(&image, log.length_at(point), point, &mut found);
+            fs::remove_file(&image).expect("image");
         }
         found
     }
