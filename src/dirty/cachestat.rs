@@ -48,9 +48,9 @@ pub fn cached(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
 
 type Count = fn(&CacheStat) -> u64;
 
-/// Parts of a file that are asked about one by one, and the smallest part, bytes.
+/// Parts of a file that are asked about one by one, at the most, and cached pages for each.
 const PARTS: u64 = 128;
-const SMALLEST_PART: u64 = 2 << 20;
+const PART_PAGES: u64 = 512;
 
 fn find(file: Cached<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
     let size = sys::page_up(sys::fd::size(file.fd())?);
@@ -67,13 +67,17 @@ fn find_in(
     end: u64,
     into: &mut Ranges,
 ) -> Result<(), Errno> {
-    let all = count(file, what, start, end)?;
-    let part = sys::page_up((end.saturating_sub(start) / PARTS).max(SMALLEST_PART));
-    if all == 0 {
+    if start >= end {
         return Ok(());
-    } else if start + part >= end {
-        return halve(file, what, start, end, all, into);
     }
+    let all = cachestat(file, start, end - start)?;
+    let parts = (all.cached / PART_PAGES).clamp(1, PARTS);
+    match what(&all) {
+        0 => return Ok(()),
+        found if parts == 1 => return halve(file, what, start, end, found, into),
+        _ => {}
+    }
+    let part = sys::page_up((end - start) / parts);
     let mut at = start;
     while at < end {
         let next = (at + part).min(end);
