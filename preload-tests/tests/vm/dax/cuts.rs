@@ -17,8 +17,7 @@ use super::memory::{Job, Memory, command};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The filesystem on each module: what makes it, whether its programs keep their promises, and what
-/// checks it.
+/// The filesystem on each module, and whether its programs keep their promises.
 const MODULES: [(&str, bool); 4] = [
     ("ext4", true),
     ("xfs", true),
