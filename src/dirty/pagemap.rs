@@ -66,7 +66,10 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
 }
 
 /// Adds what was stored to since the last scan, and leaves the marks for the next one.
+///
+/// Errors: `EOPNOTSUPP` where no mapping can have been registered.
 pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
     each_registered(query, |pagemap, entry| {
         let all = entry.start as u64..entry.end as u64;
         each_run(pagemap, all, Find::Written, |run| add(into, entry, run))
