@@ -45,6 +45,7 @@ pub extern "C" fn boot() {
         log::boot();
         crate::stats::boot();
         say_hello();
+        say_what_is_missing();
         #[cfg(not(test))]
         hooks::boot();
         OPEN.store(true, Ordering::Release);
@@ -75,6 +76,31 @@ fn say_hello() {
     );
     let process = process::this();
     let mut record = log::record(process, Level::Info, sys::gettid(), event::START);
+    record.message = message.as_str().into();
+    log::emit(
+        &crate::custodian::Worker::without_descriptors(process),
+        &record,
+    );
+}
+
+/// A tracker that was asked for and is not there: another one takes its place.
+fn say_what_is_missing() {
+    if !log::enabled(Level::Warn) || config::settings().enforce == Enforce::Off {
+        return;
+    }
+    let Some((wanted, instead)) = crate::dirty::replaced() else {
+        return;
+    };
+    let mut message = LineBuf::<160>::new();
+    log::text(
+        &mut message,
+        format_args!(
+            "KEEPMYDATA_TRACK={wanted}: not to be had here (an older kernel, or a sandbox); dirty pages \
+             come from {instead}"
+        ),
+    );
+    let process = process::this();
+    let mut record = log::record(process, Level::Warn, sys::gettid(), event::START);
     record.message = message.as_str().into();
     log::emit(
         &crate::custodian::Worker::without_descriptors(process),

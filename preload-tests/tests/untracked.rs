@@ -81,6 +81,32 @@ fn a_sparse_terabyte_is_synced() {
     }
 }
 
+/// A tracker that was asked for and is not there is said to be missing, at warn.
+#[test]
+fn a_tracker_that_is_not_there_is_named() {
+    or_skip!(TearFs::available());
+    for track in ["pagemap", "cachestat", "whole"] {
+        let fs = TearFs::mount(&["--mode", "first-page"]);
+        let seed = Program::guest("seed").arg(fs.path("f"));
+        let settings = [("KEEPMYDATA_LOG", "warn"), ("KEEPMYDATA_TRACK", track)];
+        let run = blind(&seed).under_shim(&settings).expect_success(track);
+        let records = run.records();
+        let said: Vec<&str> = records
+            .of("start")
+            .filter_map(|record| record["message"].as_str())
+            .collect();
+        let missing = format!(
+            "KEEPMYDATA_TRACK={track}: not to be had here (an older kernel, or a sandbox); dirty pages \
+             come from whole"
+        );
+        match track {
+            "whole" => assert!(said.is_empty(), "{said:?}"),
+            // Of the programs that deny the calls too, which are not denied all.
+            _ => assert_eq!(said.last(), Some(&missing.as_str()), "{said:?}"),
+        }
+    }
+}
+
 /// KMD-L10 is told where the page cache's own count shows it, and of no program that stored again.
 #[test]
 fn a_success_after_a_failure_is_told_only_where_it_is_known() {

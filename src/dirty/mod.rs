@@ -229,6 +229,17 @@ pub fn scan(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     pagemap::Pagemap.dirty(query, into)
 }
 
+/// The tracker that was asked for, and the one that is used, where that is another.
+pub fn replaced() -> Option<(&'static str, &'static str)> {
+    let wanted = match config::settings().track {
+        Track::Pagemap if sys::userfaultfd::open().is_err() => "pagemap",
+        Track::Cachestat if !cachestat::works() => "cachestat",
+        _ => return None,
+    };
+    let counts = wanted == "pagemap" && cachestat::works();
+    Some((wanted, if counts { "cachestat" } else { "whole" }))
+}
+
 /// The trackers that this kernel offers, for the log's first line.
 pub fn available() -> impl fmt::Display {
     match (sys::userfaultfd::open().is_ok(), cachestat::works()) {
