@@ -22,7 +22,7 @@ fn replay(cases: Vec<Case>, seed: u64, promises: usize, samples: u64) {
             "{case}: {} points, {} promises, {} broken in {} points",
             found.cuts, found.promises, found.broken, found.losing_cuts
         );
-        results::save("flushes", [(&case, &found)].into_iter());
+        results::save("flushes", seed, [(&case, &found)].into_iter());
         if case.may_lose() != (found.broken > 0) {
             wrong.push(format!("{case}: {found:#?}"));
         }

@@ -14,7 +14,7 @@ use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 
 /// Checks the committed document; with `KEEPMYDATA_WRITE_DOCS=1` writes it first from what the
-/// long runs found last, so that it must run after them.
+/// long runs found, so that it must run after them.
 #[test]
 fn document_says_what_is_expected() {
     if results::wanted() {

@@ -51,10 +51,10 @@ fn many(series: &str, cases: impl Iterator<Item = Case>, cuts: u64) {
     let part = format!("cuts-{series}");
     for _ in 0..wishes::cuts(cuts) {
         lives.cut();
-        results::save(&part, lives.found());
+        results::save(&part, seed, lives.found());
     }
     lives.check();
-    results::save(&part, lives.found());
+    results::save(&part, seed, lives.found());
     judge(&lives);
 }
 

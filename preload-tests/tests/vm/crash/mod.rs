@@ -9,7 +9,7 @@ pub mod results;
 pub mod wishes;
 
 pub use cases::{Case, FILESYSTEMS, WORKLOADS, WRITTEN, cases};
-pub use lives::Lives;
+pub use lives::{Found, Lives};
 pub use replay::record;
 
 /// splitmix64: number `index` of the sequence of `seed`.

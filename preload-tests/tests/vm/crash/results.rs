@@ -13,35 +13,45 @@ pub fn wanted() -> bool {
     std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1")
 }
 
-/// Keeps what a run found, where it is wanted. The last run of a case counts.
-pub fn save<'a>(part: &str, found: impl Iterator<Item = (&'a Case, &'a Found)>) {
+/// Keeps what a run found, where it is wanted.
+pub fn save<'a>(part: &str, seed: u64, found: impl Iterator<Item = (&'a Case, &'a Found)>) {
     if !wanted() {
         return;
     }
     for (case, found) in found {
-        let file = file(part, &case.to_string());
-        fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
+        let directory = directory(part, case);
+        fs::create_dir_all(&directory).expect("directory of results");
         let row = json!({
             "cuts": found.cuts,
             "promises": found.promises,
             "broken": found.broken,
             "losing": found.losing_cuts,
         });
-        fs::write(file, row.to_string()).expect("result");
+        fs::write(directory.join(format!("{seed}.json")), row.to_string()).expect("result");
     }
 }
 
-/// What the last run of a case found, or null.
-pub fn load(part: &str, case: &Case) -> Value {
-    match fs::read_to_string(file(part, &case.to_string())) {
-        Ok(text) => serde_json::from_str(&text).expect("a result in JSON"),
-        Err(_) => Value::Null,
+/// What all runs of a case found together, each with another seed.
+pub fn load(part: &str, case: &Case) -> Found {
+    let mut all = Found::default();
+    let Ok(runs) = fs::read_dir(directory(part, case)) else {
+        return all;
+    };
+    for run in runs {
+        let text = run.and_then(|run| fs::read_to_string(run.path()));
+        let row: Value = serde_json::from_str(&text.expect("result")).expect("a result in JSON");
+        let number = |name: &str| row[name].as_u64().expect("a number");
+        all.cuts += number("cuts");
+        all.promises += number("promises");
+        all.broken += number("broken");
+        all.losing_cuts += number("losing");
     }
+    all
 }
 
-fn file(part: &str, name: &str) -> PathBuf {
+fn directory(part: &str, case: &Case) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("crash")
         .join(part)
-        .join(format!("{name}.json"))
+        .join(case.to_string())
 }
