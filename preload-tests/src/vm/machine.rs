@@ -43,6 +43,8 @@ impl Machine {
         })
     }
 
+    /// More than one is for what needs it: on a busy host the emulation has shown one processor half of
+    /// what another was patching in the kernel's code, and the kernel stopped at boot, once in 60 boots.
     pub fn processors(mut self, number: u32) -> Self {
         self.processors = number;
         self
