@@ -58,6 +58,7 @@ pub fn overlaps(addr: usize, len: usize) -> bool {
     any() && overlaps_slow(addr, len)
 }
 
+#[inline(never)]
 fn overlaps_slow(addr: usize, len: usize) -> bool {
     let end = addr.saturating_add(crate::sys::page_up(len as u64) as usize);
     if end <= addr || LOST.load(Ordering::Relaxed) {
