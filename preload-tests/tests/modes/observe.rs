@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::harness::{Outcome, Program, TearFs, patience};
 
 use super::expect::{Column, Guest, Variant};
 use super::silence;
@@ -93,6 +93,11 @@ pub fn observe(
         .map(|seed| {
             let mut arguments = vec!["--mode", mode];
             arguments.extend(variant.arguments);
+            // The older content comes when the guest has looked, on a slow machine too.
+            let delay = patience(Duration::from_millis(200)).as_millis().to_string();
+            if mode == "reorder" {
+                arguments.extend(["--delay-ms", &delay]);
+            }
             let fs = TearFs::mount(&arguments);
             let program = match guest {
                 Guest::Seed => Program::guest("seed"),

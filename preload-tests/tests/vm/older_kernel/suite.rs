@@ -129,6 +129,7 @@ pub struct How<'a> {
 pub fn script(cases: &[Case], how: How<'_>) -> String {
     let mut script = format!(
         "cd '{directory}'
+unset KEEPMYDATA_WRITE_DOCS KEEPMYDATA_LONG
 export KEEPMYDATA_LIB='{lib}' KEEPMYDATA_DEBUG_LIB='{debug_lib}'
 export KEEPMYDATA_TEST_PATIENCE={patience} KEEPMYDATA_TEST_SECONDS={seconds}
 run() {{
