@@ -153,7 +153,7 @@ run() {{
 }}
 export -f run
 echo \"kernel $(uname -r)\"
-LD_PRELOAD=$KEEPMYDATA_LIB KEEPMYDATA_LOG=info {under} true 2>&1 |
+LD_PRELOAD=$KEEPMYDATA_LIB KEEPMYDATA_LOG=info {under} /bin/true 2>&1 |
     sed -n 's/.*\\(trackers\\) available: \\([^;]*\\);.*/\\1 \\2/p' | tail -n 1
 xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 ",
@@ -224,9 +224,13 @@ impl Report {
         }
     }
 
-    /// The release of the kernel.
+    /// The release of the kernel; of one that is not Debian's, its version.
     pub fn kernel(&self) -> String {
-        self.said("kernel ")
+        let release = self.said("kernel ");
+        match release.split_once('-') {
+            Some((version, rest)) if !rest.ends_with("amd64") => version.to_owned(),
+            _ => release,
+        }
     }
 
     /// Those that the shim says are there.
