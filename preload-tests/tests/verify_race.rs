@@ -54,7 +54,10 @@ fn a_racing_store_is_told_and_is_no_tear() {
         run.stdout.starts_with("msync 0\nmsync 0\n"),
         "{run:?}\n{log}"
     );
-    assert_eq!(is_told(&run), kernel::sees_dirty(), "{log}");
+    // Without page tracking only what is dirty still when all is flushed.
+    if kernel::page_tracking().is_ok() {
+        assert!(is_told(&run), "{log}");
+    }
     let records = run.records();
     assert_eq!(records.of("report").count(), 0, "{log}");
     for msync in records.of("msync") {
