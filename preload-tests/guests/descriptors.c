@@ -148,9 +148,13 @@ static void closing(int by_closefrom)
 /* Puts the file on every number that there may be. */
 static void dup2_over_all(void)
 {
+	/* One number is left to list them. */
+	struct rlimit limits = { 2048, 2048 };
 	int fd = open_sized(path, LENGTH);
 	char *base = map_shared(fd, LENGTH), byte;
 
+	if (setrlimit(RLIMIT_NOFILE, &limits) != 0)
+		setup_failed("setrlimit");
 	for (int number = 3; number < 1024; number++) {
 		if (number == fd)
 			continue;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, assert_same_under_shim, seconds};
+use preload_tests::harness::{LoopFs, Program, assert_same_under_shim, patience, seconds};
 use preload_tests::or_skip;
 
 fn signals(kind: &str) {
     let fs = or_skip!(LoopFs::mount("ext4"));
     // Runs three times: natively and twice under the shim.
-    let each = seconds(10);
+    let each = patience(Duration::from_secs(seconds(10))).as_secs();
     let guest = Program::guest("signals")
         .arg(fs.path("f"))
         .arg(each.to_string())
