@@ -1,6 +1,6 @@
 /*
- * usage: signals FILE SECONDS handler|jump
- * A 1 kHz timer against a main thread in malloc, mmap, msync and munmap. Its
+ * usage: signals FILE SECONDS handler|jump MICROSECONDS
+ * A timer of that interval against a main thread in malloc, mmap, msync and munmap. Its
  * handler calls read, pread, msync and munmap (`handler`), or jumps out of
  * whatever it interrupted (`jump`).
  */
@@ -89,12 +89,13 @@ static void work_with_jumps(double end)
 
 int main(int argc, char **argv)
 {
-	struct itimerval every = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct itimerval every = { { 0, 0 }, { 0, 0 } }, never = { { 0, 0 }, { 0, 0 } };
 	struct sigaction action = { .sa_flags = SA_RESTART };
 	int jump;
 
-	if (argc != 4)
+	if (argc != 5)
 		return EXIT_USAGE;
+	every.it_interval.tv_usec = every.it_value.tv_usec = atoi(argv[4]);
 	jump = strcmp(argv[3], "jump") == 0;
 	fd = open_sized(argv[1], LENGTH);
 	shared = map_shared(fd, LENGTH);
