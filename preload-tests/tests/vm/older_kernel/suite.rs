@@ -162,7 +162,7 @@ xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
         debug_lib = debug_shim().display(),
         patience = how.patience,
         seconds = how.seconds,
-        limit = 600 * how.patience,
+        limit = 200 * how.patience,
         under = how.under,
         parallel = how.parallel,
     );
