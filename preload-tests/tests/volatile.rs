@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use preload_tests::harness::{Program, TearFs, seconds, wait_until};
+use preload_tests::harness::{Program, TearFs, patience, seconds, wait_until};
 use preload_tests::or_skip;
 
 /// The byte that the guest stores at a position of the file.
@@ -116,7 +116,7 @@ fn acknowledged_bytes_survive_power_cuts_at_any_moment() {
 fn control_without_the_shim_loses_bytes_at_some_moment() {
     or_skip!(TearFs::available());
     let lost = (0..10).any(|round| {
-        let after = Duration::from_millis(5 * round + 1);
+        let after = patience(Duration::from_millis(5 * round + 1));
         let (there, all) = cut_while_running("one-page", after, false);
         there < all
     });
