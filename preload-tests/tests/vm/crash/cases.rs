@@ -7,6 +7,8 @@ use std::process::Command;
 
 use preload_tests::harness::{LoopFs, Program, installed, shim};
 
+use super::random;
+
 /// How a disk is made and mounted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Filesystem {
@@ -213,11 +215,16 @@ impl Case {
         }
     }
 
-    /// The database goes on from life to life, the other programs begin anew.
+    /// No case stores what another does. The database goes on from life to life, the other programs begin
+    /// anew.
     pub fn seed(&self, run: u64, life: u64) -> u64 {
+        let name = self.to_string();
+        let own = name
+            .bytes()
+            .fold(run, |seed, byte| random(seed, byte.into()));
         match self.workload.how {
-            Some(_) => super::random(run, life),
-            None => run,
+            Some(_) => random(own, life),
+            None => own,
         }
     }
 }
