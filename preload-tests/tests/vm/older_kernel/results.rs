@@ -1,13 +1,12 @@
 //! `docs/older-kernels.md`: written from what whole runs of the tests came to.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::suite::{self, End, LEFT_OUT, Ran};
+use super::suite::{self, Case, End, LEFT_OUT, Ran};
 
 /// The names of the runs.
 pub const OLDER: &str = "older kernel";
@@ -30,35 +29,42 @@ fn file(run: &str) -> PathBuf {
         .join(format!("{run}.json"))
 }
 
-/// With `KEEPMYDATA_WRITE_DOCS=1`, keeps what those test programs came to of which all tests ran and none
-/// failed, and writes the document from this and what is kept from before.
+/// With `KEEPMYDATA_WRITE_DOCS=1`, keeps what became of each test, and writes the document from this and
+/// what is kept from before.
 pub fn save(run: &str, kernel: &str, trackers: &str, ran: &[Ran]) {
     if !std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
         return;
     }
-    let mut programs: BTreeMap<&str, (usize, Vec<[&str; 2]>)> = BTreeMap::new();
-    for ran in ran {
-        let (passed, skipped) = programs.entry(&ran.case.binary).or_default();
-        match &ran.end {
-            End::Passed => *passed += 1,
-            End::Skipped(reason) => skipped.push([&ran.case.test, reason]),
-            End::Failed(_) => {}
-        }
-    }
-    let cases = suite::all();
     let mut found = load(run);
     found["kernel"] = kernel.into();
     found["trackers"] = trackers.into();
-    for (program, (passed, skipped)) in programs {
-        let all = cases.iter().filter(|case| case.binary == program).count();
-        if passed + skipped.len() == all {
-            found["programs"][program] = json!([passed, skipped]);
-        }
+    for ran in ran {
+        // The reason of a skip, or nothing; null where it failed.
+        found["tests"][&ran.case.binary][&ran.case.test] = match &ran.end {
+            End::Passed => "".into(),
+            End::Skipped(reason) => reason.as_str().into(),
+            End::Failed(_) => Value::Null,
+        };
     }
     let file = file(run);
     fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
     fs::write(file, found.to_string()).expect("result");
     fs::write(path(), render()).expect("docs/older-kernels.md");
+}
+
+/// The reasons of a program's tests, as they are kept; nothing where one failed or has not run.
+fn reasons<'a>(
+    found: &'a Value,
+    program: &str,
+    cases: &'a [Case],
+) -> Option<Vec<(&'a str, &'a str)>> {
+    let of_program = cases.iter().filter(|case| case.binary == program);
+    of_program
+        .map(|case| {
+            let reason = found["tests"][program][&case.test].as_str()?;
+            Some((case.test.as_str(), reason))
+        })
+        .collect()
 }
 
 fn load(run: &str) -> Value {
@@ -111,13 +117,16 @@ fn render() -> String {
         "\n| test program | {heads}\n|---|{}\n",
         "---|".repeat(6)
     );
+    let cases = suite::all();
     for program in programs() {
         let _ = write!(text, "| {program} |");
         for found in &found {
-            let found = &found["programs"][&program];
-            let _ = match (found[0].as_u64(), found[1].as_array()) {
-                (Some(passed), Some(skipped)) => write!(text, " {passed} | {} |", skipped.len()),
-                _ => write!(text, " {NOT_RUN} | {NOT_RUN} |"),
+            let _ = match reasons(found, &program, &cases) {
+                Some(reasons) => {
+                    let skipped = reasons.iter().filter(|(_, why)| !why.is_empty()).count();
+                    write!(text, " {} | {skipped} |", reasons.len() - skipped)
+                }
+                None => write!(text, " {NOT_RUN} | {NOT_RUN} |"),
             };
         }
         text.push('\n');
@@ -125,11 +134,11 @@ fn render() -> String {
     text.push_str("\n## Skipped\n");
     for (run, found) in RUNS.iter().zip(&found) {
         let _ = write!(text, "\n**{run}.**\n\n");
-        let none = serde_json::Map::new();
-        for (program, found) in found["programs"].as_object().unwrap_or(&none) {
-            for skipped in found[1].as_array().into_iter().flatten() {
-                let word = |at: usize| skipped[at].as_str().unwrap_or_default();
-                let _ = writeln!(text, "- {program} {}: {}", word(0), word(1));
+        for program in programs() {
+            for (test, why) in reasons(found, &program, &cases).unwrap_or_default() {
+                if !why.is_empty() {
+                    let _ = writeln!(text, "- {program} {test}: {why}");
+                }
             }
         }
     }
