@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use preload_tests::harness::{Program, TearFs, seconds};
+use preload_tests::harness::{Program, TearFs, kernel, seconds};
 use preload_tests::or_skip;
 use serde_json::json;
 
@@ -265,6 +265,10 @@ fn which_open_flags_show_the_tear() {
         (&["--direct-io", "rdonly", "--direct-io-mmap"], "nooo"),
         (&["--direct-io", "all"], "nooo"),
     ] {
+        // FUSE_DIRECT_IO_ALLOW_MMAP
+        if arguments.contains(&"--direct-io-mmap") && !kernel::is_at_least(6, 6) {
+            continue;
+        }
         let fs = TearFs::mount(&[&["--mode", "first-page"], arguments].concat());
         assert_eq!(seed(&fs), read, "{arguments:?}");
         assert_eq!(

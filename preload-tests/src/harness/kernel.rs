@@ -52,3 +52,14 @@ pub fn page_tracking() -> Result<(), String> {
 pub fn sees_dirty() -> bool {
     page_tracking().is_ok() || cachestat().is_ok()
 }
+
+/// Whether the kernel's version is `major.minor` or newer.
+pub fn is_at_least(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (major, minor)
+}
