@@ -266,7 +266,10 @@ fn which_open_flags_show_the_tear() {
         (&["--direct-io", "all"], "nooo"),
     ] {
         // FUSE_DIRECT_IO_ALLOW_MMAP
-        if arguments.contains(&"--direct-io-mmap") && !kernel::is_at_least(6, 6) {
+        let needed = ["all", "--direct-io-mmap"]
+            .iter()
+            .any(|option| arguments.contains(option));
+        if needed && !kernel::is_at_least(6, 6) {
             continue;
         }
         let fs = TearFs::mount(&[&["--mode", "first-page"], arguments].concat());
