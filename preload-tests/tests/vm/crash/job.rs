@@ -54,7 +54,7 @@ pub fn script(parts: &[Part]) -> String {
         }
         script.push_str("}\n");
     }
-    let _ = writeln!(script, "mkdir /mnt/{{0..{}}}", parts.len() - 1);
+    let _ = writeln!(script, "mkdir -p /mnt/{{0..{}}}", parts.len() - 1);
     for tag in 0..parts.len() {
         let _ = writeln!(script, "case_{tag} &");
     }

@@ -17,7 +17,7 @@ const SETTINGS: [&str; 4] = [
     "KEEPMYDATA_TRACK=pagemap",
     "KEEPMYDATA_TRACK=cachestat KEEPMYDATA_INVALIDATE=dirty",
     "KEEPMYDATA_MUNMAP=sync KEEPMYDATA_VERIFY=on",
-    "KEEPMYDATA_ENFORCE=off KEEPMYDATA_LOG=info KEEPMYDATA_LOG_FILE=/tmp/log",
+    "KEEPMYDATA_ENFORCE=off KEEPMYDATA_LOG=info KEEPMYDATA_LOG_FILE=/run/log",
 ];
 
 /// A kernel with all trackers, one of which must not be tried on DAX: natively and under the shim,

@@ -59,7 +59,7 @@ impl Job {
         let shim = shim().display();
         Self(format!(
             "shim='env LD_PRELOAD={shim}'
-            watched=\"$shim KEEPMYDATA_LOG=debug KEEPMYDATA_LOG_FORMAT=json KEEPMYDATA_LOG_FILE=/tmp/log\"
+            watched=\"$shim KEEPMYDATA_LOG=debug KEEPMYDATA_LOG_FORMAT=json KEEPMYDATA_LOG_FILE=/run/log\"
             watched=\"$watched KEEPMYDATA_VERIFY=on KEEPMYDATA_INVALIDATE=file\"\n"
         ))
     }
@@ -131,9 +131,9 @@ impl Job {
     /// would need, and a log; parts `native NAME`, `shim NAME`, `watched NAME` and `log NAME`.
     pub fn all_ways(&mut self, name: &str, program: &Program) -> &mut Self {
         self.natively(name, program, LONGEST);
-        self.shimmed(name, "", program).line("rm -f /tmp/log");
+        self.shimmed(name, "", program).line("rm -f /run/log");
         self.part(&format!("watched {name}"), "$watched", program, LONGEST);
-        self.line(&format!("echo '@ log {name}'; cat /tmp/log"))
+        self.line(&format!("echo '@ log {name}'; cat /run/log"))
     }
 
     fn part(&mut self, name: &str, before: &str, program: &Program, limit: u32) -> &mut Self {
@@ -150,8 +150,8 @@ impl Job {
         let shim = if shimmed { "$watched " } else { "" };
         let _ = writeln!(
             self.0,
-            "echo '@ traced {name}'; timeout 60 strace -f -y -o /tmp/trace {shim}{}
-            echo '@ trace {name}'; cat /tmp/trace",
+            "echo '@ traced {name}'; timeout 60 strace -f -y -o /run/trace {shim}{}
+            echo '@ trace {name}'; cat /run/trace",
             command(program)
         );
         self
