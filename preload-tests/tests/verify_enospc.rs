@@ -237,8 +237,14 @@ fn check(make: &Make, kind: Kind) {
             shimmed.lost.is_none_or(|pages| pages == 0),
             "{settings:?}: msync returned 0 with pages lost: {shimmed:?}\n{run:?}"
         );
+        // btrfs sets two errors, and the last one set is told.
+        let told = |story: &Story| match make.name {
+            "btrfs" => (story.fsync != "0").to_string(),
+            _ => story.fsync.clone(),
+        };
         assert_eq!(
-            shimmed.fsync, native.fsync,
+            told(&shimmed),
+            told(&native),
             "{settings:?}: the program's own fsync: natively {native:?}, here {shimmed:?}"
         );
     }
@@ -284,7 +290,10 @@ fn full_bindfs() -> Result<(StackedFs, Program), String> {
 fn a_full_disk_below_fuse_is_told_as_such() {
     let (fs, guest) = or_skip!(full_bindfs());
     let native = tell(&guest.natively());
-    assert_eq!(native.msyncs, ["ENOSPC", "0"], "{native:?}");
+    // Some kernels tell the error twice.
+    let ends = |story: &Story| [story.msyncs.first().cloned(), story.msyncs.last().cloned()];
+    let expected = [Some("ENOSPC".to_owned()), Some("0".to_owned())];
+    assert_eq!(ends(&native), expected, "{native:?}");
     assert!(native.lost > Some(0), "negative control: {native:?}");
     drop(fs);
     let (_fs, guest) = or_skip!(full_bindfs());
@@ -293,7 +302,7 @@ fn a_full_disk_below_fuse_is_told_as_such() {
         ("KEEPMYDATA_LOG", "info"),
     ]);
     let shimmed = tell(&run);
-    assert_eq!(shimmed.msyncs, ["ENOSPC", "0"], "{}", run.log_text());
+    assert_eq!(ends(&shimmed), expected, "{}", run.log_text());
     assert_eq!(shimmed.lost, Some(0), "{}", run.log_text());
     assert_eq!(shimmed.fsync, native.fsync, "{}", run.log_text());
 }

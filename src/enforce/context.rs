@@ -52,6 +52,8 @@ pub struct Context {
     pub local_block: bool,
     /// After a failed flush nobody can tell which pages were not written.
     pub forgets_unwritten: bool,
+    /// After a failed flush what was not written is lost, although its pages stay.
+    pub loses_unwritten: bool,
     /// Whether the dirty ranges were asked for before the flush.
     pub learnt: bool,
     pub tracker: &'static str,
@@ -164,6 +166,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).local_block).write(true);
         (&raw mut (*c).forgets_unwritten).write(true);
+        (&raw mut (*c).loses_unwritten).write(false);
         (&raw mut (*c).learnt).write(false);
         (&raw mut (*c).tracker).write("");
         (&raw mut (*c).idle).write(false);

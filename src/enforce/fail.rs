@@ -30,8 +30,14 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
         }
         Some(_) if context.learnt => {
             let lost = ranges_dirty_again(context);
-            // On DAX a page that is not mapped is where it always was.
-            if context.dax { 0 } else { lost }
+            if context.dax {
+                // A page that is not mapped is where it always was.
+                0
+            } else if context.loses_unwritten {
+                lost.max(context.dirty.bytes() / sys::page_size() as u64)
+            } else {
+                lost
+            }
         }
         Some(_) => {
             unwritten_dirty_again(worker, context);

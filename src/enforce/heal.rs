@@ -90,6 +90,8 @@ fn climb(worker: &Worker, context: &mut Context) {
             }
         };
         match done {
+            // Nothing sends again what is lost.
+            Ok(()) if context.loses_unwritten => {}
             Ok(()) => context.flush_error = None,
             Err(errno) => context.fails(errno),
         }

@@ -138,6 +138,7 @@ fn look_up(context: &mut Context) {
     context.suspect = file.suspect;
     context.local_block = file.traits.local_block;
     context.forgets_unwritten = file.traits.forgets_unwritten;
+    context.loses_unwritten = file.traits.loses_unwritten;
 }
 
 /// Whether this msync is verified, and if not, why.

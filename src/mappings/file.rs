@@ -23,6 +23,8 @@ pub struct Traits {
     pub dax: bool,
     /// After a failed flush nobody can tell which pages were not written.
     pub forgets_unwritten: bool,
+    /// After a failed flush what was not written is lost, although its pages stay.
+    pub loses_unwritten: bool,
 }
 
 /// The shim's own open file description, in the custodian's table of one generation.
