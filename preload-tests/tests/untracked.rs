@@ -16,16 +16,6 @@ fn blind(program: &Program) -> Program {
         .args(program.arguments())
 }
 
-/// Pages that the log calls uncertain.
-fn uncertain(run: &Outcome) -> Vec<u64> {
-    let records = run.records();
-    let reports = records.of("report");
-    let rows = reports.flat_map(|report| report["pages"].as_array().cloned().unwrap_or_default());
-    rows.filter(|row| row["verdict"] == "uncertain")
-        .map(|row| row["page"].as_u64().expect("a page"))
-        .collect()
-}
-
 /// A page that a thread goes on storing to is not what the filesystem holds, at any time.
 #[test]
 fn a_race_is_no_tear() {
@@ -59,14 +49,14 @@ fn a_dropped_page_cache_makes_all_uncertain() {
     let warn = [("KEEPMYDATA_LOG", "warn")];
     let run = blind(&halves(&lossy())).under_shim(&warn);
     assert_eq!(run.stdout, lost, "{}", run.log_text());
-    assert!(uncertain(&run).contains(&5), "{}", run.log_text());
+    assert!(run.records().uncertain().contains(&5), "{}", run.log_text());
     let run = blind(&halves(&lossy())).under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
     assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
 
     let kept = TearFs::mount(&["--mode", "lossy-first", "--keep-cache"]);
     let run = blind(&halves(&kept)).under_shim(&warn);
     assert_eq!(run.stdout, "msync 0\nfirst half new\nsecond half new\n");
-    assert!(uncertain(&run).is_empty(), "{}", run.log_text());
+    assert!(run.records().uncertain().is_empty(), "{}", run.log_text());
 }
 
 /// A terabyte of which five pages are stored to takes no time.

@@ -1,7 +1,7 @@
 //! The page cache of a file is dropped between a store and msync: what was stored may be gone, and
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
-use preload_tests::harness::{Outcome, Program, TearFs, kernel};
+use preload_tests::harness::{Program, TearFs, kernel};
 use preload_tests::or_skip;
 
 const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
@@ -16,16 +16,6 @@ fn guest(fs: &TearFs) -> Program {
     Program::guest("halves").arg(fs.path("f"))
 }
 
-/// Pages that the log calls uncertain.
-fn uncertain(run: &Outcome) -> Vec<u64> {
-    let records = run.records();
-    let reports = records.of("report");
-    let rows = reports.flat_map(|report| report["pages"].as_array().cloned().unwrap_or_default());
-    rows.filter(|row| row["verdict"] == "uncertain")
-        .map(|row| row["page"].as_u64().expect("a page"))
-        .collect()
-}
-
 #[test]
 fn natively_half_a_store_is_lost_without_a_word() {
     or_skip!(TearFs::available());
@@ -38,9 +28,9 @@ fn a_page_that_was_dropped_under_a_store_is_uncertain() {
     let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
     assert_eq!(run.stdout, HALF_LOST, "{}", run.log_text());
     match kernel::page_tracking() {
-        Ok(()) => assert_eq!(uncertain(&run), [5], "{}", run.log_text()),
+        Ok(()) => assert_eq!(run.records().uncertain(), [5], "{}", run.log_text()),
         // Any page may have been stored to.
-        Err(_) => assert!(uncertain(&run).contains(&5), "{}", run.log_text()),
+        Err(_) => assert!(run.records().uncertain().contains(&5), "{}", run.log_text()),
     }
 
     let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
@@ -54,7 +44,11 @@ fn where_the_page_cache_is_kept_nothing_is_uncertain() {
         let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
         let run = guest(&fs).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
         assert_eq!(run.stdout, WHOLE, "{mode}: {}", run.log_text());
-        assert!(uncertain(&run).is_empty(), "{mode}: {}", run.log_text());
+        assert!(
+            run.records().uncertain().is_empty(),
+            "{mode}: {}",
+            run.log_text()
+        );
     }
 }
 
@@ -65,7 +59,7 @@ fn a_page_is_not_gone_because_one_mapping_has_no_entry_for_it() {
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
     let guest = Program::guest("statistics").arg(fs.path("f"));
     let run = guest.under_shim(&[("KEEPMYDATA_LOG", "info")]);
-    assert!(uncertain(&run).is_empty(), "{}", run.log_text());
+    assert!(run.records().uncertain().is_empty(), "{}", run.log_text());
     let records = run.records();
     let verified: Vec<_> = records
         .of("msync")

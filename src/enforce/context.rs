@@ -5,7 +5,7 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{Query, Ranges};
 use crate::log::{Timed, Timer};
-use crate::mappings::file::{File, Handle};
+use crate::mappings::file::{File, Handle, Traits};
 use crate::process::Process;
 use crate::stats::Slot;
 use crate::sys::pool::Pool;
@@ -44,16 +44,10 @@ pub struct Context {
     /// Where the file's numbers are, if anything is counted.
     pub slot: Option<&'static Slot>,
     pub handle: Handle,
-    pub dax: bool,
+    pub traits: Traits,
     pub verify: bool,
     /// The last sync of the file failed.
     pub suspect: bool,
-    /// On a block device of this machine.
-    pub local_block: bool,
-    /// After a failed flush nobody can tell which pages were not written.
-    pub forgets_unwritten: bool,
-    /// After a failed flush what was not written is lost, although its pages stay.
-    pub loses_unwritten: bool,
     /// Whether the dirty ranges were asked for before the flush.
     pub learnt: bool,
     pub tracker: &'static str,
@@ -144,7 +138,8 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
     };
     // Field by field: a whole `Context` would pass over the caller's stack.
     let c = block.as_ptr();
-    // SAFETY: the block is ours; every field is written before the reference is made.
+    // SAFETY: the block is ours; every field is written before the reference is made. The file is held,
+    // and its traits never change.
     unsafe {
         (&raw mut (*c).next).write(None);
         (&raw mut (*c).file).write(file);
@@ -161,12 +156,9 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).turn).write(None);
         (&raw mut (*c).slot).write(None);
         (&raw mut (*c).handle).write(Handle::default());
-        (&raw mut (*c).dax).write(false);
+        (&raw mut (*c).traits).write(file.as_ref().traits);
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
-        (&raw mut (*c).local_block).write(true);
-        (&raw mut (*c).forgets_unwritten).write(true);
-        (&raw mut (*c).loses_unwritten).write(false);
         (&raw mut (*c).learnt).write(false);
         (&raw mut (*c).tracker).write("");
         (&raw mut (*c).idle).write(false);

@@ -30,10 +30,10 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
         }
         Some(_) if context.learnt => {
             let lost = ranges_dirty_again(context);
-            if context.dax {
+            if context.traits.dax {
                 // A page that is not mapped is where it always was.
                 0
-            } else if context.loses_unwritten {
+            } else if context.traits.loses_unwritten {
                 lost.max(context.dirty.bytes() / sys::page_size() as u64)
             } else {
                 lost

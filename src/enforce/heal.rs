@@ -91,7 +91,7 @@ fn climb(worker: &Worker, context: &mut Context) {
         };
         match done {
             // Nothing sends again what is lost.
-            Ok(()) if context.loses_unwritten => {}
+            Ok(()) if context.traits.loses_unwritten => {}
             Ok(()) => context.flush_error = None,
             Err(errno) => context.fails(errno),
         }

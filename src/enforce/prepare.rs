@@ -30,7 +30,7 @@ pub fn prepare_here(context: &mut Context) -> bool {
 fn wants_ranges(context: &Context) -> bool {
     let settings = config::settings();
     context.verify
-        || context.forgets_unwritten
+        || context.traits.forgets_unwritten
         || settings.track != Track::Auto
         || settings.invalidate == Invalidate::Dirty
         || settings.reverify_ms.0 > 0
@@ -134,20 +134,16 @@ fn look_up(context: &mut Context) {
     let file = unsafe { context.file.as_ref() };
     context.handle = file.handle;
     context.lost = file.lost;
-    context.dax = file.traits.dax;
     context.suspect = file.suspect;
-    context.local_block = file.traits.local_block;
-    context.forgets_unwritten = file.traits.forgets_unwritten;
-    context.loses_unwritten = file.traits.loses_unwritten;
 }
 
 /// Whether this msync is verified, and if not, why.
 fn decide(context: &mut Context) {
-    let wanted = context.suspect || dirty::is_verified(context.local_block);
+    let wanted = context.suspect || dirty::is_verified(context.traits.local_block);
     let has_handle = context.handle.generation == process::this().generation();
-    context.verify = wanted && has_handle && !context.dax;
+    context.verify = wanted && has_handle && !context.traits.dax;
     context.reason = match wanted {
-        _ if context.dax => "not verified, nothing dropped: DAX, there is no page cache",
+        _ if context.traits.dax => "not verified, nothing dropped: DAX, there is no page cache",
         true if !has_handle => "not verified: no handle of the file",
         _ => "",
     };

@@ -5,7 +5,7 @@
 //! What is stored and not synced is told from the marks of [`crate::dirty`]'s page table scan: stores of
 //! this process since the last msync, page by page. A page counts only while the page cache calls it
 //! dirty: the program may have called fsync(2), which the shim does not see. Where stores are not
-//! tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), nothing is found.
+//! tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), little is found.
 
 mod end;
 mod holes;

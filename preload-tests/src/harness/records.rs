@@ -39,4 +39,16 @@ impl Records {
     pub fn of(&self, event: &str) -> impl Iterator<Item = &Value> {
         self.0.iter().filter(move |record| record["event"] == event)
     }
+
+    /// Pages that reports call uncertain.
+    ///
+    /// # Panics
+    /// If a page has no number.
+    pub fn uncertain(&self) -> Vec<u64> {
+        self.of("report")
+            .flat_map(|report| report["pages"].as_array().into_iter().flatten())
+            .filter(|row| row["verdict"] == "uncertain")
+            .map(|row| row["page"].as_u64().expect("a page"))
+            .collect()
+    }
 }

@@ -66,6 +66,18 @@ impl Scratch {
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    /// A new file of that size, in MiB, which takes no room: a disk, or memory, of a machine.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn image(&self, name: &str, mib: u64) -> PathBuf {
+        let path = self.path(name);
+        File::create(&path)
+            .and_then(|file| file.set_len(mib << 20))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
 }
 
 impl Default for Scratch {

@@ -2,14 +2,13 @@
 
 mod crash;
 mod dax;
-mod document;
 mod flush_points;
 mod judge;
 mod older_kernel;
 mod power_cuts;
 mod rig;
 
-use crash::results;
+use crash::{document, results};
 use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 

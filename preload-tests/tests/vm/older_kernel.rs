@@ -4,7 +4,6 @@
 mod results;
 mod suite;
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,10 +44,7 @@ fn confined(how: How<'_>) -> (String, How<'_>) {
 fn in_machine(cases: &[Case], how: How<'_>, limit: Duration) -> Result<Report, String> {
     let kernel = Kernel::find("6.1")?;
     let scratch = Scratch::new();
-    let image = scratch.path("disk");
-    File::create(&image)
-        .and_then(|file| file.set_len(8 << 30))
-        .expect("image");
+    let image = scratch.image("disk", 8 << 10);
     let machine = Machine::new(&kernel)?
         .processors(2)
         .memory_mib(2048)

@@ -1,6 +1,5 @@
 //! The virtual machine itself.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use preload_tests::harness::Scratch;
@@ -15,10 +14,7 @@ fn runs_a_job_on_each_kernel() {
     for series in ["6.1", "6.12"] {
         let kernel = or_skip!(Kernel::find(series));
         let scratch = Scratch::new();
-        let image = scratch.path("disk");
-        File::create(&image)
-            .and_then(|file| file.set_len(64 << 20))
-            .expect("image");
+        let image = scratch.image("disk", 64);
         let machine = or_skip!(Machine::new(&kernel)).disk(&image);
         let begin = Instant::now();
         let job = "uname -r\nmkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && stat -f -c %T /mnt\nexit 7\n";
@@ -34,10 +30,7 @@ fn runs_a_job_on_each_kernel() {
 fn survives_a_power_cut_only_in_part() {
     let kernel = or_skip!(Kernel::find("6.1"));
     let scratch = Scratch::new();
-    let image = scratch.path("disk");
-    File::create(&image)
-        .and_then(|file| file.set_len(64 << 20))
-        .expect("image");
+    let image = scratch.image("disk", 64);
     let machine = or_skip!(Machine::new(&kernel)).disk(&image);
     let mut running = machine.boot(
         "mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt

@@ -2,6 +2,7 @@
 //! machine that runs them all at once, and what they came to.
 
 mod cases;
+pub mod document;
 mod job;
 mod lives;
 mod replay;

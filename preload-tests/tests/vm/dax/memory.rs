@@ -1,7 +1,6 @@
 //! A machine with persistent memory, and what its job says.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::time::Duration;
 
 use preload_tests::harness::{Program, Scratch, installed, shim};
@@ -32,10 +31,7 @@ impl Memory {
         let scratch = Scratch::new();
         let mut machine = Machine::new(&kernel)?;
         for number in 0..modules {
-            let file = scratch.path(&format!("pmem{number}"));
-            File::create(&file)
-                .and_then(|file| file.set_len(MIB << 20))
-                .expect("file for the memory");
+            let file = scratch.image(&format!("pmem{number}"), MIB);
             machine = machine.pmem(&file, MIB);
         }
         Ok(Self {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use preload_tests::vm::Kernel;
 
-use crate::crash::{Case, Found, WORKLOADS, cases, results};
+use super::{Case, Found, WORKLOADS, cases, results};
 
 /// A table: its title, what it says first, the word for a place where promises are checked, and its
 /// columns.
