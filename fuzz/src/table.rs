@@ -1,7 +1,7 @@
 //! The address table against a plain list of pages, with memory that runs out.
 
 use crate::mappings::file::File;
-use crate::mappings::table::{Entry, Table};
+use crate::mappings::table::{Entry, Marks, Table};
 use crate::sys::wipe;
 use std::ptr::NonNull;
 
@@ -10,7 +10,8 @@ const PAGE: usize = 4096;
 const PAGES: usize = if cfg!(miri) { 512 } else { 2048 };
 
 /// What the table should hold, page by page: offset in the file in pages, and the rest.
-type Model = Vec<Option<(u64, NonNull<File>, bool, u32)>>;
+type Model = Vec<Option<What>>;
+type What = (u64, NonNull<File>, bool, Marks);
 
 /// Each step is four bytes: what, where (two), how long.
 ///
@@ -40,7 +41,10 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
                 u64::from(step[3]),
                 file(step[0]),
                 step[0] & 64 == 0,
-                u32::from(step[2]),
+                Marks {
+                    registered: u32::from(step[2]),
+                    heard: 0,
+                },
             );
             if insert(table, from, to, what) {
                 fill(model, from, to, what);
@@ -49,7 +53,7 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
         // Many small ones, so that leaves split.
         4 => {
             for page in (from..to).step_by(2) {
-                let what = (page as u64, file(step[0]), true, 0);
+                let what = (page as u64, file(step[0]), true, Marks::default());
                 if model[page].is_none() && insert(table, page, page + 1, what) {
                     fill(model, page, page + 1, what);
                 }
@@ -57,7 +61,8 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
         }
         5 => remove(table, model, from, to),
         6 => wipe::limit(Some(usize::from(step[1] % 4))),
-        7 => wipe::limit(None),
+        7 if step[0] & 8 == 0 => wipe::limit(None),
+        7 => mark(table, model, from, to, u32::from(step[0])),
         _ => remove(table, model, from, to),
     }
     if step[3].is_multiple_of(16) {
@@ -70,27 +75,22 @@ fn file(which: u8) -> NonNull<File> {
     NonNull::from(&FILES[usize::from(which >> 7)])
 }
 
-fn insert(
-    table: &Table,
-    from: usize,
-    to: usize,
-    (offset, file, writable, registered): (u64, NonNull<File>, bool, u32),
-) -> bool {
+fn insert(table: &Table, from: usize, to: usize, (offset, file, writable, marks): What) -> bool {
     let entry = Entry {
         start: from * PAGE,
         end: to * PAGE,
         offset: offset * PAGE as u64,
         file,
         writable,
-        registered,
+        marks,
     };
     table.insert(entry).is_ok()
 }
 
-fn fill(model: &mut Model, from: usize, to: usize, what: (u64, NonNull<File>, bool, u32)) {
-    let (offset, file, writable, registered) = what;
+fn fill(model: &mut Model, from: usize, to: usize, what: What) {
+    let (offset, file, writable, marks) = what;
     for (at, page) in model[from..to].iter_mut().enumerate() {
-        *page = Some((offset + at as u64, file, writable, registered));
+        *page = Some((offset + at as u64, file, writable, marks));
     }
 }
 
@@ -114,6 +114,20 @@ fn remove(table: &Table, model: &mut Model, from: usize, to: usize) {
     }
 }
 
+fn mark(table: &Table, model: &mut Model, from: usize, to: usize, heard: u32) {
+    let mut pages = 0;
+    table.mark(from * PAGE, to * PAGE, |entry, marks| {
+        marks.heard = heard;
+        let entry = entry.start / PAGE..entry.end / PAGE;
+        pages += entry.end.min(to) - entry.start.max(from);
+        for page in &mut model[entry] {
+            page.as_mut().expect("a page of an entry").3.heard = heard;
+        }
+    });
+    let there = model[from..to].iter().flatten().count();
+    assert_eq!(pages, there, "pages of marked entries");
+}
+
 fn compare(table: &Table, model: &Model) {
     let mut held: Model = vec![None; PAGES];
     table.for_each(0, PAGES * PAGE, |entry| {
@@ -121,7 +135,7 @@ fn compare(table: &Table, model: &Model) {
             entry.offset / PAGE as u64,
             entry.file,
             entry.writable,
-            entry.registered,
+            entry.marks,
         );
         let (from, to) = (entry.start / PAGE, entry.end / PAGE);
         assert!(held[from..to].iter().all(Option::is_none), "two at {from}");

@@ -2,11 +2,13 @@
  * A full disk, and space that comes back.
  *
  * usage: enospc FILE BALLAST
- * Maps all of FILE, stores in every page and msyncs; then asks for the error through a
- * second descriptor that was open all the time; unlinks BALLAST, which frees the space, and
- * msyncs again, five times at most, until msync returns 0. What FILE then holds on the
- * disk is read with O_DIRECT.
- * Prints `msync ERRNO`, `fsync ERRNO`, `msync ERRNO`..., and after a 0 `lost N of M pages`.
+ * Maps all of FILE, stores in the first page and msyncs, for which there is room; stores in every
+ * page and msyncs; then asks for the error through a second descriptor that was open all the
+ * time; unlinks BALLAST, which frees the space, and msyncs again, five times at most, until msync
+ * returns 0. What FILE then holds on the disk is read with O_DIRECT, and the descriptor that is
+ * mapped, whose error msync has told, is asked for one.
+ * Prints `room ERRNO`, `msync ERRNO`, `fsync ERRNO`, `msync ERRNO`..., and after a 0 `lost N of M
+ * pages` and `own ERRNO`.
  */
 #include "guest.h"
 
@@ -49,6 +51,8 @@ int main(int argc, char **argv)
 	if (fd < 0 || other < 0 || fstat(fd, &stat) != 0)
 		setup_failed("open %s", argv[1]);
 	base = map_shared(fd, stat.st_size);
+	base[0] = stored_byte(0);
+	printf("room %s\n", errname(msync(base, PAGE, MS_SYNC) == 0 ? 0 : errno));
 	for (off_t page = 0; page * PAGE < stat.st_size; page++)
 		memset(base + page * PAGE, stored_byte(page), PAGE);
 
@@ -61,6 +65,7 @@ int main(int argc, char **argv)
 		if (sync_and_tell(base, stat.st_size) == 0) {
 			printf("lost %ld of %lld pages\n", lost_pages(argv[1], stat.st_size),
 				(long long)stat.st_size / PAGE);
+			printf("own %s\n", errname(fsync(fd) == 0 ? 0 : errno));
 			break;
 		}
 	}

@@ -1,6 +1,6 @@
 //! What need not be done is not done: shared flushes, unmaps of what is clean.
 
-use preload_tests::harness::{Program, TearFs, kernel};
+use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, installed, kernel};
 use preload_tests::or_skip;
 
 /// A guest of the benchmark, given its one line by a shell.
@@ -38,6 +38,47 @@ fn threads_share_flushes() {
     assert!(flushes > 0.0);
     let each = flushes / MSYNCS as f64;
     assert!(each <= 0.35, "{each} flushes an msync");
+}
+
+/// Where msync asks the filesystem for a part of what the shim's fdatasync does, that alone is left: two
+/// would ask the disk twice. A daemon is asked twice, and so is who has not heard all errors yet.
+#[test]
+fn one_sync_is_left_where_two_would_be_the_same() {
+    or_skip!(installed("strace"));
+    const MSYNCS: usize = 20;
+    let syncs = |file: &std::path::Path| {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let path = log.to_str().expect("path in UTF-8");
+        let calls = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=msync,fdatasync",
+            "-o",
+            path,
+        ];
+        one_round("bench_threads", &MSYNCS.to_string())
+            .arg(file)
+            .args(["1", "msync"])
+            .traced_by(calls)
+            .under_shim(&[])
+            .expect_success("under the shim and strace");
+        let log = std::fs::read_to_string(&log).expect("log of strace");
+        let count = |call: &str, with: &str| {
+            let calls = log.lines().filter(|line| line.contains(call));
+            calls.filter(|line| line.contains(with)).count()
+        };
+        (count(" msync(", "MS_SYNC"), count(" fdatasync(", ""))
+    };
+    or_skip!(TearFs::available());
+    let fuse = TearFs::mount(&["--mode", "honest"]);
+    assert_eq!(syncs(&fuse.path("f")), (MSYNCS, MSYNCS), "FUSE");
+    for name in ["ext4", "xfs", "btrfs"] {
+        let fs = or_skip!(LoopFs::mount(name));
+        assert_eq!(syncs(&fs.path("f")), (1, MSYNCS), "{name}");
+    }
 }
 
 /// `KEEPMYDATA_MUNMAP=sync` syncs what is dirty, and does not disturb what is not.

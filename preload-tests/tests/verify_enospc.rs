@@ -177,8 +177,12 @@ fn run(program: &str, arguments: &[&str], last: &Path) -> Result<String, String>
 struct Story {
     /// The errno of each msync.
     msyncs: Vec<String>,
+    /// Of the msync for which there was room, before all others.
+    room: String,
     /// Of the fsync through the second descriptor, after the first msync.
     fsync: String,
+    /// Of the fsync through the descriptor that is mapped, after the last.
+    own: Option<String>,
     /// Pages that are not on the disk although an msync returned 0.
     lost: Option<u64>,
 }
@@ -189,7 +193,9 @@ fn tell(outcome: &Outcome) -> Story {
     for line in outcome.stdout.lines() {
         match line.split_once(' ') {
             Some(("msync", errno)) => story.msyncs.push(errno.to_owned()),
+            Some(("room", errno)) => story.room = errno.to_owned(),
             Some(("fsync", errno)) => story.fsync = errno.to_owned(),
+            Some(("own", errno)) => story.own = Some(errno.to_owned()),
             Some(("lost", rest)) => {
                 story.lost = rest.split(' ').next().and_then(|n| n.parse().ok());
             }
@@ -209,6 +215,7 @@ fn check(make: &Make, kind: Kind) {
     let disk = or_skip!(FullDisk::new(make, kind));
     let native = tell(&guest(&disk).natively());
     println!("{} {kind:?} natively: {native:?}", make.name);
+    assert_eq!(native.room, "0", "{native:?}");
     assert_ne!(native.msyncs[0], "0", "the disk is not full: {native:?}");
     assert_eq!(native.msyncs[1], "0", "{native:?}");
     assert!(
@@ -237,6 +244,10 @@ fn check(make: &Make, kind: Kind) {
             shimmed.lost.is_none_or(|pages| pages == 0),
             "{settings:?}: msync returned 0 with pages lost: {shimmed:?}\n{run:?}"
         );
+        assert_eq!(shimmed.room, "0", "{shimmed:?}");
+        if shimmed.own.is_some() {
+            assert_eq!(shimmed.own, native.own, "an error that msync told: {run:?}");
+        }
         // btrfs sets two errors, and the last one set is told.
         let told = |story: &Story| match make.name {
             "btrfs" => (story.fsync != "0").to_string(),

@@ -35,7 +35,7 @@ events! {
     DIRTY = "dirty";
     /// A step of msync: the dirty pages were copied aside.
     COPY = "copy";
-    /// A step of msync: a mapping of the file was flushed by the real msync.
+    /// A step of msync: a mapping of the file was flushed by the real msync; left out where fdatasync does the same.
     FLUSH = "flush";
     /// A step of msync: fdatasync(2) through the shim's own handle.
     FDATASYNC = "fdatasync";

@@ -34,17 +34,17 @@ impl Tracker for Pagemap {
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
         let mut result = Ok(());
-        table.update_each(query.file, |entry| {
+        table.mark_each(query.file, |entry, marks| {
             if !entry.writable || result.is_err() {
                 return;
             }
-            if entry.registered == query.generation() {
+            if entry.marks.registered == query.generation() {
                 result = scan(pagemap, entry, into.dirty);
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
             into.guess(entry, cached.get_or_insert_with(|| query.cached(size)));
-            entry.registered = register(query.worker, entry);
+            marks.registered = register(query.worker, entry);
         });
         drop(table);
         result.and_then(|()| gone_since(query, into.dirty, into.gone))
@@ -122,7 +122,7 @@ pub fn for_each_written(
     end: usize,
     mut each: impl FnMut(usize, usize),
 ) {
-    let registered = entry.registered == worker.process().generation();
+    let registered = entry.marks.registered == worker.process().generation();
     if let Some(pagemap) = worker.pagemap().filter(|_| registered) {
         let range = start as u64..end as u64;
         let _ = each_run(pagemap, range, Find::Written, |run| {
@@ -133,7 +133,7 @@ pub fn for_each_written(
 
 /// Whether the mapping `entry` was stored to since the last scan, or that is not known.
 pub fn is_written(worker: &Worker, entry: &Entry) -> bool {
-    let registered = entry.registered == worker.process().generation();
+    let registered = entry.marks.registered == worker.process().generation();
     let Some(pagemap) = worker.pagemap().filter(|_| registered) else {
         return true;
     };
@@ -151,7 +151,7 @@ fn each_registered(
     let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
     let mut result = Ok(());
     mappings::lock().for_each_of(query.file, 0, |entry| {
-        if entry.writable && entry.registered == query.generation() {
+        if entry.writable && entry.marks.registered == query.generation() {
             result = each(pagemap, &entry);
         }
         result.is_ok()

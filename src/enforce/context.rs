@@ -67,6 +67,8 @@ pub struct Context {
     pub copies: Copies,
     /// How the real msync went: its time, and what it returned.
     pub real: Option<(Timed, Result<(), Errno>)>,
+    /// How long fdatasync took, ns.
+    pub flush_ns: u64,
     /// The error of the first flush that failed, as long as none after it has succeeded.
     pub flush_error: Option<Errno>,
     /// The error of the first flush that failed, whatever came after it.
@@ -170,6 +172,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);
+        (&raw mut (*c).flush_ns).write(0);
         (&raw mut (*c).flush_error).write(None);
         (&raw mut (*c).cause).write(None);
         (&raw mut (*c).lost).write(0);

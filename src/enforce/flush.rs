@@ -5,6 +5,7 @@ use super::report;
 use crate::custodian::Worker;
 use crate::log::Timer;
 use crate::mappings;
+use crate::sys;
 use keepmydata_records::{Level, event};
 use rustix::io::Errno;
 use rustix::mm::{MsyncFlags, msync};
@@ -13,10 +14,12 @@ use rustix::mm::{MsyncFlags, msync};
 /// range that it maps.
 pub fn fdatasync(worker: &Worker, context: &mut Context) {
     let timer = Timer::at(Level::Info);
+    let begin = sys::monotonic_ns();
     let result = match worker.borrow_handle(&context.handle) {
         Some(handle) => rustix::fs::fdatasync(handle),
         None => msync_mappings(context),
     };
+    context.flush_ns = sys::monotonic_ns() - begin;
     report::step(worker, context, event::FDATASYNC, timer, result);
     note(context, result);
 }

@@ -7,7 +7,8 @@
 //!
 //! A leader says when its flush begins ([`Group::begin`]): as late as it can, because whoever comes
 //! until then is served too. Eight threads at work would otherwise fall into two parties, the one
-//! that was served and the one that came meanwhile, and the smaller may be a single thread.
+//! that was served and the one that came meanwhile, and the smaller may be a single thread. So a leader
+//! may wait a little before that, while it has fewer with it than the last one ([`Group::is_short`]).
 //!
 //! Nothing here knows what a flush is, or a file, so that a model checker can run it (models/ in
 //! the repository).
@@ -39,6 +40,8 @@ struct State {
     begun: u32,
     /// Callers that neither lead nor were served yet.
     waiting: u32,
+    /// Callers that the last flush began with, its leader among them.
+    party: u32,
     results: [i32; KEPT],
 }
 
@@ -103,6 +106,15 @@ impl Group {
         unsafe { self.with(&lock, birth, State::begin) }
     }
 
+    /// Whether the flush that the caller leads would begin with fewer callers than the last one.
+    ///
+    /// # Safety
+    /// As [`Group::enter`].
+    pub unsafe fn is_short<L>(&self, lock: impl Fn() -> L, birth: u32) -> bool {
+        // SAFETY: the caller's contract.
+        unsafe { self.with(&lock, birth, |state| state.waiting + 1 < state.party) }
+    }
+
     /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
     ///
     /// # Safety
@@ -156,6 +168,7 @@ impl State {
 
     fn begin(&mut self) -> Begun {
         self.begun = self.begun.wrapping_add(1);
+        self.party = self.waiting + 1;
         Begun {
             number: self.begun,
             shared: self.waiting > 0,

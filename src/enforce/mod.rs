@@ -2,7 +2,8 @@
 //!
 //! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
 //!    with a witness of each page;
-//! 2. the real msync, exactly as called, by the calling thread;
+//! 2. the real msync, exactly as called, by the calling thread; left out where the next step is the
+//!    same call to the filesystem, of the whole file ([`chain::Chain::is_one_sync`]);
 //! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
 //!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
 //!    (`folio_mkclean` in mm/rmap.c). Calling msync on the other mappings instead would take
@@ -16,6 +17,7 @@
 //! during the system call; pthread_cancel(3) acts before or after.
 
 mod account;
+mod chain;
 mod context;
 mod copy;
 mod fail;
@@ -31,17 +33,16 @@ mod turn;
 mod verify;
 
 use crate::custodian::{self, Worker};
-use crate::mappings::{self, file::File};
-use crate::process::{self, Process};
+use crate::mappings;
+use crate::process;
 use crate::sys::signals::Blocked;
 use crate::sys::vm::{is_failure, is_refusal};
 use crate::{config, dirty, findings, log, reads, real, sys};
+use chain::Chain;
 use context::Context;
 pub use context::boot;
 use core::ffi::c_void;
-use core::ptr::NonNull;
-use group::Turn;
-use keepmydata_records::{Async, Enforce, Invalidate, Level, OnFailure};
+use keepmydata_records::{Async, Enforce, Level, OnFailure};
 pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
@@ -176,19 +177,26 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
     let mut files = Chain::collect(process, addr as usize, len, flags);
     let shared = files.enter();
-    if files.first.is_none() {
-        // Only read-only and excluded mappings; or another thread's flush did it all, and the
-        // kernel still judges the arguments.
-        let judged = match files.served {
-            true => flags & !libc::MS_SYNC | libc::MS_ASYNC,
-            false => flags,
-        };
+    // The kernel still judges the arguments where there is nothing to write.
+    let only_judged = flags & !libc::MS_SYNC | libc::MS_ASYNC;
+    if files.is_empty() {
+        // Only read-only and excluded mappings; or another thread's flush did it all.
+        let flags = if files.served { only_judged } else { flags };
         // SAFETY: the caller's contract.
-        let judged = unsafe { real_msync(addr, len, judged) };
+        let judged = unsafe { real_msync(addr, len, flags) };
         return judged.and(shared).and(files.complete());
     }
 
-    files.prepare();
+    // SAFETY: the caller's contract.
+    if files.is_one_sync() && unsafe { real_msync(addr, len, only_judged) }.is_ok() {
+        if files.sync_at_once() {
+            files.leave(Some(Context::outcome));
+            return files.result.and(files.complete());
+        }
+        // The real msync tells the program's own open file of the error.
+    } else {
+        files.prepare();
+    }
     let timer = log::Timer::at(Level::Info);
     // SAFETY: the caller's contract.
     let mut real = unsafe { real_msync(addr, len, flags) };
@@ -202,6 +210,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
             files.leave(None);
             return real;
         }
+        Ok(()) if flags & libc::MS_SYNC != 0 => files.note_heard(addr as usize, len),
         // The part that is mapped is still enforced.
         Ok(()) | Err(Errno::NOMEM) => {}
         Err(errno) => files.each(|context| context.fails(errno)),
@@ -228,8 +237,17 @@ fn refuse(worker: &Worker, context: &mut Context) {
 /// The steps after the real msync, on a custodian thread.
 fn finish(worker: &Worker, context: &mut Context) {
     report::flush(worker, context);
+    flush(worker, context);
+    conclude(worker, context);
+}
+
+fn flush(worker: &Worker, context: &mut Context) {
     prepare::begin_late(worker, context);
     flush::fdatasync(worker, context);
+}
+
+/// The steps after the flush.
+fn conclude(worker: &Worker, context: &mut Context) {
     // Reading back past the page cache writes dirty pages back, and their count forgets them.
     let is_counted = !dirty::sees_stores(context.tracker);
     if is_counted {
@@ -240,6 +258,10 @@ fn finish(worker: &Worker, context: &mut Context) {
     }
     if !is_counted {
         report::race(worker, context);
+    }
+    if context.cause.is_some() {
+        // The handle has heard of an error that other open files of the program's have not.
+        mappings::lock().mark_each(context.file, |_, marks| marks.heard = 0);
     }
     match context.outcome() {
         Ok(()) => {
@@ -268,6 +290,7 @@ fn remember_success(context: &Context) {
     let file = unsafe { &mut *context.file.as_ptr() };
     // What was suspect has been read back now.
     file.suspect = false;
+    file.flush_ns = context.flush_ns;
     reads::set_fresh(&file.key, context.verify);
 }
 
@@ -281,206 +304,5 @@ unsafe fn real_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(),
         _ => Err(Errno::from_raw_os_error(unsafe {
             *libc::__errno_location()
         })),
-    }
-}
-
-/// How a file fared.
-type Outcome = fn(&Context) -> Result<(), Errno>;
-
-/// The tracked files of one msync, a context each, by address: who waits for several turns waits
-/// in that order, so that no two wait for each other.
-struct Chain {
-    process: &'static Process,
-    first: Option<NonNull<Context>>,
-    /// Whether other threads' flushes did some of the files.
-    served: bool,
-    /// Whether memory was out for some of the files.
-    incomplete: bool,
-    result: Result<(), Errno>,
-}
-
-impl Chain {
-    fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> Chain {
-        let mut chain = Chain {
-            process,
-            first: None,
-            served: false,
-            incomplete: false,
-            result: Ok(()),
-        };
-        let end = addr.saturating_add(sys::page_up(len as u64) as usize);
-        let call = context::next_call();
-        let tid = sys::gettid();
-        let mut table = mappings::lock();
-        let mut held: Option<NonNull<File>> = None;
-        table.for_each(addr, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let excluded = unsafe { entry.file.as_ref() }.excluded;
-            if !entry.writable || excluded || chain.has(entry.file) {
-                return true;
-            }
-            let Some(new) = context::new(process, entry.file) else {
-                chain.incomplete = true;
-                return true;
-            };
-            // SAFETY: made just now.
-            let context = unsafe { &mut *new.as_ptr() };
-            context.call = call;
-            context.tid = tid;
-            (context.addr, context.len, context.flags) = (addr, len, flags);
-            context.offset = entry.offset;
-            chain.insert(new);
-            held = Some(entry.file);
-            true
-        });
-        if held.is_some() {
-            chain.add_twins(&table);
-            chain.each(|context| table.hold(context.file));
-        }
-        chain
-    }
-
-    /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
-    fn add_twins(&mut self, table: &mappings::Guard) {
-        let Some(first) = self.first else { return };
-        // SAFETY: contexts in the chain are this chain's alone; files are live under the lock.
-        let (call, key) = unsafe { (first.as_ref(), first.as_ref().file.as_ref().key) };
-        if key.handle == 0 {
-            return;
-        }
-        table.for_each_of_inode(key.dev, key.ino, |file| {
-            if !self.has(file)
-                && let Some(new) = context::new(self.process, file)
-            {
-                // SAFETY: made just now.
-                let context = unsafe { &mut *new.as_ptr() };
-                (context.call, context.tid) = (call.call, call.tid);
-                (context.addr, context.len, context.flags) = (call.addr, call.len, call.flags);
-                self.insert(new);
-            }
-        });
-    }
-
-    /// Whether every file got its steps: what did not is not promised.
-    fn complete(&self) -> Result<(), Errno> {
-        if self.incomplete {
-            Err(Errno::NOMEM)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn has(&self, file: NonNull<File>) -> bool {
-        let mut found = false;
-        self.each(|context| found |= context.file == file);
-        found
-    }
-
-    fn insert(&mut self, new: NonNull<Context>) {
-        // SAFETY: contexts in the chain are this chain's alone.
-        unsafe {
-            let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-            while let Some(next) = *at
-                && (*next.as_ptr()).file < (*new.as_ptr()).file
-            {
-                at = &raw mut (*next.as_ptr()).next;
-            }
-            (*new.as_ptr()).next = *at;
-            *at = Some(new);
-        }
-    }
-
-    fn each(&self, mut f: impl FnMut(&mut Context)) {
-        let mut at = self.first;
-        while let Some(context) = at {
-            // SAFETY: contexts in the chain are this chain's alone.
-            let context = unsafe { &mut *context.as_ptr() };
-            at = context.next;
-            f(context);
-        }
-    }
-
-    /// Waits for the turn on each file; those that another thread's flush served leave the chain.
-    fn enter(&mut self) -> Result<(), Errno> {
-        let mut result = Ok(());
-        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-        // SAFETY: contexts in the chain are this chain's alone.
-        unsafe {
-            while let Some(context) = *at {
-                let c = &mut *context.as_ptr();
-                match turn::enter(c.file) {
-                    Turn::Lead => at = &raw mut c.next,
-                    Turn::Served(errno) => {
-                        let served = match errno {
-                            0 => Ok(()),
-                            errno => Err(Errno::from_raw_os_error(errno)),
-                        };
-                        self.served = true;
-                        result = result.and(served);
-                        account::served(c);
-                        report::shared(c, served);
-                        *at = c.next;
-                        mappings::ops::release(c.file);
-                        context::give(self.process, context);
-                    }
-                }
-            }
-        }
-        result
-    }
-
-    /// Step 1, on a custodian thread if anything is to be asked of the kernel.
-    fn prepare(&self) {
-        let mut learns = false;
-        self.each(|context| learns |= !prepare::prepare_here(context));
-        if !learns && config::settings().invalidate == Invalidate::Off {
-            return;
-        }
-        self.on_custodian(|worker, context| {
-            if learns {
-                account::open(context);
-                prepare::prepare(worker, context);
-                account::begin(worker, context);
-            }
-            context.idle = invalidate::nothing_is_dirty(worker, context);
-        });
-        // The reader's page cache may be another one than the writer's (see `add_twins`).
-        let mut idle = true;
-        self.each(|context| idle &= context.idle);
-        self.each(|context| context.idle = idle);
-    }
-
-    /// Runs a step on the custodian, for each file; without a custodian, here.
-    fn on_custodian(&self, mut step: impl FnMut(&Worker, &mut Context)) {
-        let all = |worker: &Worker, step: &mut dyn FnMut(&Worker, &mut Context)| {
-            self.each(|context| step(worker, context));
-        };
-        if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
-            all(&Worker::without_descriptors(self.process), &mut step);
-        }
-    }
-
-    /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
-    /// nothing was done.
-    fn leave(&mut self, result: Option<Outcome>) {
-        while let Some(context) = self.first {
-            // SAFETY: contexts in the chain are this chain's alone.
-            let c = unsafe { &mut *context.as_ptr() };
-            let (file, kept) = (c.file, c.kept);
-            let number = c.turn.unwrap_or_else(|| turn::begin(file).number);
-            match result {
-                Some(result) => {
-                    let outcome = result(c);
-                    self.result = self.result.and(outcome);
-                    turn::leave(file, number, outcome);
-                }
-                None => turn::abandon(file, number),
-            }
-            self.first = c.next;
-            if !kept {
-                mappings::ops::release(file);
-                context::give(self.process, context);
-            }
-        }
     }
 }

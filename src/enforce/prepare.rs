@@ -46,6 +46,7 @@ fn begin_early(context: &mut Context) {
         || settings.reverify_ms.0 > 0
         || log::enabled(Level::Info);
     if early && context.turn.is_none() {
+        turn::gather(context.file);
         context.turn = Some(turn::begin(context.file).number);
     }
 }
@@ -56,6 +57,7 @@ pub fn begin_late(worker: &Worker, context: &mut Context) {
     if context.turn.is_some() {
         return;
     }
+    turn::gather(context.file);
     let Begun { number, shared } = turn::begin(context.file);
     context.turn = Some(number);
     let file = worker.borrow_cached(&context.handle);

@@ -3,8 +3,11 @@
 use super::group::{ABANDONED, Begun, Group, Turn};
 use crate::mappings::{self, file::File};
 use crate::process;
+use crate::sys;
 use core::ptr::NonNull;
 use rustix::io::Errno;
+
+const LONGEST_GATHER_NS: u64 = 1_000_000;
 
 /// Waits for the caller's turn on `file`, which it holds.
 pub fn enter(file: NonNull<File>) -> Turn {
@@ -16,6 +19,26 @@ pub fn enter(file: NonNull<File>) -> Turn {
 pub fn begin(file: NonNull<File>) -> Begun {
     // SAFETY: as in `enter`.
     unsafe { group(&file).begin(mappings::lock, process::this().birth()) }
+}
+
+/// Waits, a fraction of what a flush takes, for as many callers as the last flush of `file` began with:
+/// those that it served come again while this one is about to begin, and would have to wait for the one
+/// after. The leader calls this before [`begin`].
+pub fn gather(file: NonNull<File>) {
+    // SAFETY: as in `enter`.
+    let is_short = || unsafe { group(&file).is_short(mappings::lock, process::this().birth()) };
+    if !is_short() {
+        return;
+    }
+    let last = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { file.as_ref() }.flush_ns
+    };
+    let until = sys::monotonic_ns() + (last / 4).min(LONGEST_GATHER_NS);
+    while is_short() && sys::monotonic_ns() < until {
+        rustix::thread::sched_yield();
+    }
 }
 
 /// The number of the flush of `file`, which the caller holds, that began last.

@@ -96,11 +96,13 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
         Backing::Nothing => Err(Bypass::NoBackingStore),
         backing => {
             let local_block = backing == Backing::LocalBlock;
+            let dax = is_dax(borrowed);
             Ok(Traits {
                 local_block,
+                msync_is_fdatasync: matches!(magic, EXT4 | XFS | BTRFS) && !dax,
                 forgets_unwritten: local_block && !keeps_unwritten(magic),
                 loses_unwritten: magic == BTRFS && !sys::kernel_is_at_least(6, 18),
-                dax: is_dax(borrowed),
+                dax,
             })
         }
     }
@@ -113,6 +115,8 @@ fn is_dax(fd: BorrowedFd<'_>) -> bool {
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
 }
 
+/// ext2 and ext3 too.
+const EXT4: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;
 /// Its older versions call a page out of date whose writeback failed, so that the next access reads the
 /// old content in again. Seen on Linux 6.1, and not on 6.18; what lies between was not tried.

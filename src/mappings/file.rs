@@ -21,6 +21,10 @@ pub struct Traits {
     /// `STATX_ATTR_DAX`: there is no page cache, a mapping is the medium itself. The kernel settles it
     /// when it takes the inode into memory, and a mapping keeps it there.
     pub dax: bool,
+    /// msync(2) asks the filesystem for a part of what fdatasync(2) does, in the same call
+    /// (`vfs_fsync_range` in fs/sync.c): the second has nothing left to do after the first, but to ask
+    /// the disk once more.
+    pub msync_is_fdatasync: bool,
     /// After a failed flush nobody can tell which pages were not written.
     pub forgets_unwritten: bool,
     /// After a failed flush what was not written is lost, although its pages stay.
@@ -59,6 +63,8 @@ pub struct File {
     pub suspect: bool,
     /// The errno of a sync that lost pages for good; 0 is none.
     pub lost: i32,
+    /// How long the last fdatasync of it took, ns.
+    pub flush_ns: u64,
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
@@ -148,6 +154,7 @@ impl Files {
                 excluded: false,
                 suspect: false,
                 lost: 0,
+                flush_ns: 0,
                 low: usize::MAX,
                 high: 0,
                 canaries: Default::default(),

@@ -21,7 +21,7 @@ use crate::sys::signals::Blocked;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, Files, Handle, Key};
-use table::{Entry, Table};
+use table::{Entry, Marks, Table};
 
 /// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
 struct Tracked {
@@ -235,25 +235,21 @@ impl Guard {
         });
     }
 
-    /// Lets `change` change `registered` of every mapping of `file`.
-    pub fn update_each(&mut self, file: NonNull<File>, mut change: impl FnMut(&mut Entry)) {
-        let mut from = 0;
-        loop {
-            let mut changed = None;
-            self.for_each_of(file, from, |mut entry| {
-                let before = entry;
-                change(&mut entry);
-                from = entry.end;
-                changed = (entry != before).then_some(entry);
-                changed.is_none()
-            });
-            let Some(entry) = changed else { return };
-            let taken = self.take(entry.start, entry.end);
-            self.insert(entry);
-            // Closes no handle: the entry that replaces it holds the file.
-            self.consume(taken, |table, entry| {
-                table.release(entry.file);
-            });
+    /// Lets `change` change the marks of every mapping of `file`.
+    pub fn mark_each(&mut self, file: NonNull<File>, mut change: impl FnMut(&Entry, &mut Marks)) {
+        // SAFETY: the caller holds the file, and the lock.
+        let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
+        self.mark(low, high, |entry, marks| {
+            if entry.file == file {
+                change(entry, marks);
+            }
+        });
+    }
+
+    /// Lets `change` change the marks of every mapping that overlaps `[start, end)`, as a whole.
+    pub fn mark(&mut self, start: usize, end: usize, change: impl FnMut(&Entry, &mut Marks)) {
+        if !LOST.load(Ordering::Relaxed) {
+            TRACKED.table.mark(start, end, change);
         }
     }
 

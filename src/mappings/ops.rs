@@ -2,7 +2,7 @@
 
 use super::classify::{self, Bypass, Candidate};
 use super::file::{Handle, Key};
-use super::table::Entry;
+use super::table::{Entry, Marks};
 use super::{Guard, Taken, lock, overlaps, truth};
 use crate::dirty::canary;
 use crate::sys;
@@ -124,7 +124,7 @@ fn track_known(call: &Mmap, start: usize, candidate: &Candidate) -> Option<Resul
         offset: call.offset as u64,
         file,
         writable,
-        registered: 0,
+        marks: Marks::default(),
     });
     Some(outcome(inserted, excluded, key))
 }
@@ -165,9 +165,9 @@ fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass>
         offset: call.offset as u64,
         file,
         writable,
-        registered: 0,
+        marks: Marks::default(),
     };
-    entry.registered = handles::open(call.fd, &entry);
+    entry.marks.registered = handles::open(call.fd, &entry);
     let (inserted, excluded) = {
         let mut table = lock();
         // SAFETY: held above.
@@ -298,7 +298,7 @@ pub unsafe fn mremap(
             lock().insert(Entry {
                 start: result as usize,
                 end: result as usize + new_size,
-                registered: 0,
+                marks: Marks::default(),
                 ..entry
             });
         }
@@ -386,7 +386,7 @@ fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usi
             table.insert(Entry {
                 start: to + at,
                 end: to + end,
-                registered: 0,
+                marks: Marks::default(),
                 ..entry
             });
         }

@@ -22,7 +22,7 @@ pub fn range(addr: usize, len: usize) {
         // Not populated under the lock: that may wait for the filesystem.
         let generation = process::this().generation();
         lock().for_each(at, end, |entry| {
-            if entry.registered == generation {
+            if entry.marks.registered == generation {
                 next = Some(entry);
             }
             next.is_none()

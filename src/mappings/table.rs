@@ -35,8 +35,18 @@ pub struct Entry {
     pub file: NonNull<File>,
     /// Whether stores can ever happen: the descriptor was open for writing.
     pub writable: bool,
-    /// The process generation that tracks its stores page by page; 0 is none.
+    pub marks: Marks,
+}
+
+/// What is noted of a mapping while it is in the table, each the number of a process generation; 0 is
+/// none. Not a part of what it is: [`Table::mark`] changes them where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its stores are tracked page by page.
     pub registered: u32,
+    /// The program has been told of every writeback error that its open file had seen, by an msync of
+    /// the mapping while the file had a handle: a later error is the handle's too.
+    pub heard: u32,
 }
 
 impl Entry {
@@ -70,7 +80,7 @@ struct Rest {
     offset: u64,
     file: NonNull<File>,
     writable: bool,
-    registered: u32,
+    marks: Marks,
 }
 
 /// Header of a directory; `capacity` slots follow it in memory.
@@ -245,6 +255,31 @@ impl Table {
         }
     }
 
+    /// Lets `change` change the marks of every entry that overlaps `[start, end)`: of all of it, also
+    /// where it reaches beyond.
+    pub fn mark(&self, start: usize, end: usize, mut change: impl FnMut(&Entry, &mut Marks)) {
+        if start >= end {
+            return;
+        }
+        let Some(slots) = slots(self.root.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let first = slot_of(slots, start).saturating_sub(1);
+        let last = slot_of(slots, end - 1);
+        for at in first..=last {
+            let leaf = leaf_at(slots, at);
+            for (i, entry) in entries(leaf).enumerate() {
+                if entry.clip(start, end).is_some() {
+                    let mut marks = entry.marks;
+                    change(&entry, &mut marks);
+                    // SAFETY: read and written under the lock only, which the caller holds; a mark is
+                    // one word, and a fork child takes none of its parent's for its own.
+                    unsafe { (*leaf.rest.get())[i].marks = marks };
+                }
+            }
+        }
+    }
+
     /// Puts the scratch's entries in the place of the slots `which`.
     fn replace(
         &self,
@@ -360,7 +395,7 @@ impl Table {
                 offset: entry.offset,
                 file: entry.file,
                 writable: entry.writable,
-                registered: entry.registered,
+                marks: entry.marks,
             };
         }
         leaf_ref.len.store(from.len(), Ordering::Relaxed);
@@ -471,14 +506,16 @@ fn leaf_overlaps(leaf: *mut Leaf, start: usize, end: usize) -> bool {
 }
 
 fn entries(leaf: &Leaf) -> impl Iterator<Item = Entry> + '_ {
-    // SAFETY: callers hold the table lock, so nobody writes.
-    let rest = unsafe { &*leaf.rest.get() };
-    (0..leaf.len.load(Ordering::Relaxed)).map(|i| Entry {
-        start: leaf.starts[i].load(Ordering::Relaxed),
-        end: leaf.ends[i].load(Ordering::Relaxed),
-        offset: rest[i].offset,
-        file: rest[i].file,
-        writable: rest[i].writable,
-        registered: rest[i].registered,
+    (0..leaf.len.load(Ordering::Relaxed)).map(|i| {
+        // SAFETY: callers hold the table lock, so nobody writes meanwhile.
+        let rest = unsafe { (*leaf.rest.get())[i] };
+        Entry {
+            start: leaf.starts[i].load(Ordering::Relaxed),
+            end: leaf.ends[i].load(Ordering::Relaxed),
+            offset: rest.offset,
+            file: rest.file,
+            writable: rest.writable,
+            marks: rest.marks,
+        }
     })
 }

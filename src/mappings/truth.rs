@@ -3,7 +3,7 @@
 //! mremap(2) with `MREMAP_FIXED` moves several mappings at once (Linux 6.17), leaves what lies at the
 //! target of a gap, and may fail half-way. Only the kernel knows then.
 
-use super::table::Entry;
+use super::table::{Entry, Marks};
 use crate::custodian::Worker;
 use crate::sys::lines;
 use core::ops::Range;
@@ -63,7 +63,7 @@ impl Vma {
             start: self.start,
             end: self.end,
             offset: self.offset,
-            registered: 0,
+            marks: Marks::default(),
             ..*known
         };
         (self.shared && self.ino == ino).then(|| whole.clip(range.start, range.end))?

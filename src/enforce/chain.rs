@@ -1,0 +1,289 @@
+//! The tracked files of one msync.
+
+use super::context::{self, Context};
+use super::group::Turn;
+use super::{account, invalidate, prepare, report, turn};
+use crate::custodian::{self, Worker};
+use crate::mappings::{self, file::File};
+use crate::process::Process;
+use crate::{config, sys};
+use core::ptr::NonNull;
+use keepmydata_records::Invalidate;
+use libc::c_int;
+use rustix::io::Errno;
+
+/// How a file fared.
+pub type Outcome = fn(&Context) -> Result<(), Errno>;
+
+/// The tracked files of one msync, a context each, by address: who waits for several turns waits
+/// in that order, so that no two wait for each other.
+pub struct Chain {
+    process: &'static Process,
+    first: Option<NonNull<Context>>,
+    /// Whether other threads' flushes did some of the files.
+    pub served: bool,
+    /// Whether memory was out for some of the files.
+    incomplete: bool,
+    pub result: Result<(), Errno>,
+}
+
+impl Chain {
+    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> Chain {
+        let mut chain = Chain {
+            process,
+            first: None,
+            served: false,
+            incomplete: false,
+            result: Ok(()),
+        };
+        let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+        let call = context::next_call();
+        let tid = sys::gettid();
+        let mut table = mappings::lock();
+        let mut held: Option<NonNull<File>> = None;
+        table.for_each(addr, end, |entry| {
+            // SAFETY: live, and under the lock.
+            let excluded = unsafe { entry.file.as_ref() }.excluded;
+            if !entry.writable || excluded || chain.has(entry.file) {
+                return true;
+            }
+            let Some(new) = context::new(process, entry.file) else {
+                chain.incomplete = true;
+                return true;
+            };
+            // SAFETY: made just now.
+            let context = unsafe { &mut *new.as_ptr() };
+            context.call = call;
+            context.tid = tid;
+            (context.addr, context.len, context.flags) = (addr, len, flags);
+            context.offset = entry.offset;
+            chain.insert(new);
+            held = Some(entry.file);
+            true
+        });
+        if held.is_some() {
+            chain.add_twins(&table);
+            chain.each(|context| table.hold(context.file));
+        }
+        chain
+    }
+
+    /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
+    fn add_twins(&mut self, table: &mappings::Guard) {
+        let Some(first) = self.first else { return };
+        // SAFETY: contexts in the chain are this chain's alone; files are live under the lock.
+        let (call, key) = unsafe { (first.as_ref(), first.as_ref().file.as_ref().key) };
+        if key.handle == 0 {
+            return;
+        }
+        table.for_each_of_inode(key.dev, key.ino, |file| {
+            if !self.has(file)
+                && let Some(new) = context::new(self.process, file)
+            {
+                // SAFETY: made just now.
+                let context = unsafe { &mut *new.as_ptr() };
+                (context.call, context.tid) = (call.call, call.tid);
+                (context.addr, context.len, context.flags) = (call.addr, call.len, call.flags);
+                self.insert(new);
+            }
+        });
+    }
+
+    /// Whether every file got its steps: what did not is not promised.
+    pub fn complete(&self) -> Result<(), Errno> {
+        if self.incomplete {
+            Err(Errno::NOMEM)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn has(&self, file: NonNull<File>) -> bool {
+        let mut found = false;
+        self.each(|context| found |= context.file == file);
+        found
+    }
+
+    fn insert(&mut self, new: NonNull<Context>) {
+        // SAFETY: contexts in the chain are this chain's alone.
+        unsafe {
+            let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
+            while let Some(next) = *at
+                && (*next.as_ptr()).file < (*new.as_ptr()).file
+            {
+                at = &raw mut (*next.as_ptr()).next;
+            }
+            (*new.as_ptr()).next = *at;
+            *at = Some(new);
+        }
+    }
+
+    pub fn each(&self, mut f: impl FnMut(&mut Context)) {
+        let mut at = self.first;
+        while let Some(context) = at {
+            // SAFETY: contexts in the chain are this chain's alone.
+            let context = unsafe { &mut *context.as_ptr() };
+            at = context.next;
+            f(context);
+        }
+    }
+
+    /// Waits for the turn on each file; those that another thread's flush served leave the chain.
+    pub fn enter(&mut self) -> Result<(), Errno> {
+        let mut result = Ok(());
+        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
+        // SAFETY: contexts in the chain are this chain's alone.
+        unsafe {
+            while let Some(context) = *at {
+                let c = &mut *context.as_ptr();
+                match turn::enter(c.file) {
+                    Turn::Lead => at = &raw mut c.next,
+                    Turn::Served(errno) => {
+                        let served = match errno {
+                            0 => Ok(()),
+                            errno => Err(Errno::from_raw_os_error(errno)),
+                        };
+                        self.served = true;
+                        result = result.and(served);
+                        account::served(c);
+                        report::shared(c, served);
+                        *at = c.next;
+                        mappings::ops::release(c.file);
+                        context::give(self.process, context);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Whether the fdatasync of the handle is also what msync with `flags` asks of the kernel: where that
+    /// is a part of the same ([`mappings::file::Traits::msync_is_fdatasync`]), of one file and no other,
+    /// and no error waits that the program would be told and the handle not
+    /// ([`mappings::table::Marks::heard`]). Asked after [`Chain::enter`]: another thread's flush may have
+    /// failed until then.
+    pub fn is_one_sync(&self) -> bool {
+        let Some(only) = self.first.filter(|_| !self.served) else {
+            return false;
+        };
+        // SAFETY: contexts in the chain are this chain's alone.
+        let only = unsafe { only.as_ref() };
+        only.flags & libc::MS_SYNC != 0
+            && only.next.is_none()
+            && only.traits.msync_is_fdatasync
+            && self.is_heard(only)
+    }
+
+    /// Whether the range is nothing but mappings of the file that the program has heard all errors of.
+    fn is_heard(&self, context: &Context) -> bool {
+        let len = sys::page_up(context.len as u64) as usize;
+        let (mut heard, generation) = (0, self.process.generation());
+        let end = context.addr.saturating_add(len);
+        mappings::lock().for_each(context.addr, end, |entry| {
+            let is = entry.file == context.file && entry.marks.heard == generation;
+            heard += if is { entry.len() } else { 0 };
+            is
+        });
+        heard == len
+    }
+
+    /// All steps of [`Chain::is_one_sync`] in one trip to the custodian; false where the flush has failed,
+    /// or there is no handle: the real msync and [`super::finish`] must follow.
+    pub fn sync_at_once(&self) -> bool {
+        let learns = self.learns();
+        let mut done = false;
+        self.on_custodian(|worker, context| {
+            Self::prepare_one(worker, context, learns);
+            if worker.borrow_handle(&context.handle).is_some() {
+                super::flush(worker, context);
+                done = context.flush_error.is_none();
+            }
+            if done {
+                super::conclude(worker, context);
+            }
+        });
+        done
+    }
+
+    /// The kernel has synced the range, and told the program of all errors.
+    pub fn note_heard(&self, addr: usize, len: usize) {
+        let generation = self.process.generation();
+        let end = addr.saturating_add(len);
+        mappings::lock().mark(addr, end, |entry, marks| {
+            self.each(|context| {
+                if context.file == entry.file && context.handle.generation == generation {
+                    marks.heard = generation;
+                }
+            });
+        });
+    }
+
+    /// Whether anything is to be learnt before the flush; what can be done without, is.
+    fn learns(&self) -> bool {
+        let mut learns = false;
+        self.each(|context| learns |= !prepare::prepare_here(context));
+        learns
+    }
+
+    fn prepare_one(worker: &Worker, context: &mut Context, learns: bool) {
+        if learns {
+            account::open(context);
+            prepare::prepare(worker, context);
+            account::begin(worker, context);
+        }
+        if config::settings().invalidate != Invalidate::Off {
+            context.idle = invalidate::nothing_is_dirty(worker, context);
+        }
+    }
+
+    /// Step 1, on a custodian thread if anything is to be asked of the kernel.
+    pub fn prepare(&self) {
+        let learns = self.learns();
+        if !learns && config::settings().invalidate == Invalidate::Off {
+            return;
+        }
+        self.on_custodian(|worker, context| Self::prepare_one(worker, context, learns));
+        // The reader's page cache may be another one than the writer's (see `add_twins`).
+        let mut idle = true;
+        self.each(|context| idle &= context.idle);
+        self.each(|context| context.idle = idle);
+    }
+
+    /// Runs a step on the custodian, for each file; without a custodian, here.
+    pub fn on_custodian(&self, mut step: impl FnMut(&Worker, &mut Context)) {
+        let all = |worker: &Worker, step: &mut dyn FnMut(&Worker, &mut Context)| {
+            self.each(|context| step(worker, context));
+        };
+        if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
+            all(&Worker::without_descriptors(self.process), &mut step);
+        }
+    }
+
+    /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
+    /// nothing was done.
+    pub fn leave(&mut self, result: Option<Outcome>) {
+        while let Some(context) = self.first {
+            // SAFETY: contexts in the chain are this chain's alone.
+            let c = unsafe { &mut *context.as_ptr() };
+            let (file, kept) = (c.file, c.kept);
+            let number = c.turn.unwrap_or_else(|| turn::begin(file).number);
+            match result {
+                Some(result) => {
+                    let outcome = result(c);
+                    self.result = self.result.and(outcome);
+                    turn::leave(file, number, outcome);
+                }
+                None => turn::abandon(file, number),
+            }
+            self.first = c.next;
+            if !kept {
+                mappings::ops::release(file);
+                context::give(self.process, context);
+            }
+        }
+    }
+}
