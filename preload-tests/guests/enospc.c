@@ -5,10 +5,10 @@
  * Maps all of FILE, stores in the first page and msyncs, for which there is room; stores in every
  * page and msyncs; then asks for the error through a second descriptor that was open all the
  * time; unlinks BALLAST, which frees the space, and msyncs again, five times at most, until msync
- * returns 0. What FILE then holds on the disk is read with O_DIRECT, and the descriptor that is
- * mapped, whose error msync has told, is asked for one.
- * Prints `room ERRNO`, `msync ERRNO`, `fsync ERRNO`, `msync ERRNO`..., and after a 0 `lost N of M
- * pages` and `own ERRNO`.
+ * returns 0. The descriptor that is mapped, whose error msync has told, is then asked for one, and
+ * what FILE holds on the disk is read, with O_DIRECT, unmapped and dropped from the page cache.
+ * Prints `room ERRNO`, `msync ERRNO`, `fsync ERRNO`, `msync ERRNO`..., and after a 0 `own ERRNO` and
+ * `lost N of M pages`.
  */
 #include "guest.h"
 
@@ -63,9 +63,11 @@ int main(int argc, char **argv)
 		setup_failed("unlink %s", argv[2]);
 	for (int attempt = 0; attempt < 5; attempt++) {
 		if (sync_and_tell(base, stat.st_size) == 0) {
+			printf("own %s\n", errname(fsync(fd) == 0 ? 0 : errno));
+			munmap(base, stat.st_size);
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 			printf("lost %ld of %lld pages\n", lost_pages(argv[1], stat.st_size),
 				(long long)stat.st_size / PAGE);
-			printf("own %s\n", errname(fsync(fd) == 0 ? 0 : errno));
 			break;
 		}
 	}

@@ -63,6 +63,26 @@ fn where_direct_reads_are_refused_data_is_read_back_otherwise() {
     }
 }
 
+/// A flush failed: the page cache may hold the only good copy, and is not dropped to read past it. It is
+/// written again first.
+#[test]
+fn where_direct_reads_are_refused_nothing_is_dropped_that_was_not_written() {
+    or_skip!(TearFs::available());
+    for (failures, said) in [("1", "msync 0\n"), ("1000", "msync EIO\n")] {
+        let options = ["--mode", "eio-once", "--first", failures];
+        let fs =
+            TearFs::mount(&[&options[..], &["--refuse-direct-reads", "--keep-cache"]].concat());
+        let run = Program::guest("retry")
+            .arg(fs.path("f"))
+            .arg(fs.control_socket())
+            .under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert!(run.stdout.starts_with(said), "{run:?}\n{}", run.log_text());
+        assert_eq!(lines[1], "memory kept", "{run:?}");
+        assert_eq!(lines[3], "msync 0", "{run:?}");
+    }
+}
+
 const PAGE: usize = 4096;
 
 fn second_page(fs: &TearFs) -> Vec<u8> {

@@ -115,9 +115,10 @@ impl Copies {
         self.pages
     }
 
-    /// The `i`th piece.
-    pub fn piece(&self, i: usize) -> Option<Piece> {
-        self.pieces[..self.piece_count].get(i).copied()
+    /// The `i`th piece, as long as the witnesses are there.
+    pub fn witnessed_piece(&self, i: usize) -> Option<Piece> {
+        let pieces = &self.pieces[..self.piece_count];
+        pieces.get(i).filter(|_| self.witness_count > 0).copied()
     }
 
     /// The piece that page number `page` lies in.

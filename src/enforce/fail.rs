@@ -13,9 +13,9 @@ use super::copy::{BUFFER, State};
 use super::heal::make_page_dirty;
 use super::verify;
 use crate::custodian::Worker;
-use crate::dirty;
+use crate::dirty::{self, Ranges};
 use crate::mappings;
-use crate::sys::{self, vm, wipe};
+use crate::sys::{self, extents, vm, wipe};
 use core::slice;
 use keepmydata_records::ByteRange;
 use rustix::io::Errno;
@@ -39,10 +39,7 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
                 lost
             }
         }
-        Some(_) => {
-            unwritten_dirty_again(worker, context);
-            0
-        }
+        Some(_) => unwritten_dirty_again(worker, context),
     };
     let _table = mappings::lock();
     // SAFETY: held by the chain, and under the lock.
@@ -62,12 +59,12 @@ fn stale_dirty_again(context: &mut Context) {
     for page in 0..context.copies.pages() {
         if context.copies.state(page) == State::Stale {
             let (offset, _) = context.copies.place_of(page);
-            dirty_again(context, offset);
+            let _ = dirty_again(context, offset);
         }
     }
 }
 
-/// Every page of the dirty ranges that is still in the page cache; returns how many are not.
+/// Every page of the dirty ranges that is still in the page cache; returns how many are lost.
 fn ranges_dirty_again(context: &mut Context) -> u64 {
     context.copies.let_go_witnesses();
     let size = sys::page_size() as u64;
@@ -75,16 +72,26 @@ fn ranges_dirty_again(context: &mut Context) -> u64 {
     for range in context.dirty.as_slice() {
         let mut offset = range.offset;
         while offset < range.end() {
-            lost += u64::from(dirty_again(context, offset) == Some(false));
+            lost += u64::from(is_lost(context, dirty_again(context, offset)));
             offset += size;
         }
     }
     lost
 }
 
-/// Every cached page that the filesystem does not hold as it is. Where it cannot be asked past the
-/// page cache, every cached page.
-fn unwritten_dirty_again(worker: &Worker, context: &mut Context) {
+/// Whether nobody will write the page any more, or see that it was not written.
+fn is_lost(context: &Context, page: Again) -> bool {
+    match page {
+        Again::Gone => true,
+        // The next sync would find nothing to write, and compare the page with itself.
+        Again::Clean => context.traits.encodes,
+        Again::Dirty | Again::Unmapped => false,
+    }
+}
+
+/// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
+/// cannot be asked past the page cache, every cached page.
+fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
     let query = context.query(worker);
     let mut found = dirty::Found {
         dirty: &mut context.cached,
@@ -93,49 +100,66 @@ fn unwritten_dirty_again(worker: &Worker, context: &mut Context) {
     };
     context.tracker = dirty::learn(&query, false, true, &mut found);
     let Some(memory) = wipe::map(BUFFER + sys::page_size()) else {
-        return;
+        return 0;
     };
     // SAFETY: mapped just now, of that size.
     let memory = unsafe { slice::from_raw_parts_mut(memory.as_ptr(), BUFFER + sys::page_size()) };
+    let mut lost = 0;
     for i in 0.. {
         let Some(&range) = context.cached.as_slice().get(i) else {
             break;
         };
         for offset in (range.offset..range.end()).step_by(BUFFER) {
             let length = (range.end() - offset).min(BUFFER as u64);
-            compare_again(worker, context, ByteRange { offset, length }, memory);
+            lost += compare_again(worker, context, ByteRange { offset, length }, memory);
         }
     }
     // SAFETY: mapped above, and no longer used.
     let _ = unsafe { rustix::mm::munmap(memory.as_mut_ptr().cast(), memory.len()) };
+    lost
 }
 
 /// The same for a range of at most [`BUFFER`] bytes; `memory` has room for a page more.
-fn compare_again(worker: &Worker, context: &mut Context, range: ByteRange, memory: &mut [u8]) {
+fn compare_again(
+    worker: &Worker,
+    context: &mut Context,
+    range: ByteRange,
+    memory: &mut [u8],
+) -> u64 {
     let page = sys::page_size();
     let (buffer, now) = memory.split_at_mut(BUFFER);
     let handle = worker
         .borrow_handle(&context.handle)
         .filter(|_| context.handle.direct);
     let (mut have, mut size) = (0, 0);
+    let mut opaque = Ranges::new();
     if let Some(handle) = handle {
         let buffer = &mut buffer[..range.length as usize];
         have = verify::read_back(handle, buffer, range.offset).unwrap_or(0);
         size = sys::fd::size(handle).unwrap_or(0);
+        let (start, end) = (range.offset, range.end());
+        let each = |from, to| opaque.add(from, to);
+        if context.traits.encodes && extents::encoded(handle, start, end, each).is_err() {
+            opaque.add(start, end);
+        }
     }
+    let mut lost = 0;
     for at in (0..range.length as usize).step_by(page) {
         let offset = range.offset + at as u64;
         let valid = size.saturating_sub(offset).min(page as u64) as usize;
         let held = &buffer[at.min(have)..(at + page).min(have)];
         let written = valid > 0
+            && !opaque.has(offset)
             && held.len() >= valid
             && read_page(context, offset, now)
             && now[..valid] == held[..valid];
         if !written {
-            dirty_again(context, offset);
+            let again = dirty_again(context, offset);
+            lost += u64::from(opaque.has(offset) && is_lost(context, again));
             context.dirty.add(offset, offset + page as u64);
         }
     }
+    lost
 }
 
 /// What a mapping has of the page at `offset` in the file. Not under the table lock: where the page
@@ -152,12 +176,23 @@ fn read_page(context: &Context, offset: u64, into: &mut [u8]) -> bool {
     found.is_some_and(|at| vm::read_own_memory(at, into) == Ok(into.len()))
 }
 
-/// Makes the page at `offset` in the file dirty, if it is in the page cache, and says whether it is;
-/// nothing where it is not mapped any more. Under the table lock, so that the mapping stays: a page
-/// in the page cache is made dirty without a read.
-fn dirty_again(context: &Context, offset: u64) -> Option<bool> {
+/// What became of a page that was to be made dirty again.
+#[derive(Clone, Copy)]
+enum Again {
+    Dirty,
+    /// In the page cache, and the filesystem refuses to have it dirty: it is full.
+    Clean,
+    /// Not in the page cache any more.
+    Gone,
+    /// Nobody can tell: it is not mapped any more.
+    Unmapped,
+}
+
+/// Makes the page at `offset` in the file dirty, if it is in the page cache. Under the table lock, so
+/// that the mapping stays: a page in the page cache is made dirty without a read.
+fn dirty_again(context: &Context, offset: u64) -> Again {
     let size = sys::page_size();
-    let mut found = None;
+    let mut done = Again::Unmapped;
     let table = mappings::lock();
     table.for_each_of(context.file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
@@ -165,18 +200,26 @@ fn dirty_again(context: &Context, offset: u64) -> Option<bool> {
             return true;
         }
         let at = entry.start + (offset - entry.offset) as usize;
-        let cached = vm::is_cached(at);
-        found = Some(cached);
-        if cached && vm::make_dirty(at, size).is_err() {
+        done = match vm::is_cached(at) {
+            false => Again::Gone,
+            true if vm::make_dirty(at, size).is_ok() => Again::Dirty,
             // Read-only now: through a duplicate, which may write it back at once.
-            // SAFETY: unmapped below.
-            if let Ok(duplicate) = unsafe { vm::duplicate(at, size) } {
-                let _ = make_page_dirty(duplicate as usize);
-                // SAFETY: the duplicate made above.
-                let _ = unsafe { rustix::mm::munmap(duplicate, size) };
-            }
-        }
+            true => match duplicate_dirty(at) {
+                Ok(()) => Again::Dirty,
+                Err(_) => Again::Clean,
+            },
+        };
         false
     });
-    found
+    done
+}
+
+fn duplicate_dirty(at: usize) -> Result<(), Errno> {
+    let size = sys::page_size();
+    // SAFETY: unmapped below.
+    let duplicate = unsafe { vm::duplicate(at, size)? };
+    let done = make_page_dirty(duplicate as usize);
+    // SAFETY: the duplicate made above.
+    let _ = unsafe { rustix::mm::munmap(duplicate, size) };
+    done
 }

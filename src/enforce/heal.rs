@@ -6,6 +6,9 @@
 //!    write of a page, or all but the first page of a request);
 //! 3. *wait*, longer each time, then both again (a daemon that applies late).
 //!
+//! After a flush that failed what was not written is clean, and a sync alone would succeed by doing nothing:
+//! then every page is made dirty again, each time.
+//!
 //! Only the page cache's own content is ever sent again. The shim writes no byte: another process
 //! may have stored newer ones.
 
@@ -86,7 +89,10 @@ fn climb(worker: &Worker, context: &mut Context) {
             Rung::Wait => {
                 sys::sleep(wait.min(deadline.saturating_sub(started.elapsed())));
                 wait = (wait * 2).min(LONGEST_WAIT_NS);
-                resync(worker, context)
+                match context.flush_error {
+                    Some(_) => redirty(worker, context),
+                    None => resync(worker, context),
+                }
             }
         };
         match done {
@@ -136,7 +142,7 @@ fn check(worker: &Worker, context: &mut Context) -> Unsettled {
 fn resync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     let mut result = Ok(());
     let mut i = 0;
-    while let Some(piece) = context.copies.piece(i) {
+    while let Some(piece) = context.copies.witnessed_piece(i) {
         // SAFETY: msync changes no memory.
         let synced = unsafe { msync(piece.witness as *mut _, piece.len, MsyncFlags::SYNC) };
         result = result.and(synced);
@@ -146,13 +152,15 @@ fn resync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
             break;
         }
     }
-    result.and(flush::fsync(worker, context))
+    flush::fsync(worker, context).and(result)
 }
 
 /// Makes each stale page dirty again and syncs it alone; after a failed flush, every page, and syncs them
-/// together.
+/// together: where one cannot be made dirty, that flush still counts.
 fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
-    let all = context.flush_error.is_some();
+    let failed = context.flush_error;
+    let all = failed.is_some();
+    let left_out = failed.map_or(Ok(()), Err);
     let mut result = Ok(());
     for page in 0..context.copies.pages() {
         let state = context.copies.state(page);
@@ -164,15 +172,18 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
         // What makes a page dirty maps it, and where it was dropped a moment ago that reads in what
         // the filesystem holds: a newcomer, which must not pass for the page that held the data.
         let Some(held) = context.copies.look(worker, page).map(hash) else {
+            result = result.and(left_out);
             continue;
         };
         let (_, at) = context.copies.place_of(page);
         let size = sys::page_size();
         if make_page_dirty(at).is_err() {
+            result = result.and(left_out);
             continue;
         }
         if context.copies.look(worker, page).map(hash) != Some(held) {
             context.copies.states()[page] = State::Uncertain;
+            result = result.and(left_out);
             continue;
         }
         if !all {
@@ -180,7 +191,7 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
             result = result.and(unsafe { msync(at as *mut _, size, MsyncFlags::SYNC) });
         }
     }
-    result.and(flush::fsync(worker, context))
+    flush::fsync(worker, context).and(result)
 }
 
 /// Makes one page of a witness dirty again.

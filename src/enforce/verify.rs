@@ -12,8 +12,9 @@ use super::context::Context;
 use super::copy::{State, hash};
 use crate::custodian::Worker;
 use crate::handles;
-use crate::sys::{self, cachestat::cachestat};
+use crate::sys::{self, cachestat::cachestat, extents};
 use core::ops::Range;
+use keepmydata_records::ByteRange;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
@@ -46,7 +47,14 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
 
 fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
-    if !context.handle.direct {
+    if !context.handle.direct || is_encoded(context, handle) {
+        if context.flush_error.is_some() {
+            // What was not written is nowhere else: it is not dropped to see what there is instead.
+            return Ok(Unsettled {
+                racing: context.copies.pages(),
+                ..Unsettled::default()
+            });
+        }
         uncache(worker, context, handle);
     }
     let size = sys::fd::size(handle)?;
@@ -67,7 +75,16 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
     Ok(unsettled)
 }
 
-/// Where the filesystem refuses `O_DIRECT`, a read reaches it only after the pages were dropped,
+/// Whether something that is dirty would be read through the page cache whatever the flags.
+fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
+    let mut found = false;
+    let mut ask = |range: &ByteRange| {
+        extents::encoded(handle, range.offset, range.end(), |_, _| found = true).is_err()
+    };
+    context.traits.encodes && context.dirty.as_slice().iter().any(&mut ask) || found
+}
+
+/// Where a read goes through the page cache whatever is asked for, a read reaches it only after the pages were dropped,
 /// and the witness with them: a difference is then uncertain at best.
 fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();

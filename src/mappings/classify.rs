@@ -102,6 +102,7 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
                 msync_is_fdatasync: matches!(magic, EXT4 | XFS | BTRFS) && !dax,
                 forgets_unwritten: local_block && !keeps_unwritten(magic),
                 loses_unwritten: magic == BTRFS && !sys::kernel_is_at_least(6, 18),
+                encodes: magic == BTRFS,
                 dax,
             })
         }
@@ -123,9 +124,13 @@ const XFS: u32 = 0x5846_5342;
 const BTRFS: u32 = 0x9123_683e;
 
 /// Whether pages whose writeback failed stay in the page cache, and O_DIRECT then tells which. So it is
-/// with xfs since Linux 5.19 ("iomap: don't invalidate folios after writeback errors"). ext4 drops those
-/// that it has allocated no block for (`mpage_release_unused_pages` in fs/ext4/inode.c); btrfs reads
-/// compressed extents through the page cache whatever the flag.
+/// with xfs since Linux 5.19 ("iomap: don't invalidate folios after writeback errors") and with btrfs, but
+/// for what it compresses. ext4 drops those that it has allocated no block for
+/// (`mpage_release_unused_pages` in fs/ext4/inode.c).
 fn keeps_unwritten(magic: u32) -> bool {
-    magic == XFS && sys::kernel_is_at_least(5, 19)
+    match magic {
+        XFS => sys::kernel_is_at_least(5, 19),
+        BTRFS => sys::kernel_is_at_least(6, 18),
+        _ => false,
+    }
 }

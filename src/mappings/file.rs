@@ -29,6 +29,9 @@ pub struct Traits {
     pub forgets_unwritten: bool,
     /// After a failed flush what was not written is lost, although its pages stay.
     pub loses_unwritten: bool,
+    /// Some extents may not be stored as they are read (btrfs compresses): those are read through the page
+    /// cache whatever the flags, and prove nothing ([`crate::sys::extents::encoded`]).
+    pub encodes: bool,
 }
 
 /// The shim's own open file description, in the custodian's table of one generation.
