@@ -47,6 +47,35 @@ fn each_level_shows_its_events() {
     assert!(!debug.contains("mmap"), "{debug:?}");
 }
 
+/// Which tracker was asked, and why that one.
+#[test]
+fn the_choice_of_a_tracker_is_explained() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let choice = |settings: &[(&str, &str)]| {
+        let debug = [("KEEPMYDATA_LOG", "debug")];
+        let run = syncdrop(&fs, &[&debug, settings].concat());
+        let records = run.records();
+        let dirty = records.of("dirty").next().expect("dirty ranges");
+        let text = |field: &str| dirty[field].as_str().expect("text").to_owned();
+        (text("tracker"), text("message"))
+    };
+    let (counted, marked) = (kernel::cachestat(), kernel::page_tracking());
+    let expected = |tracker: &Result<(), String>, name: &str, why: &str| match tracker {
+        Ok(()) => (name.to_owned(), why.to_owned()),
+        Err(_) => (
+            "whole".to_owned(),
+            "the first choice is not to be had here".to_owned(),
+        ),
+    };
+    let auto = expected(&counted, "cachestat", "auto: nothing is verified");
+    assert_eq!(choice(&[]), auto);
+    let why = "auto: what is verified must be known exactly";
+    let verified = choice(&[("KEEPMYDATA_VERIFY", "on")]);
+    assert_eq!(verified, expected(&marked, "pagemap", why));
+    let whole = choice(&[("KEEPMYDATA_TRACK", "whole")]);
+    assert_eq!(whole, ("whole".to_owned(), "as set".to_owned()));
+}
+
 /// "How do I tell that it works?"
 #[test]
 fn first_line_says_who_and_with_what() {

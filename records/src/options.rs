@@ -302,8 +302,9 @@ options! {
         env: "KEEPMYDATA_TRACK",
         default: "auto",
         help: "Where dirty ranges come from",
-        long: "auto: pagemap for files that are verified, cachestat for others, and whole where \
-               that does not work. pagemap: userfaultfd write-protection and PAGEMAP_SCAN: exact, \
+        long: "auto: pagemap for files that are verified, and with --invalidate=dirty for those that \
+               are not on a local block filesystem; cachestat for others; and whole where that does \
+               not work. At debug the log says which, and why. pagemap: userfaultfd write-protection and PAGEMAP_SCAN: exact, \
                this process's stores (Linux 6.7). cachestat: cachestat(2), the file's dirty pages \
                in units of the filesystem's folios (Linux 6.5). whole: every page of the mapping \
                counts as dirty.",

@@ -20,7 +20,7 @@ use crate::sys::cachestat::Cached;
 use crate::{stats, sys};
 use core::fmt;
 use core::ptr::NonNull;
-use keepmydata_records::{Enforce, Track, Verify};
+use keepmydata_records::{Enforce, Invalidate, Track, Verify};
 use rustix::io::Errno;
 
 /// Larger mappings are not tracked page by page, in bytes: each page costs 8 bytes of page table.
@@ -96,30 +96,61 @@ pub trait Tracker {
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno>;
 }
 
-/// Learns the dirty ranges from the best tracker that works here, and says which. Where they are to
-/// be verified, the page cache's own count is not good enough (see [`pagemap`]).
+/// Trackers, the best first, and why in that order.
+type Choice = (&'static [&'static dyn Tracker], &'static str);
+
+/// Where the dirty ranges of a file come from. Where they are to be verified, the page cache's own count
+/// is not good enough (see [`pagemap`]).
 ///
 /// After a sync that failed (`suspect`), the marks of what it was to write are taken away already.
-pub fn learn(query: &Query<'_>, verify: bool, suspect: bool, into: &mut Found<'_>) -> &'static str {
+fn choose(traits: Traits, verify: bool, suspect: bool) -> Choice {
+    const WHOLE: &[&dyn Tracker] = &[&whole::Whole];
+    const COUNT: &[&dyn Tracker] = &[&cachestat::Cachestat, &whole::Whole];
+    const MARKS: &[&dyn Tracker] = &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole];
+    const MARKS_ONLY: &[&dyn Tracker] = &[&pagemap::Pagemap, &whole::Whole];
+    match config::settings().track {
+        _ if suspect => (WHOLE, "the last sync failed"),
+        _ if traits.dax => (WHOLE, "DAX"),
+        Track::Whole => (WHOLE, "as set"),
+        Track::Cachestat => (COUNT, "as set"),
+        Track::Pagemap => (MARKS, "as set"),
+        Track::Auto if verify => (MARKS_ONLY, "auto: what is verified must be known exactly"),
+        Track::Auto if drops_marked(traits) => (
+            MARKS,
+            "auto: the page cache is slow to count in single pages",
+        ),
+        Track::Auto => (COUNT, "auto: nothing is verified"),
+    }
+}
+
+/// Learns the dirty ranges from the best tracker that works here, and says which, and why.
+pub fn learn(
+    query: &Query<'_>,
+    verify: bool,
+    suspect: bool,
+    into: &mut Found<'_>,
+) -> (&'static str, &'static str) {
     // SAFETY: held by the caller; traits never change.
-    let dax = unsafe { query.file.as_ref() }.traits.dax;
-    let choices: &[&dyn Tracker] = match config::settings().track {
-        _ if suspect || dax => &[&whole::Whole],
-        Track::Whole => &[&whole::Whole],
-        Track::Cachestat => &[&cachestat::Cachestat, &whole::Whole],
-        Track::Pagemap => &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole],
-        Track::Auto if verify => &[&pagemap::Pagemap, &whole::Whole],
-        Track::Auto => &[&cachestat::Cachestat, &whole::Whole],
-    };
+    let traits = unsafe { query.file.as_ref() }.traits;
+    let (choices, mut why) = choose(traits, verify, suspect);
     for tracker in choices {
         into.dirty.clear();
         into.gone.clear();
         into.guessed.clear();
         if tracker.dirty(query, into).is_ok() {
-            return tracker.name();
+            return (tracker.name(), why);
         }
+        why = "the first choice is not to be had here";
     }
-    ""
+    ("", why)
+}
+
+/// Whether dirty ranges are dropped one by one (`KEEPMYDATA_INVALIDATE=dirty`) from a page cache of single
+/// pages, as that of FUSE is: cachestat(2) looks at each of them, many times longer than a scan of the page
+/// tables takes. The marks cost no store anything there, because the first store to a page after each
+/// sync takes a fault anyway. Local filesystems have few, large folios.
+fn drops_marked(traits: Traits) -> bool {
+    config::settings().invalidate == Invalidate::Dirty && !traits.local_block
 }
 
 /// Whether the tracker named `tracker` knows which pages this process has stored to, also after they
@@ -209,7 +240,7 @@ pub fn guess_all(query: &Query<'_>, into: &mut Found<'_>) {
 }
 
 /// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`]: where
-/// it is verified, and where the log tells of stores that were not synced. Never on DAX: the kernel
+/// it is verified, where [`drops_marked`], and where the log tells of stores that were not synced. Never on DAX: the kernel
 /// cannot replace the mark of a page that was not touched yet (`insert_pfn` in mm/memory.c), so that the
 /// first store to it faults for ever.
 pub fn wants_pagemap(traits: Traits) -> bool {
@@ -218,7 +249,7 @@ pub fn wants_pagemap(traits: Traits) -> bool {
         && (settings.enforce == Enforce::Full || stats::on())
         && match settings.track {
             Track::Pagemap => true,
-            Track::Auto => is_verified(traits.local_block) || stats::on(),
+            Track::Auto => is_verified(traits.local_block) || drops_marked(traits) || stats::on(),
             Track::Cachestat | Track::Whole => false,
         }
 }

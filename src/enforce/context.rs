@@ -51,6 +51,8 @@ pub struct Context {
     /// Whether the dirty ranges were asked for before the flush.
     pub learnt: bool,
     pub tracker: &'static str,
+    /// Why that one.
+    pub chosen: &'static str,
     /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
     pub idle: bool,
     pub dirty: Ranges,
@@ -163,6 +165,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).learnt).write(false);
         (&raw mut (*c).tracker).write("");
+        (&raw mut (*c).chosen).write("");
         (&raw mut (*c).idle).write(false);
         Ranges::init(&raw mut (*c).dirty);
         Ranges::init(&raw mut (*c).gone);

@@ -98,7 +98,7 @@ fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
         gone: &mut context.gone,
         guessed: &mut context.guessed,
     };
-    context.tracker = dirty::learn(&query, false, true, &mut found);
+    (context.tracker, context.chosen) = dirty::learn(&query, false, true, &mut found);
     let Some(memory) = wipe::map(BUFFER + sys::page_size()) else {
         return 0;
     };

@@ -81,7 +81,8 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         guessed: &mut context.guessed,
     };
     let dropped = context.verify && canary::ask(worker, context.file, true);
-    context.tracker = dirty::learn(&query, context.verify, context.suspect, &mut found);
+    (context.tracker, context.chosen) =
+        dirty::learn(&query, context.verify, context.suspect, &mut found);
     if dropped && !dirty::sees_stores(context.tracker) {
         dirty::guess_all(&query, &mut found);
     }

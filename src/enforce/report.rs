@@ -33,7 +33,10 @@ pub fn step(
     timed.stamp(&mut record);
     answer(&mut record, result);
     match what {
-        event::DIRTY => fill_dirty(&mut record, context),
+        event::DIRTY => {
+            fill_dirty(&mut record, context);
+            record.message = context.chosen.into();
+        }
         event::DROP => {
             record.dropped_pages = context.dropped_pages;
             record.cached_pages = context.cached_pages;
