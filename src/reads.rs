@@ -102,31 +102,51 @@ impl Range {
     }
 }
 
-/// A read that was looked at: of which file, and when it began, if a record is wanted.
-pub type Seen = Option<((u64, u64), Timer)>;
-
-/// Before the real read: drops what a fresh read must not find.
-#[cold]
-pub fn before(fd: c_int, range: Range) -> Seen {
-    let (dev, ino) = identify(fd)?;
-    let fresh = config::settings().read == Read::Fresh && !range.cached_only;
-    let timer = log::enabled(Level::Trace).then(Timer::start);
-    if fresh && is_fresh(dev, ino) {
-        drop_range(fd, (dev, ino), range);
-    }
-    Some(((dev, ino), timer?))
+/// A read that was looked at: of which file.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    inode: (u64, u64),
+    /// Whether something must not be found by it: [`refresh`] comes first.
+    pub stale: bool,
+    /// When it began, if a record is wanted.
+    timer: Option<Timer>,
 }
 
-/// After it: the record.
+impl Seen {
+    /// Whether [`after`] has anything to do.
+    pub fn is_recorded(&self) -> bool {
+        self.timer.is_some()
+    }
+}
+
+/// Before the real read.
+#[cold]
+pub fn before(fd: c_int, range: Range) -> Option<Seen> {
+    let (dev, ino) = identify(fd)?;
+    let fresh = config::settings().read == Read::Fresh && !range.cached_only;
+    Some(Seen {
+        inode: (dev, ino),
+        stale: fresh && is_fresh(dev, ino),
+        timer: log::enabled(Level::Trace).then(Timer::start),
+    })
+}
+
+/// Drops what a fresh read must not find.
+#[cold]
+pub fn refresh(fd: c_int, range: Range, seen: Seen) {
+    drop_range(fd, seen.inode, range);
+}
+
+/// After the real read: the record, if one is wanted.
 #[cold]
 pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
-    let Some((inode, timer)) = seen else { return };
+    let Some(timer) = seen.timer else { return };
     let offset = range.offset.or_else(|| {
         let moved = u64::try_from(result).unwrap_or(0);
         position(fd)?.checked_sub(moved)
     });
     let len = range.len.bytes();
-    log::read(call, fd, inode, offset, len, result, timer);
+    log::read(call, fd, seen.inode, offset, len, result, timer);
 }
 
 /// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.

@@ -5,6 +5,7 @@
 //! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
 //! an abort.
 
+use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_void};
 use core::num::NonZeroUsize;
 use libc::{gid_t, iovec, off_t, size_t, ssize_t, uid_t};
@@ -148,10 +149,40 @@ real! {
     fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn pthread_testcancel() -> ();
+    fn sigprocmask(how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int;
 }
 
 /// `PTHREAD_CANCEL_DISABLE` of pthread.h, which the libc crate lacks.
 const CANCEL_DISABLE: c_int = 1;
+
+/// Blocks all signals and then puts cancellation off, for what blocks signals itself and takes a while.
+/// A thread that cancels this one looks whether it may before it sends the signal; the C library's handler
+/// does not look again. Sent in that moment, the signal would wait until the first lock of the shim's is
+/// let go, and unwind from there. Returns what [`leave`] wants.
+pub fn enter() -> (u64, c_int) {
+    let mask = signals::block();
+    (mask, defer_cancel())
+}
+
+/// Back to before [`enter`]: what came meanwhile acts now. Where it unwinds, nothing of the caller's may
+/// need to be dropped.
+pub fn leave((mask, state): (u64, c_int)) {
+    allow_cancel(state);
+    if mask & INTERNAL != 0 {
+        // The program has blocked the C library's own signals, which that would let through.
+        return signals::unblock(mask);
+    }
+    // SAFETY: all-zero is an empty set, and longer than the kernel's, which is its first 64 bits. Through
+    // the C library: unwinding may begin in a function of its, and not in one of Rust's.
+    unsafe {
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        (&raw mut set).cast::<u64>().write(mask);
+        sigprocmask(libc::SIG_SETMASK, &set, core::ptr::null_mut());
+    }
+}
+
+/// `SIGCANCEL` and `SIGSETXID` of the C library, 32 and 33.
+const INTERNAL: u64 = 0b11 << 31;
 
 /// Puts cancellation of the calling thread off, for code that must not be left half-way
 /// (`PTHREAD_CANCEL_ASYNCHRONOUS` acts between any two instructions). Returns what

@@ -58,12 +58,12 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     // A cancellation point, as msync is: before anything is held, and after all is let go.
     // SAFETY: a plain call; where it unwinds, nothing here needs to be dropped.
     unsafe { real::pthread_testcancel() };
-    let state = real::defer_cancel();
+    let state = real::enter();
     let done = is_enforced(flags).then(|| {
         // SAFETY: the caller's contract.
         told(unsafe { enforced(addr, len, flags) })
     });
-    real::allow_cancel(state);
+    real::leave(state);
     // SAFETY: as above; the caller's contract.
     unsafe {
         match done {
@@ -143,21 +143,22 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 /// # Safety
 /// As msync(2).
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let state = real::defer_cancel();
+    let state = real::enter();
     let timer = log::Timer::at(Level::Info);
     findings::before_watched(addr as usize, len, flags);
-    real::allow_cancel(state);
+    real::leave(state);
     // SAFETY: the caller's contract.
     let result = unsafe { real::msync(addr, len, flags) };
-    let state = real::defer_cancel();
+    let state = real::enter();
     findings::after_watched(addr as usize, len, flags, result);
     report::watched(addr as usize, len, flags, result, timer);
-    real::allow_cancel(state);
+    real::leave(state);
     result
 }
 
 /// # Safety
 /// As msync(2).
+#[inline(never)]
 unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
     let _quiet = Blocked::all();
     let process = process::this();

@@ -86,7 +86,12 @@ unsafe fn looked_at(
     let result = unsafe {
         match boot::is_open() {
             false => call.call(next),
-            true if is_shared_file(flags) => ops::mmap_file(&call, next),
+            true if is_shared_file(flags) => {
+                let state = real::enter();
+                let result = ops::mmap_file(&call, next);
+                real::leave(state);
+                result
+            }
             true => ops::mmap_other(&call, next),
         }
     };
@@ -126,9 +131,9 @@ pub unsafe extern "C-unwind" fn mremap(
     unsafe {
         match mappings::any() {
             true => {
-                let state = real::defer_cancel();
+                let state = real::enter();
                 let result = ops::mremap(old, old_len, new_len, flags, new);
-                real::allow_cancel(state);
+                real::leave(state);
                 result
             }
             false => real::mremap(old, old_len, new_len, flags, new),

@@ -18,12 +18,17 @@ macro_rules! hooks {
                     let range = $range;
                     let seen = reads::before($fd, range);
                     real::allow_cancel(state);
+                    if let Some(seen) = seen.filter(|seen| seen.stale) {
+                        let state = real::enter();
+                        reads::refresh($fd, range, seen);
+                        real::leave(state);
+                    }
                     // SAFETY: the caller's contract.
                     let result = unsafe { real::$name($fd $(, $arg)*) };
-                    if seen.is_some() {
-                        let state = real::defer_cancel();
+                    if let Some(seen) = seen.filter(reads::Seen::is_recorded) {
+                        let state = real::enter();
                         reads::after(stringify!($name), $fd, range, result, seen);
-                        real::allow_cancel(state);
+                        real::leave(state);
                     }
                     result
                 }

@@ -213,10 +213,10 @@ pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
         // SAFETY: the caller's contract.
         return unsafe { real::munmap(addr, len) };
     }
-    let state = real::defer_cancel();
+    let state = real::enter();
     // SAFETY: the caller's contract.
     let result = unsafe { munmap_tracked(addr, len) };
-    real::allow_cancel(state);
+    real::leave(state);
     result
 }
 

@@ -18,15 +18,25 @@ const SIGSET_BYTES: usize = 8;
 impl Blocked {
     /// Blocks all signals of the calling thread (rt_sigprocmask(2)). Any context.
     pub fn all() -> Blocked {
-        let mut old = 0u64;
-        set(u64::MAX, &mut old);
-        Blocked { old }
+        Blocked { old: block() }
     }
+}
+
+/// Blocks all signals of the calling thread, and returns what was blocked before. Any context.
+pub fn block() -> u64 {
+    let mut old = 0u64;
+    set(u64::MAX, &mut old);
+    old
+}
+
+/// Blocks what [`block`] says was blocked before, and nothing else.
+pub fn unblock(old: u64) {
+    set(old, &mut 0);
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        set(self.old, &mut 0);
+        unblock(self.old);
     }
 }
 
