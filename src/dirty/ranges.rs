@@ -1,43 +1,38 @@
-//! A list of byte ranges of a file, of fixed capacity.
+//! A list of byte ranges of a file.
 
+use crate::sys::list::{List, MOST};
 use keepmydata_records::ByteRange;
 
-const CAPACITY: usize = 512;
+/// Ranges that need no memory of their own.
+const FEW: usize = 64;
 
-/// Sorted, disjoint ranges in whole pages. Where there are too many, neighbours are joined: the
-/// list then covers more, never less.
+/// Sorted, disjoint ranges in whole pages. Where there are too many ([`MOST`]) or memory is out,
+/// neighbours are joined: the list then covers more, never less. All-zero is an empty one.
 pub struct Ranges {
-    len: usize,
-    ranges: [ByteRange; CAPACITY],
+    list: List<ByteRange, FEW>,
 }
 
 impl Ranges {
-    /// No range. 8 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
+    /// No range. 1 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
     pub const fn new() -> Ranges {
-        Ranges {
-            len: 0,
-            ranges: [ByteRange {
-                offset: 0,
-                length: 0,
-            }; CAPACITY],
-        }
+        Ranges { list: List::new() }
     }
 
     /// Makes the list at `at` an empty one, without a copy of it on the stack.
     ///
     /// # Safety
-    /// `at` is valid for writes, and its memory holds any initialised bytes.
+    /// `at` is valid for writes.
     pub unsafe fn init(at: *mut Ranges) {
-        // SAFETY: by contract; a range is two numbers, for which any bytes will do.
-        unsafe { (&raw mut (*at).len).write(0) };
+        // SAFETY: by contract.
+        unsafe { List::init(&raw mut (*at).list) };
     }
 
     pub fn clear(&mut self) {
-        self.len = 0;
+        self.list.clear();
     }
 
     pub fn as_slice(&self) -> &[ByteRange] {
-        &self.ranges[..self.len]
+        self.list.as_slice()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = ByteRange> + '_ {
@@ -47,6 +42,15 @@ impl Ranges {
     /// Whether the byte at `offset` is in a range.
     pub fn has(&self, offset: u64) -> bool {
         self.within(offset, offset + 1).next().is_some()
+    }
+
+    /// Whether all of `[start, end)` is in one range.
+    pub fn covers(&self, start: u64, end: u64) -> bool {
+        let part = ByteRange {
+            offset: start,
+            length: end - start,
+        };
+        self.within(start, end).next() == Some(part)
     }
 
     /// The parts of the ranges that lie in `[start, end)`.
@@ -68,12 +72,12 @@ impl Ranges {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.as_slice().is_empty()
     }
 
     /// Whether one more range would be joined with a neighbour, and what lies between them added.
     pub fn is_full(&self) -> bool {
-        self.len == CAPACITY
+        self.as_slice().len() == MOST
     }
 
     /// Bytes in all.
@@ -86,29 +90,37 @@ impl Ranges {
         if start >= end {
             return;
         }
-        let first = self.ranges[..self.len].partition_point(|r| r.end() <= start);
-        let last = first + self.ranges[first..self.len].partition_point(|r| r.offset < end);
+        let list = self.as_slice();
+        let first = list.partition_point(|r| r.end() <= start);
+        let last = first + list[first..].partition_point(|r| r.offset < end);
         if first == last {
             return;
         }
-        let (low, high) = (self.ranges[first], self.ranges[last - 1]);
-        let left = start.saturating_sub(low.offset);
-        let right = high.end().saturating_sub(end);
-        let kept = usize::from(left > 0) + usize::from(right > 0);
-        if self.len - (last - first) + kept > CAPACITY {
+        let (low, high) = (list[first], list[last - 1]);
+        let left = ByteRange {
+            offset: low.offset,
+            length: start.saturating_sub(low.offset),
+        };
+        let right = ByteRange {
+            offset: end,
+            length: high.end().saturating_sub(end),
+        };
+        let kept = usize::from(left.length > 0) + usize::from(right.length > 0);
+        if kept > last - first {
+            // Of one range two are left.
+            if self.list.insert(last, right) {
+                self.list.as_mut_slice()[first] = left;
+            }
             return;
         }
-        self.ranges.copy_within(last..self.len, first + kept);
-        self.len = self.len - (last - first) + kept;
-        if left > 0 {
-            self.ranges[first].length = left;
+        let list = self.list.as_mut_slice();
+        if left.length > 0 {
+            list[first] = left;
         }
-        if right > 0 {
-            self.ranges[first + kept - 1] = ByteRange {
-                offset: end,
-                length: right,
-            };
+        if right.length > 0 {
+            list[first + kept - 1] = right;
         }
+        self.list.remove(first + kept..last);
     }
 
     /// Takes all that `ranges` have away, as [`Ranges::remove`].
@@ -130,33 +142,24 @@ impl Ranges {
         if start >= end {
             return;
         }
-        let list = &self.ranges[..self.len];
+        let list = self.as_slice();
         // What touches the new range is joined with it.
         let first = list.partition_point(|r| r.end() < start);
         let last = first + list[first..].partition_point(|r| r.offset <= end);
-        let (mut start, mut end) = (start, end);
-        if first < last {
-            start = start.min(list[first].offset);
-            end = end.max(list[last - 1].end());
-        } else if self.len == CAPACITY {
-            // Full: grow a neighbour over the gap between.
-            let at = first.min(CAPACITY - 1);
-            let neighbour = self.ranges[at];
-            let (low, high) = (neighbour.offset, neighbour.end());
-            return self.add(start.min(low), end.max(high));
-        }
-        let new = ByteRange {
+        let new = |start: u64, end: u64| ByteRange {
             offset: start,
             length: end - start,
         };
         if first < last {
-            self.ranges[first] = new;
-            self.ranges.copy_within(last..self.len, first + 1);
-            self.len -= last - first - 1;
-        } else {
-            self.ranges.copy_within(first..self.len, first + 1);
-            self.ranges[first] = new;
-            self.len += 1;
+            let joined = new(start.min(list[first].offset), end.max(list[last - 1].end()));
+            self.list.as_mut_slice()[first] = joined;
+            self.list.remove(first + 1..last);
+        } else if !self.list.insert(first, new(start, end)) {
+            // Full: grow a neighbour over the gap between.
+            let list = self.as_slice();
+            let neighbour = list[first.min(list.len() - 1)];
+            let (low, high) = (neighbour.offset, neighbour.end());
+            self.add(start.min(low), end.max(high));
         }
     }
 }

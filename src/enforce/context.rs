@@ -201,7 +201,9 @@ pub fn boot() {
 
 /// Puts a context back; its copies must have been let go.
 pub fn give(process: &Process, context: NonNull<Context>) {
+    // SAFETY: the caller is done with it: what it has mapped is unmapped.
+    unsafe { core::ptr::drop_in_place(context.as_ptr()) };
     let _lock = process.contexts_lock.lock();
-    // SAFETY: from the pool, and the caller is done with it.
+    // SAFETY: from the pool, and nobody's.
     unsafe { CONTEXTS.0.give(context) };
 }

@@ -10,16 +10,21 @@ use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
 use crate::mappings::{self, table::Entry};
+use crate::sys::list::List;
 use crate::sys::{self, vm, wipe};
+use core::ops::Range;
 use core::ptr::null_mut;
 use core::slice;
-use keepmydata_records::ByteRange;
 use rustix::io::Errno;
 use rustix::mm::munmap;
 
 /// Mappings of one file that can be witnessed in one msync.
 const WITNESSES: usize = 128;
-const PIECES: usize = 1024;
+/// Pieces that need no memory of their own.
+const FEW: usize = 32;
+/// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
+/// read in again, and only then noticed ([`dirty::gone_since`]).
+const AT_ONCE: usize = 16;
 /// The buffer for reading back, bytes.
 pub const BUFFER: usize = 256 * 1024;
 
@@ -79,8 +84,7 @@ struct Witness {
 pub struct Copies {
     witnesses: [Witness; WITNESSES],
     witness_count: usize,
-    pieces: [Piece; PIECES],
-    piece_count: usize,
+    pieces: List<Piece, FEW>,
     /// One mapping: read-back buffer, scratch page, states, hashes, copied pages.
     region: *mut u8,
     region_len: usize,
@@ -98,10 +102,10 @@ impl Copies {
     /// # Safety
     /// `at` is valid for writes, and its memory holds any initialised bytes.
     pub unsafe fn init(at: *mut Copies) {
-        // SAFETY: by contract; the arrays are numbers, read only as far as they are counted.
+        // SAFETY: by contract; the array is of numbers, read only as far as they are counted.
         unsafe {
             (&raw mut (*at).witness_count).write(0);
-            (&raw mut (*at).piece_count).write(0);
+            List::init(&raw mut (*at).pieces);
             (&raw mut (*at).region).write(null_mut());
             (&raw mut (*at).region_len).write(0);
             (&raw mut (*at).pages).write(0);
@@ -117,13 +121,13 @@ impl Copies {
 
     /// The `i`th piece, as long as the witnesses are there.
     pub fn witnessed_piece(&self, i: usize) -> Option<Piece> {
-        let pieces = &self.pieces[..self.piece_count];
+        let pieces = self.pieces.as_slice();
         pieces.get(i).filter(|_| self.witness_count > 0).copied()
     }
 
     /// The piece that page number `page` lies in.
     pub fn piece_of(&self, page: usize) -> Piece {
-        let pieces = &self.pieces[..self.piece_count];
+        let pieces = self.pieces.as_slice();
         pieces[pieces.partition_point(|p| p.first_page <= page) - 1]
     }
 
@@ -134,27 +138,22 @@ impl Copies {
         (piece.offset + into as u64, piece.witness + into)
     }
 
-    fn add_piece(&mut self, offset: u64, len: usize, witness: usize) {
+    /// Adds a piece; `known` are those that other mappings have brought.
+    fn add_piece(&mut self, known: &Ranges, offset: u64, len: usize, witness: usize) {
         let pages = len / sys::page_size();
-        let end = offset + len as u64;
-        let known = self.pieces[..self.piece_count]
-            .iter()
-            .any(|p| p.offset <= offset && end <= p.offset + p.len as u64);
-        if known {
+        if known.covers(offset, offset + len as u64) {
             return;
         }
-        if self.piece_count == PIECES {
-            self.missed += pages;
-            return;
-        }
-        self.pieces[self.piece_count] = Piece {
+        let piece = Piece {
             offset,
             len,
             witness,
             first_page: self.pages,
         };
-        self.piece_count += 1;
-        self.pages += pages;
+        match self.pieces.push(piece) {
+            true => self.pages += pages,
+            false => self.missed += pages,
+        }
     }
 
     /// Maps memory for the copies; past `budget` bytes a page gets a hash only.
@@ -262,8 +261,8 @@ impl Copies {
     }
 
     fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
-        for i in 0..self.piece_count {
-            let piece = self.pieces[i];
+        for i in 0..self.pieces.as_slice().len() {
+            let piece = self.pieces.as_slice()[i];
             self.fill_piece(&piece, gone, guessed);
         }
     }
@@ -285,36 +284,72 @@ impl Copies {
     /// the kernel would read in what the filesystem holds, and its neighbours with it.
     fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, guessed: &Ranges) {
         let size = sys::page_size();
-        for n in 0..piece.len / size {
-            let page = piece.first_page + n;
-            let at = piece.witness + n * size;
-            let offset = piece.offset + (n * size) as u64;
-            if gone.has(offset) || !vm::is_cached(at) {
+        let pages = piece.len / size;
+        // No more than the buffer takes.
+        let most = AT_ONCE.min(BUFFER / size);
+        for first in (0..pages).step_by(most) {
+            let mut there = [0; AT_ONCE];
+            let there = &mut there[..most.min(pages - first)];
+            if vm::are_cached(piece.witness + first * size, there).is_err() {
+                there.fill(0);
+            }
+            let mut run = first..first;
+            for (n, there) in (first..).zip(there) {
+                let offset = piece.offset + (n * size) as u64;
+                if *there & 1 != 0 && !gone.has(offset) {
+                    run.end = n + 1;
+                    continue;
+                }
                 // A page that nobody saw stored to need never have been there.
-                self.states()[page] = match guessed.has(offset) && !gone.has(offset) {
+                self.states()[piece.first_page + n] = match guessed.has(offset) && !gone.has(offset)
+                {
                     true => State::Skipped,
                     false => State::Gone,
                 };
-            } else if let Err(errno) = self.copy_page(page, at) {
+                self.copy_pages(piece, run);
+                run = n + 1..n + 1;
+            }
+            self.copy_pages(piece, run);
+        }
+    }
+
+    /// Copies a run of pages of a piece, numbered from its first.
+    fn copy_pages(&mut self, piece: &Piece, run: Range<usize>) {
+        let size = sys::page_size();
+        let first = piece.first_page + run.start;
+        let at = piece.witness + run.start * size;
+        if self.copy_run(first, run.len(), at).is_ok() {
+            return;
+        }
+        for (page, at) in (first..).zip((at..).step_by(size)).take(run.len()) {
+            if let Err(errno) = self.copy_run(page, 1, at) {
                 self.missed += usize::from(errno != Errno::FAULT);
                 self.states()[page] = State::Skipped;
             }
         }
     }
 
-    fn copy_page(&mut self, page: usize, at: usize) -> Result<(), Errno> {
+    /// Copies `count` pages, numbered from `first`, that lie at `at` in a witness: all, or none and an
+    /// error.
+    fn copy_run(&mut self, first: usize, count: usize, at: usize) -> Result<(), Errno> {
         let size = sys::page_size();
-        if page < self.copied {
-            let to = self.region_len - (self.copied - page) * size;
-            // SAFETY: the page's place among the copies.
-            let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), size) };
-            return read_witness(at, to);
+        let copied = self.copied.saturating_sub(first).min(count);
+        let kept = copied * size;
+        if kept > 0 {
+            let to = self.region_len - (self.copied - first) * size;
+            // SAFETY: the places of these pages among the copies, one after the other.
+            let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), kept) };
+            read_witness(at, to)?;
         }
-        let scratch = self.scratch();
-        let result = read_witness(at, scratch);
-        // SAFETY: inside the region.
-        unsafe { self.hashes().add(page).write(hash(scratch)) };
-        result
+        if copied < count {
+            let rest = &mut self.buffer()[..(count - copied) * size];
+            read_witness(at + kept, rest)?;
+            for (page, bytes) in (first + copied..).zip(rest.chunks(size)) {
+                // SAFETY: inside the region.
+                unsafe { self.hashes().add(page).write(hash(bytes)) };
+            }
+        }
+        Ok(())
     }
 
     /// What page number `page` holds now, if it still is the page that was copied. Once it has left
@@ -357,11 +392,11 @@ impl Copies {
             self.region = null_mut();
         }
         self.pages = 0;
-        self.piece_count = 0;
+        self.pieces.clear();
     }
 }
 
-/// Reads a page through the witness. `EFAULT` past the end of the file.
+/// Reads pages through the witness, all or none. `EFAULT` past the end of the file.
 fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
     let read = match vm::read_own_memory(at, into) {
         // Only what has a handle is copied, so this is a custodian thread.
@@ -380,12 +415,23 @@ fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
 
 /// A 64-bit hash that is quick on whole pages; it detects, it does not protect.
 pub fn hash(bytes: &[u8]) -> u64 {
-    let mut hash = 0x9e37_79b9_7f4a_7c15u64 ^ bytes.len() as u64;
-    for chunk in bytes.chunks(8) {
+    fn mix(hash: u64, word: u64) -> u64 {
+        let hash = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^ hash >> 32
+    }
+    // Four at a time, so that the processor need not wait for one product to begin the next.
+    let mut lanes = [1u64, 2, 3, 4].map(|n| mix(0x9e37_79b9_7f4a_7c15, n));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
+            *lane = mix(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    let mut hash = lanes.into_iter().fold(bytes.len() as u64, mix);
+    for chunk in rest.chunks(8) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^= hash >> 32;
+        hash = mix(hash, u64::from_le_bytes(word));
     }
     hash
 }
@@ -407,33 +453,30 @@ pub fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
 
 fn witness(context: &mut Context) {
     let (file, dirty, copies) = (context.file, &context.dirty, &mut context.copies);
+    let mut known = Ranges::new();
     // The lock keeps the entries where they are while they are duplicated.
     let table = mappings::lock();
     table.for_each_of(file, 0, |entry| {
         if entry.writable {
-            witness_entry(copies, &entry, dirty.as_slice());
+            let before = copies.pieces.as_slice().len();
+            witness_entry(copies, &known, &entry, dirty);
+            for piece in &copies.pieces.as_slice()[before..] {
+                known.add(piece.offset, piece.offset + piece.len as u64);
+            }
         }
         true
     });
 }
 
-fn witness_entry(copies: &mut Copies, entry: &Entry, dirty: &[ByteRange]) {
+fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry, dirty: &Ranges) {
     let mapped = entry.offset..entry.offset + entry.len() as u64;
-    let mut covered = dirty.iter().filter_map(|range| {
-        let from = range.offset.max(mapped.start);
-        let to = range.end().min(mapped.end);
-        (from < to).then_some((from, to))
-    });
-    let Some(first) = covered.next() else { return };
-    let last = dirty
-        .iter()
-        .rev()
-        .find(|range| range.offset < mapped.end)
-        .map_or(first.1, |range| range.end().min(mapped.end));
+    let ranges = || dirty.within(mapped.start, mapped.end);
+    let (Some(first), Some(last)) = (ranges().next(), ranges().last()) else {
+        return;
+    };
     // One witness from the first dirty page of this mapping to its last.
-    let addr = entry.start + (first.0 - mapped.start) as usize;
-    let len = (last - first.0) as usize;
-    let ranges = core::iter::once(first).chain(covered);
+    let addr = entry.start + (first.offset - mapped.start) as usize;
+    let len = (last.end() - first.offset) as usize;
     if copies.witness_count < WITNESSES
         // SAFETY: the duplicate is noted, and unmapped by `let_go_witnesses`.
         && let Ok(start) = unsafe { vm::duplicate(addr, len) }
@@ -441,22 +484,19 @@ fn witness_entry(copies: &mut Copies, entry: &Entry, dirty: &[ByteRange]) {
         let start = start as usize;
         copies.witnesses[copies.witness_count] = Witness { start, len };
         copies.witness_count += 1;
-        for (from, to) in ranges {
-            copies.add_piece(
-                from,
-                (to - from) as usize,
-                start + (from - first.0) as usize,
-            );
+        for range in ranges() {
+            let at = start + (range.offset - first.offset) as usize;
+            copies.add_piece(known, range.offset, range.length as usize, at);
         }
         return;
     }
     // mprotect(2) has split the mapping: each range by itself, and failing that each page.
-    for (from, to) in ranges {
-        witness_range(copies, entry, from, to);
+    for range in ranges() {
+        witness_range(copies, known, entry, range.offset, range.end());
     }
 }
 
-fn witness_range(copies: &mut Copies, entry: &Entry, from: u64, to: u64) {
+fn witness_range(copies: &mut Copies, known: &Ranges, entry: &Entry, from: u64, to: u64) {
     let len = (to - from) as usize;
     let addr = entry.start + (from - entry.offset) as usize;
     let room = copies.witness_count < WITNESSES;
@@ -465,11 +505,11 @@ fn witness_range(copies: &mut Copies, entry: &Entry, from: u64, to: u64) {
         let start = start as usize;
         copies.witnesses[copies.witness_count] = Witness { start, len };
         copies.witness_count += 1;
-        copies.add_piece(from, len, start);
+        copies.add_piece(known, from, len, start);
     } else if room && len > sys::page_size() {
         let middle = from + sys::page_up(len as u64 / 2);
-        witness_range(copies, entry, from, middle);
-        witness_range(copies, entry, middle, to);
+        witness_range(copies, known, entry, from, middle);
+        witness_range(copies, known, entry, middle, to);
     } else {
         copies.missed += len / sys::page_size();
     }

@@ -88,10 +88,11 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
         table.for_each_of(context.file, at, |entry| {
             at = entry.end;
             let end = entry.offset + entry.len() as u64;
+            let shared = is_shared(entry.start, entry.len());
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let len = (range.length as usize).min(left);
-                drop_unwritten(worker, &entry, start, start + len);
+                drop_unwritten(worker, &entry, shared, start, start + len);
                 left -= len;
                 if left == 0 {
                     at = start + len;
@@ -109,43 +110,52 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
 /// Drops the entries of pages that were not stored to since the dirty ranges were learnt. One that
 /// was, by another thread, must keep its entry: an empty one means, to the next msync, that the page
 /// was dropped from the page cache with what was stored in it.
-fn drop_unwritten(worker: &Worker, entry: &Entry, start: usize, end: usize) {
+fn drop_unwritten(worker: &Worker, entry: &Entry, shared: bool, start: usize, end: usize) {
     let mut at = start;
     dirty::for_each_written(worker, entry, start, end, |from, to| {
-        drop_again_present(worker, entry, at, from);
+        drop_again_present(worker, entry, shared, at, from);
         at = to;
     });
-    drop_again_present(worker, entry, at, end);
+    drop_again_present(worker, entry, shared, at, end);
 }
 
 /// Drops entries; those of pages that were stored to in this very moment come back at once, from the
 /// page cache, where they are dirty.
-fn drop_again_present(worker: &Worker, entry: &Entry, start: usize, end: usize) {
+fn drop_again_present(worker: &Worker, entry: &Entry, shared: bool, start: usize, end: usize) {
     if start < end {
-        drop_shared(start, end - start);
+        match shared {
+            // SAFETY: within what is shared, and is in the table, whose lock is held.
+            true => drop(unsafe { vm::drop_ptes(start, end - start) }),
+            false => drop_shared(start, end - start),
+        }
         dirty::for_each_written(worker, entry, start, end, |from, to| {
             let _ = vm::populate_read(from, to - from);
         });
     }
 }
 
-/// Drops page table entries, if they are of a shared mapping: where the program has replaced one by
-/// a raw system call, the table does not know, and on a private mapping this would destroy data.
-/// The kernel duplicates nothing but shared mappings, and so answers the question.
+/// Drops page table entries of a range that is not one shared mapping as a whole: of the parts that are.
 fn drop_shared(start: usize, len: usize) {
+    if is_shared(start, len) {
+        // SAFETY: shared.
+        let _ = unsafe { vm::drop_ptes(start, len) };
+    } else if len > sys::page_size() {
+        // Split by mprotect(2): the parts by themselves.
+        let half = sys::page_up(len as u64 / 2) as usize;
+        drop_shared(start, half);
+        drop_shared(start + half, len - half);
+    }
+}
+
+/// Whether the range is one shared mapping: where the program has replaced one by a raw system call, the
+/// table does not know, and on a private mapping dropping its entries would destroy data. The kernel
+/// duplicates nothing but shared mappings, and so answers the question.
+fn is_shared(start: usize, len: usize) -> bool {
     // SAFETY: unmapped at once; a duplicate has no pages until it is touched.
     let Ok(duplicate) = (unsafe { vm::duplicate(start, len) }) else {
-        // Split by mprotect(2): the parts by themselves.
-        if len > sys::page_size() {
-            let half = sys::page_up(len as u64 / 2) as usize;
-            drop_shared(start, half);
-            drop_shared(start + half, len - half);
-        }
-        return;
+        return false;
     };
-    // SAFETY: the duplicate is the shim's own, and its success says that the range is shared.
-    unsafe {
-        let _ = rustix::mm::munmap(duplicate, len);
-        let _ = vm::drop_ptes(start, len);
-    }
+    // SAFETY: the duplicate is the shim's own.
+    let _ = unsafe { rustix::mm::munmap(duplicate, len) };
+    true
 }

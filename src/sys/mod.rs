@@ -9,6 +9,7 @@ pub mod extents;
 pub mod fd;
 pub mod ids;
 pub mod lines;
+pub mod list;
 pub mod lock;
 mod mem;
 pub mod pool;
