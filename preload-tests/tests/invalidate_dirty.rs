@@ -7,7 +7,7 @@ use std::path::Path;
 use preload_tests::harness::{LoopFs, Outcome, Program, Scratch, TearFs, installed, kernel};
 use preload_tests::or_skip;
 
-const PAGES: u64 = 1024;
+const PAGES: u64 = 4096;
 /// Not the last page, which is the canary's: it stays (src/dirty/canary.rs).
 const DIRTY: [u64; 6] = [3, 17, 18, 200, 511, 1000];
 /// The largest folio that the kernel makes, in pages.
@@ -91,6 +91,27 @@ fn exactly_the_dirty_pages_on_fuse() {
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
     exactly(&fs.path("on"), "on");
     exactly(&fs.path("off"), "off");
+}
+
+/// Each by itself, also where there are more than a record tells of.
+#[test]
+fn exactly_the_dirty_pages_where_they_are_many() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let every_third: Vec<u64> = (1..PAGES - 1).step_by(3).collect();
+    for verify in ["on", "off"] {
+        let settings = [("KEEPMYDATA_VERIFY", verify)];
+        let run = run(&fs.path(verify), &every_third, &settings);
+        let records = run.records();
+        let msync = records.of("msync").next().expect("one msync");
+        assert_eq!(msync["dirty_pages"], every_third.len(), "{msync}");
+        if verify == "on" {
+            assert_eq!(msync["verdicts"]["verified"], every_third.len(), "{msync}");
+        }
+        let dropped: BTreeSet<u64> = every_third.iter().copied().collect();
+        assert_eq!(left(&run), dropped, "{verify}");
+    }
 }
 
 /// Folios of many pages leave as a whole: no dirty page stays, and what else leaves is in the folio of
