@@ -1,5 +1,7 @@
 //! What need not be done is not done: shared flushes, unmaps of what is clean.
 
+use std::collections::BTreeSet;
+
 use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, installed, kernel};
 use preload_tests::or_skip;
 
@@ -79,6 +81,44 @@ fn one_sync_is_left_where_two_would_be_the_same() {
         let fs = or_skip!(LoopFs::mount(name));
         assert_eq!(syncs(&fs.path("f")), (1, MSYNCS), "{name}");
     }
+}
+
+/// Scattered pages are read back at once where a READ takes long: across a network an msync would take as
+/// many round trips as it has dirty pages.
+#[test]
+fn slow_reads_are_under_way_at_once() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let most_at_once = |delay: &str| {
+        let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--read-delay-ms", delay]);
+        let pages: Vec<String> = (0..16).map(|n| (1 + 4 * n).to_string()).collect();
+        Program::guest("exact")
+            .arg(fs.path("f"))
+            .arg("128")
+            .args(pages)
+            .under_shim(&[("KEEPMYDATA_VERIFY", "on")])
+            .expect_success("under the shim");
+        let log = fs.op_log();
+        let msync = log.find("Fsync enter:").expect("an msync");
+        let mut under_way = BTreeSet::new();
+        let mut most = 0;
+        for line in log[msync..].lines() {
+            let unique = line
+                .split("unique(")
+                .nth(1)
+                .and_then(|rest| rest.split(')').next());
+            if line.contains("Read enter:") && line.contains("len(4096)") {
+                under_way.insert(unique);
+            } else if line.contains("Read exit:") {
+                under_way.remove(&unique);
+            }
+            most = most.max(under_way.len());
+        }
+        most
+    };
+    assert_eq!(most_at_once("0"), 1);
+    let most = most_at_once("20");
+    assert!(most >= 4, "{most} at once");
 }
 
 /// `KEEPMYDATA_MUNMAP=sync` syncs what is dirty, and does not disturb what is not.

@@ -28,6 +28,7 @@ mod heal;
 mod invalidate;
 mod later;
 mod prepare;
+mod readback;
 mod report;
 mod turn;
 mod verify;

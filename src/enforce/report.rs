@@ -3,7 +3,8 @@
 use super::account;
 use super::context::{Context, ROWS};
 use super::copy::{State, hash};
-use super::verify::{self, Unsettled};
+use super::readback;
+use super::verify::Unsettled;
 use crate::custodian::Worker;
 use crate::dirty;
 use crate::log::{self, FileName, Timer};
@@ -416,7 +417,7 @@ fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Opt
         return Some(row);
     }
     let buffer = &mut context.copies.buffer()[..sys::page_size()];
-    let read = verify::read_back(handle, buffer, start).unwrap_or(0);
+    let read = readback::read_back(handle, buffer, start).unwrap_or(0);
     let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
     row.expected_hash = Some(HexU64(context.copies.hash_at_copy(page)));
     row.actual_hash = Some(HexU64(hash(actual)));

@@ -10,6 +10,7 @@
 
 use super::context::Context;
 use super::copy::{State, hash};
+use super::readback::{Batch, Part};
 use crate::custodian::Worker;
 use crate::handles;
 use crate::sys::{self, cachestat::cachestat, extents};
@@ -58,10 +59,21 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
         uncache(worker, context, handle);
     }
     let size = sys::fd::size(handle)?;
-    let mut at = 0;
-    while let Some((first, count)) = next_run(context, at) {
-        check_run(worker, context, handle, size, first, count)?;
-        at = first + count;
+    let (mut at, mut slow) = (0, false);
+    loop {
+        let mut batch = Batch::new();
+        while let Some((first, count)) = next_run(context, at, batch.room()) {
+            let (offset, _) = context.copies.place_of(first);
+            batch.add(first, count, offset);
+            at = first + count;
+        }
+        if batch.parts().is_empty() {
+            break;
+        }
+        batch.read(handle, context.copies.buffer(), &mut slow);
+        for part in batch.parts() {
+            check_run(worker, context, size, part)?;
+        }
     }
     let mut unsettled = Unsettled::default();
     for state in context.copies.states() {
@@ -96,9 +108,11 @@ fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
 }
 
 /// The next pages, from number `at` on, that one read can bring: adjacent in the file, unsettled,
-/// and no more than the buffer holds.
-fn next_run(context: &mut Context, at: usize) -> Option<(usize, usize)> {
-    let most = super::copy::BUFFER / sys::page_size();
+/// and `most` at the most.
+fn next_run(context: &mut Context, at: usize, most: usize) -> Option<(usize, usize)> {
+    if most == 0 {
+        return None;
+    }
     let states = context.copies.states();
     let first = at + states.get(at..)?.iter().position(|s| !s.is_settled())?;
     let count = states[first..]
@@ -111,26 +125,16 @@ fn next_run(context: &mut Context, at: usize) -> Option<(usize, usize)> {
     Some((first, count.min(left)))
 }
 
-fn check_run(
-    worker: &Worker,
-    context: &mut Context,
-    handle: BorrowedFd<'_>,
-    size: u64,
-    first: usize,
-    count: usize,
-) -> Result<(), Errno> {
+fn check_run(worker: &Worker, context: &mut Context, size: u64, part: &Part) -> Result<(), Errno> {
     let page_size = sys::page_size();
-    let (offset, _) = context.copies.place_of(first);
-    let read = {
-        let buffer = &mut context.copies.buffer()[..count * page_size];
-        read_back(handle, buffer, offset)?
-    };
-    for n in 0..count {
-        let page = first + n;
-        let start = offset + (n * page_size) as u64;
+    let read = part.read()?;
+    for n in 0..part.count {
+        let page = part.first + n;
+        let start = part.offset + (n * page_size) as u64;
         let valid = size.saturating_sub(start).min(page_size as u64) as usize;
         let have = read.saturating_sub(n * page_size).min(valid);
-        let actual = n * page_size..n * page_size + have;
+        let from = part.into + n * page_size;
+        let actual = from..from + have;
         let state = if valid == 0 {
             // Truncated meanwhile.
             State::Skipped
@@ -184,23 +188,4 @@ fn judge(
         true => State::Stale,
         false => State::Racing,
     }
-}
-
-/// Reads at most `buffer` at `offset`, to the end of the file; short only there.
-pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut have = 0;
-    while have < buffer.len() {
-        match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
-            Ok(0) => break,
-            Ok(n) => have += n,
-            Err(Errno::INTR) => {}
-            // An end of file in the middle of a block leaves an offset that O_DIRECT refuses.
-            Err(Errno::INVAL) if have > 0 => break,
-            Err(errno) => return Err(errno),
-        }
-        if have % sys::page_size() != 0 {
-            break;
-        }
-    }
-    Ok(have)
 }

@@ -1,0 +1,207 @@
+//! Reading back several places of a file: one after the other, or, where a read takes long, at once.
+//!
+//! A read past the page cache waits for the filesystem each time. In a daemon's memory that is some 10 us,
+//! and a thread more would cost more than it saves; across a network it is what a verified msync spends its
+//! time with, and dirty pages that lie apart are a read each.
+
+use super::copy::BUFFER;
+use crate::sys::{self, lock, thread};
+use core::ffi::{c_int, c_void};
+use core::slice;
+use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// Places in a batch, at the most.
+pub const MOST: usize = 64;
+/// Threads for a batch, the caller among them.
+const THREADS: usize = 8;
+/// Reads that take longer than this, and so much for each page, are made at once, ns: what a few threads
+/// cost to start.
+const SLOW_NS: u64 = 300_000;
+const SLOW_PAGE_NS: u64 = 20_000;
+
+/// One place.
+pub struct Part {
+    /// Number of its first page, and how many there are.
+    pub first: usize,
+    pub count: usize,
+    /// In the file, bytes.
+    pub offset: u64,
+    /// Where in the buffer.
+    pub into: usize,
+    /// Bytes that were read, or an errno, negative.
+    read: AtomicIsize,
+}
+
+impl Part {
+    const fn none() -> Part {
+        Part {
+            first: 0,
+            count: 0,
+            offset: 0,
+            into: 0,
+            read: AtomicIsize::new(0),
+        }
+    }
+
+    /// Bytes that were read; short only at the end of the file.
+    pub fn read(&self) -> Result<usize, Errno> {
+        let read = self.read.load(Ordering::Relaxed);
+        usize::try_from(read).map_err(|_| Errno::from_raw_os_error(-read as i32))
+    }
+}
+
+/// Places to be read into one buffer.
+pub struct Batch {
+    parts: [Part; MOST],
+    len: usize,
+    pages: usize,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch {
+            parts: [const { Part::none() }; MOST],
+            len: 0,
+            pages: 0,
+        }
+    }
+
+    /// Pages that the buffer still has room for; none when there is no room for a part.
+    pub fn room(&self) -> usize {
+        match self.len {
+            MOST => 0,
+            _ => BUFFER / sys::page_size() - self.pages,
+        }
+    }
+
+    /// Adds `count` pages, for which there is room.
+    pub fn add(&mut self, first: usize, count: usize, offset: u64) {
+        self.parts[self.len] = Part {
+            first,
+            count,
+            offset,
+            into: self.pages * sys::page_size(),
+            ..Part::none()
+        };
+        self.len += 1;
+        self.pages += count;
+    }
+
+    pub fn parts(&self) -> &[Part] {
+        &self.parts[..self.len]
+    }
+
+    /// Reads every part into `buffer`, of [`BUFFER`] bytes, on a custodian thread. `slow` says how the last
+    /// reads were, and is told how these are.
+    pub fn read(&self, handle: BorrowedFd<'_>, buffer: &mut [u8], slow: &mut bool) {
+        let work = Work {
+            handle,
+            buffer: buffer.as_mut_ptr(),
+            parts: self.parts(),
+            next: AtomicUsize::new(0),
+            others: lock::Word::new(0),
+        };
+        if !*slow && let Some(first) = self.parts().first() {
+            let begin = sys::monotonic_ns();
+            work.one();
+            let patience = SLOW_NS + first.count as u64 * SLOW_PAGE_NS;
+            *slow = sys::monotonic_ns() - begin > patience;
+        }
+        match *slow {
+            true => work.run_with_others(),
+            false => work.run(),
+        }
+    }
+}
+
+/// Parts that threads take one by one.
+struct Work<'a> {
+    handle: BorrowedFd<'a>,
+    buffer: *mut u8,
+    parts: &'a [Part],
+    next: AtomicUsize,
+    /// Threads, other than the caller, that have not ended.
+    others: lock::Word,
+}
+
+impl Work<'_> {
+    /// Takes the next part; false where there is none.
+    fn one(&self) -> bool {
+        let Some(part) = self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+            return false;
+        };
+        // SAFETY: parts have places of their own in the buffer, and each is taken once.
+        let into = unsafe {
+            let start = self.buffer.add(part.into);
+            slice::from_raw_parts_mut(start, part.count * sys::page_size())
+        };
+        let read = match read_back(self.handle, into, part.offset) {
+            Ok(bytes) => bytes as isize,
+            Err(errno) => -errno.raw_os_error() as isize,
+        };
+        part.read.store(read, Ordering::Relaxed);
+        true
+    }
+
+    fn run(&self) {
+        while self.one() {}
+    }
+
+    /// The same with as many threads as there is work for. They share the custodian's descriptors, and are
+    /// done before this returns.
+    fn run_with_others(&self) {
+        let left = self.parts.len() - self.next.load(Ordering::Relaxed).min(self.parts.len());
+        for _ in 1..left.min(THREADS) {
+            self.others.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the work lives until all of them are done.
+            let made = unsafe { thread::spawn(other, (&raw const *self).cast_mut().cast()) };
+            if made.is_err() {
+                self.others.fetch_sub(1, Ordering::Relaxed);
+                break;
+            }
+        }
+        self.run();
+        loop {
+            let left = self.others.load(Ordering::Acquire);
+            if left == 0 {
+                return;
+            }
+            lock::wait(&self.others, left);
+        }
+    }
+}
+
+extern "C" fn other(work: *mut c_void) -> c_int {
+    // SAFETY: it lives until the last thread has counted itself off, with all it has written.
+    unsafe {
+        let work = work.cast::<Work<'_>>();
+        (*work).run();
+        let others = &raw const (*work).others;
+        if (*others).fetch_sub(1, Ordering::Release) == 1 {
+            // Of what may be gone by now the address only.
+            lock::wake_one(&*others);
+        }
+    }
+    0
+}
+
+/// Reads at most `buffer` at `offset`, to the end of the file; short only there.
+pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(Errno::INTR) => {}
+            // An end of file in the middle of a block leaves an offset that O_DIRECT refuses.
+            Err(Errno::INVAL) if have > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+        if have % sys::page_size() != 0 {
+            break;
+        }
+    }
+    Ok(have)
+}
