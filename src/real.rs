@@ -6,7 +6,7 @@
 //! an abort.
 
 use crate::sys::signals;
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use libc::{gid_t, iovec, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
@@ -136,6 +136,10 @@ real! {
     fn initgroups(user: *const c_char, group: gid_t) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
+    fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int;
+    fn fallocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int;
+    fn fallocate64(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int;
     fn ftruncate(fd: c_int, size: off_t) -> c_int;
     fn ftruncate64(fd: c_int, size: off_t) -> c_int;
     fn truncate(path: *const c_char, size: off_t) -> c_int;

@@ -11,7 +11,7 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 47] = [
+const DOCUMENTED: [&str; 51] = [
     "_Exit",
     "__pread64",
     "__pread64_chk",
@@ -26,10 +26,14 @@ const DOCUMENTED: [&str; 47] = [
     "execve",
     "execvp",
     "execvpe",
+    "fallocate",
+    "fallocate64",
     "fexecve",
     "ftruncate",
     "ftruncate64",
     "initgroups",
+    "ioctl",
+    "madvise",
     "mlock",
     "mlock2",
     "mlockall",
@@ -64,11 +68,12 @@ const DOCUMENTED: [&str; 47] = [
 /// Siblings that are not hooked because only glibc's own libraries may import them:
 /// they have no other version than `GLIBC_PRIVATE`, which the test checks. Calls
 /// that these libraries make so are of their own files (locales, nscd, the linker's).
-const PRIVATE: [&str; 9] = [
+const PRIVATE: [&str; 10] = [
     "__libc_pread",
     "__libc_preadv",
     "__libc_read",
     "__libc_readv",
+    "__madvise",
     "__mmap",
     "__mmap64",
     "__munmap",

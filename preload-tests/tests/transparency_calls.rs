@@ -1,6 +1,8 @@
 //! Results and errno of the hooked calls, interrupted and cancelled ones included.
 
-use preload_tests::harness::{Flags, LoopFs, Program, TearFs, Tmpfs, assert_same_under_shim};
+use preload_tests::harness::{
+    Flags, LoopFs, Program, TearFs, Tmpfs, assert_same_under_shim, kernel,
+};
 use preload_tests::or_skip;
 
 #[test]
@@ -58,6 +60,50 @@ fn locking_in_memory_on_fuse() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest"]);
     assert_same_under_shim(&Program::guest("mlocks").arg(fs.path("f")));
+}
+
+/// One userfaultfd for each mapping, says the kernel: it is the program's.
+#[test]
+fn a_program_tracks_its_own_stores() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("own_tracking").arg(fs.path("f")));
+}
+
+#[test]
+fn a_program_tracks_its_own_stores_on_fuse() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let guest = Program::guest("own_tracking").arg(fs.path("f"));
+    assert_same_under_shim(&guest);
+    if kernel::page_tracking().is_ok() {
+        let native = guest.natively();
+        let tracked = "register 0\nprotect 0\nscan 0: 4 7\n";
+        assert!(native.stdout.contains(tracked), "control: {native:?}");
+    }
+}
+
+/// What was stored and then taken out of the file by the program is no loss, and not told as one.
+#[test]
+fn holes_punched_into_what_was_stored() {
+    let ext4 = or_skip!(LoopFs::mount("ext4"));
+    or_skip!(TearFs::available());
+    let fuse = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    for how in ["madvise", "fallocate", "ftruncate"] {
+        for file in [ext4.path(how), fuse.path(how)] {
+            // FUSE drops the whole file with a truncation, what is left of it too.
+            let drops_all = how == "ftruncate" && file.starts_with(fuse.dir());
+            let guest = Program::guest("punched").arg(file).arg(how);
+            assert_same_under_shim(&guest);
+            if drops_all {
+                continue;
+            }
+            for verify in ["on", "off"] {
+                let settings = [("KEEPMYDATA_VERIFY", verify), ("KEEPMYDATA_LOG", "warn")];
+                let run = guest.under_shim(&settings);
+                assert_eq!(run.log_text(), "", "{how} {verify}");
+            }
+        }
+    }
 }
 
 #[test]

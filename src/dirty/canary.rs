@@ -216,6 +216,33 @@ pub fn unmap(addr: usize) {
     let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
 }
 
+/// Brings canaries in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
+/// has gone because the program said so. On a custodian thread.
+pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
+    let Some(pagemap) = worker.pagemap() else {
+        return;
+    };
+    let mut dead = [0; MOST];
+    for (canary, dead) in of(&mut mappings::lock(), file).all.iter().zip(&mut dead) {
+        let is_dead = canary.lives && !vm::is_present(pagemap, canary.addr);
+        if is_dead && range.contains(&canary.offset) {
+            *dead = canary.addr;
+        }
+    }
+    for addr in dead.into_iter().filter(|&addr| addr != 0) {
+        if vm::populate_read(addr, sys::page_size()).is_err() {
+            // Beyond the end of the file now.
+            let mut table = mappings::lock();
+            let mut all = of(&mut table, file).all.iter_mut();
+            if let Some(canary) = all.find(|canary| canary.addr == addr) {
+                *canary = Canary::default();
+                drop(table);
+                unmap(addr);
+            }
+        }
+    }
+}
+
 /// Moves canaries out of a range, bytes, of the inode: what is to be read afresh must not be kept in
 /// the page cache by them. Any context that read(2) may be called from.
 pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {

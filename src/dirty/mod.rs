@@ -5,6 +5,7 @@ pub mod canary;
 mod mincore;
 mod pagemap;
 mod ranges;
+pub mod removal;
 mod whole;
 
 pub use cachestat::cached;
@@ -13,11 +14,11 @@ pub use pagemap::{for_each_written, gone_since};
 pub use ranges::Ranges;
 
 use crate::config;
-use crate::custodian::Worker;
+use crate::custodian::{self, Worker};
 use crate::mappings::file::{File, Handle, Traits};
 use crate::mappings::{self, table::Entry};
 use crate::sys::cachestat::Cached;
-use crate::{stats, sys};
+use crate::{process, stats, sys};
 use core::fmt;
 use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Invalidate, Track, Verify};
@@ -213,6 +214,27 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
         canary::plant(worker, entry);
     }
     registered
+}
+
+/// The program is about to register memory with a userfaultfd of its own, as the two numbers at `argument`
+/// say (`struct uffdio_range`): the kernel grants one for each mapping, which is the program's. All signals
+/// of the calling thread must be blocked.
+#[cold]
+pub fn give_way(argument: usize) {
+    let mut bytes = [0; 16];
+    if sys::vm::read_own_memory(argument, &mut bytes) != Ok(bytes.len()) {
+        return;
+    }
+    let [start, len] = [0, 8].map(|at| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_ne_bytes(number) as usize
+    });
+    if mappings::overlaps(start, len) {
+        let end = start.saturating_add(len);
+        let forget = |worker: &mut Worker| pagemap::forget(worker, start, end);
+        let _ = custodian::run(process::this(), forget);
+    }
 }
 
 /// Whether [`register`] has anything to do for a new mapping of a file on such a filesystem.

@@ -8,9 +8,11 @@
 
 use super::{Found, LARGEST, Query, Ranges, Tracker};
 use crate::custodian::Worker;
-use crate::mappings::{self, table::Entry};
+use crate::mappings::{self, file::File, table::Entry};
+use crate::sys;
 use crate::sys::userfaultfd::{self, Find, Region};
 use core::ops::Range;
+use core::ptr::NonNull;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -63,6 +65,39 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
         true => worker.process().generation(),
         false => 0,
     }
+}
+
+/// Forgets the mappings that overlap `[start, end)`: what was stored to them is unknown, and counts as
+/// dirty.
+pub fn forget(worker: &Worker, start: usize, end: usize) {
+    let Some(fd) = worker.userfaultfd() else {
+        return;
+    };
+    let generation = worker.process().generation();
+    mappings::lock().mark(start, end, |entry, marks| {
+        if marks.registered == generation {
+            userfaultfd::unregister(fd, entry.start, entry.len());
+            marks.registered = 0;
+        }
+    });
+}
+
+/// Takes the marks away of pages in `range` of the file that have left the page cache.
+pub fn unmark_absent(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
+    let generation = worker.process().generation();
+    let Some(pagemap) = worker.pagemap() else {
+        return;
+    };
+    mappings::lock().for_each_of(file, 0, |entry| {
+        let from = range.start.max(entry.offset);
+        let to = range.end.min(entry.offset + entry.len() as u64);
+        if entry.marks.registered == generation && from < to {
+            let at = |offset: u64| entry.start as u64 + (offset - entry.offset);
+            let pages = sys::page_down(at(from))..sys::page_up(at(to));
+            let _ = each_run(pagemap, pages, Find::WrittenAbsentAndProtect, |_| {});
+        }
+        true
+    });
 }
 
 /// Adds what was stored to since the last scan, and leaves the marks for the next one.

@@ -8,10 +8,12 @@
 
 mod end;
 mod ids;
+mod ioctl;
 mod lock;
 mod map;
 mod namespaces;
 mod read;
+mod remove;
 mod sync;
 mod truncate;
 

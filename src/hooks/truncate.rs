@@ -1,5 +1,7 @@
-//! ftruncate, truncate and their names with 64: see [`findings`](crate::findings).
+//! ftruncate, truncate and their names with 64: see [`findings`](crate::findings) and
+//! [`removal`].
 
+use crate::dirty::removal;
 use crate::{findings, mappings, real, stats};
 use core::ffi::c_char;
 use libc::{c_int, off_t};
@@ -12,8 +14,8 @@ use libc::{c_int, off_t};
 pub unsafe extern "C-unwind" fn ftruncate(fd: c_int, size: off_t) -> c_int {
     // SAFETY: the caller's contract.
     let real = || unsafe { real::ftruncate(fd, size) };
-    match stats::on() && mappings::any() {
-        true => findings::truncate_fd(fd, size, real),
+    match mappings::any() {
+        true => watched_fd(fd, size, real),
         false => real(),
     }
 }
@@ -26,8 +28,8 @@ pub unsafe extern "C-unwind" fn ftruncate(fd: c_int, size: off_t) -> c_int {
 pub unsafe extern "C-unwind" fn ftruncate64(fd: c_int, size: off_t) -> c_int {
     // SAFETY: the caller's contract.
     let real = || unsafe { real::ftruncate64(fd, size) };
-    match stats::on() && mappings::any() {
-        true => findings::truncate_fd(fd, size, real),
+    match mappings::any() {
+        true => watched_fd(fd, size, real),
         false => real(),
     }
 }
@@ -40,8 +42,8 @@ pub unsafe extern "C-unwind" fn ftruncate64(fd: c_int, size: off_t) -> c_int {
 pub unsafe extern "C-unwind" fn truncate(path: *const c_char, size: off_t) -> c_int {
     // SAFETY: the caller's contract.
     let real = || unsafe { real::truncate(path, size) };
-    match stats::on() && mappings::any() {
-        true => findings::truncate_path(path, size, real),
+    match mappings::any() {
+        true => watched_path(path, size, real),
         false => real(),
     }
 }
@@ -54,8 +56,38 @@ pub unsafe extern "C-unwind" fn truncate(path: *const c_char, size: off_t) -> c_
 pub unsafe extern "C-unwind" fn truncate64(path: *const c_char, size: off_t) -> c_int {
     // SAFETY: the caller's contract.
     let real = || unsafe { real::truncate64(path, size) };
-    match stats::on() && mappings::any() {
+    match mappings::any() {
+        true => watched_path(path, size, real),
+        false => real(),
+    }
+}
+
+#[cold]
+fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    let result = match stats::on() {
+        true => findings::truncate_fd(fd, size, real),
+        false => real(),
+    };
+    after(result, size, || removal::tracked_fd(fd));
+    result
+}
+
+#[cold]
+fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    let result = match stats::on() {
         true => findings::truncate_path(path, size, real),
         false => real(),
+    };
+    after(result, size, || removal::tracked_path(path));
+    result
+}
+
+fn after(result: c_int, size: off_t, inode: impl FnOnce() -> Option<(u64, u64)>) {
+    if result == 0 {
+        let state = real::enter();
+        if let Some(inode) = inode() {
+            removal::truncated(inode, size);
+        }
+        real::leave(state);
     }
 }

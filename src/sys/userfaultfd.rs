@@ -19,6 +19,8 @@ pub enum Find {
     WrittenAndProtect,
     /// The same pages, left as they are.
     Written,
+    /// Those of them whose entry is empty; they are protected again in the same step.
+    WrittenAbsentAndProtect,
     /// Pages without a page behind their entry.
     Absent,
     /// Pages with one.
@@ -61,10 +63,15 @@ pub fn register(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errn
         protect.as_mut_ptr().cast(),
     );
     if protected.is_err() {
-        let mut range = [start, len];
-        let _ = ioctl(fd.as_raw_fd(), UFFDIO_UNREGISTER, range.as_mut_ptr().cast());
+        unregister(fd, start as usize, len as usize);
     }
     protected
+}
+
+/// Takes back [`register`], with all marks.
+pub fn unregister(fd: BorrowedFd<'_>, start: usize, len: usize) {
+    let mut range = [start as u64, len as u64];
+    let _ = ioctl(fd.as_raw_fd(), UFFDIO_UNREGISTER, range.as_mut_ptr().cast());
 }
 
 /// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
@@ -81,13 +88,14 @@ pub fn scan(
     let (category, inverted) = match find {
         // With this alone, an entry that is empty counts as written.
         Find::WrittenAndProtect | Find::Written => (IS_WRITTEN, 0),
+        Find::WrittenAbsentAndProtect => (IS_WRITTEN | IS_PRESENT, IS_PRESENT),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
         Find::Present => (IS_PRESENT, 0),
     };
     let mut arg = ScanArg {
         size: size_of::<ScanArg>() as u64,
         flags: match find {
-            Find::WrittenAndProtect => WP_MATCHING | CHECK_WPASYNC,
+            Find::WrittenAndProtect | Find::WrittenAbsentAndProtect => WP_MATCHING | CHECK_WPASYNC,
             Find::Written | Find::Absent | Find::Present => 0,
         },
         start,
