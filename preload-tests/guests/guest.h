@@ -60,7 +60,22 @@ static inline int open_sized(const char *path, off_t size)
 	return fd;
 }
 
-/* The same, with blocks for all of it. */
+/* A new file of so many pages, each full of 'o', on the disk. */
+static inline int open_filled(const char *path, int pages)
+{
+	int fd = open_sized(path, 0);
+	char page[PAGE];
+
+	memset(page, 'o', sizeof(page));
+	for (int i = 0; i < pages; i++)
+		if (write(fd, page, sizeof(page)) != sizeof(page))
+			setup_failed("write");
+	if (fsync(fd) != 0)
+		setup_failed("fsync");
+	return fd;
+}
+
+/* The same as open_sized, with blocks for all of it. */
 static inline int open_allocated(const char *path, off_t size)
 {
 	int fd = open_sized(path, size);

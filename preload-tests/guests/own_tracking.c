@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-enum { PAGES = 64 };
+enum { PAGES = 64, LENGTH = PAGES * PAGE };
 
 /* include/uapi/linux/userfaultfd.h and fs.h of Linux 6.7, which Debian 12 does not have. */
 enum { WP_UNPOPULATED = 1 << 13, WP_ASYNC = 1 << 15 };
@@ -69,18 +69,14 @@ int main(int argc, char **argv)
 	struct uffdio_api api = { .api = UFFD_API, .features = WP_ASYNC | WP_UNPOPULATED };
 	struct uffdio_register all = { .mode = UFFDIO_REGISTER_MODE_WP };
 	struct uffdio_writeprotect protect = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
-	static char old[PAGES * PAGE];
 	int uffd, pagemap;
 
 	if (argc != 2)
 		return EXIT_USAGE;
-	fd = open_sized(argv[1], 0);
-	memset(old, 'o', sizeof(old));
-	if (write(fd, old, sizeof(old)) != sizeof(old) || fsync(fd) != 0)
-		setup_failed("write");
-	base = map_shared(fd, sizeof(old));
+	fd = open_filled(argv[1], PAGES);
+	base = map_shared(fd, LENGTH);
 	base[1 * PAGE] = 'a';
-	sync_and_tell(base, sizeof(old));
+	sync_and_tell(base, LENGTH);
 	/* Stored before, synced after. */
 	base[2 * PAGE] = 'b';
 
@@ -88,7 +84,7 @@ int main(int argc, char **argv)
 	printf("userfaultfd %s\n", answer(uffd));
 	printf("api %s\n", answer(ioctl(uffd, UFFDIO_API, &api)));
 	all.range.start = (uintptr_t)base;
-	all.range.len = sizeof(old);
+	all.range.len = LENGTH;
 	protect.range = all.range;
 	printf("register %s\n", answer(ioctl(uffd, UFFDIO_REGISTER, &all)));
 	printf("protect %s\n", answer(ioctl(uffd, UFFDIO_WRITEPROTECT, &protect)));
@@ -96,14 +92,14 @@ int main(int argc, char **argv)
 	base[7 * PAGE] = 'd';
 	pagemap = open("/proc/self/pagemap", O_RDONLY);
 	print_stored(pagemap);
-	sync_and_tell(base, sizeof(old));
+	sync_and_tell(base, LENGTH);
 	other = open(argv[1], O_RDONLY);
 	print_file();
 
 	printf("unregister %s\n", answer(ioctl(uffd, UFFDIO_UNREGISTER, &all.range)));
 	close(uffd);
 	base[9 * PAGE] = 'e';
-	sync_and_tell(base, sizeof(old));
+	sync_and_tell(base, LENGTH);
 	print_file();
 	printf("bad address %s\n", answer(ioctl(uffd, UFFDIO_REGISTER, NULL)));
 	return 0;

@@ -8,24 +8,20 @@
  */
 #include "guest.h"
 
-enum { PAGES = 64 };
+enum { PAGES = 64, LENGTH = PAGES * PAGE };
 
 int main(int argc, char **argv)
 {
 	static const int shown[] = { 4, 5, 6, 20, 40, PAGES - 1 };
-	static char old[PAGES * PAGE];
 	int fd, done;
 	char *base, byte;
 
 	if (argc != 3)
 		return EXIT_USAGE;
-	fd = open_sized(argv[1], 0);
-	memset(old, 'o', sizeof(old));
-	if (write(fd, old, sizeof(old)) != sizeof(old) || fsync(fd) != 0)
-		setup_failed("write");
-	base = map_shared(fd, sizeof(old));
+	fd = open_filled(argv[1], PAGES);
+	base = map_shared(fd, LENGTH);
 	base[0] = 'x';
-	sync_and_tell(base, sizeof(old));
+	sync_and_tell(base, LENGTH);
 	base[5 * PAGE] = base[20 * PAGE] = base[40 * PAGE] = base[(PAGES - 1) * PAGE] = 'y';
 	if (strcmp(argv[2], "madvise") == 0)
 		done = madvise(base + 4 * PAGE, 4 * PAGE, MADV_REMOVE);
@@ -36,7 +32,7 @@ int main(int argc, char **argv)
 	if (done != 0)
 		setup_failed("%s", argv[2]);
 	base[6 * PAGE] = 'z';
-	sync_and_tell(base, sizeof(old));
+	sync_and_tell(base, LENGTH);
 	for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++) {
 		if (pread(fd, &byte, 1, shown[i] * PAGE) != 1)
 			setup_failed("pread");

@@ -8,29 +8,26 @@ use crate::custodian;
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
-use core::ffi::CStr;
 use core::ops::Range;
 use core::ptr::NonNull;
 use libc::{c_char, c_int, off_t};
-use rustix::fd::BorrowedFd;
-use rustix::fs::Stat;
 
-/// The file that `fd` is open on, if it is tracked: device and inode.
-pub fn tracked_fd(fd: c_int) -> Option<(u64, u64)> {
-    // SAFETY: the descriptor is the program's; where it is not open, the call fails.
-    tracked(rustix::fs::fstat((fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?).ok()?)
+/// A device and inode that may be those of a tracked file.
+pub type Inode = (u64, u64);
+
+/// The file that `fd` is open on, if it may be tracked.
+pub fn tracked_fd(fd: c_int) -> Option<Inode> {
+    tracked(sys::fd::inode(fd)?)
 }
 
-/// The file at `path`, which may be any pointer, if it is tracked.
-pub fn tracked_path(path: *const c_char) -> Option<(u64, u64)> {
+/// The file at `path`, which may be any pointer, if it may be tracked.
+pub fn tracked_path(path: *const c_char) -> Option<Inode> {
     let mut text = [0u8; libc::PATH_MAX as usize];
-    // The kernel answers a bad pointer with EFAULT, and so must not crash here.
-    sys::vm::read_own_memory(path as usize, &mut text).ok()?;
-    tracked(rustix::fs::stat(CStr::from_bytes_until_nul(&text).ok()?).ok()?)
+    tracked(sys::fd::inode_at(sys::vm::read_path(path, &mut text)?)?)
 }
 
-fn tracked(stat: Stat) -> Option<(u64, u64)> {
-    mappings::may_know(stat.st_dev, stat.st_ino).then_some((stat.st_dev, stat.st_ino))
+fn tracked((dev, ino): Inode) -> Option<Inode> {
+    mappings::may_know(dev, ino).then_some((dev, ino))
 }
 
 /// Whether fallocate(2) with `mode` takes pages out of the page cache.
@@ -39,7 +36,7 @@ pub fn takes_pages(mode: c_int) -> bool {
 }
 
 /// What fallocate(2) took out: to the end where the rest of the file has moved.
-pub fn allocated(inode: (u64, u64), mode: c_int, offset: off_t, len: off_t) {
+pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
     let start = u64::try_from(offset).unwrap_or(0);
     let moves = mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0;
     let end = match moves {
@@ -50,7 +47,7 @@ pub fn allocated(inode: (u64, u64), mode: c_int, offset: off_t, len: off_t) {
 }
 
 /// What is beyond the end of a file that was truncated to `size` bytes.
-pub fn truncated(inode: (u64, u64), size: off_t) {
+pub fn truncated(inode: Inode, size: off_t) {
     removed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
 }
 
@@ -73,7 +70,7 @@ pub fn advised(start: usize, end: usize) {
 }
 
 /// The bytes `range` of the inode were taken out.
-fn removed((dev, ino): (u64, u64), range: Range<u64>) {
+fn removed((dev, ino): Inode, range: Range<u64>) {
     let mut last = None;
     // One file after the other, where the kernel has several inodes of it.
     loop {

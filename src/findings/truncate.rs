@@ -4,7 +4,6 @@ use super::{Teller, for_each_file, unsynced};
 use crate::mappings::{self, file::Key};
 use crate::stats::Track;
 use crate::sys;
-use core::ffi::CStr;
 use keepmydata_records::Finding;
 use libc::{c_char, c_int, off_t};
 use rustix::fd::BorrowedFd;
@@ -22,11 +21,7 @@ pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_in
 #[cold]
 pub fn truncate_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     let mut text = [0u8; libc::PATH_MAX as usize];
-    // The kernel answers a bad pointer with EFAULT, and so must not crash here.
-    let read = sys::vm::read_own_memory(path as usize, &mut text);
-    let path = read
-        .ok()
-        .and_then(|_| CStr::from_bytes_until_nul(&text).ok());
+    let path = sys::vm::read_path(path, &mut text);
     watch(
         path.and_then(|path| rustix::fs::stat(path).ok()),
         size,

@@ -82,7 +82,7 @@ fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) 
     result
 }
 
-fn after(result: c_int, size: off_t, inode: impl FnOnce() -> Option<(u64, u64)>) {
+fn after(result: c_int, size: off_t, inode: impl FnOnce() -> Option<removal::Inode>) {
     if result == 0 {
         let state = real::enter();
         if let Some(inode) = inode() {

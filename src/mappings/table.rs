@@ -236,16 +236,8 @@ impl Table {
     /// Tells `each` of every entry (or part of one) in `[start, end)`, in order, until it returns
     /// false.
     pub fn for_each(&self, start: usize, end: usize, mut each: impl FnMut(Entry) -> bool) {
-        if start >= end {
-            return;
-        }
-        let Some(slots) = slots(self.root.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let first = slot_of(slots, start).saturating_sub(1);
-        let last = slot_of(slots, end - 1);
-        for at in first..=last {
-            for entry in entries(leaf_at(slots, at)) {
+        for leaf in self.leaves_of(start, end) {
+            for entry in entries(leaf) {
                 if let Some(piece) = entry.clip(start, end)
                     && !each(piece)
                 {
@@ -258,16 +250,7 @@ impl Table {
     /// Lets `change` change the marks of every entry that overlaps `[start, end)`: of all of it, also
     /// where it reaches beyond.
     pub fn mark(&self, start: usize, end: usize, mut change: impl FnMut(&Entry, &mut Marks)) {
-        if start >= end {
-            return;
-        }
-        let Some(slots) = slots(self.root.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let first = slot_of(slots, start).saturating_sub(1);
-        let last = slot_of(slots, end - 1);
-        for at in first..=last {
-            let leaf = leaf_at(slots, at);
+        for leaf in self.leaves_of(start, end) {
             for (i, entry) in entries(leaf).enumerate() {
                 if entry.clip(start, end).is_some() {
                     let mut marks = entry.marks;
@@ -278,6 +261,16 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// The leaves that entries in `[start, end)` can be in.
+    fn leaves_of(&self, start: usize, end: usize) -> impl Iterator<Item = &Leaf> {
+        let slots = slots(self.root.load(Ordering::Relaxed)).unwrap_or(&[]);
+        let range = match slots.is_empty() || start >= end {
+            true => 0..0,
+            false => slot_of(slots, start).saturating_sub(1)..slot_of(slots, end - 1) + 1,
+        };
+        range.map(move |at| leaf_at(slots, at))
     }
 
     /// Puts the scratch's entries in the place of the slots `which`.

@@ -1,8 +1,9 @@
 //! Descriptors: what a descriptor of the program's is, and the custodian's own.
 
 use super::raw;
+use core::ffi::{CStr, c_int};
 use rustix::fd::{BorrowedFd, RawFd};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 
 /// Gives the calling thread an empty descriptor table of its own (close_range(2) with
@@ -43,6 +44,27 @@ pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
 /// good copy, and the witness of it (`fuse_change_attributes` in fs/fuse/inode.c).
 pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(space(fd)?.size)
+}
+
+/// Device and inode of what the program's descriptor `fd` is open on, likewise without asking a server.
+pub fn inode(fd: c_int) -> Option<(u64, u64)> {
+    // SAFETY: used before this function returns; where it is not open, the call fails.
+    let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
+    inode_of(fd, c"", AtFlags::EMPTY_PATH)
+}
+
+/// The same of the file at `path`.
+pub fn inode_at(path: &CStr) -> Option<(u64, u64)> {
+    inode_of(CWD, path, AtFlags::empty())
+}
+
+fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {
+    let flags = flags | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(fd, path, flags, StatxFlags::INO).ok()?;
+    Some((
+        makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        stat.stx_ino,
+    ))
 }
 
 /// How large a file is, bytes.

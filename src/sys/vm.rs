@@ -1,7 +1,7 @@
 //! Memory mapping calls that must be safe against another thread's `munmap`.
 
 use super::{raw, wipe};
-use core::ffi::c_void;
+use core::ffi::{CStr, c_char, c_void};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -34,7 +34,14 @@ pub fn read_own_memory(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// The same where a sandbox denies that call, and of mappings that may not be read: /proc/self/mem,
+/// The text at `path`, which may be any pointer: the kernel answers a bad one with EFAULT, and so must not
+/// crash here.
+pub fn read_path(path: *const c_char, into: &mut [u8]) -> Option<&CStr> {
+    read_own_memory(path as usize, into).ok()?;
+    CStr::from_bytes_until_nul(into).ok()
+}
+
+/// The same as [`read_own_memory`] where a sandbox denies that call, and of mappings that may not be read: /proc/self/mem,
 /// which is opened in the calling thread's descriptor table, so on a custodian thread only. `EIO` for
 /// memory that is gone.
 pub fn read_through_proc(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
