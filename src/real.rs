@@ -163,24 +163,33 @@ const CANCEL_DISABLE: c_int = 1;
 /// A thread that cancels this one looks whether it may before it sends the signal; the C library's handler
 /// does not look again. Sent in that moment, the signal would wait until the first lock of the shim's is
 /// let go, and unwind from there. Returns what [`leave`] wants.
-pub fn enter() -> (u64, c_int) {
-    let mask = signals::block();
-    (mask, defer_cancel())
+pub fn enter() -> Entered {
+    Entered {
+        quiet: signals::block(),
+        state: defer_cancel(),
+    }
+}
+
+/// Between [`enter`] and [`leave`]. Nothing is to be dropped.
+pub struct Entered {
+    pub quiet: signals::Quiet,
+    state: c_int,
 }
 
 /// Back to before [`enter`]: what came meanwhile acts now. Where it unwinds, nothing of the caller's may
 /// need to be dropped.
-pub fn leave((mask, state): (u64, c_int)) {
-    allow_cancel(state);
-    if mask & INTERNAL != 0 {
+pub fn leave(entered: Entered) {
+    allow_cancel(entered.state);
+    let before = entered.quiet.before();
+    if before & INTERNAL != 0 {
         // The program has blocked the C library's own signals, which that would let through.
-        return signals::unblock(mask);
+        return entered.quiet.end();
     }
     // SAFETY: all-zero is an empty set, and longer than the kernel's, which is its first 64 bits. Through
     // the C library: unwinding may begin in a function of its, and not in one of Rust's.
     unsafe {
         let mut set: libc::sigset_t = core::mem::zeroed();
-        (&raw mut set).cast::<u64>().write(mask);
+        (&raw mut set).cast::<u64>().write(before);
         sigprocmask(libc::SIG_SETMASK, &set, core::ptr::null_mut());
     }
 }

@@ -88,7 +88,7 @@ unsafe fn looked_at(
             false => call.call(next),
             true if is_shared_file(flags) => {
                 let state = real::enter();
-                let result = ops::mmap_file(&call, next);
+                let result = ops::mmap_file(&call, next, &state.quiet);
                 real::leave(state);
                 result
             }

@@ -17,7 +17,7 @@ use crate::process::{self, Process};
 use crate::real;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
-use crate::sys::signals::Blocked;
+use crate::sys::signals::{Blocked, Quiet};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, Files, Handle, Key};
@@ -86,13 +86,21 @@ fn seen(dev: u64, ino: u64) -> (usize, u64) {
 pub struct Guard {
     // Declared, and so dropped, before the signals come back.
     _lock: lock::Guard<'static, ()>,
-    _quiet: Blocked,
+    _quiet: Option<Blocked>,
     process: &'static Process,
 }
 
 /// Takes the table lock. Not while waiting for anything but the CPU: mmap callers wait for it.
 pub fn lock() -> Guard {
-    let _quiet = Blocked::all();
+    lock_with(Some(Blocked::all()))
+}
+
+/// The same where signals are blocked already, as `quiet` says if it is there: two system calls less.
+pub fn lock_if(quiet: Option<&Quiet>) -> Guard {
+    lock_with(quiet.is_none().then(Blocked::all))
+}
+
+fn lock_with(_quiet: Option<Blocked>) -> Guard {
     let process = process::this();
     let lock: &'static Mutex<()> = &process.table_lock;
     Guard {

@@ -3,9 +3,9 @@
 use super::classify::{self, Bypass, Candidate};
 use super::file::{Handle, Key};
 use super::table::{Entry, Marks};
-use super::{Guard, Taken, lock, overlaps, truth};
+use super::{Guard, Taken, lock, lock_if, overlaps, truth};
 use crate::dirty::canary;
-use crate::sys;
+use crate::sys::{self, signals::Quiet};
 use crate::{
     config, custodian, dirty, enforce, findings, handles, log, prealloc, process, real, stats,
 };
@@ -62,15 +62,15 @@ pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
         .replaces()
         .then(|| {
             findings::before_unmap(call.addr as usize, call.len);
-            take(call.addr as usize, call.len)
+            take(call.addr as usize, call.len, None)
         })
         .flatten();
     // SAFETY: the caller's contract.
     let result = unsafe { call.call(real) };
-    settle(replaced, result != libc::MAP_FAILED);
+    settle(replaced, result != libc::MAP_FAILED, None);
     if result != libc::MAP_FAILED && overlaps(result as usize, call.len) {
         // The program unmapped a tracked mapping behind the C library's back.
-        settle(take(result as usize, call.len), true);
+        settle(take(result as usize, call.len, None), true, None);
     }
     result
 }
@@ -81,7 +81,7 @@ pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
 /// As mmap(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
+pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
     let candidate = if process::this().is_borrowed() {
         Err(Bypass::VforkChild)
@@ -93,20 +93,25 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap) -> *mut c_void {
     if result == libc::MAP_FAILED {
         return result;
     }
-    let tracked = candidate.and_then(|candidate| track(call, result as usize, candidate));
+    let tracked = candidate.and_then(|candidate| track(call, result as usize, candidate, quiet));
     log::mmap(call, result as usize, tracked, started);
     result
 }
 
 /// Puts one more mapping of a known file into the table, if nothing else is to be done: the file
 /// has its handle, and stores through this mapping are not tracked. The lock is taken once.
-fn track_known(call: &Mmap, start: usize, candidate: &Candidate) -> Option<Result<Key, Bypass>> {
+fn track_known(
+    call: &Mmap,
+    start: usize,
+    candidate: &Candidate,
+    quiet: &Quiet,
+) -> Option<Result<Key, Bypass>> {
     let &Candidate { key, writable } = candidate;
     if !super::may_know(key.dev, key.ino) || stats::on() {
         return None;
     }
     let generation = process::this().generation();
-    let mut table = lock();
+    let mut table = lock_if(Some(quiet));
     let file = table.find(&key)?;
     // SAFETY: a found file is live, and the lock is held.
     let (handle, traits, excluded) = unsafe {
@@ -138,8 +143,8 @@ fn outcome(inserted: bool, excluded: bool, key: Key) -> Result<Key, Bypass> {
 }
 
 /// Puts a new mapping into the table and sees to the file's handle.
-fn track(call: &Mmap, start: usize, candidate: Candidate) -> Result<Key, Bypass> {
-    if let Some(done) = track_known(call, start, &candidate) {
+fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Result<Key, Bypass> {
+    if let Some(done) = track_known(call, start, &candidate, quiet) {
         return done;
     }
     let Candidate { key, writable } = candidate;
@@ -215,7 +220,7 @@ pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     }
     let state = real::enter();
     // SAFETY: the caller's contract.
-    let result = unsafe { munmap_tracked(addr, len) };
+    let result = unsafe { munmap_tracked(addr, len, &state.quiet) };
     real::leave(state);
     result
 }
@@ -224,17 +229,17 @@ pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
 /// As munmap(2).
 #[cold]
 #[inline(never)]
-unsafe fn munmap_tracked(addr: *mut c_void, len: size_t) -> c_int {
+unsafe fn munmap_tracked(addr: *mut c_void, len: size_t, quiet: &Quiet) -> c_int {
     let started = log::Timer::at(Level::Trace);
     if config::settings().munmap == Munmap::Sync {
         enforce::before_unmap(addr as usize, len);
     }
     findings::before_unmap(addr as usize, len);
-    let taken = take(addr as usize, len);
+    let taken = take(addr as usize, len, Some(quiet));
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(addr, len) };
     log::munmap(addr as usize, len, result, taken.as_ref(), started);
-    settle(taken, result == 0);
+    settle(taken, result == 0, Some(quiet));
     result
 }
 
@@ -255,10 +260,10 @@ pub unsafe fn mremap(
     let (from, old_size) = (old as usize, sys::page_up(old_len as u64) as usize);
     let new_size = sys::page_up(new_len as u64) as usize;
     let fixed = flags & libc::MREMAP_FIXED != 0;
-    let replaced = fixed.then(|| take(new as usize, new_len)).flatten();
+    let replaced = fixed.then(|| take(new as usize, new_len, None)).flatten();
     // An old size of 0 maps the pages of a shared mapping a second time.
     let copied = (old_len == 0).then(|| entry_at(from)).flatten();
-    let moved = take(from, old_len);
+    let moved = take(from, old_len, None);
     // SAFETY: the caller's contract.
     let result = unsafe { real::mremap(old, old_len, new_len, flags, new) };
     let done = result != libc::MAP_FAILED;
@@ -281,16 +286,16 @@ pub unsafe fn mremap(
             false => reconcile(replaced, moved, &[source, target]),
         }
     } else {
-        settle(replaced, done);
+        settle(replaced, done, None);
         if done && overlaps(result as usize, new_len) {
-            settle(take(result as usize, new_len), true);
+            settle(take(result as usize, new_len, None), true, None);
         }
         match moved {
             Some(moved) if done => {
                 let stays = flags & libc::MREMAP_DONTUNMAP != 0;
                 relocate(moved, from, old_size, result as usize, new_size, stays);
             }
-            moved => settle(moved, false),
+            moved => settle(moved, false, None),
         }
     }
     if let Some(entry) = copied {
@@ -348,8 +353,8 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
     drop(quiet);
     // Without /proc: what is mapped there is taken for what was.
     let gone = matches!(asked, Ok(Ok(())));
-    settle(replaced, gone);
-    settle(moved, gone);
+    settle(replaced, gone, None);
+    settle(moved, gone, None);
 }
 
 /// The entry at `addr`, running on from there, with a hold on its file.
@@ -400,20 +405,20 @@ fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usi
 }
 
 /// Takes what a call is about to unmap; nothing where the kernel will refuse the range anyway.
-fn take(addr: usize, len: size_t) -> Option<Taken> {
+fn take(addr: usize, len: size_t, quiet: Option<&Quiet>) -> Option<Taken> {
     if addr & (sys::page_size() - 1) != 0 || len == 0 || !overlaps(addr, len) {
         return None;
     }
     let end = addr.checked_add(sys::page_up(len as u64) as usize)?;
-    let taken = lock().take(addr, end);
+    let taken = lock_if(quiet).take(addr, end);
     (!taken.is_empty()).then_some(taken)
 }
 
 /// Ends with what was taken: it is gone, or the call failed and what is still mapped returns.
-fn settle(taken: Option<Taken>, gone: bool) {
+fn settle(taken: Option<Taken>, gone: bool, quiet: Option<&Quiet>) {
     let Some(taken) = taken else { return };
     let mut close = Closing::default();
-    let mut table = lock();
+    let mut table = lock_if(quiet);
     table.consume(taken, |table: &mut Guard, entry| {
         match gone {
             true => canary::take(table, &entry, |addr| close.unmap(addr)),

@@ -110,7 +110,12 @@ fn map(at: usize, len: usize, flags: i32, fd: i32, offset: usize, prot: i32) {
     // SAFETY: the region is this test's own.
     unsafe {
         match super::classify::is_shared_file(call.flags) {
-            true => ops::mmap_file(&call, real::mmap),
+            true => {
+                let entered = real::enter();
+                let result = ops::mmap_file(&call, real::mmap, &entered.quiet);
+                real::leave(entered);
+                result
+            }
             false => ops::mmap_other(&call, real::mmap),
         }
     };

@@ -18,25 +18,37 @@ const SIGSET_BYTES: usize = 8;
 impl Blocked {
     /// Blocks all signals of the calling thread (rt_sigprocmask(2)). Any context.
     pub fn all() -> Blocked {
-        Blocked { old: block() }
+        Blocked { old: block().old }
     }
 }
 
-/// Blocks all signals of the calling thread, and returns what was blocked before. Any context.
-pub fn block() -> u64 {
-    let mut old = 0u64;
-    set(u64::MAX, &mut old);
-    old
+/// Says that all signals of the calling thread are blocked, until [`Quiet::end`]. Nothing is to be dropped.
+pub struct Quiet {
+    old: u64,
 }
 
-/// Blocks what [`block`] says was blocked before, and nothing else.
-pub fn unblock(old: u64) {
-    set(old, &mut 0);
+/// Blocks all signals of the calling thread. Any context.
+pub fn block() -> Quiet {
+    let mut old = 0u64;
+    set(u64::MAX, &mut old);
+    Quiet { old }
+}
+
+impl Quiet {
+    /// What was blocked before: bit n is signal n + 1.
+    pub fn before(&self) -> u64 {
+        self.old
+    }
+
+    /// Blocks that again, and nothing else.
+    pub fn end(self) {
+        set(self.old, &mut 0);
+    }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        unblock(self.old);
+        set(self.old, &mut 0);
     }
 }
 
