@@ -102,33 +102,33 @@ impl Range {
     }
 }
 
-/// A read that was looked at: of which file.
+/// A read that was looked at. What is public can be looked at where the thread may be cancelled at any
+/// instruction: a method, or one of `Option`, may be a frame that cannot be unwound through.
 #[derive(Clone, Copy)]
 pub struct Seen {
     inode: (u64, u64),
     /// Whether something must not be found by it: [`refresh`] comes first.
     pub stale: bool,
-    /// When it began, if a record is wanted.
-    timer: Option<Timer>,
-}
-
-impl Seen {
     /// Whether [`after`] has anything to do.
-    pub fn is_recorded(&self) -> bool {
-        self.timer.is_some()
-    }
+    pub recorded: bool,
+    timer: Timer,
 }
 
 /// Before the real read.
 #[cold]
-pub fn before(fd: c_int, range: Range) -> Option<Seen> {
-    let (dev, ino) = identify(fd)?;
+pub fn before(fd: c_int, range: Range) -> Seen {
     let fresh = config::settings().read == Read::Fresh && !range.cached_only;
-    Some(Seen {
-        inode: (dev, ino),
-        stale: fresh && is_fresh(dev, ino),
-        timer: log::enabled(Level::Trace).then(Timer::start),
-    })
+    let (tracked, inode) = match identify(fd) {
+        Some(inode) => (true, inode),
+        None => (false, (0, 0)),
+    };
+    let recorded = tracked && log::enabled(Level::Trace);
+    Seen {
+        inode,
+        stale: tracked && fresh && is_fresh(inode.0, inode.1),
+        recorded,
+        timer: Timer::when(recorded),
+    }
 }
 
 /// Drops what a fresh read must not find.
@@ -140,13 +140,12 @@ pub fn refresh(fd: c_int, range: Range, seen: Seen) {
 /// After the real read: the record, if one is wanted.
 #[cold]
 pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
-    let Some(timer) = seen.timer else { return };
     let offset = range.offset.or_else(|| {
         let moved = u64::try_from(result).unwrap_or(0);
         position(fd)?.checked_sub(moved)
     });
     let len = range.len.bytes();
-    log::read(call, fd, seen.inode, offset, len, result, timer);
+    log::read(call, fd, seen.inode, offset, len, result, seen.timer);
 }
 
 /// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.

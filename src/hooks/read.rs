@@ -18,14 +18,14 @@ macro_rules! hooks {
                     let range = $range;
                     let seen = reads::before($fd, range);
                     real::allow_cancel(state);
-                    if let Some(seen) = seen.filter(|seen| seen.stale) {
+                    if seen.stale {
                         let state = real::enter();
                         reads::refresh($fd, range, seen);
                         real::leave(state);
                     }
                     // SAFETY: the caller's contract.
                     let result = unsafe { real::$name($fd $(, $arg)*) };
-                    if let Some(seen) = seen.filter(reads::Seen::is_recorded) {
+                    if seen.recorded {
                         let state = real::enter();
                         reads::after(stringify!($name), $fd, range, result, seen);
                         real::leave(state);

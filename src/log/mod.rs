@@ -61,11 +61,12 @@ impl Timer {
 
     /// For a record of `level`: where those are not written, no clock is asked.
     pub fn at(level: Level) -> Timer {
-        if enabled(level) {
-            Timer::start()
-        } else {
-            Timer(None)
-        }
+        Timer::when(enabled(level))
+    }
+
+    /// Started if anybody wants to know: without that, no system call.
+    pub fn when(wanted: bool) -> Timer {
+        if wanted { Timer::start() } else { Timer(None) }
     }
 
     /// The start, and the time since then.

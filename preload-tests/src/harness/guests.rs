@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How a guest is compiled. It decides which names it imports from libc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +104,10 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     }
     let folder = executable.parent().expect("directory for guests");
     fs::create_dir_all(folder).expect("directory for guests");
-    let unfinished = executable.with_extension(std::process::id().to_string());
+    // Of several processes, and of several threads of one.
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let unfinished = executable.with_extension(format!("{}-{number}", std::process::id()));
     let mut command = Command::new("cc");
     command.args(flags.arguments()).args([
         "-std=gnu11",
