@@ -93,7 +93,8 @@ pub fn unmark_absent(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
         let to = range.end.min(entry.offset + entry.len() as u64);
         if entry.marks.registered == generation && from < to {
             let at = |offset: u64| entry.start as u64 + (offset - entry.offset);
-            let pages = sys::page_down(at(from))..sys::page_up(at(to));
+            // A page that is only in part in the range stays: where it is absent, that was somebody else.
+            let pages = sys::page_up(at(from))..sys::page_down(at(to));
             let _ = each_run(pagemap, pages, Find::WrittenAbsentAndProtect, |_| {});
         }
         true
