@@ -37,7 +37,7 @@ pub use json::write_json;
 pub use line::LineBuf;
 pub use options::{
     Async, BadValue, Enforce, Invalidate, LogFormat, LogLevel, Munmap, OPTIONS, OnFailure,
-    OptionSpec, Prealloc, Read, Settings, Track, Uncertain, Verify,
+    OptionSpec, Prealloc, Preset, Read, Settings, Track, Uncertain, Verify,
 };
 pub use record::{ByteRange, Content, Level, PageRow, Record, Rung, Verdict, Verdicts};
 pub use scalar::{Dev, HexBytes, HexU64, PathText};

@@ -9,6 +9,10 @@ use crate::{Globs, Level};
 use core::fmt;
 
 choice! {
+    /// One word for the settings that suit a kind of program.
+    pub enum Preset { Tests = "tests", Database = "database" }
+}
+choice! {
     /// What an interposed `msync` does.
     pub enum Enforce { Full = "full", Off = "off" }
 }
@@ -77,6 +81,24 @@ impl LogLevel {
     }
 }
 
+impl Preset {
+    /// What it sets: the name of an option ([`OptionSpec::name`]) and its value, as it would be
+    /// typed. Options that it does not name keep their default.
+    pub const fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Preset::Tests => &[("async", "pass"), ("invalidate", "file"), ("read", "fresh")],
+            Preset::Database => &[("async", "pass"), ("invalidate", "dirty"), ("read", "pass")],
+        }
+    }
+
+    /// What holds for an option that is not given: what this preset sets, or the option's default.
+    fn default_of(self, option: &OptionSpec) -> &'static str {
+        let mut set = self.settings().iter();
+        let found = set.find(|(name, _)| *name == option.name);
+        found.map_or(option.default, |(_, value)| value)
+    }
+}
+
 /// One option, as people see it.
 #[derive(Debug)]
 pub struct OptionSpec {
@@ -102,6 +124,8 @@ pub struct BadValue<'v> {
     pub option: &'static OptionSpec,
     /// What was given, as bytes of the environment.
     pub value: &'v [u8],
+    /// What holds instead: the default, or what the preset sets.
+    pub instead: &'static str,
 }
 
 impl fmt::Display for BadValue<'_> {
@@ -109,9 +133,9 @@ impl fmt::Display for BadValue<'_> {
         write!(f, "{}=", self.option.env)?;
         crate::scalar::lossy(self.value, f)?;
         write!(f, ": must be {}; using ", self.option.values)?;
-        match self.option.default {
+        match self.instead {
             "" => f.write_str("the default"),
-            default => f.write_str(default),
+            instead => f.write_str(instead),
         }
     }
 }
@@ -145,16 +169,19 @@ macro_rules! options {
         impl<$lifetime> Settings<$lifetime> {
             /// Reads all options through `lookup`, which answers with the text given for an
             /// option, or `None` where it was not given (an empty text counts as not given).
-            /// A text that cannot be used is handed to `bad`, and the default holds.
+            /// A text that cannot be used is handed to `bad`, and the default holds. The preset
+            /// is read first: it says what the defaults are.
             ///
             /// Does not allocate; needs no particular thread, and may run before `main`.
             pub fn parse(
                 lookup: &dyn Fn(&'static OptionSpec) -> Option<&$lifetime [u8]>,
                 bad: &mut dyn FnMut(BadValue<'_>),
             ) -> Self {
+                let given = OPTIONS.first().and_then(lookup).unwrap_or_default();
+                let preset = Preset::from_word(given).unwrap_or_default();
                 let mut specs = OPTIONS.iter();
                 let mut next = || specs.next().expect("one spec a field");
-                Settings { $($field: read(next(), lookup, bad),)* }
+                Settings { $($field: read(next(), preset, lookup, bad),)* }
             }
         }
 
@@ -174,19 +201,22 @@ macro_rules! options {
 
 fn read<'a, T: Value<'a>>(
     option: &'static OptionSpec,
+    preset: Preset,
     lookup: &dyn Fn(&'static OptionSpec) -> Option<&'a [u8]>,
     bad: &mut dyn FnMut(BadValue<'_>),
 ) -> T {
+    let instead = preset.default_of(option);
     if let Some(text) = lookup(option).filter(|text| !text.is_empty()) {
         match T::parse(text) {
             Some(value) => return value,
             None => bad(BadValue {
                 option,
                 value: text,
+                instead,
             }),
         }
     }
-    T::parse(option.default.as_bytes()).expect("every default is valid")
+    T::parse(instead.as_bytes()).expect("every default is valid")
 }
 
 impl Default for Settings<'_> {
@@ -207,12 +237,23 @@ macro_rules! choice_values {
 }
 
 choice_values!(
-    Enforce, Async, Munmap, Prealloc, Invalidate, Verify, Uncertain, OnFailure, Read, Track,
-    LogLevel, LogFormat
+    Preset, Enforce, Async, Munmap, Prealloc, Invalidate, Verify, Uncertain, OnFailure, Read,
+    Track, LogLevel, LogFormat
 );
 
 options! {
     'a;
+    preset: Preset {
+        name: "preset",
+        env: "KEEPMYDATA_PRESET",
+        default: "tests",
+        help: "One word for the settings that suit tests, or databases",
+        long: "tests: for tests of filesystems, such as LTP's: the file is dropped from the page \
+               cache and reads are fresh, so that every reader asks the filesystem \
+               (invalidate=file, read=fresh). database: for programs that keep their data in a \
+               mapped file: only what was dirty is dropped, reads and MS_ASYNC are left alone \
+               (invalidate=dirty, read=pass, async=pass). A setting that is given itself wins.",
+    }
     enforce: Enforce {
         name: "enforce",
         env: "KEEPMYDATA_ENFORCE",

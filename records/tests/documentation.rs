@@ -280,3 +280,16 @@ fn the_readme_lists_the_settings_as_they_are() {
         expected.join("\n")
     );
 }
+
+#[test]
+fn the_readme_lists_the_presets_as_they_are() {
+    for preset in Preset::ALL {
+        let start = format!("| `{preset}` | ");
+        let mut rows = README.lines().filter(|line| line.starts_with(&start));
+        let row = rows.next().unwrap_or_else(|| panic!("no row of {preset}"));
+        let said: BTreeSet<&str> = row.split('`').filter(|part| part.contains('=')).collect();
+        let set = preset.settings().iter();
+        let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(said, set.iter().map(String::as_str).collect(), "{row}");
+    }
+}

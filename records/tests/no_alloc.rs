@@ -121,6 +121,7 @@ fn parsing_and_globs() {
     let count = allocations(|| {
         let settings = Settings::parse(
             &|option| match option.name {
+                "preset" => Some(b"database"),
                 "files" => Some(b"/data/**,!*.log".as_slice()),
                 "log-file" => Some(b"/tmp/%p.log"),
                 "copy-budget" => Some(b"1G"),
@@ -133,6 +134,7 @@ fn parsing_and_globs() {
             },
         );
         assert!(settings.files.includes(b"/data/x") && !settings.files.includes(b"/data/x.log"));
+        assert_eq!(settings.invalidate, Invalidate::Dirty);
         let mut path = [0; 64];
         assert_eq!(
             settings.log_file.path(7, &mut path),
