@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, assert_same, assert_same_under_shim, seconds};
+use preload_tests::harness::{
+    LoopFs, Program, TearFs, assert_same, assert_same_under_shim, seconds,
+};
 use preload_tests::or_skip;
 
 fn resources(arguments: &[&str]) {
@@ -112,4 +114,16 @@ fn cost_of_a_mapping() {
         );
         assert!(shimmed > native, "the shim was not there");
     }
+}
+
+/// The shim's descriptors of files that one call unmaps go with them, however many these are; so do its
+/// own mappings of their pages, where it has some (FUSE).
+#[test]
+fn one_call_unmaps_many_files() {
+    let guest = Program::guest("manyfiles");
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&guest.clone().arg(fs.path("f")).arg("200"));
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    assert_same_under_shim(&guest.arg(fs.path("f")).arg("50"));
 }

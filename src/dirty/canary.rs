@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 
 /// Mappings of one file that have a canary; more tell nothing that these do not.
-const MOST: usize = 4;
+pub const MOST: usize = 4;
 
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);

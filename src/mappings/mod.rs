@@ -216,16 +216,18 @@ impl Guard {
         Taken { first }
     }
 
-    /// Tells `each` of every taken entry, which ends with it; each still holds its file meanwhile.
-    pub fn consume(&mut self, taken: Taken, mut each: impl FnMut(&mut Guard, Entry)) {
-        let mut at = taken.first;
-        while let Some(node) = at {
+    /// Tells `each` of the taken entries, which end with it, until it returns false; each still holds its
+    /// file meanwhile.
+    pub fn consume(&mut self, taken: &mut Taken, mut each: impl FnMut(&mut Guard, Entry) -> bool) {
+        while let Some(node) = taken.first {
             // SAFETY: made in `take`, and nobody else has it.
             let TakenNode { next, entry } = unsafe { node.as_ptr().read() };
+            taken.first = next;
             // SAFETY: from this pool, and unused from here on.
             unsafe { TRACKED.taken.give(node) };
-            each(self, entry);
-            at = next;
+            if !each(self, entry) {
+                return;
+            }
         }
     }
 

@@ -203,8 +203,8 @@ fn new_part(start: usize, end: usize) {
 /// Lets a held file go, and closes its handle if that was the last hold.
 pub fn release(file: NonNull<super::file::File>) {
     let handle = lock().release(file);
-    if let Some(handle) = handle {
-        close(handle);
+    if handle.is_some() {
+        close(&[handle]);
     }
 }
 
@@ -373,9 +373,7 @@ fn entry_at(addr: usize) -> Option<Entry> {
 
 /// Enters what mremap moved from `from` to `to`.
 fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usize, stays: bool) {
-    let mut close = Closing::default();
-    let mut table = lock();
-    table.consume(moved, |table, entry| {
+    in_batches(moved, None, |table, entry, close| {
         if !stays {
             canary::take(table, &entry, |addr| close.unmap(addr));
         }
@@ -398,10 +396,7 @@ fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usi
         if stays {
             table.insert(entry);
         }
-        close.add(table.release(entry.file));
     });
-    drop(table);
-    close.all();
 }
 
 /// Takes what a call is about to unmap; nothing where the kernel will refuse the range anyway.
@@ -417,17 +412,30 @@ fn take(addr: usize, len: size_t, quiet: Option<&Quiet>) -> Option<Taken> {
 /// Ends with what was taken: it is gone, or the call failed and what is still mapped returns.
 fn settle(taken: Option<Taken>, gone: bool, quiet: Option<&Quiet>) {
     let Some(taken) = taken else { return };
-    let mut close = Closing::default();
-    let mut table = lock_if(quiet);
-    table.consume(taken, |table: &mut Guard, entry| {
-        match gone {
-            true => canary::take(table, &entry, |addr| close.unmap(addr)),
-            false => restore(table, entry),
-        }
-        close.add(table.release(entry.file));
+    in_batches(taken, quiet, |table, entry, close| match gone {
+        true => canary::take(table, &entry, |addr| close.unmap(addr)),
+        false => restore(table, entry),
     });
-    drop(table);
-    close.all();
+}
+
+/// Lets `each` see to every taken entry, which then lets its file go. What that leaves to be closed is
+/// closed whenever there is no room for more of it, without the lock: there may be any number of files.
+fn in_batches(
+    mut taken: Taken,
+    quiet: Option<&Quiet>,
+    mut each: impl FnMut(&mut Guard, Entry, &mut Closing),
+) {
+    while !taken.is_empty() {
+        let mut close = Closing::default();
+        let mut table = lock_if(quiet);
+        table.consume(&mut taken, |table, entry| {
+            each(table, entry, &mut close);
+            close.add(table.release(entry.file));
+            close.has_room()
+        });
+        drop(table);
+        close.all();
+    }
 }
 
 /// Returns to the table what of `entry` is still mapped: MAP_FIXED and MREMAP_FIXED can fail after
@@ -443,17 +451,23 @@ fn restore(table: &mut Guard, entry: Entry) {
     }
 }
 
-/// Handles to be closed, and canaries to be unmapped, when the table lock is free again. A batch
-/// larger than this is closed with the custodian's table, at the end of the process.
+/// Handles to be closed, and canaries to be unmapped, when the table lock is free again.
 #[derive(Default)]
 struct Closing {
-    handles: [Option<Handle>; 32],
+    handles: [Option<Handle>; Closing::ROOM],
     handle_count: usize,
-    canaries: [usize; 32],
+    canaries: [usize; Closing::ROOM],
     canary_count: usize,
 }
 
 impl Closing {
+    const ROOM: usize = 32;
+
+    /// Whether what one more entry can bring fits: a handle, and the canaries of its file.
+    fn has_room(&self) -> bool {
+        self.handle_count < Closing::ROOM && self.canary_count + canary::MOST <= Closing::ROOM
+    }
+
     fn add(&mut self, handle: Option<Handle>) {
         if let (Some(handle), Some(slot)) = (handle, self.handles.get_mut(self.handle_count)) {
             *slot = Some(handle);
@@ -471,15 +485,22 @@ impl Closing {
     fn all(self) {
         let canaries = self.canaries.into_iter().take(self.canary_count);
         canaries.for_each(canary::unmap);
-        self.handles.into_iter().flatten().for_each(close);
+        close(&self.handles[..self.handle_count]);
     }
 }
 
-/// Closes a handle before the call returns: umount(8) right after munmap must find nothing open.
-fn close(handle: Handle) {
+/// Closes handles before the call returns: umount(8) right after munmap must find nothing open.
+fn close(handles: &[Option<Handle>]) {
+    if handles.is_empty() {
+        return;
+    }
     let _quiet = sys::signals::Blocked::all();
     let process = process::this();
-    if handle.generation == process.generation() {
-        let _ = custodian::run(process, |worker| worker.close(handle.fd));
-    }
+    let _ = custodian::run(process, |worker| {
+        for handle in handles.iter().flatten() {
+            if handle.generation == process.generation() {
+                worker.close(handle.fd);
+            }
+        }
+    });
 }
