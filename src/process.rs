@@ -78,6 +78,7 @@ impl Process {
                 .compare_exchange(FRESH, ADOPTING, Ordering::AcqRel, Ordering::Acquire);
         if won.is_ok() {
             self.pid.store(sys::getpid(), Ordering::Relaxed);
+            sys::note_program(self.pid());
             self.renew();
             self.birth.store(self.generation(), Ordering::Relaxed);
             self.adopted.store(ADOPTED, Ordering::Release);

@@ -59,3 +59,17 @@ fn every_way_to_make_a_process_on_first_page() {
         assert_eq!(byte, b'A' + page, "page {page}");
     }
 }
+
+/// A child's first msync, where the kernel does not count what is cached: that is asked of each mapping
+/// instead. Under a shim whose locks notice that a thread waits for itself, too.
+#[test]
+fn every_way_to_make_a_process_without_cachestat() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let children = Program::guest("children").arg(fs.path("f"));
+    let guest = Program::guest("under")
+        .args(["seccomp", "cachestat", "ENOSYS"])
+        .arg(children.file())
+        .args(children.arguments());
+    assert_same_under_shim(&guest);
+    assert_same_under_shim(&guest.debug_shim());
+}

@@ -31,8 +31,7 @@ impl Tracker for Pagemap {
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
         query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
-        let size = query.size()?;
-        let mut cached = None;
+        let mut unknown = Ranges::new();
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
         let mut result = Ok(());
@@ -45,11 +44,19 @@ impl Tracker for Pagemap {
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
-            into.guess(entry, cached.get_or_insert_with(|| query.cached(size)));
+            unknown.add(entry.offset, entry.offset + entry.len() as u64);
             marks.registered = register(query.worker, entry);
         });
         drop(table);
-        result.and_then(|()| gone_since(query, into.dirty, into.gone))
+        result?;
+        if !unknown.is_empty() {
+            // Asked when the marks are there, so that no store in between is missed, and without the lock,
+            // which asking may take.
+            let cached = query.cached(query.size()?);
+            into.dirty.add_all(cached.common(&unknown));
+            into.guessed.add_all(cached.common(&unknown));
+        }
+        gone_since(query, into.dirty, into.gone)
     }
 }
 

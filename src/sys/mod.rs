@@ -20,6 +20,8 @@ pub mod userfaultfd;
 pub mod vm;
 pub mod wipe;
 
+#[cfg(debug_assertions)]
+use core::sync::atomic::AtomicI32;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
@@ -57,6 +59,48 @@ pub fn gettid() -> i32 {
 /// The caller's process id, asked of the kernel.
 pub fn getpid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// The process whose standard error [`abort_with`] writes to: one that shares its memory may have another
+/// process id, and descriptors of its own.
+#[cfg(debug_assertions)]
+static PROGRAM: AtomicI32 = AtomicI32::new(0);
+
+/// Notes the id of the program's process, which a fork child changes.
+pub fn note_program(_pid: i32) {
+    #[cfg(debug_assertions)]
+    PROGRAM.store(_pid, Ordering::Relaxed);
+}
+
+/// Writes `line` to the program's standard error, opened anew, and ends the program by SIGABRT, whatever it
+/// has made of that signal. On any thread, those without thread-local storage included.
+#[cfg(debug_assertions)]
+pub fn abort_with(line: &[u8]) -> ! {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let mut path = keepmydata_records::LineBuf::<32>::new();
+    let program = PROGRAM.load(Ordering::Relaxed);
+    let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{program}/fd/2"));
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if let Ok(stderr) = openat(CWD, path.as_bytes(), flags | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::io::write(&stderr, line);
+    }
+    // `struct sigaction` of the kernel: handler, flags, restorer, mask.
+    let (default, abort) = ([libc::SIG_DFL, 0, 0, 0], 1u64 << (libc::SIGABRT - 1));
+    let signal = libc::SIGABRT as usize;
+    // SAFETY: the structures are live; the program ends.
+    unsafe {
+        let action = [signal, default.as_ptr() as usize, 0, 8, 0, 0];
+        let _ = raw::syscall(libc::SYS_rt_sigaction, action);
+        let unblock = libc::SIG_UNBLOCK as usize;
+        let mask = [unblock, &raw const abort as usize, 0, 8, 0, 0];
+        let _ = raw::syscall(libc::SYS_rt_sigprocmask, mask);
+        let _ = raw::syscall(libc::SYS_kill, [program as usize, signal, 0, 0, 0, 0]);
+        let own = [getpid() as usize, gettid() as usize, signal, 0, 0, 0];
+        let _ = raw::syscall(libc::SYS_tgkill, own);
+        loop {
+            let _ = raw::syscall(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]);
+        }
+    }
 }
 
 /// Whether the kernel says that it is of version `major`.`minor` or later (uname(2)).
