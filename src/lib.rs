@@ -37,9 +37,12 @@ mod handles;
 mod hooks;
 mod log;
 mod mappings;
+#[cfg(not(test))]
+mod mem;
 mod prealloc;
 mod process;
 mod reads;
 mod real;
 mod stats;
-mod sys;
+
+use keepmydata_sys as sys;

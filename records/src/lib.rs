@@ -19,7 +19,6 @@ mod finding;
 pub mod flags;
 mod globs;
 mod json;
-pub mod kernel;
 mod line;
 mod options;
 mod record;

@@ -3,15 +3,12 @@
 use super::crew::{Job, Member, Next};
 use crate::mappings::file::Handle;
 use crate::process::Process;
-use crate::sys::{self, cachestat::Cached, thread};
+use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-
-/// Bytes of a path under /proc/self/task.
-const PROC_PATH: usize = 64;
 
 /// What work on a custodian thread can use. Work that found no custodian gets one without
 /// descriptors.
@@ -64,8 +61,7 @@ impl Worker {
     ///
     /// Errors: those of open(2); `ENOENT` where /proc is not mounted or the descriptor is gone.
     pub fn reopen(&self, tid: i32, fd: RawFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new();
-        path.push(b"task/");
+        let mut path = ProcPath::new(b"task/");
         path.number(tid);
         path.push(b"/fd/");
         path.number(fd);
@@ -74,8 +70,7 @@ impl Worker {
 
     /// Where descriptor `fd` of the program's thread `tid` leads (readlink(2)), into `buffer`.
     pub fn path_of<'b>(&self, tid: i32, fd: RawFd, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        let mut path = ProcPath::new();
-        path.push(b"task/");
+        let mut path = ProcPath::new(b"task/");
         path.number(tid);
         path.push(b"/fd/");
         path.number(fd);
@@ -92,8 +87,7 @@ impl Worker {
         end: usize,
         flags: OFlags,
     ) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new();
-        path.push(b"map_files/");
+        let mut path = ProcPath::new(b"map_files/");
         path.hex(start);
         path.push(b"-");
         path.hex(end);
@@ -102,16 +96,12 @@ impl Worker {
 
     /// /proc/self/maps.
     pub fn open_maps(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new();
-        path.push(b"maps");
-        self.open_in_proc(&path, flags)
+        self.open_in_proc(&ProcPath::new(b"maps"), flags)
     }
 
     /// /proc/self/smaps.
     pub fn open_smaps(&self) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new();
-        path.push(b"smaps");
-        self.open_in_proc(&path, OFlags::RDONLY)
+        self.open_in_proc(&ProcPath::new(b"smaps"), OFlags::RDONLY)
     }
 
     /// A userfaultfd for asynchronous write protection, if the kernel has that.
@@ -122,9 +112,7 @@ impl Worker {
     /// /proc/self/pagemap.
     pub fn pagemap(&self) -> Option<BorrowedFd<'_>> {
         self.once(&self.process.custodian.pagemap, || {
-            let mut path = ProcPath::new();
-            path.push(b"pagemap");
-            self.open_in_proc(&path, OFlags::RDONLY)
+            self.open_in_proc(&ProcPath::new(b"pagemap"), OFlags::RDONLY)
         })
     }
 
@@ -274,53 +262,5 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
             Next::Order(ids) => custodian.carry_out(ids, &mut member),
             Next::Leave => return 0,
         }
-    }
-}
-
-/// A path below /proc/self, put together without allocating.
-struct ProcPath {
-    bytes: [u8; PROC_PATH],
-    len: usize,
-}
-
-impl ProcPath {
-    fn new() -> ProcPath {
-        ProcPath {
-            bytes: [0; PROC_PATH],
-            len: 0,
-        }
-    }
-
-    fn push(&mut self, part: &[u8]) {
-        let room = PROC_PATH - 1 - self.len;
-        let part = &part[..part.len().min(room)];
-        self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
-        self.len += part.len();
-    }
-
-    fn number(&mut self, n: i32) {
-        self.digits(n.unsigned_abs() as usize, 10);
-    }
-
-    fn hex(&mut self, n: usize) {
-        self.digits(n, 16);
-    }
-
-    fn digits(&mut self, mut n: usize, base: usize) {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b"0123456789abcdef"[n % base];
-            n /= base;
-            if n == 0 {
-                break;
-            }
-        }
-        self.push(&digits[at..]);
-    }
-
-    fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
     }
 }

@@ -1,15 +1,17 @@
 //! A list of byte ranges of a file.
 
-use crate::sys::list::{List, MOST};
+use crate::sys::list::List;
 use keepmydata_records::ByteRange;
 
 /// Ranges that need no memory of their own.
 const FEW: usize = 64;
+/// Ranges of the longest list.
+const MOST: usize = if cfg!(test) { 512 } else { 1 << 18 };
 
 /// Sorted, disjoint ranges in whole pages. Where there are too many ([`MOST`]) or memory is out,
 /// neighbours are joined: the list then covers more, never less. All-zero is an empty one.
 pub struct Ranges {
-    list: List<ByteRange, FEW>,
+    list: List<ByteRange, FEW, MOST>,
 }
 
 impl Ranges {

@@ -1,8 +1,8 @@
 //! ioctl: a program that tracks stores with a userfaultfd of its own comes first.
 
+use crate::sys::kernel::userfaultfd::UFFDIO_REGISTER;
 use crate::{dirty, mappings, real};
 use core::ffi::{c_ulong, c_void};
-use keepmydata_records::kernel::userfaultfd::UFFDIO_REGISTER;
 use libc::c_int;
 
 /// Hook for [`libc::ioctl`]. The C prototype takes the argument as a variable one, which every ABI that

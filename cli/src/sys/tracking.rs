@@ -2,9 +2,9 @@
 //! (Documentation/admin-guide/mm/pagemap.rst and userfaultfd.rst of the kernel).
 
 use super::Mapping;
-use keepmydata_records::kernel::pagemap_scan::*;
-use keepmydata_records::kernel::userfaultfd::*;
-use keepmydata_records::kernel::{CacheStat, SYS_CACHESTAT};
+use keepmydata_sys::kernel::pagemap_scan::*;
+use keepmydata_sys::kernel::userfaultfd::*;
+use keepmydata_sys::kernel::{CacheStat, SYS_CACHESTAT};
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
 //! What the table finds under that name in the shim.
 
-#[path = "../../../src/sys/pool.rs"]
+#[path = "../../../crates/sys/src/pool.rs"]
 pub mod pool;
 pub mod wipe;

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use keepmydata_records::kernel::SYS_CACHESTAT;
-use keepmydata_records::kernel::userfaultfd::*;
+use keepmydata_sys::kernel::SYS_CACHESTAT;
+use keepmydata_sys::kernel::userfaultfd::*;
 
 /// Whether there is cachestat(2), Linux 6.5.
 ///

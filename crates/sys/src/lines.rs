@@ -42,3 +42,37 @@ pub fn number(digits: &[u8], base: u32) -> Option<u64> {
         n.checked_mul(u64::from(base))?.checked_add(u64::from(d))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+    use std::os::fd::AsFd;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a real file")]
+    fn lines_come_whole_whatever_the_buffer() {
+        let mut file = tempfile::tempfile().expect("temporary file");
+        let lines: Vec<String> = (0..500).map(|n| "x".repeat(n * 7 % 200)).collect();
+        file.write_all((lines.join("\n") + "\n").as_bytes())
+            .and_then(|()| file.rewind())
+            .expect("lines");
+        let mut read = Vec::new();
+        for_each(file.as_fd(), |line| {
+            read.push(String::from_utf8_lossy(line).into_owned())
+        })
+        .expect("read");
+        assert_eq!(read, lines);
+    }
+
+    #[test]
+    fn numbers_and_spans_are_read() {
+        assert_eq!(number(b"1e", 16), Some(30));
+        assert_eq!(number(b"18446744073709551615", 10), Some(u64::MAX));
+        assert_eq!(number(b"18446744073709551616", 10), None);
+        assert_eq!(number(b"1e", 10), None);
+        assert_eq!(span(b"7f00-7f10"), Some((0x7f00, 0x7f10)));
+        assert_eq!(span(b"7f00"), None);
+        assert!(fields(b"  a bc  d ").eq([&b"a"[..], b"bc", b"d"]));
+    }
+}

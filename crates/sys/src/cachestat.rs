@@ -1,8 +1,8 @@
 //! cachestat(2), Linux 6.5: the state of a file's page cache.
 
 use super::raw;
-pub use keepmydata_records::kernel::CacheStat;
-use keepmydata_records::kernel::SYS_CACHESTAT;
+pub use crate::kernel::CacheStat;
+use crate::kernel::SYS_CACHESTAT;
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 

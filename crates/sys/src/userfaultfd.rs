@@ -5,9 +5,9 @@
 //! step. include/uapi/linux/userfaultfd.h, include/uapi/linux/fs.h.
 
 use super::raw;
-pub use keepmydata_records::kernel::pagemap_scan::Region;
-use keepmydata_records::kernel::pagemap_scan::*;
-use keepmydata_records::kernel::userfaultfd::*;
+pub use crate::kernel::pagemap_scan::Region;
+use crate::kernel::pagemap_scan::*;
+use crate::kernel::userfaultfd::*;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 

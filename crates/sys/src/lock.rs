@@ -44,6 +44,7 @@ unsafe impl lock_api::RawMutex for RawFutex {
     };
     type GuardMarker = lock_api::GuardNoSend;
 
+    #[inline]
     fn lock(&self) {
         if self.try_lock() {
             return;
@@ -58,6 +59,7 @@ unsafe impl lock_api::RawMutex for RawFutex {
         self.is_mine();
     }
 
+    #[inline]
     fn try_lock(&self) -> bool {
         let word = &self.word;
         let taken = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
@@ -67,6 +69,7 @@ unsafe impl lock_api::RawMutex for RawFutex {
         taken.is_ok()
     }
 
+    #[inline]
     unsafe fn unlock(&self) {
         #[cfg(debug_assertions)]
         self.owner.store(0, Ordering::Relaxed);
@@ -78,6 +81,7 @@ unsafe impl lock_api::RawMutex for RawFutex {
 
 impl RawFutex {
     /// The calling thread has taken it.
+    #[inline]
     fn is_mine(&self) {
         #[cfg(debug_assertions)]
         self.owner.store(super::gettid(), Ordering::Relaxed);
@@ -108,18 +112,22 @@ pub fn wake_all(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
 }
 
-#[cfg(all(test, debug_assertions, not(miri)))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::thread;
 
     /// In a process of its own, which it ends.
     #[test]
+    #[cfg(debug_assertions)]
+    #[cfg_attr(miri, ignore = "fork(2)")]
     fn a_thread_that_takes_a_lock_twice_ends_the_program() {
         static LOCK: Mutex<()> = Mutex::new(());
         // SAFETY: the child makes system calls only, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            super::super::note_program(super::super::getpid());
+            crate::note_program(crate::getpid());
             let _once = LOCK.lock();
             let _twice = LOCK.lock();
             // SAFETY: as above.
@@ -130,5 +138,37 @@ mod tests {
         let ended = unsafe { libc::waitpid(child, &mut status, 0) };
         assert_eq!(ended, child);
         assert_eq!(libc::WTERMSIG(status), libc::SIGABRT, "status {status:#x}");
+    }
+
+    #[test]
+    fn lock_excludes() {
+        let rounds = if cfg!(miri) { 20 } else { 20_000 };
+        let count = Arc::new(Mutex::new(0));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let count = Arc::clone(&count);
+                thread::spawn(move || (0..rounds).for_each(|_| *count.lock() += 1))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|t| t.join().expect("a thread"));
+        assert_eq!(*count.lock(), 4 * rounds);
+    }
+
+    #[test]
+    fn sleeper_is_woken() {
+        static WORD: Word = Word::new(0);
+        let sleeper = thread::spawn(|| {
+            while WORD.load(Ordering::Acquire) == 0 {
+                wait(&WORD, 0);
+            }
+        });
+        WORD.store(1, Ordering::Release);
+        wake_all(&WORD);
+        sleeper.join().expect("the sleeper");
+        // Another value is there: no sleep.
+        wait(&WORD, 0);
+        wait_for(&WORD, 1, 1_000);
     }
 }

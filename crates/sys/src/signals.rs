@@ -17,6 +17,7 @@ const SIGSET_BYTES: usize = 8;
 
 impl Blocked {
     /// Blocks all signals of the calling thread (rt_sigprocmask(2)). Any context.
+    #[inline]
     pub fn all() -> Blocked {
         Blocked { old: block().old }
     }
@@ -28,6 +29,7 @@ pub struct Quiet {
 }
 
 /// Blocks all signals of the calling thread. Any context.
+#[inline]
 pub fn block() -> Quiet {
     let mut old = 0u64;
     set(u64::MAX, &mut old);
@@ -36,22 +38,26 @@ pub fn block() -> Quiet {
 
 impl Quiet {
     /// What was blocked before: bit n is signal n + 1.
+    #[inline]
     pub fn before(&self) -> u64 {
         self.old
     }
 
     /// Blocks that again, and nothing else.
+    #[inline]
     pub fn end(self) {
         set(self.old, &mut 0);
     }
 }
 
 impl Drop for Blocked {
+    #[inline]
     fn drop(&mut self) {
         set(self.old, &mut 0);
     }
 }
 
+#[inline]
 fn set(mask: u64, old: &mut u64) {
     // SAFETY: both pointers are to live 8-byte sets, the size that is passed.
     let _ = unsafe {

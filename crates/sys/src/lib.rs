@@ -1,18 +1,20 @@
-//! Thin wrappers over the kernel interfaces that `libc` and `rustix` lack.
+//! The lowest floor: wrappers over the kernel interfaces that `libc` and `rustix` lack, and what the
+//! shim has in place of an allocator, a lock and a thread of the C library's.
 //!
 //! Everything here is a raw system call: no errno, no thread-local storage, no allocation. That is
-//! what lets the same code run in a signal handler of the program's and on the custodian's threads,
+//! what lets the same code run in a signal handler of the program's and on the shim's own threads,
 //! which have no thread control block of their own (see [`thread`]).
 
 pub mod cachestat;
 pub mod extents;
 pub mod fd;
 pub mod ids;
+pub mod kernel;
 pub mod lines;
 pub mod list;
 pub mod lock;
-mod mem;
 pub mod pool;
+pub mod proc_path;
 pub mod raw;
 pub mod signals;
 pub mod thread;
@@ -27,6 +29,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
 
 /// The page size in bytes. Any context.
+#[inline]
 pub fn page_size() -> usize {
     PAGE_SIZE.load(Ordering::Relaxed)
 }
@@ -41,12 +44,14 @@ pub fn boot() {
 }
 
 /// `n` rounded up to whole pages; saturates at the highest page boundary.
+#[inline]
 pub fn page_up(n: u64) -> u64 {
     let mask = page_size() as u64 - 1;
     n.saturating_add(mask) & !mask
 }
 
 /// `n` rounded down to a page boundary.
+#[inline]
 pub fn page_down(n: u64) -> u64 {
     n & !(page_size() as u64 - 1)
 }
@@ -77,11 +82,12 @@ pub fn note_program(_pid: i32) {
 #[cfg(debug_assertions)]
 pub fn abort_with(line: &[u8]) -> ! {
     use rustix::fs::{CWD, Mode, OFlags, openat};
-    let mut path = keepmydata_records::LineBuf::<32>::new();
     let program = PROGRAM.load(Ordering::Relaxed);
-    let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{program}/fd/2"));
+    let mut path = proc_path::ProcPath::new(b"/proc/");
+    path.number(program);
+    path.push(b"/fd/2");
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if let Ok(stderr) = openat(CWD, path.as_bytes(), flags | OFlags::CLOEXEC, Mode::empty()) {
+    if let Ok(stderr) = openat(CWD, path.as_c_str(), flags | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&stderr, line);
     }
     // `struct sigaction` of the kernel: handler, flags, restorer, mask.

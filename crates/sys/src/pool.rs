@@ -24,7 +24,14 @@ struct Free {
     next: *mut Free,
 }
 
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool::new()
+    }
+}
+
 impl<T> Pool<T> {
+    /// A pool without a block.
     pub const fn new() -> Pool<T> {
         Pool {
             free: Cell::new(null_mut()),
@@ -77,5 +84,38 @@ impl<T> Pool<T> {
             })
         };
         self.free.set(free.as_ptr());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_apart_and_come_back() {
+        let pool: Pool<[u64; 9]> = Pool::new();
+        assert!(pool.recycled().is_none());
+        // More than a chunk.
+        let blocks: Vec<_> = (0..CHUNK as u64 / 128 + 2)
+            .map(|n| {
+                let block = pool.fresh().expect("memory");
+                // SAFETY: a block of that size, which nobody else uses.
+                unsafe {
+                    assert_eq!(*block.as_ref(), [0; 9]);
+                    block.write([n; 9]);
+                }
+                block
+            })
+            .collect();
+        for (n, block) in blocks.iter().enumerate() {
+            // SAFETY: written above.
+            assert_eq!(unsafe { *block.as_ref() }, [n as u64; 9]);
+        }
+        for block in &blocks[..3] {
+            // SAFETY: from this pool, and not used again.
+            unsafe { pool.give(*block) };
+        }
+        let again: Vec<_> = std::iter::from_fn(|| pool.recycled()).collect();
+        assert_eq!(again, [blocks[2], blocks[1], blocks[0]]);
     }
 }

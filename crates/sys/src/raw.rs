@@ -7,6 +7,7 @@ use rustix::io::Errno;
 /// # Safety
 /// The call and its arguments must be sound: pointers valid for what the kernel does with them.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
     let ret: isize;
     // SAFETY: the x86-64 system call convention (syscall(2)); rcx and r11 are clobbered.
@@ -28,6 +29,7 @@ pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
 /// # Safety
 /// The call and its arguments must be sound: pointers valid for what the kernel does with them.
 #[cfg(target_arch = "aarch64")]
+#[inline]
 pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
     let ret: isize;
     // SAFETY: the AArch64 system call convention (syscall(2)).
@@ -44,6 +46,7 @@ pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
 }
 
 /// What a raw return value means.
+#[inline]
 pub fn check(ret: isize) -> Result<usize, Errno> {
     if (-4095..0).contains(&ret) {
         Err(Errno::from_raw_os_error(-ret as i32))

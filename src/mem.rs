@@ -1,10 +1,10 @@
 //! memcpy and its kin, of the shim's own.
 //!
 //! The compiler calls them by name, and other libraries put theirs in front of libc's: ThreadSanitizer's
-//! looks at thread-local storage, of which the threads of [`super::thread`] have none. Hidden, these
+//! looks at thread-local storage, of which the threads of [`crate::sys::thread`] have none. Hidden, these
 //! never leave the shim. `rep movsb` is as fast as anything for pages on processors since 2013.
 
-#[cfg(all(target_arch = "x86_64", not(test)))]
+#[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".macro function name",
     ".globl \\name",

@@ -1,0 +1,112 @@
+//! Memory that a fork child finds zeroed.
+//!
+//! A lock that another thread held at the moment of the fork would stay taken in the child for
+//! ever, and the custodian's threads do not exist there. Whatever is true of one process only lies
+//! in pages marked `MADV_WIPEONFORK` (madvise(2), Linux 4.14): after `fork`, `_Fork` and a raw
+//! `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
+//! runs in the parent's memory, they stay.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+/// Where the shim's mappings go, if there is room: far from where the kernel puts the program's. A
+/// program may have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be
+/// told ENOMEM by msync(2).
+const FROM: usize = 0x2000_0000_0000;
+const TO: usize = 0x3000_0000_0000;
+static NEXT: AtomicUsize = AtomicUsize::new(FROM);
+
+/// Maps `bytes` of zeroed memory outside every allocator, or nothing where the kernel refuses.
+pub fn map(bytes: usize) -> Option<NonNull<u8>> {
+    place(bytes, ProtFlags::READ | ProtFlags::WRITE)
+}
+
+/// Reserves `bytes` of addresses, for a mapping to be put there.
+pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    place(bytes, ProtFlags::empty())
+}
+
+fn place(bytes: usize, prot: ProtFlags) -> Option<NonNull<u8>> {
+    // A page stays free between two, so that the kernel does not join them.
+    let step = crate::page_up(bytes as u64) as usize + crate::page_size();
+    let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
+    if hint.checked_add(step).is_none_or(|end| end > TO) {
+        NEXT.store(FROM, Ordering::Relaxed);
+        hint = 0;
+    }
+    let flags = match cfg!(miri) {
+        // Miri knows no other.
+        true => MapFlags::PRIVATE,
+        false => MapFlags::PRIVATE | MapFlags::NORESERVE,
+    };
+    let hint = core::ptr::without_provenance_mut(hint);
+    // SAFETY: a fresh anonymous mapping; the address is a hint only.
+    let p = unsafe { mmap_anonymous(hint, bytes, prot, flags) };
+    NonNull::new(p.ok()?.cast())
+}
+
+/// Maps `bytes` of memory that a fork child finds zeroed. The flag says whether the kernel does the
+/// wiping; where it does not (before Linux 4.14), an atfork handler must.
+pub fn map_wiped(bytes: usize) -> Option<(NonNull<u8>, bool)> {
+    let p = map(bytes)?;
+    // SAFETY: the range was mapped just now and belongs to this function.
+    let wiped = unsafe { madvise(p.as_ptr().cast(), bytes, Advice::LinuxWipeOnFork) };
+    Some((p, wiped.is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{WaitOptions, waitpid};
+
+    #[test]
+    fn memory_is_zeroed_and_apart() {
+        let bytes = crate::page_size();
+        let [a, b] = [map(bytes), map(bytes)].map(|piece| piece.expect("memory"));
+        for piece in [a, b] {
+            // SAFETY: mapped just now, of that size.
+            let piece = unsafe { core::slice::from_raw_parts_mut(piece.as_ptr(), bytes) };
+            assert!(piece.iter().all(|&byte| byte == 0));
+            piece.fill(1);
+        }
+        assert!(a.as_ptr().addr().abs_diff(b.as_ptr().addr()) >= bytes);
+        for piece in [a, b] {
+            // SAFETY: not used again.
+            unsafe { rustix::mm::munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "fork(2)")]
+    fn child_finds_zeroes_where_wiped_and_its_parents_bytes_elsewhere() {
+        let bytes = crate::page_size();
+        let (wiped, by_kernel) = map_wiped(bytes).expect("memory");
+        let kept = map(bytes).expect("memory");
+        // SAFETY: both mapped just now.
+        unsafe {
+            wiped.write(7);
+            kept.write(7);
+        }
+        // SAFETY: the child only reads two bytes and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: mapped in the child too.
+            let found = unsafe { (wiped.read(), kept.read()) };
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(found != (0, 7))) };
+        }
+        let child = rustix::process::Pid::from_raw(child).expect("fork");
+        let (_, status) = waitpid(Some(child), WaitOptions::empty())
+            .expect("waitpid")
+            .expect("an end");
+        assert!(by_kernel, "MADV_WIPEONFORK, Linux 4.14");
+        assert_eq!(status.exit_status(), Some(0));
+        // SAFETY: the parent's is as it was.
+        assert_eq!(unsafe { wiped.read() }, 7);
+        for piece in [wiped, kept] {
+            // SAFETY: not used again.
+            unsafe { rustix::mm::munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
+        }
+    }
+}
