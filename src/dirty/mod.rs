@@ -93,7 +93,8 @@ pub trait Tracker {
     /// Its name in settings and logs.
     fn name(&self) -> &'static str;
 
-    /// Adds the ranges of the file that may be dirty. On an error the caller asks the next tracker.
+    /// Adds the ranges of the file that may be dirty. On an error the caller asks the next tracker; `EBUSY`
+    /// is that of memory that is locked.
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno>;
 }
 
@@ -138,10 +139,11 @@ pub fn learn(
         into.dirty.clear();
         into.gone.clear();
         into.guessed.clear();
-        if tracker.dirty(query, into).is_ok() {
-            return (tracker.name(), why);
+        match tracker.dirty(query, into) {
+            Ok(()) => return (tracker.name(), why),
+            Err(Errno::BUSY) => why = "a mapping of the file is locked in memory",
+            Err(_) => why = "the first choice is not to be had here",
         }
-        why = "the first choice is not to be had here";
     }
     ("", why)
 }
@@ -231,10 +233,15 @@ pub fn give_way(argument: usize) {
         u64::from_ne_bytes(number) as usize
     });
     if mappings::overlaps(start, len) {
-        let end = start.saturating_add(len);
-        let forget = |worker: &mut Worker| pagemap::forget(worker, start, end);
-        let _ = custodian::run(process::this(), forget);
+        forget(start, start.saturating_add(len));
     }
+}
+
+/// No mapping in `[start, end)` is tracked page by page any more: until its next msync, what was stored to
+/// it is unknown, and counts as dirty. All signals of the calling thread must be blocked.
+pub fn forget(start: usize, end: usize) {
+    let forget = |worker: &mut Worker| pagemap::forget(worker, start, end);
+    let _ = custodian::run(process::this(), forget);
 }
 
 /// Whether [`register`] has anything to do for a new mapping of a file on such a filesystem.

@@ -9,8 +9,8 @@
 use super::{Found, LARGEST, Query, Ranges, Tracker};
 use crate::custodian::Worker;
 use crate::mappings::{self, file::File, table::Entry};
-use crate::sys;
 use crate::sys::userfaultfd::{self, Find, Region};
+use crate::sys::{self, vm};
 use core::ops::Range;
 use core::ptr::NonNull;
 use rustix::fd::BorrowedFd;
@@ -30,7 +30,7 @@ impl Tracker for Pagemap {
 
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
-        query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
+        let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
         let mut unknown = Ranges::new();
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
@@ -40,7 +40,18 @@ impl Tracker for Pagemap {
                 return;
             }
             if entry.marks.registered == query.generation() {
+                // Locked behind the C library's back.
+                if vm::is_locked(entry.start, entry.len()) {
+                    userfaultfd::unregister(userfaultfd, entry.start, entry.len());
+                    marks.registered = 0;
+                    result = Err(Errno::BUSY);
+                    return;
+                }
                 result = scan(pagemap, entry, into.dirty);
+                return;
+            }
+            if vm::is_locked(entry.start, entry.len()) {
+                result = Err(Errno::BUSY);
                 return;
             }
             // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
@@ -61,17 +72,28 @@ impl Tracker for Pagemap {
 }
 
 /// Registers a mapping; returns the generation to note in its entry, or 0 where the kernel has no
-/// such thing or the mapping is too large.
+/// such thing, the mapping is too large, or it is locked in memory.
+///
+/// What is locked must not be registered. Where a page of it that is write-protected has left the page
+/// cache, a store does not return: the fault is handled and comes again for ever (measured on Linux
+/// 6.18). mlock(2) itself hangs likewise where a page was never touched.
 pub fn register(worker: &Worker, entry: &Entry) -> u32 {
-    let registered = entry.len() <= LARGEST
+    let (start, len) = (entry.start, entry.len());
+    let Some(fd) = worker.userfaultfd() else {
+        return 0;
+    };
+    let registered = len <= LARGEST
         && worker.pagemap().is_some()
-        && worker
-            .userfaultfd()
-            .is_some_and(|fd| userfaultfd::register(fd, entry.start, entry.len()).is_ok());
-    match registered {
-        true => worker.process().generation(),
-        false => 0,
+        && !vm::is_locked(start, len)
+        && userfaultfd::register(fd, start, len).is_ok();
+    if !registered {
+        return 0;
     }
+    if vm::is_locked(start, len) {
+        userfaultfd::unregister(fd, start, len);
+        return 0;
+    }
+    worker.process().generation()
 }
 
 /// Forgets the mappings that overlap `[start, end)`: what was stored to them is unknown, and counts as

@@ -1,6 +1,6 @@
-//! mlock, mlock2, mlockall: see [`populate`](crate::mappings::populate).
+//! mlock, mlock2, mlockall: see [`lock_in_memory`](crate::mappings::lock_in_memory).
 
-use crate::mappings::populate;
+use crate::mappings::lock_in_memory;
 use crate::{mappings, real};
 use core::ffi::c_void;
 use libc::{c_int, c_uint, size_t};
@@ -12,7 +12,7 @@ use libc::{c_int, c_uint, size_t};
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int {
     if mappings::any() {
-        populate::range(addr as usize, len);
+        lock_in_memory::range(addr as usize, len);
     }
     // SAFETY: the caller's contract.
     unsafe { real::mlock(addr, len) }
@@ -24,8 +24,8 @@ pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int
 /// As mlock2(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: c_uint) -> c_int {
-    if mappings::any() && flags & libc::MLOCK_ONFAULT == 0 {
-        populate::range(addr as usize, len);
+    if mappings::any() {
+        lock_in_memory::range(addr as usize, len);
     }
     // SAFETY: the caller's contract.
     unsafe { real::mlock2(addr, len, flags) }
@@ -37,8 +37,8 @@ pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: 
 /// As mlockall(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlockall(flags: c_int) -> c_int {
-    if mappings::any() && flags & libc::MCL_CURRENT != 0 && flags & libc::MCL_ONFAULT == 0 {
-        populate::range(0, usize::MAX);
+    if mappings::any() && flags & libc::MCL_CURRENT != 0 {
+        lock_in_memory::range(0, usize::MAX);
     }
     // SAFETY: the caller's contract.
     unsafe { real::mlockall(flags) }

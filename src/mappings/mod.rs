@@ -6,8 +6,8 @@
 
 pub mod classify;
 pub mod file;
+pub mod lock_in_memory;
 pub mod ops;
-pub mod populate;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use super::classify::{self, Bypass, Candidate};
 use super::file::{Handle, Key};
 use super::table::{Entry, Marks};
-use super::{Guard, Taken, lock, lock_if, overlaps, truth};
+use super::{Guard, Taken, lock, lock_if, lock_in_memory, overlaps, truth};
 use crate::dirty::canary;
 use crate::sys::{self, signals::Quiet};
 use crate::{
@@ -172,6 +172,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
         writable,
         marks: Marks::default(),
     };
+    let locks = lock_in_memory::times();
     entry.marks.registered = handles::open(call.fd, &entry);
     let (inserted, excluded) = {
         let mut table = lock();
@@ -185,6 +186,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     }
     stats::mapped(file);
     if inserted {
+        lock_in_memory::since(locks, start, start + len);
         new_part(start, start + len);
     }
     release(file);

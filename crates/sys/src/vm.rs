@@ -110,6 +110,12 @@ pub fn judge_msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
     unsafe { raw::syscall(libc::SYS_msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
 }
 
+/// Whether some of the mappings in the range are locked in memory, by whichever call (mlock(2), mlockall(2),
+/// `MAP_LOCKED`): msync(2) with `MS_INVALIDATE` says `EBUSY` then, and that flag does nothing else.
+pub fn is_locked(addr: usize, len: usize) -> bool {
+    judge_msync(addr, len, libc::MS_ASYNC | libc::MS_INVALIDATE) == Err(Errno::BUSY)
+}
+
 /// Whether the kernel did not take a call of msync(2) as it was: then nothing was promised.
 pub fn is_refusal(result: Result<(), Errno>) -> bool {
     matches!(result, Err(Errno::INVAL | Errno::BUSY))

@@ -1,0 +1,37 @@
+//! Before memory is locked: what is locked is not tracked page by page.
+//!
+//! The kernel cannot have both ([`dirty::register`]). What is mapped while mlockall(2) with `MCL_FUTURE` is
+//! in force, or with `MAP_LOCKED`, or moved by mremap(2), is seen to be locked where it would be registered.
+
+use crate::sys::{self, signals::Blocked};
+use crate::{dirty, mappings};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// How often memory was about to be locked.
+static TIMES: AtomicU32 = AtomicU32::new(0);
+
+/// What [`since`] compares.
+pub fn times() -> u32 {
+    TIMES.load(Ordering::Acquire)
+}
+
+/// A mapping at `[start, end)` was registered after `before`, and is in the table now. Another thread that
+/// locked memory meanwhile may not have found it there.
+pub fn since(before: u32, start: usize, end: usize) {
+    if times() != before {
+        dirty::forget(start, end);
+    }
+}
+
+/// `[addr, addr + len)` is about to be locked.
+#[cold]
+pub fn range(addr: usize, len: usize) {
+    TIMES.fetch_add(1, Ordering::AcqRel);
+    let start = sys::page_down(addr as u64) as usize;
+    let end = addr.saturating_add(len);
+    let end = sys::page_up(end as u64) as usize;
+    if mappings::overlaps(start, end.saturating_sub(start)) {
+        let _quiet = Blocked::all();
+        dirty::forget(start, end);
+    }
+}
