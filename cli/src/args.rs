@@ -186,7 +186,7 @@ fn after_help() -> String {
     let mut help = String::from(
         "Exit code:\n  \
            The program's own, or\n  \
-           2    bad usage\n  \
+           2    bad usage, or the log file cannot be opened\n  \
            125  the shim was not found, or keepmydata itself failed\n  \
            126  the program cannot be run, or not under the shim: it is static, runs as another\n       \
                 user (set-user-ID), or is of another architecture\n  \

@@ -5,6 +5,8 @@ use std::ffi::c_int;
 use std::fmt::Display;
 use std::io;
 
+/// What was asked for cannot be done, and nothing was.
+pub const USAGE: c_int = 2;
 /// The command itself failed: the library is missing, the filesystem cannot be mounted...
 pub const OWN: c_int = 125;
 /// The program exists but cannot be run, or not under the shim.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Exit codes of the command that runs a program.
 const EXIT: [(&str, &str); 4] = [
-    ("2", "Bad usage."),
+    ("2", "Bad usage, or the log file cannot be opened."),
     (
         "125",
         "The shim was not found, or keepmydata itself failed.",

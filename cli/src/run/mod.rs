@@ -2,6 +2,7 @@
 
 mod elf;
 mod library;
+mod log_target;
 mod program;
 mod watcher;
 
@@ -22,9 +23,10 @@ pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Resul
     let name = &command[0];
     let file = checked(name, &library)?;
     let preload = library.preload(env::var_os("LD_PRELOAD").as_deref())?;
+    let fifo = log_target::check(settings)?;
     let mut changes: Vec<(&str, OsString)> = settings.to_vec();
     changes.push(("LD_PRELOAD", preload));
-    let watch = watcher::start(name)?;
+    let watch = watcher::start(name, fifo)?;
     if let Some(watch) = &watch {
         changes.push((watcher::VARIABLE, watch.descriptor().to_string().into()));
     }

@@ -6,12 +6,17 @@
 //! removes the variable. A small process holds the other end. It is nobody's child any more when
 //! the program starts, so that the program's own children, exit code and job control stay as
 //! they are.
+//!
+//! Where the log is a FIFO it also holds that open until the program has ended, because its reader
+//! would otherwise see an end before the program's first record.
 
 use crate::failure::Failure;
 use crate::sys::{self, Fork};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -40,7 +45,7 @@ impl Watch {
 
 /// Starts the watcher; `None` where there is nobody to take it over when its parent has become
 /// the program, and the program would get it as a child.
-pub fn start(program: &OsStr) -> Result<Option<Watch>, Failure> {
+pub fn start(program: &OsStr, fifo: Option<OwnedFd>) -> Result<Option<Watch>, Failure> {
     if sys::adopts_orphans() {
         return Ok(None);
     }
@@ -50,11 +55,23 @@ pub fn start(program: &OsStr) -> Result<Option<Watch>, Failure> {
     let here = above(here).map_err(|error| failed("fcntl", error))?;
     let there = above(there).map_err(|error| failed("fcntl", error))?;
     sys::inherit(&there).map_err(|error| failed("fcntl", error))?;
+    let fifo = fifo.map(sys::above_standard).transpose();
+    let fifo = fifo.map_err(|error| failed("fcntl", error))?;
+    let process = getpid();
     match sys::fork_silently().map_err(|error| failed("fork", error))? {
         Fork::Parent(child) => sys::wait_for(child),
         Fork::Child => {
             if let Ok(Fork::Child) = sys::fork_silently() {
-                watch(program, here, there);
+                drop(there);
+                let kept = fifo.iter().map(AsRawFd::as_raw_fd);
+                sys::detach(&kept.chain([here.as_raw_fd()]).collect::<Vec<_>>());
+                let process = fifo
+                    .as_ref()
+                    .and_then(|_| pidfd_open(process, PidfdFlags::empty()).ok());
+                listen(program, here);
+                if let Some(process) = process {
+                    wait_for_end(&process);
+                }
             }
             sys::exit_now();
         }
@@ -62,9 +79,7 @@ pub fn start(program: &OsStr) -> Result<Option<Watch>, Failure> {
     Ok(Some(Watch { socket: there }))
 }
 
-fn watch(program: &OsStr, mut here: UnixStream, there: UnixStream) {
-    drop(there);
-    sys::detach(here.as_raw_fd());
+fn listen(program: &OsStr, mut here: UnixStream) {
     let mut hello = [0; 64];
     let heard = here
         .set_read_timeout(Some(PATIENCE))
@@ -85,4 +100,11 @@ fn watch(program: &OsStr, mut here: UnixStream, there: UnixStream) {
     let _ = here
         .set_read_timeout(None)
         .and_then(|()| here.read(&mut hello));
+}
+
+/// Keeps what is open open until the process has ended.
+fn wait_for_end(process: &OwnedFd) {
+    sys::close_standard_error();
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    while poll(&mut ended, None) == Err(rustix::io::Errno::INTR) {}
 }

@@ -93,15 +93,19 @@ pub fn above_standard(descriptor: impl AsFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, 3)?)
 }
 
-/// Makes a forked process hold on to nothing but `keep` (which is above 2) and standard error: no
+/// Makes a forked process hold on to nothing but `keep` (all above 2) and standard error: no other
 /// pipe, no lock, no directory, no place in a job.
-pub fn detach(keep: RawFd) {
-    let keep = keep as u32;
-    for (first, last) in [(0, 1), (3, keep - 1), (keep + 1, u32::MAX)] {
-        if first <= last {
+pub fn detach(keep: &[RawFd]) {
+    let mut kept: Vec<u32> = keep.iter().map(|&descriptor| descriptor as u32).collect();
+    kept.push(2);
+    kept.sort_unstable();
+    let mut first = 0;
+    for next in kept.into_iter().chain([u32::MAX]) {
+        if first < next {
             // SAFETY: the process uses no other descriptor from here on, and owns none.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
         }
+        first = next.saturating_add(1);
     }
     // SAFETY: neither has preconditions; where they fail, nothing is lost.
     unsafe {
