@@ -4,16 +4,14 @@ mod common;
 mod reporting;
 
 use common::{keepmydata, stderr, stdout};
-use preload_tests::harness::{Scratch, TearFs, installed, wait_until};
+use preload_tests::harness::{Scratch, TearFs};
 use preload_tests::or_skip;
 use reporting::{generate, recorded, write_records};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 fn report(logs: &[&Path]) -> Output {
     keepmydata().arg("report").args(logs).output().unwrap()
@@ -158,8 +156,7 @@ fn what_is_no_record_is_counted_and_named() {
     );
     let said = stderr(&output);
     for part in [
-        "unreadable lines: ",
-        "(line 11: no JSON object; line 12: no JSON object; line 13: EOF",
+        " unreadable lines (line 11: no JSON object; line 12: no JSON object; line 13: EOF",
         "the last line is unfinished",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -202,7 +199,7 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let empty = scratch.path("empty.log");
     File::create(&empty).unwrap();
     let empty = empty.to_str().unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (
             &["/no/such.log"],
             125,
@@ -226,8 +223,11 @@ fn what_cannot_be_done_is_said_in_a_line() {
             "a format is tearfs, cubefs, libfuse or a file of patterns",
         ),
         (&[empty, "--daemon", empty], 125, "no built-in format fits"),
-        (&[empty, "--follow"], 2, "--follow needs a terminal"),
-        (&[empty], 3, ""),
+        (
+            &[empty],
+            3,
+            "empty.log: no record; below --log=info only trouble is logged",
+        ),
     ];
     for (arguments, code, said) in cases {
         let output = keepmydata().arg("report").args(arguments).output().unwrap();
@@ -242,7 +242,8 @@ fn what_cannot_be_done_is_said_in_a_line() {
             "{arguments:?}: {}",
             stderr(&output)
         );
-        assert!(stderr(&output).lines().count() <= 1, "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
     }
     // A disk without room.
     let logged = generate(1000);
@@ -258,6 +259,75 @@ fn what_cannot_be_done_is_said_in_a_line() {
         "{}",
         stderr(&output)
     );
+}
+
+/// What each log without a record is said to be, in one line, and nothing else is said or written.
+#[test]
+fn a_log_without_records_is_named_for_what_it_is() {
+    let scratch = Scratch::new();
+    let log = scratch.path("a.log");
+    let path = log.to_str().unwrap();
+    let text = "2026-11-20 22:56:00.855252840Z ERROR pid 19204 tid 19204 report #1 /mnt/f: x\n    \
+                page 1084 [4440064,4444160) stale old\n";
+    let ops = "2026-11-20 22:18:24.722209688Z TRACE Write enter: ino(2) offset(0) len(16384) \
+               flags() fh(1) pid(0) unique(32)\n";
+    for (contents, says) in [
+        (
+            text,
+            "a log as text, for people only; log with --log-format=json",
+        ),
+        (
+            ops,
+            "the log of a daemon, as tearfs writes it: give it as --daemon",
+        ),
+        ("hello\n", "1 unreadable line (line 1: no JSON object)"),
+        ("", "no record; below --log=info only trouble is logged"),
+    ] {
+        fs::write(&log, contents).unwrap();
+        let output = report(&[&log]);
+        assert_eq!(output.status.code(), Some(3), "{contents}");
+        assert_eq!(stdout(&output), "", "{contents}");
+        let said = stderr(&output);
+        assert!(
+            said.starts_with(&format!("keepmydata: {path}: {says}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn pages_and_traces_are_written_whole_or_not_at_all() {
+    let logged = generate(10);
+    let empty = logged.scratch.path("empty.log");
+    File::create(&empty).unwrap();
+    let [page, trace] = ["page.html", "trace.json"].map(|name| logged.scratch.path(name));
+    let write = |log: &Path| {
+        let mut command = keepmydata();
+        command.arg("report").arg(log);
+        command.arg("--html").arg(&page).arg("--trace").arg(&trace);
+        command.output().unwrap().status.code()
+    };
+    let names = || fs::read_dir(logged.scratch.dir()).unwrap().count();
+    let before = names();
+    assert_eq!(write(&empty), Some(3));
+    assert!(!page.exists() && !trace.exists());
+    assert_eq!(names(), before, "nothing is left behind");
+    fs::write(&page, "of yesterday").unwrap();
+    assert_eq!(write(&empty), Some(3));
+    assert_eq!(fs::read_to_string(&page).unwrap(), "of yesterday");
+    assert_eq!(write(&logged.path()), Some(0));
+    assert!(fs::read_to_string(&page).unwrap().ends_with("</html>\n"));
+    let events: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    assert!(events["traceEvents"].is_array());
+    assert_eq!(names(), before + 2);
+}
+
+#[test]
+fn one_record_is_not_several() {
+    let logged = generate(1);
+    let text = stdout(&report(&[&logged.path()]));
+    assert!(text.contains(": 1 record from "), "{text}");
 }
 
 #[test]
@@ -322,42 +392,4 @@ impl<W: Write> Write for Counted<W> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.0.flush()
     }
-}
-
-/// On a terminal: `script` makes one.
-#[test]
-fn following_shows_what_is_appended_until_q() {
-    or_skip!(installed("script"));
-    let logged = generate(10);
-    let command = format!(
-        "stty cols 150 rows 50; '{}' report --follow '{}'",
-        env!("CARGO_BIN_EXE_keepmydata"),
-        logged.path().display()
-    );
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let screen = Arc::new(Mutex::new(Vec::new()));
-    let mut stdout = child.stdout.take().unwrap();
-    let copied = Arc::clone(&screen);
-    let copier = std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = stdout.read(&mut buffer) {
-            copied.lock().unwrap().extend_from_slice(&buffer[..read]);
-        }
-    });
-    let shows = |text: &str| String::from_utf8_lossy(&screen.lock().unwrap()).contains(text);
-    let limit = Duration::from_secs(30);
-    wait_until("the first screen", limit, || shows("/mnt/data/file1"));
-    let record = r#"{"time_ns":1795210900000000000,"level":"info","pid":77,"tid":77,"event":"msync","path":"/mnt/appended","result":0}"#;
-    writeln!(&logged.log, "{record}").unwrap();
-    wait_until("what was appended", limit, || shows("/mnt/appended"));
-    child.stdin.take().unwrap().write_all(b"q").unwrap();
-    let ended = child.wait().unwrap();
-    copier.join().unwrap();
-    assert_eq!(ended.code(), Some(0));
 }

@@ -3,6 +3,7 @@
 use super::evidence::Evidence;
 use super::runs::Runs;
 use super::settings::Kind;
+use crate::words::{count, verb};
 use keepmydata_records::Finding;
 use serde::Serialize;
 use std::ffi::c_int;
@@ -110,15 +111,18 @@ impl<'a> Case<'a> {
 
     fn passes(&self) -> Judgement {
         let mut sentences = vec![format!(
-            "All {} runs passed. A test that fails now and then needs more: --runs.",
-            self.native.runs
+            "{} passed. A test that fails now and then needs more: --runs.",
+            match self.native.runs {
+                1 => "The only run".to_owned(),
+                runs => format!("All {runs} runs"),
+            }
         )];
         let broken = self.of(Kind::Heal).filter(|runs| !runs.all_passed());
         if let Some(runs) = broken {
             sentences.push(format!(
-                "Under keepmydata {} of {} runs did not pass ({}).",
+                "Under keepmydata {} of {} did not pass ({}).",
                 runs.failures.len(),
-                runs.runs,
+                count(runs.runs.into(), "run"),
                 runs.failures[0]
             ));
         }
@@ -142,8 +146,9 @@ impl<'a> Case<'a> {
         (ignored > 0).then(|| Fault {
             sentence: format!(
                 "It ignores the errors of msync: the filesystem told it of {errno}, and it went \
-                 on ({ignored} times in {} runs).",
-                watched.runs
+                 on ({} in {}).",
+                count(ignored, "time"),
+                count(watched.runs.into(), "run")
             ),
             records: "ignored",
         })
@@ -202,10 +207,10 @@ impl<'a> Case<'a> {
         let luck = self.luck(passing);
         if luck > LUCK {
             return test(vec![format!(
-                "It fails now and then: natively {} of {} runs passed. That more passed under \
+                "It fails now and then: natively {} of {} passed. That more passed under \
                      keepmydata may be chance ({:.0} %); more --runs will tell.",
                 self.native.passed,
-                self.native.runs,
+                count(self.native.runs.into(), "run"),
                 luck * 100.0
             )]);
         }
@@ -277,8 +282,10 @@ impl<'a> Case<'a> {
             None => String::new(),
         };
         format!(
-            "Natively {} of {} runs passed; from \"{}\" on all do.{delay}",
-            self.native.passed, self.native.runs, passing.name
+            "Natively {} of {} passed; from \"{}\" on all do.{delay}",
+            self.native.passed,
+            count(self.native.runs.into(), "run"),
+            passing.name
         )
     }
 
@@ -286,15 +293,17 @@ impl<'a> Case<'a> {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |records, sentence: String| faults.push(Fault { sentence, records });
-        let shown = |count: &dyn Fn(&Evidence) -> u64| {
-            let shown = self.under(|evidence| count(evidence) > 0)?;
-            Some((count(&shown.evidence), shown.runs))
+        let shown = |figure: &dyn Fn(&Evidence) -> u64| {
+            let shown = self.under(|evidence| figure(evidence) > 0)?;
+            let often = figure(&shown.evidence);
+            Some((often, count(shown.runs.into(), "run")))
         };
         if let Some((n, runs)) = shown(&|e| e.raced) {
             fault(
                 "race",
                 format!(
-                    "It races with its own msync: {n} times in {runs} runs pages were stored to while msync ran, which msync promises nothing for."
+                    "It races with its own msync: {} in {runs} pages were stored to while msync ran, which msync promises nothing for.",
+                    count(n, "time")
                 ),
             );
         }
@@ -302,7 +311,9 @@ impl<'a> Case<'a> {
             fault(
                 "async",
                 format!(
-                    "It relies on MS_ASYNC, which writes nothing: {n} files in {runs} runs were synced last with it."
+                    "It relies on MS_ASYNC, which writes nothing: {} in {runs} {} synced last with it.",
+                    count(n, "file"),
+                    verb(n, "was", "were")
                 ),
             );
         }
@@ -310,7 +321,8 @@ impl<'a> Case<'a> {
             fault(
                 "outside",
                 format!(
-                    "It syncs the wrong range: {n} times in {runs} runs it had stored outside of the range that it gave msync."
+                    "It syncs the wrong range: {} in {runs} it had stored outside of the range that it gave msync.",
+                    count(n, "time")
                 ),
             );
         }
@@ -318,7 +330,8 @@ impl<'a> Case<'a> {
             fault(
                 "unsynced",
                 format!(
-                    "It unmaps pages, or ends, without having synced them: {n} times in {runs} runs."
+                    "It unmaps pages, or ends, without having synced them: {} in {runs}.",
+                    count(n, "time")
                 ),
             );
         }
@@ -338,22 +351,25 @@ fn broken_promise(evidence: &Evidence) -> String {
     let mut parts = Vec::new();
     if evidence.stale > 0 {
         parts.push(format!(
-            "msync was acknowledged and {} pages were not what had been stored",
-            evidence.stale
+            "msync was acknowledged and {} {} not what had been stored",
+            count(evidence.stale, "page"),
+            verb(evidence.stale, "was", "were")
         ));
     }
     let healed: u64 = evidence.healed.values().sum();
     if healed > 0 {
         let rungs: Vec<&str> = evidence.healed.keys().map(|rung| in_words(rung)).collect();
         parts.push(format!(
-            "the filesystem did not hold what it had acknowledged in {healed} calls, until {}",
+            "the filesystem did not hold what it had acknowledged in {}, until {}",
+            count(healed, "call"),
             rungs.join(", or ")
         ));
     }
     if evidence.changed_later > 0 {
         parts.push(format!(
-            "{} pages that had been seen to be right were wrong again later",
-            evidence.changed_later
+            "{} that had been seen to be right {} wrong again later",
+            count(evidence.changed_later, "page"),
+            verb(evidence.changed_later, "was", "were")
         ));
     }
     parts.join("; ")

@@ -5,6 +5,7 @@ use super::guest::{Call, Look, Page, SeedFound, WorkloadFound};
 use super::trials::{Found, Shimmed, Trials};
 use super::verdict::Judgement;
 use crate::table::Table;
+use crate::words::count;
 use keepmydata_records::{Record, event, write_text};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -119,7 +120,7 @@ impl Report {
             *text += &format!("{sentence}\n");
         }
         for limit in &judgement.limits {
-            *text += &format!("limit: {limit}\n");
+            *text += &format!("Limit: {limit}.\n");
         }
         for (key, value) in [
             ("verdict", json!(judgement.verdict)),
@@ -215,8 +216,8 @@ fn of_workload(found: &Found<WorkloadFound>) -> [String; 2] {
     };
     let mean = found.total_ns as f64 / 1e6 / found.operations.max(1) as f64;
     let mut how = format!(
-        "{} stores, msync {mean:.1} ms, at most {:.1} ms",
-        found.operations,
+        "{}, msync {mean:.1} ms, at most {:.1} ms",
+        count(found.operations, "store"),
         found.slowest_ns as f64 / 1e6
     );
     let word = match (&found.bad, &found.msync_error) {
@@ -225,7 +226,8 @@ fn of_workload(found: &Found<WorkloadFound>) -> [String; 2] {
                 Some(ns) => format!("right after {:.1} ms", ns as f64 / 1e6),
                 None => "never right".to_owned(),
             };
-            how += &format!(", {} wrong bytes at {}, {late}", bad.bytes, bad.offset);
+            let wrong = count(bad.bytes as u64, "wrong byte");
+            how += &format!(", {wrong} at {}, {late}", bad.offset);
             "torn"
         }
         (None, Some(error)) => {

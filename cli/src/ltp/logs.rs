@@ -2,6 +2,7 @@
 
 use super::plan::Side;
 use crate::failure::Failure;
+use crate::words::count;
 use keepmydata_records::{Level, Record, event};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +34,10 @@ impl Findings {
         if self.processes == 0 {
             words.push("not reached".to_owned());
         }
+        if self.failed_syncs != 0 {
+            words.push(count(self.failed_syncs, "failed sync"));
+        }
         for (count, what) in [
-            (self.failed_syncs, "failed syncs"),
             (self.stale_pages, "stale"),
             (self.uncertain_pages, "uncertain"),
         ] {
@@ -179,7 +182,7 @@ mod tests {
         assert_eq!((findings.stale_pages, findings.uncertain_pages), (4, 2));
         assert_eq!(
             findings.words(),
-            "1 failed syncs, 4 stale, 2 uncertain, 1 KMD-L3, 1 unreadable"
+            "1 failed sync, 4 stale, 2 uncertain, 1 KMD-L3, 1 unreadable"
         );
         assert_eq!(gather(&side, 1).unwrap().words(), "not reached");
     }

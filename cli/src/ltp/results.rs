@@ -7,6 +7,7 @@ use super::plan::{End, Record, Side, Test, read_json};
 use super::runner::Told;
 use crate::failure::Failure;
 use crate::table::Table;
+use crate::words::count;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -137,7 +138,10 @@ impl Row {
                     ("shim", silent) => format!(", {silent} NOT foretold"),
                     _ => String::new(),
                 };
-                words.push(format!("{errors} comparison errors ({name}{silent})"));
+                words.push(format!(
+                    "{} ({name}{silent})",
+                    count(errors as u64, "comparison error")
+                ));
             }
         }
         let findings = self

@@ -11,7 +11,6 @@ pub struct ReportOptions {
     pub html: Option<PathBuf>,
     pub trace: Option<PathBuf>,
     pub records: usize,
-    pub follow: bool,
 }
 
 impl From<&ArgMatches> for ReportOptions {
@@ -26,7 +25,6 @@ impl From<&ArgMatches> for ReportOptions {
             html: matches.get_one("html").cloned(),
             trace: matches.get_one("trace").cloned(),
             records: *matches.get_one("records").expect("has a default"),
-            follow: matches.get_flag("follow"),
         }
     }
 }
@@ -52,7 +50,7 @@ pub fn command() -> Command {
                keepmydata --log=debug --log-format=json --log-file=/tmp/k.%p.log -- ./mytest\n  \
                keepmydata report /tmp/k.*.log\n  \
                keepmydata report --html report.html --daemon /var/log/client.log=cubefs /tmp/k.*.log\n  \
-               keepmydata report --follow /tmp/k.*.log",
+               watch keepmydata report /tmp/k.*.log",
         )
         .arg(
             Arg::new("log")
@@ -106,12 +104,5 @@ pub fn command() -> Command {
                 .default_value("100000")
                 .hide_default_value(true)
                 .value_parser(value_parser!(u32).range(100..=10_000_000).map(|n| n as usize)),
-        )
-        .arg(
-            Arg::new("follow")
-                .long("follow")
-                .help("Shows live what a running program does; q quits")
-                .action(ArgAction::SetTrue)
-                .conflicts_with_all(["html", "trace", "daemon"]),
         )
 }

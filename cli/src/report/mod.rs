@@ -3,7 +3,6 @@
 pub mod args;
 mod catalog;
 mod daemon;
-mod follow;
 mod histogram;
 mod html;
 mod input;
@@ -15,6 +14,7 @@ mod summary;
 mod trace;
 
 use crate::failure::Failure;
+use crate::words::count;
 use args::ReportOptions;
 use input::{Source, Unreadable};
 use keepmydata_records::Utc;
@@ -29,9 +29,6 @@ const NO_RECORDS: c_int = 3;
 
 pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
     let sources = input::sources(&options.logs)?;
-    if options.follow {
-        return follow::follow(&sources);
-    }
     let daemons = options.daemons.iter().map(daemon::Log::new);
     let daemons: Vec<daemon::Log> = daemons.collect::<Result<_, _>>()?;
     let mut outputs = Outputs::new(options, &daemons)?;
@@ -39,71 +36,120 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
     let mut progress = Progress::new(sizes.map(Source::size).sum());
     let mut read = Vec::new();
     for source in sources {
-        let unreadable = input::read(&source, &mut progress, |record| outputs.add(record))?;
-        read.push((source, unreadable));
+        let mut records = 0;
+        let unreadable = input::read(&source, &mut progress, |record| {
+            records += 1;
+            outputs.add(record)
+        })?;
+        read.push(Log {
+            source,
+            records,
+            unreadable,
+        });
     }
     for (index, log) in (0..).zip(&daemons) {
         daemon::read(log, index, &mut progress, |op| outputs.add_op(op))?;
     }
     progress.done();
-    complain(&read);
-    let unreadable = read.iter().map(|(_, unreadable)| unreadable.lines).sum();
+    let complaints: Vec<String> = read.iter().flat_map(Log::complaints).collect();
+    for complaint in &complaints {
+        eprintln!("keepmydata: {complaint}");
+    }
+    let unreadable = read.iter().map(|log| log.unreadable.lines).sum();
     let (catalog, summary) = outputs.finish(read.len(), unreadable)?;
+    if summary.records == 0 {
+        if complaints.is_empty() {
+            let logs = name(&read);
+            eprintln!("keepmydata: {logs}: no record; below --log=info only trouble is logged");
+        }
+        return Ok(NO_RECORDS);
+    }
     let whole = Whole {
         catalog: &catalog,
         summary: &summary,
     };
     print(&heading(&read, &whole));
     print(&summary::text(&whole));
-    Ok(match (summary.records, summary.at_risk()) {
-        (0, _) => NO_RECORDS,
-        (_, true) => 1,
-        (_, false) => 0,
-    })
+    Ok(c_int::from(summary.at_risk()))
 }
 
-/// Names what could not be read, on standard error.
-fn complain(read: &[(Source, Unreadable)]) {
-    for (source, unreadable) in read {
-        let name = summary::printable(&source.name());
+/// A log that was read.
+struct Log {
+    source: Source,
+    records: u64,
+    unreadable: Unreadable,
+}
+
+impl Log {
+    /// What could not be read, for standard error.
+    fn complaints(&self) -> Vec<String> {
+        let name = summary::printable(&self.source.name());
+        let unreadable = &self.unreadable;
+        let mut complaints = Vec::new();
+        if self.records == 0 && unreadable.as_text > 0 {
+            complaints.push(format!(
+                "{name}: a log as text, for people only; log with --log-format=json \
+                 (KEEPMYDATA_LOG_FORMAT=json), and report that"
+            ));
+            return complaints;
+        }
+        if self.records == 0
+            && let Some(format) = self.is_of_daemon()
+        {
+            complaints.push(format!(
+                "{name}: the log of a daemon, as {format} writes it: give it as --daemon {name}, \
+                 besides the shim's log"
+            ));
+            return complaints;
+        }
         if unreadable.lines > 0 {
-            let count = unreadable.lines;
+            let lines = count(unreadable.lines, "unreadable line");
             let named = summary::printable(&unreadable.named.join("; "));
-            let more = if count > unreadable.named.len() as u64 {
-                "; ..."
-            } else {
-                ""
+            let more = match unreadable.lines > unreadable.named.len() as u64 {
+                true => "; ...",
+                false => "",
             };
-            eprintln!("keepmydata: {name}: unreadable lines: {count} ({named}{more})");
+            complaints.push(format!("{name}: {lines} ({named}{more})"));
         }
         if unreadable.unfinished {
-            eprintln!(
-                "keepmydata: {name}: the last line is unfinished: still being written, or cut"
-            );
+            complaints.push(format!(
+                "{name}: the last line is unfinished: still being written, or cut"
+            ));
         }
+        complaints
+    }
+
+    /// The format of a daemon's log that it has. Standard input cannot be read again.
+    fn is_of_daemon(&self) -> Option<String> {
+        let is_file = matches!(self.source, Source::File(_));
+        let fits = is_file.then(|| daemon::best_fit(&self.source).ok())??;
+        fits.map(|format| format.name)
     }
 }
 
-fn heading(read: &[(Source, Unreadable)], whole: &Whole<'_>) -> String {
-    let summary = whole.summary;
-    let mut text = match read {
-        [(source, _)] => summary::printable(&source.name()),
+/// One log by its name, several by their number.
+fn name(read: &[Log]) -> String {
+    match read {
+        [log] => summary::printable(&log.source.name()),
         _ => format!("{} logs", read.len()),
-    };
-    let _ = write!(text, ": {} records", summary.records);
+    }
+}
+
+fn heading(read: &[Log], whole: &Whole<'_>) -> String {
+    let summary = whole.summary;
+    let mut text = format!("{}: {}", name(read), count(summary.records, "record"));
     if let Some((first, last)) = summary.times {
         let lasted = summary::Duration(last - first);
         let _ = write!(text, " from {} to {} ({lasted})", Utc(first), Utc(last));
     }
     text.push('\n');
     match summary.tears.count() {
-        _ if summary.records == 0 => text.push_str("There is nothing to tell.\n"),
         0 => text.push_str("No data is known to be at risk.\n"),
-        count => {
-            let tears = if count == 1 { "tear" } else { "tears" };
+        tears => {
             let _ = writeln!(
                 text,
-                "DATA IS AT RISK: {count} {tears}, where msync's data was not safe or may not have been."
+                "DATA IS AT RISK: {}, where msync's data was not safe or may not have been.",
+                count(tears, "tear")
             );
         }
     }

@@ -10,9 +10,11 @@ use super::trace::Trace;
 use crate::failure::Failure;
 use crate::run::reason;
 use keepmydata_records::Record;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempPath;
 
 pub struct Outputs {
     catalog: Catalog,
@@ -62,44 +64,84 @@ impl Outputs {
         }
     }
 
-    /// Writes what remains to be written.
+    /// Writes what remains to be written. Where there was no record, no file is written, and what
+    /// had its name before is untouched.
     pub fn finish(mut self, logs: usize, unreadable: u64) -> Result<(Catalog, Summary), Failure> {
-        let written = match &mut self.page {
+        if self.summary.records == 0 {
+            return Ok((self.catalog, self.summary));
+        }
+        let page = match self.page.take() {
             None => Ok(()),
-            Some((kept, file)) => {
+            Some((mut kept, mut file)) => {
                 kept.sort();
                 let contents = Contents {
                     catalog: &self.catalog,
                     summary: &self.summary,
-                    kept,
+                    kept: &kept,
                     daemons: &self.daemons,
                     logs,
                     unreadable,
                 };
-                html::write(&contents, file).and_then(|()| file.flush())
+                html::write(&contents, &mut file).and_then(|()| file.keep())
             }
         };
-        let written = written.and_then(|()| self.trace.take().map_or(Ok(()), Trace::finish));
-        written.map_err(|error| Failure::own(error.to_string()))?;
+        let trace = match self.trace.take() {
+            None => Ok(()),
+            Some(trace) => trace.finish().and_then(Named::keep),
+        };
+        page.and(trace)
+            .map_err(|error| Failure::own(error.to_string()))?;
         Ok((self.catalog, self.summary))
     }
 }
 
-/// A file whose errors name it.
+/// A file whose errors name it. It has its name only once it is whole; until then it is beside it
+/// under another, and is removed when dropped.
 struct Named {
     path: PathBuf,
     file: BufWriter<File>,
+    /// None for what is no regular file, such as /dev/stdout.
+    unfinished: Option<TempPath>,
 }
 
 impl Named {
     fn create(path: &Path) -> io::Result<Named> {
-        let path = path.to_owned();
-        match File::create(&path) {
-            Ok(file) => Ok(Named {
-                path,
-                file: BufWriter::new(file),
-            }),
-            Err(error) => Err(named(&path, &error)),
+        Named::open(path).map_err(|error| named(path, &error))
+    }
+
+    fn open(path: &Path) -> io::Result<Named> {
+        // Through symbolic links, which are to stay.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (file, unfinished) = match fs::metadata(&path) {
+            Ok(found) if !found.is_file() => (File::options().write(true).open(&path)?, None),
+            _ => {
+                let directory = path
+                    .parent()
+                    .filter(|parent| !parent.as_os_str().is_empty());
+                let (file, unfinished) = tempfile::Builder::new()
+                    .prefix(".keepmydata-report-")
+                    // Less the umask, as of any file.
+                    .permissions(Permissions::from_mode(0o666))
+                    .tempfile_in(directory.unwrap_or(Path::new(".")))?
+                    .into_parts();
+                (file, Some(unfinished))
+            }
+        };
+        Ok(Named {
+            path,
+            file: BufWriter::new(file),
+            unfinished,
+        })
+    }
+
+    /// It is whole.
+    fn keep(mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.unfinished {
+            Some(unfinished) => unfinished
+                .persist(&self.path)
+                .map_err(|error| named(&self.path, &error.error)),
+            None => Ok(()),
         }
     }
 }

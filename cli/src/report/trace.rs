@@ -94,9 +94,11 @@ impl<W: Write> Trace<W> {
         }))
     }
 
-    pub fn finish(mut self) -> io::Result<()> {
+    /// Gives back what it was written to.
+    pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(b"\n]}\n")?;
-        self.out.flush()
+        self.out.flush()?;
+        Ok(self.out)
     }
 
     /// Never negative, which Perfetto would drop.

@@ -3,11 +3,9 @@
 mod handle;
 mod mapping;
 mod process;
-mod time;
 mod tracking;
 
 pub use handle::inode_handle;
 pub use mapping::Mapping;
 pub use process::*;
-pub use time::local_time;
 pub use tracking::{NO_PAGE_CACHE, cachestat, is_dax, pagemap_scan_exists, write_protect_async};

@@ -151,7 +151,7 @@ fn a_comparison_error_under_the_shim_is_foretold_and_explained() {
     assert_eq!(result["shim"]["findings"]["failed_syncs"], 1);
 
     let text = stdout(&output);
-    assert!(text.contains("1 comparison errors (shim, all foretold); 1 failed syncs, 4 stale"));
+    assert!(text.contains("1 comparison error (shim, all foretold); 1 failed sync, 4 stale"));
     for page in ["1084", "1085", "1086", "1087"] {
         let row = text
             .lines()

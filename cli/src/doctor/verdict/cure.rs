@@ -3,6 +3,7 @@
 use super::super::guest::SeedFound;
 use super::super::trials::{Found, Shimmed, Trials};
 use super::{Setting, Verdict, ms};
+use crate::words::count;
 
 const RUN: &str = "Run programs with: keepmydata -- PROGRAM";
 
@@ -23,9 +24,9 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
             Verdict::Cured,
             vec![
                 format!(
-                    "Under keepmydata the readers got all data at once, and in {} stores at \
-                     random; msync took {} instead of {}.",
-                    workload.operations,
+                    "Under keepmydata the readers got all data at once, and in {} at random; msync \
+                     took {} instead of {}.",
+                    count(workload.operations, "store"),
                     ms(shim.msync.ns),
                     native_time(&trials.native)
                 ),

@@ -6,6 +6,7 @@ mod cure;
 mod symptom;
 
 use super::trials::Trials;
+use crate::words::count;
 use serde::Serialize;
 use std::ffi::c_int;
 
@@ -79,7 +80,8 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
         .sum();
     let mut sentences = vec![format!(
         "Each time that msync returned 0, all readers at once got what was stored: in the seed \
-         case, and in {operations} stores at random."
+         case, and in {} at random.",
+        count(operations, "store")
     )];
     if !setting.has_store {
         sentences.push(

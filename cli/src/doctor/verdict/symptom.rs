@@ -3,6 +3,7 @@
 use super::super::guest::{Look, Page, SeedFound, WorkloadFound};
 use super::super::trials::Trials;
 use super::ms;
+use crate::words::count;
 
 const HELD: &str = "readers that had the file open before";
 
@@ -95,8 +96,10 @@ fn of_workload(found: &WorkloadFound) -> String {
         None => "and did not get the right data any more".to_owned(),
     };
     format!(
-        "After msync returned 0, a reader saw {} wrong bytes at offset {} {until}: store {} of a \
-         workload that stores, syncs and reads back at random.",
-        bad.bytes, bad.offset, found.operations
+        "After msync returned 0, a reader saw {} at offset {} {until}: store {} of a workload \
+         that stores, syncs and reads back at random.",
+        count(bad.bytes as u64, "wrong byte"),
+        bad.offset,
+        found.operations
     )
 }

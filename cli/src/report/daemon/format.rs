@@ -1,8 +1,9 @@
 //! What the lines of a daemon's log mean: a file of patterns (docs/report.md).
 
-use super::time::Zone;
+use super::time;
 use crate::failure::Failure;
 use crate::run::reason;
+use jiff::tz::TimeZone;
 use regex::bytes::Regex;
 use serde::Deserialize;
 use std::fs;
@@ -24,7 +25,8 @@ const TIME: &str = r"^\[?(?<time>\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\
 
 pub struct Format {
     pub name: String,
-    pub zone: Zone,
+    /// What times without a zone are in.
+    pub zone: TimeZone,
     pub time: Regex,
     pub lines: Vec<LinePattern>,
 }
@@ -93,8 +95,12 @@ impl Format {
     fn parse(name: &str, text: &str) -> Result<Format, String> {
         let file: File =
             toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
-        let zone = Zone::parse(&file.zone)
-            .ok_or_else(|| format!("zone {:?} is not utc, local or like +08:00", file.zone))?;
+        let zone = time::zone(&file.zone).ok_or_else(|| {
+            format!(
+                "zone {:?} is not utc, local, like +08:00 or like Asia/Shanghai",
+                file.zone
+            )
+        })?;
         let mut lines = Vec::new();
         for line in &file.line {
             lines.push(LinePattern {
@@ -143,7 +149,7 @@ mod tests {
     fn what_is_wrong_with_a_file_is_said() {
         let why = |text: &str| Format::parse("x", text).err().unwrap();
         assert!(why("zone = 1").contains("expected a string"));
-        assert!(why("zone = 'CET'\nline = []").contains("is not utc"));
+        assert!(why("zone = 'Here'\nline = []").contains("is not utc"));
         assert!(why("zone = 'utc'\nline = []\ntime = 'x'").contains("no group"));
         assert!(why("zone = 'utc'\n[[line]]\nis = 'end'\nmatch = '('").contains("unclosed"));
         assert!(

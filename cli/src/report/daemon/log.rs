@@ -26,7 +26,13 @@ impl Log {
         let source = Source::File(path.clone());
         let format = match format {
             Some(format) => Format::named(&format.to_string_lossy())?,
-            None => probe(&source)?,
+            None => best_fit(&source)?.ok_or_else(|| {
+                let name = source.name();
+                Failure::own(format!(
+                    "{name}: no built-in format fits this daemon's log; name one: --daemon \
+                     {name}=FORMAT"
+                ))
+            })?,
         };
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = format!("{} ({})", name.to_string_lossy(), format.name);
@@ -55,8 +61,8 @@ fn split(argument: &OsString) -> (PathBuf, Option<&OsStr>) {
     }
 }
 
-/// The built-in format that fits the beginning of the log best.
-fn probe(source: &Source) -> Result<Format, Failure> {
+/// The built-in format that fits the beginning of the log best, where one does.
+pub fn best_fit(source: &Source) -> Result<Option<Format>, Failure> {
     let mut lines = Lines::new(source.open()?);
     let mut formats: Vec<(usize, Format)> = Format::built_in()
         .into_iter()
@@ -75,14 +81,7 @@ fn probe(source: &Source) -> Result<Format, Failure> {
     }
     // The first of those that fit equally well.
     let best = formats.into_iter().rev().max_by_key(|(fits, _)| *fits);
-    match best {
-        Some((fits, format)) if fits > 0 => Ok(format),
-        _ => Err(Failure::own(format!(
-            "{}: no built-in format fits this daemon's log; name one: --daemon {}=FORMAT",
-            source.name(),
-            source.name()
-        ))),
-    }
+    Ok(best.filter(|(fits, _)| *fits > 0).map(|(_, format)| format))
 }
 
 #[cfg(test)]

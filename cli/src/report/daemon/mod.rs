@@ -5,7 +5,7 @@ mod log;
 mod reader;
 mod time;
 
-pub use log::Log;
+pub use log::{Log, best_fit};
 pub use reader::read;
 
 use serde_json::{Map, Value};

@@ -186,7 +186,7 @@ fn key(said: &Said) -> Key {
 
 fn time_of(format: &Format, line: &[u8]) -> Option<u64> {
     let found = format.time.captures(line)?.name("time")?;
-    time::parse(found.as_bytes(), format.zone)
+    time::parse(found.as_bytes(), &format.zone)
 }
 
 fn said(pattern: &LinePattern, line: &[u8]) -> Said {

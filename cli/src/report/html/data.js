@@ -58,6 +58,10 @@ function grouped(number) {
   return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
 }
 
+function counted(number, one) {
+  return `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
+}
+
 function bytesText(bytes) {
   for (const [unit, size] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 1024]]) {
     if (bytes >= size) return `${(bytes / size).toFixed(bytes % size ? 2 : 0)} ${unit}`;
@@ -75,7 +79,7 @@ function laneName(lane) {
 
 function rangeText(i) {
   const offset = data.o[i], length = data.n[i];
-  if (offset < 0) return length < 0 ? "" : `${grouped(length)} bytes`;
+  if (offset < 0) return length < 0 ? "" : counted(length, "byte");
   return length < 0 ? `from ${offset}` : `[${offset},${offset + length})`;
 }
 

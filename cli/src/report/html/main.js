@@ -11,9 +11,9 @@ function startHead() {
   const verdict = byId("verdict");
   verdict.className = tears ? "bad" : "";
   verdict.textContent = tears ? `Data is at risk: ${tears} time${tears === 1 ? "" : "s"} msync's data was not safe, or may not have been. The bytes are under Tears.`
-    : count === 0 ? "There is no record to tell from." : "No data is known to be at risk.";
-  if (data.seen > count) verdict.append(` This page holds ${grouped(count)} of ${grouped(data.seen)} records: a sample of whole calls, and all that failed.`);
-  if (data.unreadable > 0) verdict.append(` ${grouped(data.unreadable)} lines of the logs could not be read.`);
+    : "No data is known to be at risk.";
+  if (data.seen > count) verdict.append(` This page holds ${grouped(count)} of ${counted(data.seen, "record")}: a sample of whole calls, and all that failed.`);
+  if (data.unreadable > 0) verdict.append(` ${counted(data.unreadable, "line")} of the logs could not be read.`);
   byId("figures").replaceChildren(figure("records", summary.records), figure("processes", summary.processes.length), figure("files", summary.files.length),
     figure("msyncs", summary.total.msyncs), figure("failed", summary.total.failed, summary.total.failed > 0), figure("pages dirty", summary.total.dirty),
     figure("pages verified", summary.total.verified), figure("msyncs healed", summary.total.healed), figure("tears", tears, tears > 0));

@@ -17,7 +17,7 @@ function inView() {
 
 function refreshList() {
   list.indices = inView();
-  byId("count").textContent = `${grouped(list.indices.length)} of ${grouped(count)} records`;
+  byId("count").textContent = `${grouped(list.indices.length)} of ${counted(count, "record")}`;
   byId("records-table").setAttribute("aria-rowcount", String(list.indices.length + 1));
   list.first = -1;
   drawList();

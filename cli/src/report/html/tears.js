@@ -46,14 +46,14 @@ function pageTable(tear, most) {
       make("span", { class: "below mono" }, `[${page.start},${page.end})`)),
     make("td", {}, make("span", { class: `tag ${page.verdict}` }, page.verdict),
       make("span", { class: "below" }, page.rung ? `cured by ${page.rung}` : page.content ? `reads back ${page.content}` : "")),
-    make("td", {}, page.store_bytes === undefined ? "" : `${page.store_bytes} bytes`,
+    make("td", {}, page.store_bytes === undefined ? "" : `${page.store_bytes} ${page.store_bytes === 1 ? "byte" : "bytes"}`,
       make("span", { class: "below" }, page.first_diff === undefined ? "" : `from ${page.first_diff}`)),
     make("td", {}, byteRows(page))));
   const table = make("table", {}, make("caption", { class: "visually-hidden" }, `Pages of the tear at ${seconds(tear.time)} s`),
     make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows));
   holder.append(table);
   if (tear.pages.length > most) {
-    const button = make("button", { type: "button", onclick: () => holder.replaceWith(pageTable(tear, tear.pages.length)) }, `all ${tear.pages.length} pages`);
+    const button = make("button", { type: "button", onclick: () => holder.replaceWith(pageTable(tear, tear.pages.length)) }, `all ${counted(tear.pages.length, "page")}`);
     holder.append(make("p", { class: "hint", style: "padding: 8px 14px" }, button));
   }
   if (tear.truncated) holder.append(make("p", { class: "hint", style: "padding: 8px 14px" }, "The log left pages out, as the line would have been too long."));

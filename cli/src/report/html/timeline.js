@@ -226,7 +226,7 @@ function stepLane(by) {
   if (lane.top - AXIS < frame.scrollTop) frame.scrollTop = lane.top - AXIS - LANE_GAP;
   const low = lane.top + lane.rows * ROW + LANE_GAP - frame.clientHeight;
   if (low > frame.scrollTop) frame.scrollTop = low;
-  say(`lane ${laneName(lane.lane)}, ${lane.records.length} records`);
+  say(`lane ${laneName(lane.lane)}, ${counted(lane.records.length, "record")}`);
   drawTimeline();
 }
 
@@ -255,7 +255,7 @@ const TIMELINE_KEYS = {
 };
 
 function startTimeline() {
-  legend("timeline-legend", [["msync", "msync"], ["dirty pages learnt; daemon: write", "dirty"], ["copy", "copy"],
+  legend("timeline-legend", [["msync", "msync"], ["dirty pages found; daemon: write", "dirty"], ["copy", "copy"],
     ["flush, fsync", "flushed"], ["verify", "verified"], ["heal", "healing"], ["drop", "dropped"], ["read", "read"],
     ["failed, torn", "torn"], ["finding", "uncertain"]]);
   const { canvas, frame } = timeline;

@@ -7,7 +7,7 @@ mod text;
 
 pub use counts::{Counts, Findings, Slow};
 pub use tears::{Tear, Tears};
-pub use text::{Duration, Time, printable, text};
+pub use text::{Duration, printable, text};
 
 use super::catalog::{About, Catalog};
 use super::histogram::Histogram;

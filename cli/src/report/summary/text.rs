@@ -4,6 +4,7 @@ use super::super::catalog::{About, Catalog, FileId};
 use super::super::hexdump;
 use super::{Counts, Slow, Summary, Tear, Whole, counts_of};
 use crate::table::Table;
+use crate::words;
 use keepmydata_records::{PageRow, Utc, event};
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -180,7 +181,7 @@ fn findings(text: &mut String, catalog: &Catalog, summary: &Summary) {
     let count = list.len() + summary.findings.more as usize;
     section(text, "Findings", count, |table| {
         for (code, file, message, count) in list.iter().take(ROWS) {
-            let times = format!("{count} times");
+            let times = words::count(*count, "time");
             table.row([
                 code.to_string(),
                 times,
@@ -233,12 +234,15 @@ fn tears(text: &mut String, catalog: &Catalog, summary: &Summary) {
             } else {
                 ""
             };
-            let _ = writeln!(text, "  ... {more} more pages{and}");
+            let pages = words::count(more as u64, "more page");
+            let _ = writeln!(text, "  ... {pages}{and}");
         }
     }
     let more = tears.count().saturating_sub(TEARS as u64);
     if more > 0 {
-        let _ = write!(text, "\n... {more} more tears; --html FILE shows them\n");
+        let tears = words::count(more, "more tear");
+        let shows = words::verb(more, "shows it", "shows them");
+        let _ = write!(text, "\n... {tears}; --html FILE {shows}\n");
     }
 }
 
@@ -274,7 +278,7 @@ fn page_text(page: &PageRow) -> String {
         let _ = write!(text, ", reads back {}", content.word());
     }
     if let Some(bytes) = page.store_bytes {
-        let _ = write!(text, ", {bytes} bytes stored");
+        let _ = write!(text, ", {} stored", words::count(bytes, "byte"));
     }
     if let Some(rung) = page.rung {
         let _ = write!(text, ", cured by {}", rung.word());
