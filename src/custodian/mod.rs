@@ -10,7 +10,6 @@
 //! starts its own when needed. A thread that takes work while no other is idle first starts
 //! another, so that a filesystem that hangs does not keep the others waiting.
 
-mod crew;
 mod orders;
 mod worker;
 
@@ -23,12 +22,12 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-pub use crew::Member;
-use crew::{Crew, Job};
+pub use keepmydata_sync::pool::Member;
+use keepmydata_sync::pool::{Job, WorkerPool};
 
 /// The custodian of one process. All-zero is "not started".
 pub struct Custodian {
-    crew: Crew<Call, NonNull<Ids>>,
+    pool: WorkerPool<Call, NonNull<Ids>>,
     /// A thread could not take on the program's ids.
     stranger: AtomicBool,
     /// Descriptors in the custodian's own table, plus one (0 is none).
@@ -89,12 +88,12 @@ pub fn run<R>(
         run: of(&this),
         data: (&raw mut this).cast(),
     });
-    let crew = &process.custodian.crew;
+    let pool = &process.custodian.pool;
     loop {
         let hire = || worker::start_first(process).map_err(|errno| errno.raw_os_error());
-        crew.ready(hire).map_err(Unavailable::Errno)?;
-        // False where the crew left since.
-        if crew.push(NonNull::from(&job)) {
+        pool.ready(hire).map_err(Unavailable::Errno)?;
+        // False where they left since.
+        if pool.push(NonNull::from(&job)) {
             break;
         }
     }
@@ -107,10 +106,10 @@ impl Custodian {
     /// Makes another thread than those that take work; it calls [`Custodian::join`]. On a custodian
     /// thread.
     pub fn hire(&self, spawn: impl FnOnce() -> bool) -> bool {
-        self.crew.hire() && {
+        self.pool.hire() && {
             let made = spawn();
             if !made {
-                self.crew.not_hired();
+                self.pool.not_hired();
             }
             made
         }
@@ -118,13 +117,13 @@ impl Custodian {
 
     /// The thread is there.
     pub fn join(&self) -> Member {
-        self.crew.join()
+        self.pool.join()
     }
 
     /// Carries out orders between two things that such a thread does; true where it must end, when
     /// it has said [`Custodian::left`].
     pub fn attend(&self, member: &mut Member) -> bool {
-        let (order, leave) = self.crew.look(member);
+        let (order, leave) = self.pool.look(member);
         if let Some(ids) = order {
             self.carry_out(ids, member);
         }
@@ -133,7 +132,7 @@ impl Custodian {
 
     /// The thread ends.
     pub fn left(&self, member: Member) {
-        self.crew.left(member);
+        self.pool.left(member);
     }
 
     fn carry_out(&self, ids: NonNull<Ids>, member: &mut Member) {
@@ -141,7 +140,7 @@ impl Custodian {
         if unsafe { ids.as_ref() }.adopt().is_err() {
             self.stranger.store(true, Ordering::Relaxed);
         }
-        self.crew.carried_out(member);
+        self.pool.carried_out(member);
     }
 
     /// All threads are gone, and their descriptors with them.

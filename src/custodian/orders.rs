@@ -22,7 +22,7 @@ pub fn adopt_ids() {
     // Made when it is this call's turn: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
-    custodian.crew.order(make, || process.later.nudge());
+    custodian.pool.order(make, || process.later.nudge());
     if custodian.stranger.swap(false, Ordering::Relaxed) {
         // Others, with the caller's ids, are started with the next need.
         dismiss(process);
@@ -36,7 +36,7 @@ pub fn leave_if_alone() -> bool {
     let Some((process, _quiet)) = of_this_process() else {
         return false;
     };
-    let own = process.custodian.crew.members() as usize;
+    let own = process.custodian.pool.members() as usize;
     if own == 0 || threads() != Some(own + 1) || !dismiss(process) {
         return false;
     }
@@ -55,7 +55,7 @@ fn dismiss(process: &'static Process) -> bool {
     };
     process
         .custodian
-        .crew
+        .pool
         .dismiss(|| process.later.nudge(), gone)
 }
 

@@ -1,11 +1,11 @@
 //! One custodian thread: what it has, and its loop.
 
-use super::crew::{Job, Member, Next};
 use crate::mappings::file::Handle;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
+use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -211,7 +211,7 @@ extern "C" fn first(process: *mut c_void) -> c_int {
     let process: &'static Process = unsafe { &*process.cast() };
     let custodian = &process.custodian;
     if let Err(errno) = leave_program() {
-        custodian.crew.failed(errno.raw_os_error());
+        custodian.pool.failed(errno.raw_os_error());
         return 0;
     }
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -226,13 +226,13 @@ extern "C" fn first(process: *mut c_void) -> c_int {
             .pidfd
             .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
     }
-    serve(process, custodian.crew.opened())
+    serve(process, custodian.pool.opened())
 }
 
 extern "C" fn another(process: *mut c_void) -> c_int {
     // SAFETY: as in `first`.
     let process: &'static Process = unsafe { &*process.cast() };
-    serve(process, process.custodian.crew.join())
+    serve(process, process.custodian.pool.join())
 }
 
 /// Leaves the program's descriptor table to the program. Root and working directory stay shared: a
@@ -247,10 +247,10 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
     let custodian = &process.custodian;
     let mut worker = Worker::new(process, true);
     loop {
-        match custodian.crew.next(&mut member) {
+        match custodian.pool.next(&mut member) {
             Next::Job(job, hire) => {
                 if hire && start_another(process).is_err() {
-                    custodian.crew.not_hired();
+                    custodian.pool.not_hired();
                 }
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.
                 unsafe {

@@ -1,7 +1,6 @@
 //! The tracked files of one msync.
 
 use super::context::{self, Context};
-use super::group::Turn;
 use super::{account, invalidate, prepare, report, turn};
 use crate::custodian::{self, Worker};
 use crate::mappings::{self, file::File};
@@ -9,6 +8,7 @@ use crate::process::Process;
 use crate::{config, sys};
 use core::ptr::NonNull;
 use keepmydata_records::Invalidate;
+use keepmydata_sync::commit::Ticket;
 use libc::c_int;
 use rustix::io::Errno;
 
@@ -137,8 +137,8 @@ impl Chain {
             while let Some(context) = *at {
                 let c = &mut *context.as_ptr();
                 match turn::enter(c.file) {
-                    Turn::Lead => at = &raw mut c.next,
-                    Turn::Served(errno) => {
+                    Ticket::Lead => at = &raw mut c.next,
+                    Ticket::Served(errno) => {
                         let served = match errno {
                             0 => Ok(()),
                             errno => Err(Errno::from_raw_os_error(errno)),

@@ -23,7 +23,6 @@ mod copy;
 mod fail;
 mod flush;
 mod folios;
-pub mod group;
 mod heal;
 mod invalidate;
 mod later;

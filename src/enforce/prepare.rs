@@ -2,7 +2,6 @@
 //! cache was dropped since the last one.
 
 use super::context::Context;
-use super::group::Begun;
 use super::{copy, later, report, turn};
 use crate::config;
 use crate::custodian::Worker;
@@ -13,6 +12,7 @@ use crate::mappings;
 use crate::process;
 use crate::sys;
 use keepmydata_records::{Invalidate, Level, Track, event};
+use keepmydata_sync::commit::Begun;
 use rustix::io::Errno;
 
 /// Step 1 where there is nothing to learn, on the calling thread; says whether that was all. Else

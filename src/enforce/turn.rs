@@ -1,16 +1,16 @@
-//! A file's turns: its [`Group`], under the table lock.
+//! A file's turns: its [`GroupCommit`], under the table lock.
 
-use super::group::{ABANDONED, Begun, Group, Turn};
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
 use core::ptr::NonNull;
+use keepmydata_sync::commit::{ABANDONED, Begun, GroupCommit, Ticket};
 use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
 
 /// Waits for the caller's turn on `file`, which it holds.
-pub fn enter(file: NonNull<File>) -> Turn {
+pub fn enter(file: NonNull<File>) -> Ticket {
     // SAFETY: every use of a group takes the table lock.
     unsafe { group(&file).enter(mappings::lock, process::this().birth()) }
 }
@@ -66,7 +66,7 @@ fn end(file: NonNull<File>, number: u32, result: i32) {
     unsafe { group(&file).leave(mappings::lock, process::this().birth(), number, result) }
 }
 
-fn group(file: &NonNull<File>) -> &Group {
+fn group(file: &NonNull<File>) -> &GroupCommit {
     // SAFETY: held by the caller, so live; the rest of the file is not looked at.
     unsafe { &(*file.as_ptr()).group }
 }

@@ -72,7 +72,7 @@ pub struct File {
     pub low: usize,
     pub high: usize,
     pub canaries: crate::dirty::canary::Canaries,
-    pub group: crate::enforce::group::Group,
+    pub group: keepmydata_sync::commit::GroupCommit,
     path_len: u16,
     path: [u8; PATH],
 }
@@ -161,7 +161,7 @@ impl Files {
                 low: usize::MAX,
                 high: 0,
                 canaries: Default::default(),
-                group: crate::enforce::group::Group::default(),
+                group: keepmydata_sync::commit::GroupCommit::default(),
                 path_len: 0,
                 path: [0; PATH],
             });

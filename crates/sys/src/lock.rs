@@ -4,6 +4,7 @@
 //! signal handler may be the caller, and the custodian has no thread-local storage). Its typed
 //! guards are kept, over this raw lock.
 
+use super::raw;
 #[cfg(debug_assertions)]
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -102,9 +103,15 @@ pub fn wait_for(word: &AtomicU32, expected: u32, ns: u64) {
     let _ = futex::wait(word, futex::Flags::PRIVATE, expected, Some(&time));
 }
 
-/// Wakes one sleeper on `word`.
-pub fn wake_one(word: &AtomicU32) {
-    let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
+/// Wakes one sleeper on `word`, of which the address is all that is used: what it lay in may be gone.
+pub fn wake_one(word: *const AtomicU32) {
+    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there.
+    #[cfg(not(miri))]
+    let _ = unsafe { raw::syscall(libc::SYS_futex, [word.addr(), wake, 1, 0, 0, 0]) };
+    // SAFETY: as above. Miri knows no system call instruction.
+    #[cfg(miri)]
+    let _ = unsafe { libc::syscall(libc::SYS_futex, word, wake as libc::c_int, 1) };
 }
 
 /// Wakes every sleeper on `word`. The kernel takes the count as signed: `u32::MAX` would wake one.

@@ -1,22 +1,28 @@
-//! The shim's `sys::lock` over loom.
+//! Those of the model checker, over which it sees every step.
 
 use core::sync::atomic::Ordering;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Arc, Condvar};
 
+pub use loom::cell::UnsafeCell;
+
+/// What futex(2) sleeps on.
 pub type Word = AtomicU32;
 
 /// A lock that cannot be poisoned: where a thread panics the model ends.
 #[derive(Default)]
 pub struct Mutex<T>(loom::sync::Mutex<T>);
 
+/// What holds it.
 pub type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
 impl<T> Mutex<T> {
+    /// A lock that is free.
     pub fn new(value: T) -> Mutex<T> {
         Mutex(loom::sync::Mutex::new(value))
     }
 
+    /// Waits until it is free, and takes it.
     pub fn lock(&self) -> Guard<'_, T> {
         self.0.lock().expect("not poisoned")
     }
@@ -49,7 +55,7 @@ pub fn wait(word: &Word, expected: u32) {
     let number = sleepers.count;
     let wake = Arc::new(Condvar::new());
     sleepers.asleep.push(Sleeper {
-        address: address(word),
+        address: core::ptr::from_ref(word).addr(),
         number,
         wake: Arc::clone(&wake),
     });
@@ -58,18 +64,14 @@ pub fn wait(word: &Word, expected: u32) {
     }
 }
 
-/// `FUTEX_WAKE` of one.
-pub fn wake_one(word: &Word) {
-    wake(address(word), 1);
+/// `FUTEX_WAKE` of one. The word may be gone.
+pub fn wake_one(word: *const Word) {
+    wake(word.addr(), 1);
 }
 
 /// `FUTEX_WAKE` of all.
 pub fn wake_all(word: &Word) {
-    wake(address(word), usize::MAX);
-}
-
-fn address(word: &Word) -> usize {
-    core::ptr::from_ref(word).addr()
+    wake(core::ptr::from_ref(word).addr(), usize::MAX);
 }
 
 fn wake(address: usize, most: usize) {

@@ -1,21 +1,16 @@
-//! The protocol between threads that have work, the threads of the shim's that do it, and whoever
-//! gives these an order.
+//! A pool of workers: the protocol between threads that have work, those that do it, and whoever gives
+//! these an order.
 //!
-//! A thread with a [`Job`] puts it into the queue and sleeps until it is done. A member of the crew
-//! that takes work while no other is idle first has another one hired. An order is carried out by
-//! every member between two jobs, and who gave it waits for the last: so it is with new user ids,
-//! and when the crew is to leave.
-//!
-//! Nothing here knows what jobs and orders are, nor makes threads, so that a model checker can run
-//! it (models/ in the repository).
+//! A thread with a [`Job`] puts it into the queue and sleeps until it is done. A worker that takes a job
+//! while no other is idle first has another one hired. An order is carried out by every worker between
+//! two jobs, and who gave it waits for the last: so it is with new user ids, and when all are to leave.
 
-use crate::sys::lock::{self, Mutex, Word};
-use core::cell::UnsafeCell;
+use crate::port::{self, Guard, Mutex, UnsafeCell, Word};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
 
 /// Threads at the most; beyond, work waits for a thread to come free.
-pub const MOST: u32 = 64;
+pub const MOST: u32 = if cfg!(loom) { 2 } else { 64 };
 
 const NONE: u32 = 0;
 const STARTING: u32 = 1;
@@ -42,7 +37,7 @@ impl<P> Job<P> {
     /// Sleeps until the job is done; then all that was written by it is seen.
     pub fn wait(&self) {
         while self.done.load(Ordering::Acquire) == 0 {
-            lock::wait(&self.done, 0);
+            port::wait(&self.done, 0);
         }
     }
 
@@ -55,15 +50,18 @@ impl<P> Job<P> {
         // SAFETY: live until the store; a waiter waits.
         unsafe {
             let done = &raw const (*job.as_ptr()).done;
-            (*done).store(1, Ordering::Release);
-            lock::wake_one(&*done);
+            (*done).store(
+                1,
+                defect!(ResultIsNotReleased => Ordering::Relaxed; Ordering::Release),
+            );
+            port::wake_one(done);
         }
     }
 }
 
 /// All-zero is "not started".
 #[derive(Default)]
-pub struct Crew<P, O> {
+pub struct WorkerPool<P, O> {
     state: Word,
     errno: Word,
     queue: Mutex<Queue<P, O>>,
@@ -119,17 +117,17 @@ pub struct Member {
 /// What a member does next.
 pub enum Next<P, O> {
     /// Run this, then [`Job::finish`] it; with `true`, first make a thread, or say
-    /// [`Crew::not_hired`].
+    /// [`WorkerPool::not_hired`].
     Job(NonNull<Job<P>>, bool),
-    /// Carry this out, then say [`Crew::carried_out`].
+    /// Carry this out, then say [`WorkerPool::carried_out`].
     Order(O),
     /// The thread is a member no more, and ends.
     Leave,
 }
 
-impl<P, O: Copy> Crew<P, O> {
-    /// Waits until there is a crew. Without one, `hire` makes the first thread, which says
-    /// [`Crew::opened`] or [`Crew::failed`]. The error is its errno or theirs, now and ever after.
+impl<P, O: Copy> WorkerPool<P, O> {
+    /// Waits until there is a pool. Without one, `hire` makes the first thread, which says
+    /// [`WorkerPool::opened`] or [`WorkerPool::failed`]. The error is its errno or theirs, now and ever after.
     pub fn ready(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
         match self.state.load(Ordering::Acquire) {
             READY => Ok(()),
@@ -151,7 +149,7 @@ impl<P, O: Copy> Crew<P, O> {
                         }
                     }
                 }
-                state => lock::wait(&self.state, state),
+                state => port::wait(&self.state, state),
             }
         }
     }
@@ -164,7 +162,7 @@ impl<P, O: Copy> Crew<P, O> {
 
     fn settle(&self, state: u32) {
         self.state.store(state, Ordering::Release);
-        lock::wake_all(&self.state);
+        port::wake_all(&self.state);
     }
 
     /// The first thread is there and takes jobs.
@@ -183,7 +181,7 @@ impl<P, O: Copy> Crew<P, O> {
     }
 
     /// Reserves a place for a thread other than the first; says whether one may be made now. It
-    /// must [`Crew::join`], or where it cannot be made, [`Crew::not_hired`] be called.
+    /// must [`WorkerPool::join`], or where it cannot be made, [`WorkerPool::not_hired`] be called.
     pub fn hire(&self) -> bool {
         let mut queue = self.queue.lock();
         let may = queue.open;
@@ -210,10 +208,10 @@ impl<P, O: Copy> Crew<P, O> {
 
     fn announce(&self) {
         self.changed.fetch_add(1, Ordering::Relaxed);
-        lock::wake_all(&self.changed);
+        port::wake_all(&self.changed);
     }
 
-    /// Queues a job; false where the crew is leaving: see [`Crew::ready`] again.
+    /// Queues a job; false where the pool is leaving: see [`WorkerPool::ready`] again.
     pub fn push(&self, job: NonNull<Job<P>>) -> bool {
         {
             let mut queue = self.queue.lock();
@@ -222,13 +220,13 @@ impl<P, O: Copy> Crew<P, O> {
             }
             match NonNull::new(queue.tail) {
                 // SAFETY: a queued job is live, and the lock is held.
-                Some(last) => unsafe { *last.as_ref().next.get() = job.as_ptr() },
+                Some(last) => unsafe { last.as_ref().next.with_mut(|next| *next = job.as_ptr()) },
                 None => queue.head = job.as_ptr(),
             }
             queue.tail = job.as_ptr();
-            self.news.fetch_add(1, Ordering::Relaxed);
+            defect!(ForgetsTheNewsOfAJob => 0; self.news.fetch_add(1, Ordering::Relaxed));
         }
-        lock::wake_one(&self.news);
+        port::wake_one(&self.news);
         true
     }
 
@@ -254,14 +252,14 @@ impl<P, O: Copy> Crew<P, O> {
             queue.idle += 1;
             let news = self.news.load(Ordering::Relaxed);
             drop(queue);
-            lock::wait(&self.news, news);
+            port::wait(&self.news, news);
             queue = self.queue.lock();
             queue.idle -= 1;
         }
     }
 
-    /// The order for a member that takes no jobs, and whether the crew is leaving: then it says
-    /// [`Crew::left`] when it is done with what it has.
+    /// The order for a member that takes no jobs, and whether the pool is leaving: then it says
+    /// [`WorkerPool::left`] when it is done with what it has.
     pub fn look(&self, member: &Member) -> (Option<O>, bool) {
         let queue = self.queue.lock();
         (queue.order_for(member), queue.leave)
@@ -286,18 +284,21 @@ impl<P, O: Copy> Crew<P, O> {
     }
 
     /// Has every member carry out what `order` makes, under the lock, so that the last order is
-    /// made last; returns when all have. `nudge` wakes members that do not sleep in [`Crew::next`].
+    /// made last; returns when all have. `nudge` wakes members that do not sleep in [`WorkerPool::next`].
     pub fn order(&self, order: impl FnOnce() -> O, nudge: impl Fn()) {
         self.tell(|queue| queue.order = Some(order()), nudge);
     }
 
     /// Has every member leave when all queued jobs are done, and then calls `gone`; the next
-    /// [`Crew::ready`] starts anew. False where there was no crew.
+    /// [`WorkerPool::ready`] starts anew. False where there was none.
     pub fn dismiss(&self, nudge: impl Fn(), gone: impl FnOnce()) -> bool {
         if !self.switch(READY, LEAVING) {
             return false;
         }
-        let leave = |queue: &mut Queue<P, O>| (queue.open, queue.leave) = (false, true);
+        let leave = |queue: &mut Queue<P, O>| {
+            queue.open = defect!(TakesJobsWhileLeaving => true; false);
+            queue.leave = true;
+        };
         self.tell(leave, nudge);
         {
             let mut queue = self.queue.lock();
@@ -310,7 +311,10 @@ impl<P, O: Copy> Crew<P, O> {
 
     fn tell(&self, what: impl FnOnce(&mut Queue<P, O>), nudge: impl Fn()) {
         // Who is being hired may have the ids of before.
-        let mut queue = self.wait_until(|queue| queue.hiring == 0 && queue.outstanding == 0);
+        let mut queue = self.wait_until(|queue| {
+            let hired = defect!(OrderMissesWhoIsHired => true; queue.hiring == 0);
+            hired && queue.outstanding == 0
+        });
         if queue.members == 0 {
             return;
         }
@@ -320,12 +324,15 @@ impl<P, O: Copy> Crew<P, O> {
         let number = queue.number;
         self.news.fetch_add(1, Ordering::Relaxed);
         drop(queue);
-        lock::wake_all(&self.news);
+        port::wake_all(&self.news);
         nudge();
-        drop(self.wait_until(|queue| queue.outstanding == 0 || queue.number != number));
+        drop(self.wait_until(|queue| {
+            let done = queue.outstanding == 0 || queue.number != number;
+            defect!(OrderDoesNotWait => queue.number == number; done)
+        }));
     }
 
-    fn wait_until(&self, holds: impl Fn(&Queue<P, O>) -> bool) -> lock::Guard<'_, Queue<P, O>> {
+    fn wait_until(&self, holds: impl Fn(&Queue<P, O>) -> bool) -> Guard<'_, Queue<P, O>> {
         loop {
             let changed = self.changed.load(Ordering::Relaxed);
             let queue = self.queue.lock();
@@ -333,7 +340,7 @@ impl<P, O: Copy> Crew<P, O> {
                 return queue;
             }
             drop(queue);
-            lock::wait(&self.changed, changed);
+            port::wait(&self.changed, changed);
         }
     }
 
@@ -352,8 +359,9 @@ impl<P, O: Copy> Queue<P, O> {
     fn pop(&mut self) -> Option<NonNull<Job<P>>> {
         let job = NonNull::new(self.head)?;
         // SAFETY: a queued job is live, and the lock is held.
-        self.head = unsafe { *job.as_ref().next.get() };
-        if self.head.is_null() {
+        self.head = unsafe { job.as_ref().next.with(|next| *next) };
+        let is_last = self.head.is_null();
+        if defect!(JobStaysQueued => !is_last; is_last) {
             self.tail = null_mut();
         }
         Some(job)

@@ -5,16 +5,12 @@
 //! that happened before the call. Whoever finds nobody leading leads the next one; everybody who
 //! waited for its number is served by it. Nobody is ever served by a flush that had begun before.
 //!
-//! A leader says when its flush begins ([`Group::begin`]): as late as it can, because whoever comes
+//! A leader says when its flush begins ([`GroupCommit::begin`]): as late as it can, because whoever comes
 //! until then is served too. Eight threads at work would otherwise fall into two parties, the one
 //! that was served and the one that came meanwhile, and the smaller may be a single thread. So a leader
-//! may wait a little before that, while it has fewer with it than the last one ([`Group::is_short`]).
-//!
-//! Nothing here knows what a flush is, or a file, so that a model checker can run it (models/ in
-//! the repository).
+//! may wait a little before that, while it has fewer with it than the last one ([`GroupCommit::is_short`]).
 
-use crate::sys::lock::{self, Word};
-use core::cell::UnsafeCell;
+use crate::port::{self, UnsafeCell, Word};
 use core::sync::atomic::Ordering;
 
 /// Results kept for callers that wake late; one that is overtaken takes the newest.
@@ -23,9 +19,9 @@ const KEPT: usize = 8;
 /// The result of a flush that was begun and not done: it serves nobody.
 pub const ABANDONED: i32 = -1;
 
-/// The flushes of one file. Whoever calls a method passes what locks it, the same lock always.
+/// The flushes of one file, say. Whoever calls a method passes what locks it, the same lock always.
 #[derive(Default)]
-pub struct Group {
+pub struct GroupCommit {
     state: UnsafeCell<State>,
     /// Number of the last flush that ended; waiters sleep on it.
     done: Word,
@@ -47,8 +43,8 @@ struct State {
 
 /// How a call gets its flush.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The caller calls [`Group::begin`], flushes, and calls [`Group::leave`].
+pub enum Ticket {
+    /// The caller calls [`GroupCommit::begin`], flushes, and calls [`GroupCommit::leave`].
     Lead,
     /// Another thread's flush, which began after the call, ended with this errno; 0 is none.
     Served(i32),
@@ -62,12 +58,12 @@ pub struct Begun {
     pub shared: bool,
 }
 
-impl Group {
-    /// Waits for the caller's turn in the process `birth`.
+impl GroupCommit {
+    /// Waits until the caller is served, or is the one to flush, in the process `birth`.
     ///
     /// # Safety
     /// What `lock` returns excludes all others from the group while it lives.
-    pub unsafe fn enter<L>(&self, lock: impl Fn() -> L, birth: u32) -> Turn {
+    pub unsafe fn enter<L>(&self, lock: impl Fn() -> L, birth: u32) -> Ticket {
         // SAFETY: the caller's contract.
         let mut needed = unsafe { self.with(&lock, birth, State::arrive) };
         let mut attempt = |state: &mut State| {
@@ -76,7 +72,7 @@ impl Group {
                 let result = state.result(needed, done);
                 if result != ABANDONED {
                     state.waiting -= 1;
-                    return Ok(Turn::Served(result));
+                    return Ok(Ticket::Served(result));
                 }
                 needed = needed.wrapping_add(1);
             }
@@ -85,13 +81,16 @@ impl Group {
             }
             state.running = true;
             state.waiting -= 1;
-            Ok(Turn::Lead)
+            Ok(Ticket::Lead)
         };
         loop {
             // SAFETY: the caller's contract.
             match unsafe { self.with(&lock, birth, &mut attempt) } {
-                Ok(turn) => return turn,
-                Err(seen) => lock::wait(&self.done, seen),
+                Ok(ticket) => return ticket,
+                Err(seen) => port::wait(
+                    &self.done,
+                    defect!(SleepsOnWhatItSeesLate => self.done.load(Ordering::Relaxed); seen),
+                ),
             }
         }
     }
@@ -100,7 +99,7 @@ impl Group {
     /// who calls from here on.
     ///
     /// # Safety
-    /// As [`Group::enter`].
+    /// As [`GroupCommit::enter`].
     pub unsafe fn begin<L>(&self, lock: impl Fn() -> L, birth: u32) -> Begun {
         // SAFETY: the caller's contract.
         unsafe { self.with(&lock, birth, State::begin) }
@@ -109,7 +108,7 @@ impl Group {
     /// Whether the flush that the caller leads would begin with fewer callers than the last one.
     ///
     /// # Safety
-    /// As [`Group::enter`].
+    /// As [`GroupCommit::enter`].
     pub unsafe fn is_short<L>(&self, lock: impl Fn() -> L, birth: u32) -> bool {
         // SAFETY: the caller's contract.
         unsafe { self.with(&lock, birth, |state| state.waiting + 1 < state.party) }
@@ -118,7 +117,7 @@ impl Group {
     /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
     ///
     /// # Safety
-    /// As [`Group::enter`].
+    /// As [`GroupCommit::enter`].
     pub unsafe fn leave<L>(&self, lock: impl Fn() -> L, birth: u32, number: u32, result: i32) {
         let end = |state: &mut State| {
             state.running = false;
@@ -127,13 +126,13 @@ impl Group {
         };
         // SAFETY: the caller's contract.
         unsafe { self.with(&lock, birth, end) };
-        lock::wake_all(&self.done);
+        defect!(WakesOneOfAll => port::wake_one(&self.done); port::wake_all(&self.done));
     }
 
     /// The number of the flush that began last.
     ///
     /// # Safety
-    /// As [`Group::enter`].
+    /// As [`GroupCommit::enter`].
     pub unsafe fn begun<L>(&self, lock: impl Fn() -> L, birth: u32) -> u32 {
         // SAFETY: the caller's contract.
         unsafe { self.with(&lock, birth, |state| state.begun) }
@@ -146,16 +145,18 @@ impl Group {
         f: impl FnOnce(&mut State) -> R,
     ) -> R {
         let _locked = lock();
-        // SAFETY: the lock excludes all others.
-        let state = unsafe { &mut *self.state.get() };
-        if state.birth != birth {
-            *state = State {
-                birth,
-                ..State::default()
-            };
-            self.done.store(0, Ordering::Relaxed);
-        }
-        f(state)
+        self.state.with_mut(|state| {
+            // SAFETY: the lock excludes all others.
+            let state = unsafe { &mut *state };
+            if state.birth != birth {
+                *state = State {
+                    birth,
+                    ..State::default()
+                };
+                self.done.store(0, Ordering::Relaxed);
+            }
+            f(state)
+        })
     }
 }
 
@@ -163,7 +164,7 @@ impl State {
     /// A caller comes; returns the number of the first flush that may serve it.
     fn arrive(&mut self) -> u32 {
         self.waiting += 1;
-        self.begun.wrapping_add(1)
+        defect!(ServedByTheRunningFlush => self.begun.max(1); self.begun.wrapping_add(1))
     }
 
     fn begin(&mut self) -> Begun {
