@@ -6,6 +6,7 @@ mod mounts;
 
 use common::examine;
 use preload_tests::harness::record_skip;
+use preload_tests::markdown::Table;
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
@@ -30,10 +31,15 @@ read back after a drop. The times are those of a small and busy machine.
 #[test]
 #[ignore = "takes a minute, and wants a dozen filesystems installed"]
 fn every_filesystem_of_this_machine() {
-    let mut table = String::from(
-        "| filesystem | how | verdict | msync | under keepmydata | page cache | O_DIRECT |\n\
-         |---|---|---|---|---|---|---|\n",
-    );
+    let mut table = Table::new([
+        "filesystem",
+        "how",
+        "verdict",
+        "msync",
+        "under keepmydata",
+        "page cache",
+        "O_DIRECT",
+    ]);
     let mut sentences = String::new();
     let mut wrong = Vec::new();
     let mut missing = Vec::new();
@@ -53,7 +59,7 @@ fn every_filesystem_of_this_machine() {
         if found["verdict"] == "unknown" && !mount.may_be_unknown {
             wrong.push(format!("{}: {}", mount.name, found["sentences"]));
         }
-        table += &row(&mount, &found);
+        table.row(row(&mount, &found));
         if found["verdict"] != "keeps" || found["limits"] != serde_json::json!([]) {
             sentences += &remarks(mount.name, &found);
         }
@@ -69,7 +75,7 @@ fn every_filesystem_of_this_machine() {
     }
 }
 
-fn row(mount: &mounts::Mount, found: &Value) -> String {
+fn row(mount: &mounts::Mount, found: &Value) -> [String; 7] {
     let fact = |name: &str| &found["filesystem"][name]["value"];
     let ms = |ns: u64| format!("{:.1} ms", ns as f64 / 1e6);
     let native = fact("msync_takes").as_u64().map(|us| ms(us * 1000));
@@ -87,14 +93,15 @@ fn row(mount: &mounts::Mount, found: &Value) -> String {
         Value::Bool(true) => "yes",
         _ => "no",
     };
-    format!(
-        "| {} | {} | {} | {} | {} | {cache} | {direct} |\n",
-        mount.name,
-        mount.how,
-        found["verdict"].as_str().unwrap(),
+    [
+        mount.name.to_owned(),
+        mount.how.to_owned(),
+        found["verdict"].as_str().unwrap().to_owned(),
         native.unwrap_or_default(),
         shim.map(ms).unwrap_or_default(),
-    )
+        cache.to_owned(),
+        direct.to_owned(),
+    ]
 }
 
 fn remarks(name: &str, found: &Value) -> String {

@@ -1,3 +1,4 @@
 pub mod harness;
+pub mod markdown;
 pub mod tearfs;
 pub mod vm;

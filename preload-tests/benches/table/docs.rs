@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use preload_tests::markdown::Table;
+
 use crate::json::Results;
 use crate::plots::{count_text, draw, size_text};
 use crate::run::Row;
@@ -45,37 +47,31 @@ pub fn write(directory: &Path, results: &Results) -> Result<(), String> {
 
 /// Every goal, a row of a table each.
 fn goals(results: &Results) -> String {
-    let mut text =
-        String::from("| | on | goal | measured (min median max) | |\n|---|---|---|---|---|\n");
+    let mut table = Table::new(["", "on", "goal", "measured (min median max)", ""]);
     for row in &results.rows {
         let Some((goal, reached)) = row.goal else {
             continue;
         };
-        let _ = writeln!(
-            text,
-            "| {}, {}: {} against {} | {} | {} | {} | {} |",
-            row.case,
-            row.metric,
-            row.contender,
-            row.baseline,
-            row.fs,
+        let (case, metric) = (&row.case, &row.metric);
+        let (contender, baseline) = (&row.contender, &row.baseline);
+        table.row([
+            format!("{case}, {metric}: {contender} against {baseline}"),
+            row.fs.to_string(),
             goal.text(),
             goal.measured(row),
-            verdict(reached)
-        );
+            verdict(reached).to_owned(),
+        ]);
     }
     for check in &results.checks {
-        let _ = writeln!(
-            text,
-            "| {} | {} | at most {:.2} | {:.2} | {} |",
-            check.what,
-            check.fs,
-            check.at_most,
-            check.measured,
-            verdict(check.is_reached())
-        );
+        table.row([
+            check.what.to_string(),
+            check.fs.to_string(),
+            format!("at most {:.2}", check.at_most),
+            format!("{:.2}", check.measured),
+            verdict(check.is_reached()).to_owned(),
+        ]);
     }
-    text
+    table.to_string()
 }
 
 fn verdict(reached: bool) -> &'static str {
@@ -85,27 +81,20 @@ fn verdict(reached: bool) -> &'static str {
 /// Every row, in a table for each case, filesystem and metric.
 fn rows(results: &Results) -> String {
     let mut text = String::new();
-    let mut heading = String::new();
-    for row in &results.rows {
-        let new = format!("{}, {}: {}", row.fs, row.case, row.metric);
-        if new != heading {
-            let _ = write!(
-                text,
-                "\n### {new}\n\n| | min | median | max | x of {} (min median max) |\n\
-                 |---|--:|--:|--:|--:|\n",
-                row.baseline
-            );
-            heading = new;
+    let heading = |row: &Row| format!("{}, {}: {}", row.fs, row.case, row.metric);
+    for rows in results.rows.chunk_by(|a, b| heading(a) == heading(b)) {
+        let ratios = format!("x of {} (min median max)", rows[0].baseline);
+        let mut table = Table::of_figures(["", "min", "median", "max", &ratios]);
+        for row in rows {
+            table.row([
+                row.contender.to_string(),
+                duration(row.ns.min),
+                duration(row.ns.median),
+                duration(row.ns.max),
+                ratio(row),
+            ]);
         }
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            row.contender,
-            duration(row.ns.min),
-            duration(row.ns.median),
-            duration(row.ns.max),
-            ratio(row)
-        );
+        let _ = write!(text, "\n### {}\n\n{table}", heading(&rows[0]));
     }
     text
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use preload_tests::markdown::{Table, rows};
 use serde_json::Value;
 
 use super::cuts::MODES;
@@ -23,44 +24,35 @@ pub fn render() -> String {
     text
 }
 
-fn heading(text: &mut String, columns: &[&str]) {
-    let _ = writeln!(text, "| {} |", columns.join(" | "));
-    let _ = writeln!(text, "|{}", "---|".repeat(columns.len()));
-}
-
 fn filesystems(text: &mut String) {
-    text.push_str("\n## Filesystems\n\n");
-    heading(text, &[&["client"], NAMES.as_slice()].concat());
+    let mut table = Table::new([&["client"], NAMES.as_slice()].concat());
     let mut notes = Vec::new();
     for client in CLIENTS {
-        let _ = write!(text, "| {} |", client.name);
+        let mut cells = vec![client.name.to_owned()];
         for filesystem in NAMES {
             let found = load("on", filesystem);
             let words = found[client.name].as_str().unwrap_or("-");
             let word = words.split(": ").next().unwrap_or_default();
-            let _ = write!(text, " {word} |");
+            cells.push(word.to_owned());
             if word == "fails alike" {
                 notes.push(format!("- {}, {filesystem}: {words}", client.name));
             }
         }
-        text.push('\n');
+        table.row(cells);
     }
-    let _ = write!(text, "\n{}\n", notes.join("\n"));
+    let notes = notes.join("\n");
+    let _ = write!(text, "\n## Filesystems\n\n{table}\n{notes}\n");
 }
 
 fn cuts(text: &mut String) {
-    text.push_str("\n## Power cuts\n\n");
-    heading(
-        text,
-        &[
-            "client",
-            "cut",
-            "natively",
-            "under the shim: first-page",
-            "one-page",
-            "volatile",
-        ],
-    );
+    let mut table = Table::new([
+        "client",
+        "cut",
+        "natively",
+        "under the shim: first-page",
+        "one-page",
+        "volatile",
+    ]);
     for client in CLIENTS {
         let when = match client.promise {
             Promise::Always => "at any moment",
@@ -78,13 +70,10 @@ fn cuts(text: &mut String) {
             let _ = write!(native, " ({})", native_mode(client.loses));
         }
         let shimmed = MODES.map(|mode| lost(&found[mode]));
-        let _ = writeln!(
-            text,
-            "| {} | {when} | {native} | {} |",
-            client.name,
-            shimmed.join(" | ")
-        );
+        let cells = [client.name.to_owned(), when.to_owned(), native];
+        table.row(cells.into_iter().chain(shimmed));
     }
+    let _ = write!(text, "\n## Power cuts\n\n{table}");
 }
 
 /// The mode in which the loss without the shim is shown.
@@ -96,28 +85,24 @@ pub fn native_mode(loses: Loses) -> &'static str {
 }
 
 fn calls(text: &mut String) {
-    text.push_str("\n## Calls, and what the shim costs\n\n");
-    heading(
-        text,
-        &[
-            "client",
-            "calls for 40 records",
-            "findings",
-            "ext4: native",
-            "times",
-            "honest test bed: native",
-            "times",
-        ],
-    );
+    let mut table = Table::new([
+        "client",
+        "calls for 40 records",
+        "findings",
+        "ext4: native",
+        "times",
+        "honest test bed: native",
+        "times",
+    ]);
     for client in CLIENTS {
         let found = load("figures", client.name);
         let cost = |filesystem: &str| {
             let of = |what: &str| found[filesystem][what].as_f64();
             match (of("seconds"), of("ratio")) {
                 (Some(seconds), Some(ratio)) => {
-                    format!("{:.0} ms | {ratio:.1}", seconds * 1000.0)
+                    [format!("{:.0} ms", seconds * 1000.0), format!("{ratio:.1}")]
                 }
-                _ => "- | -".to_owned(),
+                _ => ["-", "-"].map(str::to_owned),
             }
         };
         let findings = load("findings", client.name);
@@ -128,29 +113,19 @@ fn calls(text: &mut String) {
                 codes.join(", ")
             },
         );
-        let _ = writeln!(
-            text,
-            "| {} | {} | {findings} | {} | {} |",
-            client.name,
-            // The names of flags are joined by what ends a cell.
-            found["calls"].as_str().unwrap_or("-").replace('|', "+"),
-            cost("ext4"),
-            cost("honest")
-        );
+        // The names of flags are joined by what ends a cell.
+        let calls = found["calls"].as_str().unwrap_or("-").replace('|', "+");
+        let cells = [client.name.to_owned(), calls, findings];
+        table.row(cells.into_iter().chain(cost("ext4")).chain(cost("honest")));
     }
+    let _ = write!(text, "\n## Calls, and what the shim costs\n\n{table}");
 }
 
 /// What in a written document is not as the tests demand, a line each.
 pub fn contradictions(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let rows = |name: &str| -> Vec<Vec<&str>> {
-        text.lines()
-            .filter(|line| line.starts_with(&format!("| {name} |")))
-            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-            .collect()
-    };
     for client in CLIENTS {
-        let [filesystems, cuts, calls] = rows(client.name).try_into().unwrap_or_default();
+        let [filesystems, cuts, calls] = rows(text, &[client.name]).try_into().unwrap_or_default();
         let (filesystems, cuts, calls): (Vec<&str>, Vec<&str>, Vec<&str>) =
             (filesystems, cuts, calls);
         let widths = (filesystems.len(), cuts.len(), calls.len());

@@ -3,10 +3,23 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use preload_tests::markdown::{Table, rows};
+
 use super::expect::{Column, Expect, Guest, ROWS, Row, VARIANTS, Variant};
 use super::observe::{Effort, Found};
 
-const BEGIN: &str = "| mode |";
+const HEADS: [&str; 10] = [
+    "mode",
+    "native: seed",
+    "1 process",
+    "2 processes",
+    "flush only: seed",
+    "1 process",
+    "2 processes",
+    "verified: seed",
+    "1 process",
+    "2 processes",
+];
 const NOT_RUN: &str = "-";
 
 pub fn path() -> PathBuf {
@@ -37,24 +50,15 @@ pub fn render(
         } else {
             format!("`{flags}`")
         };
-        let _ = write!(
-            text,
-            "\n## {} ({how})\n\n{BEGIN} native: seed | 1 process | 2 processes \
-             | flush only: seed | 1 process | 2 processes | verified: seed | 1 process | 2 processes |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
-            variant.title
-        );
+        let mut table = Table::new(HEADS);
         for row in &ROWS {
-            let _ = write!(text, "| {} |", row.mode);
-            for (column, guest) in cells() {
-                let cell = match row.expect(variant, column, guest) {
-                    Expect::NotRun => NOT_RUN.to_owned(),
-                    _ => summary(&found(row, variant, column, guest)),
-                };
-                let _ = write!(text, " {cell} |");
-            }
-            text.push('\n');
+            let found = cells().map(|(column, guest)| match row.expect(variant, column, guest) {
+                Expect::NotRun => NOT_RUN.to_owned(),
+                _ => summary(&found(row, variant, column, guest)),
+            });
+            table.row([row.mode.to_string()].into_iter().chain(found));
         }
+        let _ = write!(text, "\n## {} ({how})\n\n{table}", variant.title);
     }
     text
 }
@@ -81,20 +85,16 @@ fn summary(found: &[Found]) -> String {
 /// What in a written table is not as expected, a line each.
 pub fn contradictions(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let tables: Vec<&str> = text.split(BEGIN).skip(1).collect();
+    let tables: Vec<&str> = text.split("\n## ").skip(1).collect();
     if tables.len() != VARIANTS.len() {
         return vec![format!("{} tables", tables.len())];
     }
     for (variant, table) in VARIANTS.iter().zip(tables) {
         for row in &ROWS {
-            let Some(line) = table
-                .lines()
-                .find(|line| line.starts_with(&format!("| {} |", row.mode)))
-            else {
+            let Some(written) = rows(table, &[row.mode]).pop() else {
                 wrong.push(format!("{}: no row {}", variant.title, row.mode));
                 continue;
             };
-            let written: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
             for (at, (column, guest)) in cells().enumerate() {
                 let expect = row.expect(variant, column, guest);
                 let cell = written.get(at + 1).copied().unwrap_or_default();

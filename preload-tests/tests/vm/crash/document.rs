@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use preload_tests::markdown;
 use preload_tests::vm::Kernel;
 
 use super::{Case, Found, WORKLOADS, cases, results};
@@ -73,48 +74,38 @@ pub fn path() -> PathBuf {
 
 /// The whole file.
 pub fn render(kernel: &Kernel) -> String {
-    let programs = WORKLOADS.map(|workload| format!("| {} | {} |", workload.name, workload.what));
+    let mut programs = markdown::Table::new(["program", "what it does"]);
+    for workload in WORKLOADS {
+        programs.row([workload.name, workload.what]);
+    }
     let mut text = format!(
         include_str!("document.md"),
         kernel = kernel.release(),
-        programs = programs.join("\n")
+        programs = programs.to_string().trim_end()
     );
     for table in &TABLES {
-        let _ = write!(text, "\n## {}\n\n{}", table.title, table.text);
-        let columns = table.columns.iter();
-        let heading = columns.map(|column| {
-            let (name, unit) = (column.name, table.unit);
-            format!("{name}: {unit} | promises | broken")
+        let of_columns = table.columns.iter().flat_map(|column| {
+            let unit = format!("{}: {}", column.name, table.unit);
+            [unit, "promises".to_owned(), "broken".to_owned()]
         });
-        let heading: Vec<String> = heading.collect();
-        let _ = writeln!(
-            text,
-            "| filesystem | program | {} |\n|---|---|{}",
-            heading.join(" | "),
-            "---|---|---|".repeat(heading.len())
-        );
+        let heads = ["filesystem", "program"].map(str::to_owned);
+        let mut rows = markdown::Table::new(heads.into_iter().chain(of_columns));
         for case in cases(true) {
-            let cells = table.columns.iter().map(|column| {
+            let found = table.columns.iter().flat_map(|column| {
                 let shimmed = column.shimmed;
-                cell(
-                    &results::load(column.part, &Case { shimmed, ..case }),
-                    table.unit,
-                )
+                let found = results::load(column.part, &Case { shimmed, ..case });
+                cells(&found, table.unit)
             });
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} |",
-                case.filesystem.name,
-                case.workload.name,
-                cells.collect::<Vec<_>>().join(" | ")
-            );
+            let names = [case.filesystem.name, case.workload.name].map(str::to_owned);
+            rows.row(names.into_iter().chain(found));
         }
+        let _ = write!(text, "\n## {}\n\n{}{rows}", table.title, table.text);
     }
     text
 }
 
-/// `20 | 1234 | 56 (in 7 cuts)`
-fn cell(found: &Found, unit: &str) -> String {
+/// `20`, `1234`, `56 (in 7 cuts)`
+fn cells(found: &Found, unit: &str) -> [String; 3] {
     let Found {
         cuts,
         promises,
@@ -123,9 +114,13 @@ fn cell(found: &Found, unit: &str) -> String {
         ..
     } = found;
     match (cuts, broken) {
-        (0, _) => [NOT_RUN; 3].join(" | "),
-        (_, 0) => format!("{cuts} | {promises} | 0"),
-        _ => format!("{cuts} | {promises} | {broken} (in {losing_cuts} {unit})"),
+        (0, _) => [NOT_RUN; 3].map(str::to_owned),
+        (_, 0) => [cuts, promises, broken].map(u64::to_string),
+        _ => [
+            cuts.to_string(),
+            promises.to_string(),
+            format!("{broken} (in {losing_cuts} {unit})"),
+        ],
     }
 }
 
@@ -140,17 +135,16 @@ pub fn contradictions(text: &str) -> Vec<String> {
         };
         let part = rest.split("\n## ").next().unwrap_or_default();
         for row in cases(true) {
-            let name = format!("| {} | {} |", row.filesystem.name, row.workload.name);
-            let Some(line) = part.lines().find_map(|line| line.strip_prefix(&name)) else {
-                wrong.push(format!("{}: no row {name}", table.title));
+            let name = [row.filesystem.name, row.workload.name];
+            let Some(cells) = markdown::rows(part, &name).pop() else {
+                wrong.push(format!("{}: no row {name:?}", table.title));
                 continue;
             };
-            let cells: Vec<&str> = line.trim_matches(['|', ' ']).split(" | ").collect();
-            if cells.len() != 3 * table.columns.len() {
-                wrong.push(format!("{}: {name}: {} cells", table.title, cells.len()));
+            if cells.len() != 2 + 3 * table.columns.len() {
+                wrong.push(format!("{}: {name:?}: {} cells", table.title, cells.len()));
                 continue;
             }
-            for (column, cells) in table.columns.iter().zip(cells.chunks(3)) {
+            for (column, cells) in table.columns.iter().zip(cells[2..].chunks(3)) {
                 let shimmed = column.shimmed;
                 let case = Case { shimmed, ..row };
                 if cells[2] != NOT_RUN && (cells[2] != "0") != case.may_lose() {

@@ -1,7 +1,8 @@
 //! docs/crash-dax.md.
 
-use std::fmt::Write as _;
 use std::path::Path;
+
+use preload_tests::markdown::Table;
 
 use super::cuts::Fates;
 
@@ -16,17 +17,21 @@ pub fn write(found: &[(String, u64, Fates)]) {
 }
 
 fn table(found: &[(String, u64, Fates)]) -> String {
-    let mut table = String::from(
-        "| Linux | filesystem | program | cuts | told durable | lost |\n|---|---|---|---|---|---|\n",
-    );
+    let heads = [
+        "Linux",
+        "filesystem",
+        "program",
+        "cuts",
+        "told durable",
+        "lost",
+    ];
+    let mut table = Table::new(heads);
     for (release, cuts, fates) in found {
         for ((filesystem, writer), fate) in fates {
-            let (promised, lost) = (fate.promised, fate.lost);
-            let _ = writeln!(
-                table,
-                "| {release} | {filesystem} | {writer} | {cuts} | {promised} | {lost} |"
-            );
+            let names = [release.as_str(), filesystem, writer].map(str::to_owned);
+            let figures = [*cuts, fate.promised, fate.lost].map(|figure| figure.to_string());
+            table.row(names.into_iter().chain(figures));
         }
     }
-    table
+    table.to_string()
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use preload_tests::markdown::{Table, rows};
 use serde_json::{Value, json};
 
 use super::suite::{self, Case, End, LEFT_OUT, Ran};
@@ -98,39 +99,30 @@ fn render() -> String {
     for (name, why) in LEFT_OUT {
         let _ = writeln!(text, "- `{name}`: {why}.");
     }
-    text.push_str("\n## Runs\n\n| run | kernel | trackers |\n|---|---|---|\n");
+    let mut runs = Table::new(["run", "kernel", "trackers"]);
     let found = RUNS.map(load);
     for (run, found) in RUNS.iter().zip(&found) {
-        let said = |what: &str| found[what].as_str().unwrap_or(NOT_RUN).to_owned();
-        let _ = writeln!(
-            text,
-            "| {run} | {} | {} |",
-            said("kernel"),
-            said("trackers")
-        );
+        let said = |what: &str| found[what].as_str().unwrap_or(NOT_RUN);
+        runs.row([run, said("kernel"), said("trackers")]);
     }
-    let heads = RUNS
-        .map(|run| format!("{run}: passed | skipped | "))
-        .concat();
-    let _ = write!(
-        text,
-        "\n| test program | {heads}\n|---|{}\n",
-        "---|".repeat(6)
-    );
+    let of_runs = RUNS
+        .iter()
+        .flat_map(|run| [format!("{run}: passed"), "skipped".to_owned()]);
+    let mut tests = Table::new(["test program".to_owned()].into_iter().chain(of_runs));
     let cases = suite::all();
     for program in programs() {
-        let _ = write!(text, "| {program} |");
-        for found in &found {
-            let _ = match reasons(found, &program, &cases) {
+        let counts = found
+            .iter()
+            .flat_map(|found| match reasons(found, &program, &cases) {
                 Some(reasons) => {
                     let skipped = reasons.iter().filter(|(_, why)| !why.is_empty()).count();
-                    write!(text, " {} | {skipped} |", reasons.len() - skipped)
+                    [reasons.len() - skipped, skipped].map(|count| count.to_string())
                 }
-                None => write!(text, " {NOT_RUN} | {NOT_RUN} |"),
-            };
-        }
-        text.push('\n');
+                None => [NOT_RUN; 2].map(str::to_owned),
+            });
+        tests.row([program.clone()].into_iter().chain(counts));
     }
+    let _ = write!(text, "\n## Runs\n\n{runs}\n{tests}");
     text.push_str("\n## Skipped\n");
     for (run, found) in RUNS.iter().zip(&found) {
         let _ = write!(text, "\n**{run}.**\n\n");
@@ -149,12 +141,10 @@ fn render() -> String {
 pub fn contradictions(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for program in programs() {
-        let start = format!("| {program} |");
-        let Some(row) = text.lines().find(|line| line.starts_with(&start)) else {
+        let Some(cells) = rows(text, &[&program]).pop() else {
             wrong.push(format!("no row of {program}"));
             continue;
         };
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let is_right = |cell: &&str| *cell == NOT_RUN || cell.parse::<u64>().is_ok();
         if cells.len() != 1 + 2 * RUNS.len() || !cells[1..].iter().all(is_right) {
             wrong.push(format!("{program}: {cells:?}"));
