@@ -1,7 +1,8 @@
 //! The constructor, and the gate before it.
 //!
 //! Constructors of other libraries run before this one, and map files; until the gate opens every
-//! hook is a plain pass-through.
+//! hook is a plain pass-through. In a set-user-ID program, which /etc/ld.so.preload brings the shim into,
+//! it never opens.
 
 #[cfg(not(test))]
 use crate::hooks;
@@ -33,13 +34,17 @@ pub extern "C" fn boot() {
     let before = unsafe { *errno };
     sys::boot();
     real::boot();
+    if config::is_secure() {
+        // Rights that whoever set the environment has not. The gate stays closed.
+        config::clear_environment();
+        // SAFETY: as above.
+        unsafe { *errno = before };
+        return;
+    }
     let mut bad = LineBuf::<512>::new();
     config::boot(&mut |value| log::text(&mut bad, format_args!("keepmydata: {value}\n")));
     if !bad.as_bytes().is_empty() {
-        // Before main, descriptor 2 is what whoever started the program gave it.
-        // SAFETY: where it is closed, write fails.
-        let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
-        let _ = rustix::io::write(stderr, bad.as_bytes());
+        log::say_before_main(bad.as_bytes());
     }
     if process::boot() {
         log::boot();

@@ -27,6 +27,35 @@ pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
     let _ = SETTINGS.set(settings);
 }
 
+/// Whether the program has rights that its caller has not (getauxval(3), `AT_SECURE`: set-user-ID,
+/// set-group-ID, capabilities of the file). Then nothing of the environment may count.
+pub fn is_secure() -> bool {
+    // SAFETY: only reads.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Takes the shim's variables out of the environment, as the loader does with its own in a program with
+/// more rights: one that this starts has the same rights, and may have no sign of that any more. Called
+/// before main.
+pub fn clear_environment() {
+    // SAFETY: before main nobody else changes the environment: a NULL-terminated array of strings, which
+    // becomes shorter in place.
+    unsafe {
+        let mut from = environ.cast_mut();
+        let mut to = from;
+        while !from.is_null() && !(*from).is_null() {
+            if !CStr::from_ptr(*from).to_bytes().starts_with(b"KEEPMYDATA_") {
+                *to = *from;
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+        if to != from {
+            *to = core::ptr::null();
+        }
+    }
+}
+
 unsafe extern "C" {
     static environ: *const *const c_char;
 }

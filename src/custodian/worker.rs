@@ -3,7 +3,7 @@
 use crate::mappings::file::Handle;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
 use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -162,20 +162,25 @@ impl Worker {
         Some(unsafe { OwnedFd::from_raw_fd(copy) })
     }
 
-    /// The log file, opened with the first record. It stays open in the custodian's table.
-    pub fn log_file(&self, path: &CStr) -> Option<BorrowedFd<'_>> {
-        self.once(&self.process.custodian.log_file, || Worker::open_log(path))
-    }
-
-    /// Opens the log file to append to it.
-    pub fn open_log(path: &CStr) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-        openat(
-            CWD,
-            path,
-            flags | OFlags::NOCTTY,
-            Mode::from_raw_mode(0o666),
-        )
+    /// The log file, which stays open in the custodian's table from when it could be opened. Nothing where
+    /// this is not its thread.
+    pub fn log_file<E>(
+        &self,
+        open: impl FnOnce() -> Result<OwnedFd, E>,
+    ) -> Result<Option<BorrowedFd<'_>>, E> {
+        if !self.here {
+            return Ok(None);
+        }
+        let slot = &self.process.custodian.log_file;
+        if slot.load(Ordering::Acquire) == 0 {
+            let opened = open()?;
+            let value = opened.as_raw_fd() + 1;
+            let first = slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire);
+            if first.is_ok() {
+                let _ = opened.into_raw_fd();
+            }
+        }
+        Ok(self.borrow(slot.load(Ordering::Acquire) - 1))
     }
 
     /// Closes a handle in the custodian's table.

@@ -5,9 +5,11 @@
 //! filters by level and carries the finished line to the [`sink`].
 
 mod calls;
+mod file;
 mod sink;
 
 pub use calls::{mmap, mremap, munmap, read};
+pub use sink::say_before_main;
 
 use crate::custodian::{self, Worker};
 use crate::mappings::file::File;

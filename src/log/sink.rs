@@ -1,15 +1,17 @@
 //! Where lines go: the log file in the custodian's table, or standard error while it is still what
 //! it was before main.
 
+use super::file::{self, Failure};
 use crate::custodian::Worker;
-use crate::process;
-use crate::{boot, config};
+use crate::sys::write::{self, Way};
+use crate::{boot, config, process, sys};
 use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use keepmydata_records::LogLevel;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd};
+use keepmydata_records::{LineBuf, LogLevel};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span;
@@ -97,72 +99,149 @@ impl Visit for Line {
 
 fn write(custodian: bool, level: Level, line: &[u8]) {
     let worker = Worker::new(process::this(), custodian);
-    let done = match config::settings().log_file.template() {
-        // That data is at risk must not be lost with the custodian.
-        Some(_) if level == Level::ERROR => {
-            to_file(&worker, line).or_else(|| to_stderr(&worker, line))
-        }
-        Some(_) => to_file(&worker, line),
-        None => to_stderr(&worker, line),
+    let log_file = config::settings().log_file.template();
+    let done = match log_file.filter(|path| !STDERR_PATHS.contains(path)) {
+        None => to_stderr(&worker, line).is_ok(),
+        Some(_) => match to_file(&worker, line) {
+            Ok(()) => true,
+            Err(failure) => {
+                complain(&worker, failure);
+                // That data is at risk must not be lost with the log.
+                level == Level::ERROR && to_stderr(&worker, line).is_ok()
+            }
+        },
     };
-    if done.is_none() {
+    if !done {
         worker.record_lost();
     }
 }
 
-fn to_file(worker: &Worker, line: &[u8]) -> Option<()> {
+/// Other names of standard error, which is not opened anew for them.
+const STDERR_PATHS: [&[u8]; 3] = [b"/dev/stderr", b"/dev/fd/2", b"/proc/self/fd/2"];
+
+/// How long a line may wait for whoever reads it, ns.
+const PATIENCE: u64 = 1_000_000_000;
+/// The last line waited in vain: the next ones do not wait.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Writes a line, which is lost where nobody takes it in time. One write a line, so that lines of several
+/// processes do not mix: in a file by `O_APPEND`, in a pipe as far as they fit `PIPE_BUF` (pipe(7)).
+fn put(to: BorrowedFd<'_>, way: Way, line: &[u8]) -> Result<(), Errno> {
+    let patience = match STUCK.load(Ordering::Relaxed) {
+        true => 0,
+        false => PATIENCE,
+    };
+    let done = write::all(to, way, line, patience);
+    STUCK.store(done == Err(Errno::AGAIN), Ordering::Relaxed);
+    done
+}
+
+fn to_file(worker: &Worker, line: &[u8]) -> Result<(), Failure> {
     let mut path = [0u8; libc::PATH_MAX as usize + 1];
-    let room = path.len() - 1;
-    let pid = worker.process().pid() as u32;
-    config::settings().log_file.path(pid, &mut path[..room])?;
-    let path = CStr::from_bytes_until_nul(&path).ok()?;
-    match worker.log_file(path) {
-        // One write a line: lines of several processes do not mix (write(2), O_APPEND).
-        Some(file) => write_all(file, line),
+    let path = path_of(worker, &mut path).ok_or(Errno::NAMETOOLONG)?;
+    match worker.log_file(|| file::open(path))? {
+        Some(file) => Ok(put(file, Way::Plain, line)?),
         // Before main a descriptor of the shim's is in nobody's way.
         None if !boot::is_open() => {
-            let file = Worker::open_log(path).ok()?;
-            write_all(file.as_fd(), line)
+            let file = file::open(path)?;
+            Ok(put(file.as_fd(), Way::Plain, line)?)
         }
-        None => None,
+        None => Err(Failure::Refused(
+            "the shim could start no thread to open it",
+        )),
     }
 }
 
-fn to_stderr(worker: &Worker, line: &[u8]) -> Option<()> {
+/// The path of the log file, into `buffer`.
+fn path_of<'b>(worker: &Worker, buffer: &'b mut [u8]) -> Option<&'b CStr> {
+    let room = buffer.len() - 1;
+    let pid = worker.process().pid() as u32;
+    config::settings().log_file.path(pid, &mut buffer[..room])?;
+    CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// Says on standard error that the log cannot be written; once, whatever comes after that.
+#[cold]
+fn complain(worker: &Worker, failure: Failure) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let mut path = [0u8; libc::PATH_MAX as usize + 1];
+    let path = path_of(worker, &mut path).map_or(&b""[..], CStr::to_bytes);
+    let mut line = LineBuf::<1024>::new();
+    super::text(
+        &mut line,
+        format_args!(
+            "keepmydata: the log cannot be written to {}: {failure}; its records are lost, but for errors, \
+             which come here\n",
+            Tail(path),
+        ),
+    );
+    let _ = to_stderr(worker, line.as_bytes());
+}
+
+/// A path that is shown, or its end; without control characters.
+struct Tail<'a>(&'a [u8]);
+
+impl fmt::Display for Tail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = &self.0[self.0.len().saturating_sub(512)..];
+        for part in tail.utf8_chunks() {
+            part.valid().chars().try_for_each(|c| {
+                fmt::Write::write_char(f, if c.is_control() { '?' } else { c })
+            })?;
+            if !part.invalid().is_empty() {
+                f.write_str("\u{fffd}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes to descriptor 2, which before main is what whoever started the program gave it.
+pub fn say_before_main(line: &[u8]) {
+    // SAFETY: where it is closed, fstat fails.
+    let stderr = unsafe { BorrowedFd::borrow_raw(STDERR) };
+    if let Ok(stat) = rustix::fs::fstat(stderr) {
+        let _ = put(stderr, Way::of(&stat), line);
+    }
+}
+
+fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
     let copy;
     let stderr = if worker.has_descriptors() {
-        copy = worker.borrow_from_program(STDERR)?;
+        copy = worker.borrow_from_program(STDERR).ok_or(Errno::BADF)?;
         copy.as_fd()
     } else {
         // SAFETY: looked at, then written to if it is still what it was.
         unsafe { BorrowedFd::borrow_raw(STDERR) }
     };
-    let stat = rustix::fs::fstat(stderr).ok()?;
+    let stat = rustix::fs::fstat(stderr)?;
     let same = HAD_STDERR.load(Ordering::Relaxed)
         && stat.st_dev == STDERR_DEV.load(Ordering::Relaxed)
         && stat.st_ino == STDERR_INO.load(Ordering::Relaxed);
     if !same {
-        return None;
+        return Err(Errno::BADF);
     }
-    // A pipe that nobody empties must not hold up the program's msync for ever.
-    let patience = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    let mut wait = [PollFd::new(&stderr, PollFlags::OUT)];
-    match poll(&mut wait, Some(&patience)) {
-        Ok(n) if n > 0 => write_all(stderr, line),
-        _ => None,
+    let way = Way::of(&stat);
+    if way == Way::Plain && write::is_terminal(stderr) {
+        return to_terminal(worker, stderr, line);
     }
+    put(stderr, way, line)
 }
 
-fn write_all(to: BorrowedFd<'_>, mut line: &[u8]) -> Option<()> {
-    while !line.is_empty() {
-        match rustix::io::write(to, line) {
-            Ok(n) => line = line.get(n..)?,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return None,
-        }
+/// Writes to a terminal, which may be stopped (Ctrl-S): through a description of the shim's own, that does not
+/// wait. Where there is none, it is asked for room beforehand, which may be too little.
+fn to_terminal(worker: &Worker, stderr: BorrowedFd<'_>, line: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if worker.has_descriptors()
+        && let Ok(own) = worker.reopen(sys::gettid(), stderr.as_raw_fd(), flags)
+    {
+        return put(own.as_fd(), Way::Plain, line);
     }
-    Some(())
+    match write::is_ready(stderr, PATIENCE) {
+        true => put(stderr, Way::Plain, line),
+        false => Err(Errno::AGAIN),
+    }
 }

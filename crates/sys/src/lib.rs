@@ -21,6 +21,7 @@ pub mod thread;
 pub mod userfaultfd;
 pub mod vm;
 pub mod wipe;
+pub mod write;
 
 #[cfg(debug_assertions)]
 use core::sync::atomic::AtomicI32;
