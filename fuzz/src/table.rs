@@ -1,9 +1,10 @@
 //! The address table against a plain list of pages, with memory that runs out.
 
-use crate::mappings::file::File;
-use crate::mappings::table::{Entry, Marks, Table};
-use crate::sys::wipe;
-use std::ptr::NonNull;
+use crate::memory::{self, Limited};
+use keepmydata_table::{Entry, Marks};
+
+/// A file's number stands for it.
+type Table = keepmydata_table::Table<u8, Limited>;
 
 const PAGE: usize = 4096;
 /// Addresses of the table's entries, in pages.
@@ -11,7 +12,7 @@ const PAGES: usize = if cfg!(miri) { 512 } else { 2048 };
 
 /// What the table should hold, page by page: offset in the file in pages, and the rest.
 type Model = Vec<Option<What>>;
-type What = (u64, NonNull<File>, bool, Marks);
+type What = (u64, u8, bool, Marks);
 
 /// Each step is four bytes: what, where (two), how long.
 ///
@@ -27,7 +28,7 @@ pub fn run(input: &[u8]) {
         compare(&table, &model);
     }
     // SAFETY: the table is gone.
-    unsafe { wipe::reset() };
+    unsafe { memory::reset() };
 }
 
 fn one(table: &Table, model: &mut Model, step: &[u8]) {
@@ -60,8 +61,8 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
             }
         }
         5 => remove(table, model, from, to),
-        6 => wipe::limit(Some(usize::from(step[1] % 4))),
-        7 if step[0] & 8 == 0 => wipe::limit(None),
+        6 => memory::limit(Some(usize::from(step[1] % 4))),
+        7 if step[0] & 8 == 0 => memory::limit(None),
         7 => mark(table, model, from, to, u32::from(step[0])),
         _ => remove(table, model, from, to),
     }
@@ -70,9 +71,8 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
     }
 }
 
-fn file(which: u8) -> NonNull<File> {
-    static FILES: [File; 2] = [File, File];
-    NonNull::from(&FILES[usize::from(which >> 7)])
+fn file(which: u8) -> u8 {
+    which >> 7
 }
 
 fn insert(table: &Table, from: usize, to: usize, (offset, file, writable, marks): What) -> bool {

@@ -4,6 +4,7 @@
 //! signal handler may be the caller, and the custodian has no thread-local storage). Its typed
 //! guards are kept, over this raw lock.
 
+#[cfg(not(miri))]
 use super::raw;
 #[cfg(debug_assertions)]
 use core::sync::atomic::AtomicI32;

@@ -3,36 +3,38 @@
 //! Hooks run under allocators' locks, so the shim's tables cannot live in their memory. Blocks are
 //! never given back to the kernel: a reader that holds no lock may still look at one.
 
-use super::wipe;
+use super::wipe::{Mapped, Memory};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{self, NonNull, null_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 const CHUNK: usize = 256 * 1024;
 
 /// Blocks for values of type `T`. Not synchronised: its owner's lock guards it. Each operation
 /// publishes with a single store, so that a fork in the middle of one loses at most a block.
-pub struct Pool<T> {
+pub struct Pool<T, M = Mapped> {
     free: Cell<*mut Free>,
     fresh: Cell<*mut u8>,
     end: Cell<*mut u8>,
-    _type: PhantomData<T>,
+    _type: PhantomData<(T, M)>,
 }
 
 struct Free {
-    next: *mut Free,
+    /// An address, and atomic: a reader of the block's former use may look, and finds numbers there.
+    next: AtomicUsize,
 }
 
-impl<T> Default for Pool<T> {
-    fn default() -> Pool<T> {
+impl<T, M: Memory> Default for Pool<T, M> {
+    fn default() -> Pool<T, M> {
         Pool::new()
     }
 }
 
-impl<T> Pool<T> {
+impl<T, M: Memory> Pool<T, M> {
     /// A pool without a block.
-    pub const fn new() -> Pool<T> {
+    pub const fn new() -> Pool<T, M> {
         Pool {
             free: Cell::new(null_mut()),
             fresh: Cell::new(null_mut()),
@@ -50,7 +52,9 @@ impl<T> Pool<T> {
     pub fn recycled(&self) -> Option<NonNull<T>> {
         let block = NonNull::new(self.free.get())?;
         // SAFETY: every block on the list was given back whole and is unused.
-        self.free.set(unsafe { block.as_ref().next });
+        let next = unsafe { &block.as_ref().next };
+        let next = next.load(Ordering::Relaxed);
+        self.free.set(ptr::with_exposed_provenance_mut(next));
         Some(block.cast())
     }
 
@@ -59,7 +63,7 @@ impl<T> Pool<T> {
         let left = self.end.get() as usize - self.fresh.get() as usize;
         if left < Self::STRIDE {
             let bytes = CHUNK.max(Self::STRIDE);
-            let chunk = wipe::map(bytes)?;
+            let chunk = M::map(bytes)?;
             // SAFETY: one past the end of the mapping just made.
             self.end.set(unsafe { chunk.as_ptr().add(bytes) });
             self.fresh.set(chunk.as_ptr());
@@ -78,11 +82,8 @@ impl<T> Pool<T> {
     pub unsafe fn give(&self, block: NonNull<T>) {
         let free: NonNull<Free> = block.cast();
         // SAFETY: the block is large enough and aligned (STRIDE), and unused by contract.
-        unsafe {
-            free.as_ptr().write(Free {
-                next: self.free.get(),
-            })
-        };
+        let next = unsafe { &free.as_ref().next };
+        next.store(self.free.get().expose_provenance(), Ordering::Relaxed);
         self.free.set(free.as_ptr());
     }
 }

@@ -17,6 +17,26 @@ const FROM: usize = 0x2000_0000_0000;
 const TO: usize = 0x3000_0000_0000;
 static NEXT: AtomicUsize = AtomicUsize::new(FROM);
 
+/// Where memory comes from that is never given back.
+///
+/// # Safety
+/// What [`Memory::map`] returns is valid for reads and writes of that many bytes, for as long as anything that
+/// asked for it is used, and nobody else's.
+pub unsafe trait Memory {
+    /// `bytes` of zeroed memory, aligned to a page, or nothing where it has run out.
+    fn map(bytes: usize) -> Option<NonNull<u8>>;
+}
+
+/// Memory by [`map`].
+pub struct Mapped;
+
+// SAFETY: a mapping of its own, which stays.
+unsafe impl Memory for Mapped {
+    fn map(bytes: usize) -> Option<NonNull<u8>> {
+        map(bytes)
+    }
+}
+
 /// Maps `bytes` of zeroed memory outside every allocator, or nothing where the kernel refuses.
 pub fn map(bytes: usize) -> Option<NonNull<u8>> {
     place(bytes, ProtFlags::READ | ProtFlags::WRITE)

@@ -1,9 +1,10 @@
-//! Memory as the shim's `sys::wipe` gives it, which can run out, and which is given back after each
-//! input.
+//! Memory that can run out, and that is given back after each input.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::ptr::NonNull;
+
+use keepmydata_sys::wipe;
 
 const PAGE: usize = 4096;
 
@@ -18,18 +19,23 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-/// Zeroed memory, or nothing where it has run out.
-pub fn map(bytes: usize) -> Option<NonNull<u8>> {
-    MEMORY.with_borrow_mut(|memory| {
-        if let Some(left) = &mut memory.left {
-            *left = left.checked_sub(1)?;
-        }
-        let layout = Layout::from_size_align(bytes, PAGE).ok()?;
-        // SAFETY: nobody asks for no bytes.
-        let piece = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        memory.given.push((piece, layout));
-        Some(piece)
-    })
+/// That of the calling thread.
+pub struct Limited;
+
+// SAFETY: allocated for the caller, and freed by `reset` only, whose contract it is.
+unsafe impl wipe::Memory for Limited {
+    fn map(bytes: usize) -> Option<NonNull<u8>> {
+        MEMORY.with_borrow_mut(|memory| {
+            if let Some(left) = &mut memory.left {
+                *left = left.checked_sub(1)?;
+            }
+            let layout = Layout::from_size_align(bytes, PAGE).ok()?;
+            // SAFETY: nobody asks for no bytes.
+            let piece = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+            memory.given.push((piece, layout));
+            Some(piece)
+        })
+    }
 }
 
 /// After so many more pieces it runs out, or never.
