@@ -2,6 +2,7 @@
 //! natively, and the control channel tells what the backend really holds.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use preload_tests::harness::{Program, TearFs, kernel, seconds};
@@ -399,4 +400,29 @@ fn the_op_log_tells_each_request_with_time_and_mode() {
         assert_eq!(shape(date), "9999-99-99", "{line}");
         assert_eq!(shape(time), "99:99:99.999999999", "{line}");
     }
+}
+
+#[test]
+fn the_ends_of_blocks_are_sampled() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "volatile", "--writeback-cache"]);
+    let mut bytes = vec![b'a'; 512];
+    bytes[511] = b'z';
+    bytes.extend(7u64.to_ne_bytes());
+    let file = File::create(fs.path("f")).expect("file");
+    (&file).write_all(&bytes).expect("write");
+    let ends = || fs.control(json!({"op": "ends", "path": "/f", "block": 512, "word": 512}));
+    file.sync_all().expect("fsync");
+    let all = ends();
+    let sample = format!("617a{:02x}", 7u64.to_ne_bytes()[0]);
+    assert_eq!(
+        (&all["stable"], &all["served"]),
+        (&json!(sample), &json!(sample))
+    );
+    assert_eq!(all["stable_word"], json!(7));
+    fs.control(json!({"op": "mode", "mode": "black-hole"}));
+    (&file).write_all(&[b'x'; 504]).expect("write");
+    file.sync_all().expect("fsync");
+    let grown = format!("{sample}00");
+    assert_eq!(ends()["stable"], json!(grown), "grown, and nothing written");
 }

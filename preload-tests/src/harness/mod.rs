@@ -34,7 +34,7 @@ pub use guests::{Flags, compile_all, target_directory};
 pub use installed::{installed, library};
 pub use library::{debug_shim, shim};
 pub use patience::patience;
-pub use program::{Outcome, Program, Running};
+pub use program::{Conversation, Outcome, Program, Running};
 pub use records::Records;
 pub(crate) use scratch::Group;
 pub use scratch::{Scratch, wait_until};

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::guests::{Flags, compile};
@@ -155,7 +155,34 @@ impl Program {
         self.start(shim, settings).wait(patience(self.timeout))
     }
 
+    /// Starts it natively or under the shim, to be talked with: it reads its standard input from a pipe, and
+    /// its standard output is one.
+    pub fn converse(&self, shimmed: bool, settings: &[(&str, &str)]) -> Conversation {
+        let shim = shimmed.then(|| self.shim());
+        let Running { mut group, scratch } =
+            self.start_with(shim, settings, |_| (Stdio::piped(), Stdio::piped()));
+        let stdin = group.child.stdin.take().expect("piped stdin");
+        let stdout = group.child.stdout.take().expect("piped stdout");
+        Conversation {
+            stdin,
+            stdout: Some(stdout),
+            running: Running { group, scratch },
+        }
+    }
+
     fn start(&self, shim: Option<&Path>, settings: &[(&str, &str)]) -> Running {
+        self.start_with(shim, settings, |scratch| {
+            let stdout = File::create(scratch.path("stdout")).expect("file for output");
+            (Stdio::null(), stdout.into())
+        })
+    }
+
+    fn start_with(
+        &self,
+        shim: Option<&Path>,
+        settings: &[(&str, &str)],
+        streams: impl FnOnce(&Scratch) -> (Stdio, Stdio),
+    ) -> Running {
         let scratch = Scratch::new();
         let environment = self.variables(shim, settings, scratch.dir());
         let mut command = self.command(&environment);
@@ -170,11 +197,9 @@ impl Program {
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        let output = |name: &str| File::create(scratch.path(name)).expect("file for output");
-        command
-            .stdin(Stdio::null())
-            .stdout(output("stdout"))
-            .stderr(output("stderr"));
+        let (stdin, stdout) = streams(&scratch);
+        let stderr = File::create(scratch.path("stderr")).expect("file for output");
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let group = Group::spawn(&mut command);
         Running { group, scratch }
     }
@@ -268,6 +293,36 @@ impl Running {
             stderr: text(&scratch, "stderr"),
             scratch,
         }
+    }
+}
+
+/// A program that is talked with. Its process group is killed when this is dropped.
+pub struct Conversation {
+    stdin: ChildStdin,
+    stdout: Option<ChildStdout>,
+    running: Running,
+}
+
+impl Conversation {
+    /// Where it reads.
+    pub fn stdin(&mut self) -> &mut ChildStdin {
+        &mut self.stdin
+    }
+
+    /// Where it writes, once: for a thread that reads.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.stdout.take()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        text(&self.running.scratch, "stderr")
+    }
+
+    /// Closes its standard input, and waits for its end until `limit`; whether it came to it.
+    pub fn end(self, limit: Duration) -> bool {
+        drop(self.stdin);
+        self.running.group.ends_within(limit)
     }
 }
 

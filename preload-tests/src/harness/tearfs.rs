@@ -28,6 +28,18 @@ impl TearFs {
     /// # Panics
     /// If it does not come up: a machine without FUSE is caught by [`TearFs::available`].
     pub fn mount(arguments: &[&str]) -> Self {
+        Self::mount_logging(arguments, true)
+    }
+
+    /// As [`TearFs::mount`], without the op log, which takes gigabytes where a mount is used for hours.
+    ///
+    /// # Panics
+    /// As [`TearFs::mount`].
+    pub fn mount_unlogged(arguments: &[&str]) -> Self {
+        Self::mount_logging(arguments, false)
+    }
+
+    fn mount_logging(arguments: &[&str], logs: bool) -> Self {
         let scratch = Scratch::new();
         let point = scratch.path("mount");
         std::fs::create_dir(&point).expect("mount point");
@@ -37,8 +49,11 @@ impl TearFs {
             .arg("--exit-with-stdin")
             .arg("--control")
             .arg(scratch.path("control"))
-            .arg("--op-log")
-            .arg(scratch.path("ops"))
+            .args(
+                logs.then(|| ["--op-log".into(), scratch.path("ops")])
+                    .into_iter()
+                    .flatten(),
+            )
             .arg(&point)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

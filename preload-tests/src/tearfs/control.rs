@@ -59,6 +59,7 @@ fn answer(line: &str, daemon: &Daemon) -> Result<Value, String> {
         "read" => data(&request, daemon, View::Final),
         "seen" => data(&request, daemon, View::Visible),
         "stable" => data(&request, daemon, View::Stable),
+        "ends" => ends(&request, daemon),
         "held" => held(&request, daemon),
         "cut" => Ok(json!({"lost": daemon.cut()})),
         "stats" => {
@@ -100,6 +101,36 @@ fn data(request: &Value, daemon: &Daemon, view: View) -> Result<Value, String> {
     let data = daemon.view(path, view, offset, len as usize);
     let data = data.map_err(|errno| describe(path, errno))?;
     Ok(json!({"data": hex(&data)}))
+}
+
+/// A sample of the file, small enough to be taken at every msync: the first and the last byte of each block of
+/// `block` bytes (of one that the end of the file cuts off, the first alone), of what survives a power cut (`stable`) and of what READ is answered with now (`served`); with
+/// `word` also the eight bytes there, as a number of this machine.
+fn ends(request: &Value, daemon: &Daemon) -> Result<Value, String> {
+    let path = text(request, "path")?;
+    let block = usize::try_from(number(request, "block")?).unwrap_or(0);
+    if block == 0 {
+        return Err("\"block\" is 0".into());
+    }
+    let [stable, served] = daemon.both(path).map_err(|errno| describe(path, errno))?;
+    let sample = |data: &[u8]| {
+        let mut ends = Vec::new();
+        for from in (0..data.len()).step_by(block) {
+            ends.push(data[from]);
+            ends.extend(data.get(from + block - 1));
+        }
+        hex(&ends)
+    };
+    let mut answer = json!({"stable": sample(&stable), "served": sample(&served)});
+    if let Some(at) = request["word"].as_u64() {
+        let word = |data: &[u8]| {
+            let bytes = data.get(at as usize..)?.first_chunk()?;
+            Some(u64::from_ne_bytes(*bytes))
+        };
+        answer["stable_word"] = json!(word(&stable));
+        answer["served_word"] = json!(word(&served));
+    }
+    Ok(answer)
 }
 
 fn held(request: &Value, daemon: &Daemon) -> Result<Value, String> {
@@ -153,6 +184,8 @@ mod tests {
                 r#"{"op":"stable","path":"/f","offset":0,"len":1e9}"#,
                 "\"len\"",
             ),
+            (r#"{"op":"ends","path":"/f","block":0}"#, "\"block\" is 0"),
+            (r#"{"op":"ends","path":"/f","block":512}"#, "/f: ENOENT"),
             (r#"{"op":"mode","mode":"polite"}"#, "invalid variant"),
         ] {
             let error = answer(request, &daemon).expect_err(request);

@@ -162,6 +162,20 @@ impl Daemon {
         Ok(data)
     }
 
+    /// All bytes of the file at a path, at one moment: what survives a power cut, and what READ is answered with.
+    ///
+    /// # Errors
+    /// ENOENT; EISDIR for a directory.
+    pub fn both(&self, path: &str) -> Result<[Vec<u8>; 2], Errno> {
+        let inode = self.file_at(path)?;
+        let contents = self.contents(&inode)?;
+        let size = usize::try_from(contents.backend.size()).map_err(|_| Errno::EFBIG)?;
+        let mut both = [vec![0; size], vec![0; size]];
+        contents.backend.read(View::Stable, 0, &mut both[0]);
+        contents.served(0, &mut both[1], Instant::now());
+        Ok(both)
+    }
+
     /// The pages of the file at a path that are acknowledged but not applied.
     ///
     /// # Errors

@@ -71,6 +71,16 @@ impl Contents {
         mode.read(backend, offset, buffer, cx)
     }
 
+    /// Fills the buffer with what a READ would be answered with, without being one.
+    pub fn served(&self, offset: u64, buffer: &mut [u8], now: Instant) {
+        let mode: &dyn FileMode = if self.concerned {
+            &*self.mode
+        } else {
+            &self.honest
+        };
+        mode.served(&self.backend, offset, buffer, now);
+    }
+
     pub fn fsync(&mut self, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {
         let (backend, mode) = self.split();
         mode.fsync(backend, cx)

@@ -149,6 +149,9 @@ CONTROL CHANNEL
         what the backend finally holds: what a reader gets once all is applied
     {\"op\":\"seen\",...}    the same, of what READ is served from now (cached windows apart)
     {\"op\":\"stable\",...}  the same, of what survives a power cut now
+    {\"op\":\"ends\",\"path\":PATH,\"block\":N}  the first and last byte of each block of N bytes, at one
+                         moment: \"stable\", and \"served\" (what READ is answered with, cached windows
+                         too); with \"word\":OFFSET also the number of eight bytes there
     {\"op\":\"held\",\"path\":PATH}  the indices of pages acknowledged but not applied
     {\"op\":\"cut\"}         the power fails: all that is not stable is gone, caches are dropped,
                          and descriptors opened before get EIO for WRITE and FSYNC

@@ -110,6 +110,20 @@ impl FileMode for StaleWindow {
         }
     }
 
+    fn served(&self, file: &Backend, offset: u64, buffer: &mut [u8], now: Instant) {
+        let read = file.read(View::Visible, offset, buffer);
+        let bytes = offset..offset + read as u64;
+        for window in self.windows.values() {
+            let valid = window.expires.is_none_or(|at| at > now);
+            let from = window.bytes.start.max(bytes.start);
+            let to = window.bytes.end.min(bytes.end);
+            if window.stale && valid && from < to {
+                let into = (from - offset) as usize..(to - offset) as usize;
+                window.pages.read(from, &mut buffer[into]);
+            }
+        }
+    }
+
     fn fsync(&mut self, file: &mut Backend, cx: &Context<'_>) -> (Result<(), Errno>, Effect) {
         apply_all(file);
         self.expire(cx.now);
@@ -171,6 +185,21 @@ mod tests {
         assert_eq!(bench.read(), "oooo");
         bench.pass_delay();
         assert_eq!(bench.read(), "onno");
+    }
+
+    #[test]
+    fn what_would_be_served_is_what_a_read_gets() {
+        let mut bench = Bench::new(Mode::StaleWindow);
+        bench.other_write(0, "oooo");
+        bench.page_write(0, "n");
+        assert_eq!(bench.served(), "nooo", "no window is made by asking");
+        bench.read();
+        bench.page_write(1, "nn");
+        bench.fsync();
+        assert_eq!(bench.served(), "nooo");
+        assert_eq!(bench.read(), "nooo");
+        bench.pass_delay();
+        assert_eq!(bench.served(), "nnno");
     }
 
     #[test]

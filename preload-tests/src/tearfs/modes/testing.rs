@@ -82,6 +82,13 @@ impl Bench {
         letters(&buffer[..len])
     }
 
+    /// What a READ would be answered with.
+    pub fn served(&mut self) -> String {
+        let mut buffer = vec![0; self.file.size() as usize];
+        self.mode.served(&self.file, 0, &mut buffer, self.now);
+        letters(&buffer)
+    }
+
     /// Forgets what the mode remembers of the whole file, as a truncation would.
     pub fn discard(&mut self) {
         self.mode.discard(0..self.file.size());

@@ -1,0 +1,90 @@
+//! A filesystem, mounted for many programs.
+
+use preload_tests::harness::TearFs;
+
+use super::guest::{End, Guest};
+use super::model::{Judgement, Kind, Traits, judge};
+use super::program::Program;
+use super::rows::{Bed, Row};
+
+/// Programs of one process: what one leaves behind must not help or harm another for ever.
+const PROGRAMS: u64 = 50;
+
+/// A row's filesystem and guest.
+pub struct Mounted<'a> {
+    row: &'a Row,
+    native: bool,
+    fs: TearFs,
+    guest: Option<Guest>,
+    files: u64,
+}
+
+impl<'a> Mounted<'a> {
+    /// # Errors
+    /// Why this machine has no such filesystem.
+    pub fn new(row: &'a Row, native: bool) -> Result<Self, String> {
+        let Bed::Tear(mode, arguments) = &row.bed;
+        let arguments: Vec<&str> = ["--mode", mode].iter().chain(arguments).copied().collect();
+        Ok(Self {
+            row,
+            native,
+            fs: TearFs::mount_unlogged(&arguments),
+            guest: None,
+            files: 0,
+        })
+    }
+
+    fn start(&self) -> Guest {
+        let settings = (!self.native).then_some(&*self.row.settings);
+        let Bed::Tear(_, arguments) = &self.row.bed;
+        let direct = arguments.contains(&"--direct-io");
+        Guest::start(
+            &self.fs.dir(),
+            (&self.fs.control_socket(), ""),
+            direct,
+            settings,
+        )
+    }
+
+    /// The next program gets a process of its own.
+    pub fn restart(&mut self) {
+        self.guest = None;
+    }
+
+    /// Runs a program on a new file.
+    pub fn run(&mut self, program: &Program) -> Judgement {
+        if self
+            .guest
+            .as_ref()
+            .is_some_and(|guest| guest.ran() >= PROGRAMS)
+        {
+            self.guest = None;
+        }
+        let mut guest = self.guest.take().unwrap_or_else(|| self.start());
+        self.files += 1;
+        let Bed::Tear(mode, _) = &self.row.bed;
+        let name = format!("f{}", self.files);
+        match guest.run(&name, Some(mode), program) {
+            Ok((events, before)) => {
+                let stderr = |from, to| guest.stderr(from, to);
+                let traits = Traits {
+                    native: self.native,
+                    ..self.row.traits
+                };
+                let judgement = judge(program, &events, traits, &stderr, before);
+                self.guest = Some(guest);
+                judgement
+            }
+            Err(end) => {
+                let wrong = match end {
+                    End::Hang => (Kind::Hang, "the program does not end".to_owned()),
+                    End::Crash(stderr) => (Kind::Crash, format!("the program died: {stderr}")),
+                };
+                Judgement {
+                    wrong: vec![wrong],
+                    ..Judgement::default()
+                }
+            }
+        }
+    }
+}
