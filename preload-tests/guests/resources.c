@@ -1,5 +1,5 @@
 /*
- * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N
+ * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N|syncs N FILES
  * Programs that go to the limits of what there is.
  */
 #include "guest.h"
@@ -9,17 +9,23 @@ enum { LENGTH = 16 * PAGE };
 
 static const char *path;
 
-/* Resident kilobytes. */
-static long resident(void)
+/* Kilobytes that /proc/self/status tells. */
+static long status_of(const char *format)
 {
 	char line[256];
 	long kilobytes = 0;
 	FILE *status = fopen("/proc/self/status", "r");
 
 	while (fgets(line, sizeof(line), status) != NULL)
-		sscanf(line, "VmRSS: %ld", &kilobytes);
+		sscanf(line, format, &kilobytes);
 	fclose(status);
 	return kilobytes;
+}
+
+/* Resident kilobytes. */
+static long resident(void)
+{
+	return status_of("VmRSS: %ld");
 }
 
 /* As many mappings as the kernel grants (vm.max_map_count). */
@@ -113,6 +119,29 @@ static void cost(long count)
 	printf("%ld\n", (resident() - before) * 1024 / count);
 }
 
+/* Many stores to all of some files of 4 MiB, each synced: memory other than the files' own. */
+static void syncs(long count, int files)
+{
+	enum { LARGE = 4 << 20, MOST = 64 };
+	static char *base[MOST];
+	char name[4096];
+	long before;
+
+	for (int i = 0; i < files; i++) {
+		snprintf(name, sizeof(name), "%s.%d", path, i);
+		base[i] = map_shared(open_allocated(name, LARGE), LARGE);
+	}
+	before = status_of("RssAnon: %ld");
+	for (long n = 0; n < count; n++)
+		for (int i = 0; i < files; i++) {
+			for (size_t at = 0; at < LARGE; at += PAGE)
+				base[i][at] = n + 1;
+			if (msync(base[i], LARGE, MS_SYNC) != 0)
+				setup_failed("msync");
+		}
+	printf("%ld\n", status_of("RssAnon: %ld") - before);
+}
+
 static void *in_thread(void *number)
 {
 	char name[4096];
@@ -157,6 +186,8 @@ int main(int argc, char **argv)
 		cycles(atol(argv[3]), 1);
 	else if (strcmp(argv[2], "cost") == 0)
 		cost(atol(argv[3]));
+	else if (strcmp(argv[2], "syncs") == 0 && argc == 5)
+		syncs(atol(argv[3]), atoi(argv[4]));
 	else if (strcmp(argv[2], "threads") == 0)
 		threads(atoi(argv[3]));
 	else

@@ -127,3 +127,33 @@ fn one_call_unmaps_many_files() {
     let fs = TearFs::mount(&["--mode", "honest"]);
     assert_same_under_shim(&guest.arg(fs.path("f")).arg("50"));
 }
+
+/// What waits for a second look: a later sync takes an earlier one's place, and all of it stays within
+/// `KEEPMYDATA_COPY_BUDGET` (64 MiB).
+#[test]
+fn what_is_verified_again_takes_little_memory() {
+    let fs = or_skip!(LoopFs::mount_sized("ext4", 256, &[]));
+    let grown = |syncs: &str, files: &str| -> i64 {
+        let guest = Program::guest("resources")
+            .arg(fs.path("f"))
+            .args(["syncs", syncs, files]);
+        let settings = [
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_REVERIFY_MS", "600000"),
+            ("KEEPMYDATA_LOG", "warn"),
+        ];
+        let run = guest.under_shim(&settings).expect_success("syncs");
+        let left_out = run.records().of("reverify").count();
+        println!(
+            "{syncs} of {files} files: {} KiB, {left_out} left out",
+            run.stdout.trim()
+        );
+        // 4 MiB each: 15 fit, with what is kept of each page beside its copy.
+        let most: usize = files.parse().expect("a number");
+        assert_eq!(left_out > 0, most > 15, "{}", run.log_text());
+        run.stdout.trim().parse().expect("KiB")
+    };
+    assert!(grown("60", "1") < 16 << 10);
+    assert!(grown("3", "8") < 48 << 10);
+    assert!(grown("1", "30") < 80 << 10);
+}

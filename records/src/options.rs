@@ -376,7 +376,9 @@ options! {
         default: "0",
         help: "Verify once more this long after a successful sync, in milliseconds; 0 is never",
         long: "Finds a filesystem that applies an older write after a newer one. The second look \
-               can only report: msync has returned by then.",
+               can only report: msync has returned by then. What waits for it takes no more \
+               memory than --copy-budget; an msync beyond that is not looked at again, and named \
+               at warn.",
     }
     log: LogLevel {
         name: "log",

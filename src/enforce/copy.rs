@@ -90,6 +90,8 @@ pub struct Copies {
     region_len: usize,
     pages: usize,
     copied: usize,
+    /// Copies that were given back.
+    dropped: usize,
     /// Pages that could not be witnessed or copied.
     pub missed: usize,
     /// A witness was touched where its page was gone.
@@ -110,6 +112,7 @@ impl Copies {
             (&raw mut (*at).region_len).write(0);
             (&raw mut (*at).pages).write(0);
             (&raw mut (*at).copied).write(0);
+            (&raw mut (*at).dropped).write(0);
             (&raw mut (*at).missed).write(0);
             (&raw mut (*at).disturbed).write(false);
         }
@@ -160,13 +163,65 @@ impl Copies {
     fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
         let page = sys::page_size();
         let copied = self.pages.min((budget / page as u64) as usize);
-        let head = sys::page_up((self.pages * (1 + 2 * size_of::<u64>())) as u64) as usize + 8;
-        let head = sys::page_up(head as u64) as usize;
-        let len = BUFFER + page + head + copied * page;
+        let len = BUFFER + page + self.head() + copied * page;
         self.region = wipe::map(len).ok_or(Errno::NOMEM)?.as_ptr();
         self.region_len = len;
-        self.copied = copied;
+        (self.copied, self.dropped) = (copied, 0);
         Ok(())
+    }
+
+    /// Bytes of the states and hashes, in whole pages.
+    fn head(&self) -> usize {
+        sys::page_up((self.pages * (1 + 2 * size_of::<u64>()) + 8) as u64) as usize
+    }
+
+    /// Bytes of memory that the copies take, after [`Copies::shrink`].
+    pub fn bytes(&self) -> usize {
+        self.head() + (self.copied - self.dropped) * sys::page_size()
+    }
+
+    /// Gives back what only a comparison needs; it comes back when it is touched.
+    pub fn shrink(&mut self) {
+        if !self.region.is_null() {
+            give_back(self.region, BUFFER + sys::page_size());
+        }
+    }
+
+    /// Skips the pages that lie in `ranges`, and gives their copies back. Says whether any page is left that
+    /// was verified.
+    pub fn leave_out(&mut self, ranges: &Ranges) -> bool {
+        let mut left = false;
+        let mut page = 0;
+        while page < self.pages {
+            let first = page;
+            while page < self.pages && self.is_newly_out(page, ranges) {
+                page += 1;
+            }
+            if page > first {
+                self.skip(first..page);
+                continue;
+            }
+            left |= self.state(page) == State::Verified;
+            page += 1;
+        }
+        left
+    }
+
+    fn is_newly_out(&self, page: usize, ranges: &Ranges) -> bool {
+        self.state(page) != State::Skipped && ranges.has(self.place_of(page).0)
+    }
+
+    /// Skips pages, of which none was skipped before.
+    fn skip(&mut self, pages: Range<usize>) {
+        self.states()[pages.clone()].fill(State::Skipped);
+        let copied = pages.start.min(self.copied)..pages.end.min(self.copied);
+        if !copied.is_empty() {
+            let size = sys::page_size();
+            let at = self.region_len - (self.copied - copied.start) * size;
+            // SAFETY: the places of these pages among the copies.
+            give_back(unsafe { self.region.add(at) }, copied.len() * size);
+            self.dropped += copied.len();
+        }
     }
 
     /// The buffer for reading back: page aligned, [`BUFFER`] bytes.
@@ -394,6 +449,12 @@ impl Copies {
         self.pages = 0;
         self.pieces.clear();
     }
+}
+
+/// Gives memory of the shim's own mapping back (madvise(2)); it reads as zeros then.
+fn give_back(start: *mut u8, len: usize) {
+    // SAFETY: private anonymous memory, whose content nobody wants any more.
+    let _ = unsafe { rustix::mm::madvise(start.cast(), len, rustix::mm::Advice::LinuxDontNeed) };
 }
 
 /// Reads pages through the witness, all or none. `EFAULT` past the end of the file.

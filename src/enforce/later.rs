@@ -3,7 +3,8 @@
 //! A filesystem that applies an older write after a newer one passes every check that is made in
 //! time. The second look can only report: the caller is gone. A thread of the custodian's, started
 //! with the first need, waits and looks; until then it keeps the copies and holds the file. A page
-//! that this process has synced again, or stored to, since then is left out.
+//! that this process has synced again, or stored to, since then is left out: its copy goes with the later
+//! sync. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
 
 use super::context::Context;
 use super::copy::State;
@@ -33,7 +34,63 @@ pub struct Later {
 struct List {
     first: Option<NonNull<Context>>,
     len: u32,
+    /// Of memory that the copies take.
+    bytes: usize,
     has_thread: bool,
+}
+
+/// What the thread does next.
+enum Next {
+    /// Its second look is due; it is in the list no more.
+    Look(NonNull<Context>),
+    /// So many ns until one is due.
+    Wait(u64),
+    Nothing,
+}
+
+impl List {
+    /// The first, if it is due, or the thread is `leaving`: its descriptors go.
+    fn next(&mut self, leaving: bool) -> Next {
+        let Some(first) = self.first else {
+            return Next::Nothing;
+        };
+        // SAFETY: contexts in the list are the list's alone, and the lock is held.
+        let context = unsafe { first.as_ref() };
+        let wait = context.due.saturating_sub(sys::monotonic_ns());
+        if wait > 0 && !leaving {
+            return Next::Wait(wait);
+        }
+        self.first = context.later;
+        self.len -= 1;
+        self.bytes -= context.copies.bytes();
+        Next::Look(first)
+    }
+
+    /// Leaves the pages `dirty` of `file` out. Returns those of whom nothing is left to look at, which are in the
+    /// list no more: one leads to the next.
+    fn leave_out(&mut self, file: NonNull<File>, dirty: &Ranges) -> Option<NonNull<Context>> {
+        let mut done = None;
+        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
+        // SAFETY: contexts in the list are the list's alone, and the lock is held; `at` is the list's
+        // first link, or one of theirs.
+        unsafe {
+            while let Some(found) = *at {
+                let context = &mut *found.as_ptr();
+                let before = context.copies.bytes();
+                if context.file == file && !context.copies.leave_out(dirty) {
+                    *at = context.later;
+                    self.len -= 1;
+                    self.bytes -= before;
+                    context.later = done;
+                    done = Some(found);
+                    continue;
+                }
+                self.bytes -= before - context.copies.bytes();
+                at = &raw mut context.later;
+            }
+        }
+        done
+    }
 }
 
 impl Later {
@@ -54,12 +111,21 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
         return false;
     }
     let process = worker.process();
+    context.copies.shrink();
+    let bytes = context.copies.bytes();
     let mut list = process.later.list.lock();
-    if list.len >= MOST || !list.has_thread && !start(process) {
+    let fits = (list.bytes + bytes) as u64 <= config::settings().copy_budget.0;
+    if list.len >= MOST || !fits {
+        drop(list);
+        report::not_reverified(worker, context);
+        return false;
+    }
+    if !list.has_thread && !start(process) {
         return false;
     }
     list.has_thread = true;
     list.len += 1;
+    list.bytes += bytes;
     context.due = sys::monotonic_ns() + wait * 1_000_000;
     // In order of their time: each waits equally long.
     let mut at: *mut Option<NonNull<Context>> = &raw mut list.first;
@@ -81,25 +147,22 @@ pub fn supersede(process: &Process, file: NonNull<File>, dirty: &Ranges) {
     if config::settings().reverify_ms.0 == 0 {
         return;
     }
-    let list = process.later.list.lock();
-    let mut at = list.first;
-    while let Some(context) = at {
-        // SAFETY: contexts in the list are the list's alone, and the lock is held.
-        let context = unsafe { &mut *context.as_ptr() };
-        if context.file == file {
-            leave_out(context, dirty);
-        }
-        at = context.later;
+    let mut done = process.later.list.lock().leave_out(file, dirty);
+    while let Some(context) = done {
+        // SAFETY: out of the list, and nobody else's.
+        let c = unsafe { &mut *context.as_ptr() };
+        done = c.later;
+        let_go(process, context);
     }
 }
 
-fn leave_out(context: &mut Context, ranges: &Ranges) {
-    for page in 0..context.copies.pages() {
-        let (offset, _) = context.copies.place_of(page);
-        if ranges.has(offset) {
-            context.copies.states()[page] = State::Skipped;
-        }
-    }
+/// Ends with a context that has left the list.
+fn let_go(process: &Process, context: NonNull<Context>) {
+    // SAFETY: out of the list, and the caller's alone.
+    let c = unsafe { &mut *context.as_ptr() };
+    c.copies.let_go();
+    mappings::ops::release(c.file);
+    context::give(process, context);
 }
 
 /// On a custodian thread; says whether it could.
@@ -119,41 +182,27 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
     loop {
         let added = process.later.added.load(Ordering::Acquire);
         let leaving = process.custodian.attend(&mut member);
-        let first = {
+        let next = {
             let mut list = process.later.list.lock();
             list.has_thread = !(leaving && list.first.is_none());
-            list.first
+            list.next(leaving)
         };
-        let Some(context) = first else {
-            if leaving {
+        match next {
+            Next::Look(context) => look(&worker, context),
+            Next::Wait(ns) => lock::wait_for(&process.later.added, added, ns),
+            Next::Nothing if leaving => {
                 process.custodian.left(member);
                 return 0;
             }
-            lock::wait(&process.later.added, added);
-            continue;
-        };
-        // SAFETY: only this thread takes contexts out of the list.
-        let due = unsafe { context.as_ref() }.due;
-        let wait = due.saturating_sub(sys::monotonic_ns());
-        // Who leaves looks now: the descriptors go.
-        if wait > 0 && !leaving {
-            lock::wait_for(&process.later.added, added, wait);
-            continue;
+            Next::Nothing => lock::wait(&process.later.added, added),
         }
-        look(&worker, context);
     }
 }
 
-/// The second look at the first context of the list, which leaves it.
+/// The second look at a context that has left the list.
 fn look(worker: &Worker, context: NonNull<Context>) {
-    let process = worker.process();
-    // SAFETY: under the lock until it leaves the list, and this thread's alone from then on.
+    // SAFETY: out of the list, and this thread's alone.
     let c = unsafe { &mut *context.as_ptr() };
-    {
-        let mut list = process.later.list.lock();
-        list.first = c.later;
-        list.len -= 1;
-    }
     let timer = Timer::start();
     let syncs = turn::begun(c.file);
     for state in c.copies.states() {
@@ -179,7 +228,5 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         }
     }
     report::reverified(worker, c, timer, result.map(drop));
-    c.copies.let_go();
-    mappings::ops::release(c.file);
-    context::give(process, context);
+    let_go(worker.process(), context);
 }

@@ -128,6 +128,20 @@ pub fn reverified(worker: &Worker, context: &mut Context, timer: Timer, result: 
     log::emit(worker, &record);
 }
 
+/// What was verified is not looked at a second time, at warn.
+pub fn not_reverified(worker: &Worker, context: &Context) {
+    if !log::enabled(Level::Warn) {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut record = of_context(worker, context, &name, Level::Warn, event::REVERIFY);
+    record.reason =
+        "left out: more copies wait for their second look than KEEPMYDATA_COPY_BUDGET allows, or \
+                     more msyncs than 256"
+            .into();
+    log::emit(worker, &record);
+}
+
 /// One rung of the healing ladder, at debug.
 pub fn healed(
     worker: &Worker,
