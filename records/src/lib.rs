@@ -18,6 +18,7 @@ pub mod event;
 mod finding;
 pub mod flags;
 mod globs;
+mod hash;
 mod json;
 mod line;
 mod options;
@@ -32,6 +33,7 @@ pub use backing::Backing;
 pub use errno::Errno;
 pub use finding::{FINDINGS, Finding, FindingCounts};
 pub use globs::Globs;
+pub use hash::page_hash;
 pub use json::write_json;
 pub use line::LineBuf;
 pub use options::{

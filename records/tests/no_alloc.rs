@@ -110,6 +110,7 @@ fn both_writers() {
         assert!(!small.json(&record).is_empty());
         assert!(!small.text(&record).is_empty());
         assert!(tiny.json(&record).is_empty());
+        assert_ne!(page_hash(&[1; 4096]), 0);
     });
     assert_eq!(count, 0);
 }
