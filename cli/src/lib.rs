@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod sys;
 mod table;
+mod trial;
 mod words;
 
 use args::Request;

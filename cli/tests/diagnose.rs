@@ -176,6 +176,25 @@ fn what_passes_needs_no_explanation() {
     assert_eq!(diagnose(&["--runs=1"], &program).status.code(), Some(0));
 }
 
+/// Natively is without the shim, also for who has it preloaded everywhere.
+#[test]
+fn a_caller_who_preloads_the_shim_gets_the_same_verdict() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=one-page"]);
+    let program = seed(&fs);
+    let output = keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .env("LD_PRELOAD", shim())
+        .args(["diagnose", "--json", "--runs=1", "--"])
+        .arg(program.file())
+        .args(program.arguments())
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["settings"][0]["passed"], 0, "{found}");
+    assert_eq!(found["verdict"], "filesystem");
+}
+
 /// One in three fails, with nothing that msync has to do with.
 #[test]
 fn a_flaky_test_is_called_one() {

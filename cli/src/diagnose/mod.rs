@@ -2,7 +2,6 @@
 //! and says who is at fault.
 
 mod arguments;
-mod evidence;
 mod report;
 mod runs;
 mod settings;
@@ -13,19 +12,20 @@ pub use arguments::{Options, command, options};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::sys;
-use runs::{Runner, Runs};
+use crate::trial::Verdict as _;
+use runs::{Program, Runs};
 use settings::{Kind, SETTINGS, Setting};
 use std::ffi::c_int;
 use verdict::Verdict;
 
 pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
-    let runner = Runner::new(options)?;
+    let program = Program::new(options)?;
     sys::note_interruptions();
     let progress = Progress::new(u64::from(options.runs) * SETTINGS.len() as u64);
     let mut all: Vec<Runs> = Vec::new();
     for setting in &SETTINGS {
         if is_worth_it(setting.kind, &all) {
-            all.push(try_setting(&runner, setting, options.runs, &progress)?);
+            all.push(try_setting(&program, setting, options.runs, &progress)?);
         }
     }
     let judgement = verdict::judge(&all);
@@ -35,7 +35,7 @@ pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
         false => report::text(options, &all, &judgement),
     };
     print!("{report}");
-    Ok(judgement.verdict.code())
+    Ok(judgement.said.verdict.code())
 }
 
 /// Whether a setting can still tell something.
@@ -47,13 +47,13 @@ fn is_worth_it(kind: Kind, so_far: &[Runs]) -> bool {
         // What never fails is only watched, and run as it would be run every day.
         _ if native.all_passed() => matches!(kind, Kind::Watch | Kind::Heal),
         // The last resort.
-        Kind::Later => verdict::judge(so_far).verdict == Verdict::Test,
+        Kind::Reverify => verdict::judge(so_far).said.verdict == Verdict::Test,
         _ => true,
     }
 }
 
 fn try_setting(
-    runner: &Runner,
+    program: &Program,
     setting: &Setting,
     times: u32,
     progress: &Progress,
@@ -67,12 +67,12 @@ fn try_setting(
         slowest_ms: 0,
         evidence: Default::default(),
     };
-    if let Some(why) = runner.cannot(setting) {
+    if let Some(why) = program.cannot(setting) {
         runs.failures.push(why.to_owned());
         return Ok(runs);
     }
     for _ in 0..times {
-        progress.step(setting.name, || runner.run(setting, &mut runs))??;
+        progress.step(setting.name, || program.run(setting, &mut runs))??;
     }
     Ok(runs)
 }

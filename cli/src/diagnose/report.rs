@@ -4,10 +4,8 @@ use super::arguments::Options;
 use super::runs::Runs;
 use super::verdict::{Judgement, Verdict};
 use crate::table::Table;
-use keepmydata_records::{Record, write_text};
-use serde::Deserialize;
+use crate::trial::as_text;
 use serde_json::{Value, json};
-use std::fmt::Write;
 
 /// Records shown of a kind; there are more in the logs.
 const SHOWN: usize = 2;
@@ -28,24 +26,16 @@ pub fn text(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
         .map(|word| word.to_string_lossy())
         .collect();
     let mut text = format!("{}\n\nruns that passed\n{table}", words.join(" "));
-    text += &format!("\n{}.\n", judgement.verdict.headline());
-    for sentence in &judgement.sentences {
-        text += &format!("{sentence}\n");
-    }
+    text += &judgement.said.text();
     let records = records(all, judgement);
     if !records.is_empty() {
         text += "\nrecords that show it\n";
     }
     for record in records.iter().take(SHOWN * judgement.records.len()) {
-        let mut line = String::new();
-        match Record::deserialize(*record) {
-            Ok(record) => write_text(&record, &mut line).expect("writing to a String"),
-            Err(_) => writeln!(line, "{record}").expect("writing to a String"),
-        }
-        text += &format!("  {line}");
+        text += &format!("  {}", as_text(record));
     }
     let directories = all.iter().flat_map(|runs| &runs.evidence.directories);
-    if let (Verdict::Filesystem, Some(directory)) = (judgement.verdict, directories.last()) {
+    if let (Verdict::Filesystem, Some(directory)) = (judgement.said.verdict, directories.last()) {
         text += &format!("\nMore of the filesystem: keepmydata doctor {directory}\n");
     }
     if let Some(logs) = &options.logs {
@@ -71,14 +61,9 @@ pub fn json(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
         .iter()
         .map(|word| word.to_string_lossy())
         .collect();
-    let object = json!({
-        "program": words,
-        "settings": all,
-        "verdict": judgement.verdict,
-        "headline": judgement.verdict.headline(),
-        "sentences": judgement.sentences,
-        "records": records(all, judgement),
-        "exit_code": judgement.verdict.code(),
-    });
-    format!("{object}\n")
+    let mut object = judgement.said.json();
+    object.insert("program".into(), json!(words));
+    object.insert("settings".into(), json!(all));
+    object.insert("records".into(), json!(records(all, judgement)));
+    format!("{}\n", Value::Object(object))
 }

@@ -1,15 +1,14 @@
 //! Runs the program under one setting, several times.
 
 use super::arguments::Options;
-use super::evidence::Evidence;
 use super::settings::{Kind, Setting};
-use crate::child::{self, Ended};
+use crate::child::Ended;
 use crate::failure::{CANNOT_RUN, Failure};
 use crate::run::{Library, checked, reason};
-use keepmydata_records::OPTIONS;
+use crate::trial::{self, Evidence, Runner, Under};
 use serde::Serialize;
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -36,32 +35,38 @@ impl Runs {
     }
 }
 
-/// The program and where its logs go.
-pub struct Runner<'a> {
+/// The program, and what it is run with.
+pub struct Program<'a> {
     options: &'a Options,
     file: PathBuf,
-    preload: OsString,
+    runner: Runner,
     has_strace: bool,
-    /// Removed with all it holds, unless the logs are kept.
-    scratch: tempfile::TempDir,
+    /// The caller's choice of files (KEEPMYDATA_FILES) holds under every setting.
+    files: Option<String>,
 }
 
-impl<'a> Runner<'a> {
+impl<'a> Program<'a> {
     pub fn new(options: &'a Options) -> Result<Self, Failure> {
         let library = Library::find()?;
         let file = checked(&options.program[0], &library)?;
-        let scratch = tempfile::Builder::new()
-            .prefix("keepmydata-diagnose-")
-            .tempdir()
-            .map_err(|error| Failure::of("temporary directory", &error))?;
-        Ok(Runner {
+        let others = env::var_os("LD_PRELOAD").unwrap_or_default();
+        let runner = Runner::new(Ok(library), &others)?;
+        if let Some(why) = runner.no_shim() {
+            return Err(Failure::own(why));
+        }
+        let files = env::var_os("KEEPMYDATA_FILES").map(|files| {
+            files.into_string().map_err(|files| {
+                Failure::own(format!("KEEPMYDATA_FILES={}: not UTF-8", files.display()))
+            })
+        });
+        Ok(Program {
             options,
             file,
-            preload: library.preload(env::var_os("LD_PRELOAD").as_deref())?,
+            runner,
             has_strace: strace(0, OsStr::new("true"))
                 .output()
                 .is_ok_and(|output| output.status.success()),
-            scratch,
+            files: files.transpose()?,
         })
     }
 
@@ -76,7 +81,7 @@ impl<'a> Runner<'a> {
         let name = format!("{}-{}", directory_name(setting.kind), runs.runs + 1);
         let logs = match &self.options.logs {
             Some(logs) => logs.join(name),
-            None => self.scratch.path().join(name),
+            None => self.runner.scratch().join(name),
         };
         let failed = |error: std::io::Error| Failure::of(logs.display(), &error);
         if self.options.logs.is_some() && logs.exists() {
@@ -86,12 +91,10 @@ impl<'a> Runner<'a> {
             )));
         }
         fs::create_dir_all(&logs).map_err(failed)?;
-        let ended = child::run(&mut self.command(setting, &logs), self.options.timeout).map_err(
-            |error| {
-                let program = self.options.program[0].display();
-                Failure::new(CANNOT_RUN, format!("{program}: {}", reason(&error)))
-            },
-        )?;
+        let ended = self.start(setting, &logs).map_err(|error| {
+            let program = self.options.program[0].display();
+            Failure::new(CANNOT_RUN, format!("{program}: {}", reason(&error)))
+        })?;
         if self.options.logs.is_some() {
             fs::write(logs.join("stdout"), &ended.stdout).map_err(failed)?;
             fs::write(logs.join("stderr"), &ended.stderr).map_err(failed)?;
@@ -103,11 +106,8 @@ impl<'a> Runner<'a> {
         if !passed {
             runs.failures.push(describe(&ended, self.options.timeout));
         }
-        for entry in fs::read_dir(&logs).map_err(failed)?.flatten() {
-            let path = entry.path();
-            if path.extension() == Some(OsStr::new("log")) {
-                runs.evidence.add(&path, passed);
-            }
+        for process in trial::records(&logs).map_err(failed)? {
+            runs.evidence.add(process, passed);
         }
         if self.options.logs.is_none() {
             fs::remove_dir_all(&logs).map_err(failed)?;
@@ -115,34 +115,30 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn command(&self, setting: &Setting, logs: &Path) -> Command {
+    fn start(&self, setting: &Setting, logs: &Path) -> std::io::Result<Ended> {
         let mut command = match setting.kind {
             Kind::Delayed(delay_us) => strace(delay_us, self.file.as_os_str()),
             _ => Command::new(&self.file),
         };
         command.args(&self.options.program[1..]);
-        for option in OPTIONS {
-            command.env_remove(option.env);
-        }
-        if setting.kind.is_native() {
-            return command;
-        }
-        // What a program does after a failed msync is in the records of its other calls.
-        let level = match setting.kind {
-            Kind::Watch => "trace",
-            _ => "info",
+        let mut settings = setting.variables.to_vec();
+        settings.extend(
+            self.files
+                .as_deref()
+                .map(|files| ("KEEPMYDATA_FILES", files)),
+        );
+        let under = match setting.kind.is_native() {
+            true => Under::Nothing,
+            false => Under::Shim {
+                // What a program does after a failed msync is in the records of its other calls.
+                level: match setting.kind {
+                    Kind::Watch => "trace",
+                    _ => "info",
+                },
+                settings: &settings,
+            },
         };
-        // The caller's choice of files holds for all.
-        if let Some(files) = env::var_os("KEEPMYDATA_FILES") {
-            command.env("KEEPMYDATA_FILES", files);
-        }
-        command
-            .env("LD_PRELOAD", &self.preload)
-            .env("KEEPMYDATA_LOG", level)
-            .env("KEEPMYDATA_LOG_FORMAT", "json")
-            .env("KEEPMYDATA_LOG_FILE", logs.join("%p.log"))
-            .envs(setting.variables.iter().copied());
-        command
+        self.runner.run(command, under, logs, self.options.timeout)
     }
 }
 

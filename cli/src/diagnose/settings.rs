@@ -18,8 +18,8 @@ pub enum Kind {
     Heal,
     /// MS_ASYNC and munmap are treated as MS_SYNC too.
     Everything,
-    /// As `Heal`, and what was verified is looked at again later.
-    Later,
+    /// As `Heal`, and what was verified is verified once more after a while.
+    Reverify,
 }
 
 pub struct Setting {
@@ -86,7 +86,7 @@ pub const SETTINGS: [Setting; 10] = [
         ],
     ),
     setting(
-        Kind::Later,
+        Kind::Reverify,
         "+ verify again 500 ms later",
         &[
             ("KEEPMYDATA_VERIFY", "on"),

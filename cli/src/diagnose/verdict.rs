@@ -1,8 +1,8 @@
 //! Who is at fault, from which settings let the program pass and from what the records say.
 
-use super::evidence::Evidence;
 use super::runs::Runs;
 use super::settings::Kind;
+use crate::trial::{self, Evidence};
 use crate::words::{count, verb};
 use keepmydata_records::Finding;
 use serde::Serialize;
@@ -22,16 +22,22 @@ pub enum Verdict {
 }
 
 pub struct Judgement {
-    pub verdict: Verdict,
-    /// Why, a sentence each.
-    pub sentences: Vec<String>,
+    pub said: trial::Judgement<Verdict>,
     /// Which records show it.
     pub records: Vec<&'static str>,
 }
 
-impl Verdict {
-    /// The exit code of the command.
-    pub fn code(self) -> c_int {
+impl Judgement {
+    fn new(verdict: Verdict, sentences: Vec<String>, records: Vec<&'static str>) -> Self {
+        Judgement {
+            said: trial::Judgement { verdict, sentences },
+            records,
+        }
+    }
+}
+
+impl trial::Verdict for Verdict {
+    fn code(self) -> c_int {
         match self {
             Verdict::Passes => 0,
             Verdict::Filesystem => 1,
@@ -40,7 +46,7 @@ impl Verdict {
         }
     }
 
-    pub fn headline(self) -> &'static str {
+    fn headline(self) -> &'static str {
         match self {
             Verdict::Passes => "There is nothing to explain: it passes natively",
             Verdict::Filesystem => "The filesystem is at fault",
@@ -130,11 +136,7 @@ impl<'a> Case<'a> {
         if let Some(runs) = stale {
             sentences.push(format!("But {}.", broken_promise(&runs.evidence)));
         }
-        Judgement {
-            verdict: Verdict::Passes,
-            sentences,
-            records: FILESYSTEM_RECORDS.to_vec(),
-        }
+        Judgement::new(Verdict::Passes, sentences, FILESYSTEM_RECORDS.to_vec())
     }
 
     /// msync told of an error, natively too, and the program went on.
@@ -182,11 +184,7 @@ impl<'a> Case<'a> {
             sentences.push(format!("Besides: {}", fault.sentence));
             records.push(fault.records);
         }
-        Judgement {
-            verdict: Verdict::Filesystem,
-            sentences,
-            records,
-        }
+        Judgement::new(Verdict::Filesystem, sentences, records)
     }
 
     /// It passes under the shim, and the filesystem was not seen to lie.
@@ -201,7 +199,7 @@ impl<'a> Case<'a> {
         reasons.retain(|fault| helped.contains(&fault.records));
         if !reasons.is_empty() {
             let mut judgement = program(reasons);
-            judgement.sentences.push(self.passes_from(passing));
+            judgement.said.sentences.push(self.passes_from(passing));
             return judgement;
         }
         let luck = self.luck(passing);
@@ -232,14 +230,11 @@ impl<'a> Case<'a> {
             }
             _ => "Readers got old data, until they were made to ask the filesystem",
         };
-        Judgement {
-            verdict: Verdict::Filesystem,
-            sentences: vec![
-                format!("{why}. The records show no fault of the program's."),
-                self.passes_from(passing),
-            ],
-            records: FILESYSTEM_RECORDS.to_vec(),
-        }
+        let sentences = vec![
+            format!("{why}. The records show no fault of the program's."),
+            self.passes_from(passing),
+        ];
+        Judgement::new(Verdict::Filesystem, sentences, FILESYSTEM_RECORDS.to_vec())
     }
 
     /// No setting helps, and the filesystem was not seen to lie.
@@ -386,17 +381,10 @@ fn in_words(rung: &str) -> &str {
 
 fn program(faults: Vec<Fault>) -> Judgement {
     let records = faults.iter().map(|fault| fault.records).collect();
-    Judgement {
-        verdict: Verdict::Program,
-        sentences: faults.into_iter().map(|fault| fault.sentence).collect(),
-        records,
-    }
+    let sentences = faults.into_iter().map(|fault| fault.sentence).collect();
+    Judgement::new(Verdict::Program, sentences, records)
 }
 
 fn test(sentences: Vec<String>) -> Judgement {
-    Judgement {
-        verdict: Verdict::Test,
-        sentences,
-        records: Vec::new(),
-    }
+    Judgement::new(Verdict::Test, sentences, Vec::new())
 }

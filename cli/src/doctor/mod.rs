@@ -24,12 +24,13 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::run::reason;
 use crate::sys;
+use crate::trial::Verdict as _;
 use keepmydata_records::Backing;
 use report::{Report, Row};
 use std::ffi::c_int;
 use std::io;
 use std::time::Instant;
-use trials::{Runner, Trials, Workplace};
+use trials::{Guests, Trials, Workplace};
 use verdict::{Judgement, Setting, Verdict};
 
 /// The work itself, in a process that may be left behind where the filesystem hangs.
@@ -49,11 +50,11 @@ fn work(options: &Options) -> Result<c_int, Failure> {
     let code = match Workplace::new(&directory) {
         Ok(workplace) => {
             let progress = Progress::new(trials::COUNT);
-            let runner = Runner::new(&workplace, started)?;
+            let guests = Guests::new(&workplace, started)?;
             examine(
                 (&kernel, &filesystem),
                 &workplace,
-                &runner,
+                &guests,
                 &progress,
                 &mut report,
             )?
@@ -74,7 +75,7 @@ fn work(options: &Options) -> Result<c_int, Failure> {
 fn examine(
     (kernel, filesystem): (&kernel::Kernel, &filesystem::Filesystem),
     workplace: &Workplace,
-    runner: &Runner,
+    guests: &Guests,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<Verdict, Failure> {
@@ -93,7 +94,7 @@ fn examine(
     let conclusion = conclusion::conclude(filesystem, kernel, probe.as_ref().ok());
     report.section("follows", conclusion.rows());
 
-    let trials = Trials::run(runner, filesystem.backing, progress)?;
+    let trials = Trials::run(guests, filesystem.backing, progress)?;
     let setting = Setting {
         actor: if filesystem.is_fuse() {
             "the daemon"
@@ -101,7 +102,7 @@ fn examine(
             "the filesystem"
         },
         has_store: filesystem.backing != Backing::Nothing,
-        no_shim: runner.no_shim(),
+        no_shim: guests.no_shim(),
     };
     let mut judgement = verdict::judge(&trials, &setting);
     let cache = cache.as_ref().ok().and_then(cache::Cache::limit);
@@ -111,5 +112,5 @@ fn examine(
         .extend(limits.chain(cache.map(str::to_owned)));
     report.tried(&trials);
     report.judged(&judgement);
-    Ok(judgement.verdict)
+    Ok(judgement.said.verdict)
 }

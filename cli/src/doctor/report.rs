@@ -5,9 +5,9 @@ use super::guest::{Call, Look, Page, SeedFound, WorkloadFound};
 use super::trials::{Found, Shimmed, Trials};
 use super::verdict::Judgement;
 use crate::table::Table;
+use crate::trial::as_text;
 use crate::words::count;
-use keepmydata_records::{Record, event, write_text};
-use serde::Deserialize;
+use keepmydata_records::event;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -114,23 +114,12 @@ impl Report {
     }
 
     pub fn judged(&mut self, judgement: &Judgement) {
-        let text = &mut self.judgement;
-        *text += &format!("\n{}.\n", judgement.verdict.headline());
-        for sentence in &judgement.sentences {
-            *text += &format!("{sentence}\n");
-        }
+        self.judgement += &judgement.said.text();
         for limit in &judgement.limits {
-            *text += &format!("Limit: {limit}.\n");
+            self.judgement += &format!("Limit: {limit}.\n");
         }
-        for (key, value) in [
-            ("verdict", json!(judgement.verdict)),
-            ("headline", json!(judgement.verdict.headline())),
-            ("sentences", json!(judgement.sentences)),
-            ("limits", json!(judgement.limits)),
-            ("exit_code", json!(judgement.verdict.code())),
-        ] {
-            self.json.insert(key.into(), value);
-        }
+        self.json.extend(judgement.said.json());
+        self.json.insert("limits".into(), json!(judgement.limits));
     }
 
     pub fn render(self, options: &Options) -> String {
@@ -242,13 +231,9 @@ fn of_workload(found: &Found<WorkloadFound>) -> [String; 2] {
 /// The shim's records that tell something, all but its start, as its text log shows them.
 fn records(shimmed: &Shimmed) -> String {
     let mut text = String::new();
-    for line in &shimmed.records {
-        let record: Result<Record, _> = Record::deserialize(line);
-        if let Ok(record) = record
-            && record.event != event::START
-        {
-            text += "  ";
-            write_text(&record, &mut text).expect("writing to a String");
+    for record in &shimmed.records {
+        if record["event"] != event::START {
+            text += &format!("  {}", as_text(record));
         }
     }
     match text.as_str() {

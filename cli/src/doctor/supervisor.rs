@@ -8,6 +8,7 @@ use super::verdict::Verdict;
 use crate::child::has_ended;
 use crate::failure::{Failure, OWN};
 use crate::sys;
+use crate::trial::Verdict as _;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::env;
 use std::ffi::c_int;

@@ -5,7 +5,7 @@ use super::reason;
 use crate::failure::Failure;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "libkeepmydata.so";
@@ -49,6 +49,14 @@ impl Library {
         let elf = elf::read(&path).map_err(|error| reason(&error))?;
         let elf = elf.ok_or("not a shared library")?;
         Ok(Library { path, elf })
+    }
+
+    /// `LD_PRELOAD` as it was before the shim was preloaded.
+    pub fn not_preloaded(&self, before: &OsStr) -> OsString {
+        let is_separator = |byte: &u8| matches!(byte, b' ' | b':');
+        let libraries = before.as_bytes().split(is_separator);
+        let others = libraries.filter(|path| *path != self.path.as_os_str().as_bytes());
+        OsString::from_vec(others.collect::<Vec<_>>().join(&b':'))
     }
 
     /// `LD_PRELOAD` with the shim last, so that other preloaded libraries see the calls first.
@@ -104,6 +112,18 @@ mod tests {
         assert_eq!(
             preload(Some("/l/libkeepmydata.so.1")),
             "/l/libkeepmydata.so.1:/l/libkeepmydata.so"
+        );
+    }
+
+    #[test]
+    fn all_but_the_shim_stay() {
+        let shim = library("/l/libkeepmydata.so");
+        let rest = |before: &str| shim.not_preloaded(OsStr::new(before));
+        assert_eq!(rest(""), "");
+        assert_eq!(rest("/l/libkeepmydata.so"), "");
+        assert_eq!(
+            rest("/a.so:/l/libkeepmydata.so /l/libkeepmydata.so.1"),
+            "/a.so:/l/libkeepmydata.so.1"
         );
     }
 

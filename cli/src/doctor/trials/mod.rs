@@ -1,15 +1,16 @@
 //! What is tried: the seed case and the workload, natively and under the shim, and each step that
 //! may cure it.
 
-mod runner;
+mod guests;
 mod workplace;
 
-pub use runner::{Runner, Under};
+pub use guests::Guests;
 pub use workplace::Workplace;
 
 use super::guest::{SeedFound, SeedTask, Step, WorkloadFound};
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::trial::Under;
 use keepmydata_records::Backing;
 use serde::Serialize;
 use serde_json::Value;
@@ -18,8 +19,8 @@ use serde_json::Value;
 const WAIT_MS: u64 = 3000;
 /// How long it is watched whether old data comes back, in ms.
 const WATCH_MS: u64 = 1000;
-/// How much later the shim looks again at least, in ms, where old data comes back.
-const LATER_MS: u64 = 500;
+/// How long after msync the shim verifies again at least, in ms, where old data comes back.
+const REVERIFY_MS: u64 = 500;
 /// How long the workload runs, in ms.
 const WORKLOAD_MS: u64 = 500;
 /// The same for two processes under the shim that found bad data natively.
@@ -71,32 +72,32 @@ pub const COUNT: u64 = STEPS.len() as u64 + 8;
 
 impl Trials {
     /// Runs everything, what matters most first: time may run out.
-    pub fn run(runner: &Runner, backing: Backing, progress: &Progress) -> Result<Self, Failure> {
+    pub fn run(guests: &Guests, backing: Backing, progress: &Progress) -> Result<Self, Failure> {
         let native = progress.step("msync natively", || {
-            runner.seed(
+            guests.seed(
                 &task(Step::Nothing, true, WAIT_MS, WATCH_MS),
                 Under::Nothing,
             )
         })?;
         let shim = progress.step("msync under the shim", || {
-            shimmed(runner, String::new(), WATCH_MS)
+            shimmed(guests, String::new(), WATCH_MS)
         })?;
         let workload = progress.step("a workload natively", || {
-            runner.workload(WORKLOAD_MS, 1, Under::Nothing)
+            guests.workload(WORKLOAD_MS, 1, Under::Nothing)
         })?;
         let shim_workload = progress.step("a workload under the shim", || {
-            runner.workload(WORKLOAD_MS, 1, Under::Shim(&[]))
+            guests.workload(WORKLOAD_MS, 1, under_shim(&[]))
         })?;
         let unread = progress.step("msync of what was not read", || {
-            runner.seed(&task(Step::Nothing, false, 0, 0), Under::Nothing)
+            guests.seed(&task(Step::Nothing, false, 0, 0), Under::Nothing)
         })?;
         let flush_only = progress.step("flush only", || {
-            shimmed(runner, "KEEPMYDATA_VERIFY=off".to_owned(), 0)
+            shimmed(guests, "KEEPMYDATA_VERIFY=off".to_owned(), 0)
         })?;
         let mut steps = Vec::new();
         for (step, name) in STEPS {
             let found = progress.step(name, || {
-                runner.seed(&task(step, true, 0, 0), Under::Nothing)
+                guests.seed(&task(step, true, 0, 0), Under::Nothing)
             })?;
             steps.push((name, step, found));
         }
@@ -116,11 +117,11 @@ impl Trials {
         };
         if trials.native_is_whole() && backing != Backing::Nothing {
             let pair = progress.step("two processes natively", || {
-                runner.workload(WORKLOAD_MS, 2, Under::Nothing)
+                guests.workload(WORKLOAD_MS, 2, Under::Nothing)
             })?;
             if pair.as_ref().is_ok_and(|found| found.bad.is_some()) {
                 trials.shim_workload = progress.step("two processes under the shim", || {
-                    runner.workload(LONG_WORKLOAD_MS, 2, Under::Shim(&[]))
+                    guests.workload(LONG_WORKLOAD_MS, 2, under_shim(&[]))
                 })?;
             }
             trials.pair = Some(pair);
@@ -128,7 +129,7 @@ impl Trials {
         if let Some(settings) = trials.suitable_settings() {
             trials.tuned = Some(
                 progress.step("msync under the shim, with other settings", || {
-                    shimmed(runner, settings, WATCH_MS)
+                    shimmed(guests, settings, WATCH_MS)
                 })?,
             );
         }
@@ -188,8 +189,8 @@ impl Trials {
         let native = self.native.as_ref().ok()?;
         let ms = |ns: u64| ns / 1_000_000 + 1;
         if let Some(worse) = native.worse_after_ns() {
-            let later = (2 * ms(worse)).max(LATER_MS);
-            return Some(format!("KEEPMYDATA_REVERIFY_MS={later}"));
+            let reverify = (2 * ms(worse)).max(REVERIFY_MS);
+            return Some(format!("KEEPMYDATA_REVERIFY_MS={reverify}"));
         }
         let shim = self.shim.found.as_ref().ok()?;
         match native.whole_after_ns() {
@@ -212,11 +213,11 @@ fn task(step: Step, read_before: bool, wait_ms: u64, watch_ms: u64) -> SeedTask 
 }
 
 /// The seed case under the shim, with `VARIABLE=VALUE` or nothing.
-fn shimmed(runner: &Runner, settings: String, watch_ms: u64) -> Shimmed {
+fn shimmed(guests: &Guests, settings: String, watch_ms: u64) -> Shimmed {
     let setting = settings.split_once('=');
-    let ran = runner.seed(
+    let ran = guests.seed(
         &task(Step::Nothing, true, 0, watch_ms),
-        Under::Shim(setting.as_slice()),
+        under_shim(setting.as_slice()),
     );
     let (found, records) = match ran {
         Ok((found, records)) => (Ok(found), records),
@@ -226,5 +227,12 @@ fn shimmed(runner: &Runner, settings: String, watch_ms: u64) -> Shimmed {
         settings,
         found,
         records,
+    }
+}
+
+fn under_shim<'a>(settings: &'a [(&'a str, &'a str)]) -> Under<'a> {
+    Under::Shim {
+        level: "debug",
+        settings,
     }
 }

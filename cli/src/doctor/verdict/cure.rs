@@ -3,6 +3,7 @@
 use super::super::guest::SeedFound;
 use super::super::trials::{Found, Shimmed, Trials};
 use super::{Setting, Verdict, ms};
+use crate::trial::Evidence;
 use crate::words::count;
 
 const RUN: &str = "Run programs with: keepmydata -- PROGRAM";
@@ -92,10 +93,9 @@ fn native_time(native: &Found<SeedFound>) -> String {
 
 /// Whether the second look of the shim found it.
 fn is_reported_late(tuned: &Shimmed) -> bool {
-    tuned
-        .records
-        .iter()
-        .any(|record| record["event"] == "reverify" && record["level"] == "error")
+    let mut evidence = Evidence::default();
+    evidence.add(tuned.records.iter().cloned(), true);
+    evidence.reported_afterwards()
 }
 
 /// What goes wrong under the shim only, on a filesystem that keeps its promise.

@@ -6,6 +6,7 @@ mod cure;
 mod symptom;
 
 use super::trials::Trials;
+use crate::trial;
 use crate::words::count;
 use serde::Serialize;
 use std::ffi::c_int;
@@ -24,9 +25,7 @@ pub enum Verdict {
 }
 
 pub struct Judgement {
-    pub verdict: Verdict,
-    /// What was seen, what helps, what follows from it, and what to do.
-    pub sentences: Vec<String>,
+    pub said: trial::Judgement<Verdict>,
     /// What else a person should know.
     pub limits: Vec<String>,
 }
@@ -52,11 +51,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> Judgement {
     sentences.extend(cause::sentences(trials, setting.actor));
     let (verdict, cure) = cure::judge(trials, setting);
     sentences.extend(cure);
-    Judgement {
-        verdict,
-        sentences,
-        limits: Vec::new(),
-    }
+    Judgement::new(verdict, sentences)
 }
 
 fn whole(trials: &Trials, setting: &Setting) -> Judgement {
@@ -91,26 +86,27 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
         );
     }
     Judgement {
-        verdict: Verdict::Keeps,
-        sentences,
         limits: cure::harm(trials),
+        ..Judgement::new(Verdict::Keeps, sentences)
     }
 }
 
 impl Judgement {
-    /// Nothing can be said, and why.
-    pub fn unknown(sentence: String) -> Self {
+    fn new(verdict: Verdict, sentences: Vec<String>) -> Self {
         Judgement {
-            verdict: Verdict::Unknown,
-            sentences: vec![sentence],
+            said: trial::Judgement { verdict, sentences },
             limits: Vec::new(),
         }
     }
+
+    /// Nothing can be said, and why.
+    pub fn unknown(sentence: String) -> Self {
+        Judgement::new(Verdict::Unknown, vec![sentence])
+    }
 }
 
-impl Verdict {
-    /// The exit code of the command.
-    pub fn code(self) -> c_int {
+impl trial::Verdict for Verdict {
+    fn code(self) -> c_int {
         match self {
             Verdict::Keeps => 0,
             Verdict::Cured => 1,
@@ -119,7 +115,7 @@ impl Verdict {
         }
     }
 
-    pub fn headline(self) -> &'static str {
+    fn headline(self) -> &'static str {
         match self {
             Verdict::Keeps => "msync keeps its promise here",
             Verdict::Cured => "msync breaks its promise here, and keepmydata cures it",

@@ -1,18 +1,18 @@
-//! Runs the guest, natively or under the shim.
+//! The guests: what a trial runs, natively or under the shim.
 
 use super::super::guest::{self, SeedFound, SeedTask, Task, WorkloadFound, WorkloadTask};
 use super::{Found, Workplace};
-use crate::child;
 use crate::failure::Failure;
 use crate::run::{Library, reason};
-use keepmydata_records::OPTIONS;
+use crate::trial::{self, Runner, Under};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// All trials together, from the start of the command: the rest of its 30 s is for the removal.
@@ -20,37 +20,31 @@ const LIMIT: Duration = Duration::from_secs(26);
 /// Beyond what a trial waits for by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How a guest is run.
-#[derive(Clone, Copy)]
-pub enum Under<'a> {
-    Nothing,
-    /// With these settings, and else the defaults.
-    Shim(&'a [(&'a str, &'a str)]),
-}
-
-pub struct Runner<'a> {
+/// Runs guests, this command itself as another process, on files of the workplace.
+pub struct Guests<'a> {
     workplace: &'a Workplace,
     command: PathBuf,
-    /// The value of LD_PRELOAD, or why there is none.
-    preload: Result<OsString, String>,
+    runner: Runner,
+    /// How many have been run.
+    count: AtomicU32,
     deadline: Instant,
 }
 
-impl<'a> Runner<'a> {
+impl<'a> Guests<'a> {
     pub fn new(workplace: &'a Workplace, started: Instant) -> Result<Self, Failure> {
         let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
-        let library = Library::find().and_then(|library| library.preload(None));
-        Ok(Runner {
+        Ok(Guests {
             workplace,
             command,
-            preload: library.map_err(|failure| failure.message),
+            runner: Runner::new(Library::find(), OsStr::new(""))?,
+            count: AtomicU32::new(0),
             deadline: started + LIMIT,
         })
     }
 
     /// Why nothing can be run under the shim.
     pub fn no_shim(&self) -> Option<&str> {
-        self.preload.as_ref().err().map(String::as_str)
+        self.runner.no_shim()
     }
 
     /// The seed case on a new file, and the shim's records.
@@ -111,18 +105,14 @@ impl<'a> Runner<'a> {
         }
         let task = serde_json::to_string(task).map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.command);
-        command.args([guest::NAME, &task]).env_remove("LD_PRELOAD");
-        for option in OPTIONS {
-            command.env_remove(option.env);
-        }
-        if let Under::Shim(settings) = under {
-            command
-                .env("LD_PRELOAD", self.preload.clone()?)
-                .env("KEEPMYDATA_LOG", "debug")
-                .env("KEEPMYDATA_LOG_FORMAT", "json")
-                .envs(settings.iter().copied());
-        }
-        let ended = child::run(&mut command, limit.min(left)).map_err(|error| reason(&error))?;
+        command.args([guest::NAME, &task]);
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let logs = self.runner.scratch().join(number.to_string());
+        fs::create_dir(&logs).map_err(|error| reason(&error))?;
+        let ended = self
+            .runner
+            .run(command, under, &logs, limit.min(left))
+            .map_err(|error| reason(&error))?;
         let said = String::from_utf8_lossy(&ended.stderr);
         if ended.timed_out {
             return Err(format!("no answer in {} s", ended.took.as_secs()));
@@ -136,11 +126,9 @@ impl<'a> Runner<'a> {
             });
         }
         let found = serde_json::from_slice(&ended.stdout).map_err(|error| error.to_string())?;
-        let records: Vec<Value> = said
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        if matches!(under, Under::Shim(_)) && records.is_empty() {
+        let records = trial::records(&logs).map_err(|error| reason(&error))?;
+        let records: Vec<Value> = records.flatten().collect();
+        if matches!(under, Under::Shim { .. }) && records.is_empty() {
             return Err("the shim was not loaded".to_owned());
         }
         Ok((found, records))

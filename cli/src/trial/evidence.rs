@@ -1,12 +1,9 @@
 //! What the shim's records say of the program and of the filesystem.
 
-use keepmydata_records::Finding;
+use keepmydata_records::{Finding, event};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 
 const PAGE: u64 = 4096;
 /// Records shown of a kind.
@@ -33,7 +30,7 @@ pub struct Evidence {
     pub stale: u64,
     /// of which nobody can tell,
     pub uncertain: u64,
-    /// and pages that were verified and wrong later.
+    /// and pages that were verified, and wrong when they were verified again.
     pub changed_later: u64,
     /// Calls that had to be healed, by the rung that did it.
     pub healed: BTreeMap<String, u64>,
@@ -57,15 +54,11 @@ struct Process {
 }
 
 impl Evidence {
-    /// Adds the log of one process; `ended_well` is whether the run ended with exit code 0. A line
-    /// that is no record, as the last of a killed process may be, is left out.
-    pub fn add(&mut self, log: &Path, ended_well: bool) {
-        let Ok(file) = File::open(log) else { return };
+    /// Adds the records of one process; `ended_well` is whether the run ended with exit code 0.
+    pub fn add(&mut self, records: impl IntoIterator<Item = Value>, ended_well: bool) {
         let mut process = Process::default();
-        for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
-            if let Ok(record) = serde_json::from_slice::<Value>(&line) {
-                self.take(&mut process, &record);
-            }
+        for record in records {
+            self.take(&mut process, &record);
         }
         for record in process.asynchronous.values() {
             self.async_only += 1;
@@ -82,29 +75,29 @@ impl Evidence {
     fn take(&mut self, process: &mut Process, record: &Value) {
         let path = record["path"].as_str().unwrap_or_default();
         match record["event"].as_str().unwrap_or_default() {
-            "start" => self.processes += 1,
-            "msync" => self.msync(process, path, record),
-            "race" => {
+            event::START => self.processes += 1,
+            event::MSYNC => self.msync(process, path, record),
+            event::RACE => {
                 self.raced += 1;
                 process.raced = record["call"].as_u64();
-                self.keep("race", record);
+                self.keep(event::RACE, record);
             }
-            "report" => {
+            event::REPORT => {
                 self.stale += record["verdicts"]["stale"].as_u64().unwrap_or(0);
                 self.uncertain += record["verdicts"]["uncertain"].as_u64().unwrap_or(0);
-                self.keep("report", record);
+                self.keep(event::REPORT, record);
             }
-            "reverify" if record["level"] == "error" => {
+            event::REVERIFY if record["level"] == "error" => {
                 self.changed_later += record["verdicts"]["stale"].as_u64().unwrap_or(0);
-                self.keep("reverify", record);
+                self.keep(event::REVERIFY, record);
             }
-            "finding" => {
+            event::FINDING => {
                 let code = record["code"].as_str().unwrap_or("?");
                 *self.findings.entry(code.to_owned()).or_default() += 1;
                 self.keep(kind_of(code), record);
             }
             // Still in use after an msync of it had failed.
-            "mmap" | "read" => self.went_on(process, path),
+            event::MMAP | event::READ => self.went_on(process, path),
             _ => {}
         }
     }
@@ -162,6 +155,11 @@ impl Evidence {
         counts.sum()
     }
 
+    /// Whether the shim looked again after msync had returned and found something wrong.
+    pub fn reported_afterwards(&self) -> bool {
+        self.records.contains_key(event::REVERIFY)
+    }
+
     /// Whether the filesystem was seen to hold something else than it had acknowledged.
     pub fn blames_filesystem(&self) -> bool {
         self.stale > 0 || self.changed_later > 0 || !self.healed.is_empty()
@@ -200,15 +198,14 @@ fn is_outside(record: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn evidence(lines: &[&str], ended_well: bool) -> Evidence {
-        let mut log = tempfile::NamedTempFile::new().unwrap();
-        for line in lines {
-            writeln!(log, "{line}").unwrap();
-        }
+        let logs = tempfile::tempdir().unwrap();
+        std::fs::write(logs.path().join("1.log"), lines.join("\n")).unwrap();
         let mut evidence = Evidence::default();
-        evidence.add(log.path(), ended_well);
+        for records in crate::trial::records(logs.path()).unwrap() {
+            evidence.add(records, ended_well);
+        }
         evidence
     }
 
