@@ -47,14 +47,16 @@ pub struct Ran {
     pub end: End,
 }
 
-/// All tests that are not ignored, of the executables that cargo has built or builds now.
+/// All tests that are not ignored, of the executables that cargo has built or builds now: those of the
+/// whole workspace, as `scripts/test` does. For this package alone cargo would choose other features of its
+/// dependencies, and build them all once more.
 ///
 /// # Panics
 /// If they do not build.
 pub fn all() -> Vec<Case> {
     let built = Command::new(env!("CARGO"))
         .args(["test", "--quiet", "--no-run", "--message-format", "json"])
-        .args(["--locked", "--package", "preload-tests", "--tests"])
+        .args(["--locked", "--workspace", "--tests"])
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .arg("--target-dir")
@@ -72,7 +74,8 @@ pub fn all() -> Vec<Case> {
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).expect("message of cargo");
         let name = message["target"]["name"].as_str().unwrap_or_default();
-        let is_test = message["target"]["kind"][0] == "test";
+        let is_own = message["manifest_path"] == concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let is_test = is_own && message["target"]["kind"][0] == "test";
         let Some(executable) = message["executable"].as_str().filter(|_| is_test) else {
             continue;
         };
@@ -236,6 +239,11 @@ impl Report {
     /// Those that the shim says are there.
     pub fn trackers(&self) -> String {
         self.said("trackers ")
+    }
+
+    /// Lines that are not about a test.
+    pub fn others(&self) -> &[String] {
+        &self.stray
     }
 
     fn said(&self, what: &str) -> String {
