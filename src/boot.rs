@@ -33,6 +33,8 @@ pub extern "C" fn boot() {
     // SAFETY: as above.
     let before = unsafe { *errno };
     sys::boot();
+    sys::thread::boot();
+    crate::custodian::boot();
     real::boot();
     if config::is_secure() {
         // Rights that whoever set the environment has not. The gate stays closed.

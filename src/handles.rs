@@ -1,19 +1,25 @@
 //! Handles: the shim's own open file description of each tracked file.
 //!
-//! Opened by the custodian before mmap returns, because the program may close its descriptor and
-//! unlink the file right after. Read-only, so that a later execve(2) of the file does not fail with
-//! `ETXTBSY` (for writing too where the holes of a writable mapping are to be allocated, which makes
-//! the file busy itself); `O_DIRECT` where the filesystem has it, so that reads go past the page cache.
+//! Opened by the helper before the first mmap returns that may store to the file, because the program may
+//! close its descriptor and unlink the file right after. Read-only, so that a later execve(2) of the file
+//! does not fail with `ETXTBSY` (for writing too where the holes of a writable mapping are to be allocated,
+//! which makes the file busy itself); `O_DIRECT` where the filesystem has it, so that reads go past the
+//! page cache; `O_NOATIME` where it is allowed, so that they leave no trace.
+//!
+//! With `KEEPMYDATA_ENFORCE=off` nothing is opened: a handle is then a copy of the program's descriptor,
+//! to count by.
 
-use crate::custodian::{self, Worker};
+use crate::custodian::{self, TaskPath, Worker};
 use crate::mappings::file::{File, Handle, PATH};
 use crate::mappings::{self, table::Entry};
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
-use crate::{config, dirty, prealloc};
+use crate::{config, dirty, log, prealloc, stats};
+use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::ptr::NonNull;
+use keepmydata_records::{Enforce, LineBuf};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
@@ -21,21 +27,31 @@ use rustix::io::Errno;
 /// Neither wait for a lease to be broken nor touch the access time.
 const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// Gives the file of a new mapping, which the caller holds, a handle of this process's custodian,
-/// opened from the program's descriptor `fd`, and has the stores to the mapping tracked where that
-/// is wanted. Returns what to note as `registered` in its entry. Without a handle, enforcement goes
-/// on with less.
+/// Whether the helper has anything to do for a mapping of a file: nothing can be stored through one that is
+/// not writable, and where the shim only watches, the log shows what is counted from `info` on.
+pub fn wanted(writable: bool, excluded: bool) -> bool {
+    let watched = config::settings().enforce == Enforce::Full || stats::on();
+    writable && !excluded && watched
+}
+
+/// Gives the file of a new mapping, which the caller holds, its path, a handle of this process's helper,
+/// opened from the program's descriptor `fd`, and has the stores to the mapping tracked, as far as that is
+/// wanted. Returns what to note as `registered` in its entry. Without a handle, enforcement goes on with
+/// less.
 pub fn open(fd: RawFd, entry: &Entry) -> u32 {
     let file = entry.file;
     let _quiet = Blocked::all();
     let process = process::this();
-    let tid = sys::gettid();
+    if !wanted(entry.writable, name(file, fd)) {
+        return 0;
+    }
     // SAFETY: held by the caller; traits never change.
     let traits = unsafe { file.as_ref() }.traits;
-    let tracked = entry.writable && dirty::wants_registration(traits);
+    let tracked = dirty::wants_registration(traits);
     if !tracked && has_handle(file, process.generation()) {
         return 0;
     }
+    let enforced = config::settings().enforce == Enforce::Full;
     // Opening the file would break a write lease on it (fcntl(2), F_SETLEASE).
     // SAFETY: only asks; the descriptor is the program's.
     let lease = unsafe {
@@ -43,15 +59,22 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
         sys::raw::syscall(libc::SYS_fcntl, arguments)
     };
     let leased = lease == Ok(libc::F_WRLCK as usize);
+    let task = TaskPath::of_caller();
     custodian::run(process, |worker| {
         if !has_handle(file, process.generation()) {
-            let mut buffer = [0; 4096];
-            let path = worker.path_of(tid, fd, &mut buffer).unwrap_or(b"");
-            let opened = match leased {
-                true => Err(Errno::AGAIN),
-                false => open_first(entry, path, |flags| worker.reopen(tid, fd, flags)),
+            let opened = match enforced {
+                false => copy(worker, fd),
+                true if leased => Err(Errno::AGAIN),
+                true => open_first(entry, |flags| worker.reopen(&task, fd, flags)),
             };
-            keep(worker, file, path, opened);
+            // The program gave up rights since its helper started.
+            let opened = match opened {
+                Err(Errno::ACCESS | Errno::PERM) if enforced => {
+                    open_without_descriptor(worker, file, Some((entry.start, entry.end)))
+                }
+                opened => opened,
+            };
+            keep(worker, file, opened);
         }
         match tracked {
             true => dirty::register(worker, entry),
@@ -59,6 +82,44 @@ pub fn open(fd: RawFd, entry: &Entry) -> u32 {
         }
     })
     .unwrap_or(0)
+}
+
+/// Room for a path, used under the table lock: the program's stack may be small.
+struct Scratch(UnsafeCell<[u8; libc::PATH_MAX as usize]>);
+
+// SAFETY: used under the table lock only.
+unsafe impl Sync for Scratch {}
+
+static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]));
+
+/// Notes the path of a file that the caller holds, if it has none, by the program's descriptor `fd`: without
+/// a descriptor of the shim's (readlink(2)). Says whether the file is excluded.
+fn name(file: NonNull<File>, fd: RawFd) -> bool {
+    let mut link = LineBuf::<48>::new();
+    log::text(&mut link, format_args!("/proc/thread-self/fd/{fd}\0"));
+    let _table = mappings::lock();
+    // SAFETY: held by the caller, and under the lock.
+    let f = unsafe { &mut *file.as_ptr() };
+    if f.path().is_empty() {
+        // SAFETY: under the lock.
+        let buffer = unsafe { &mut *SCRATCH.0.get() };
+        let link = CStr::from_bytes_until_nul(link.as_bytes()).unwrap_or(c"");
+        if let Some(path) = sys::thread::read_link(link, buffer) {
+            f.set_path(path);
+            f.excluded = !config::settings().files.includes(path);
+        }
+    }
+    f.excluded
+}
+
+/// A copy of the program's descriptor, for a shim that only watches: it opens nothing.
+fn copy(worker: &Worker, fd: RawFd) -> Result<Opened, Errno> {
+    let fd = worker.borrow_from_program(fd).ok_or(Errno::ACCESS)?;
+    Ok(Opened {
+        fd,
+        direct: false,
+        writable: false,
+    })
 }
 
 /// The same on a custodian thread, for a file that was mapped by a parent process and whose
@@ -69,32 +130,45 @@ pub fn reopen(worker: &Worker, file: NonNull<File>) {
     if !worker.has_descriptors() || has_handle(file, generation) || is_leased(file) {
         return;
     }
-    let (mapping, path, length) = {
-        let table = mappings::lock();
-        let mut mapping = None;
-        table.for_each_of(file, 0, |entry| {
-            mapping = Some((entry.start, entry.end));
-            false
-        });
+    let mut mapping = None;
+    mappings::lock().for_each_of(file, 0, |entry| {
+        mapping = Some((entry.start, entry.end));
+        false
+    });
+    let opened = open_without_descriptor(worker, file, mapping);
+    keep(worker, file, opened);
+}
+
+/// Opens a file, which the caller holds, by the kernel's own link to `mapping`, start and end, or by path,
+/// if that still leads to the same inode.
+fn open_without_descriptor(
+    worker: &Worker,
+    file: NonNull<File>,
+    mapping: Option<(usize, usize)>,
+) -> Result<Opened, Errno> {
+    let (key, path, length) = {
+        let _table = mappings::lock();
         // SAFETY: held by the caller, and under the lock.
         let f = unsafe { file.as_ref() };
         let mut path = [0u8; PATH + 1];
         let whole = if f.path_is_whole() { f.path() } else { b"" };
         path[..whole.len()].copy_from_slice(whole);
-        (mapping, path, whole.len())
+        (f.key, path, whole.len())
     };
     let by_mapping = open_direct(|flags| {
         let (start, end) = mapping.ok_or(Errno::NOENT)?;
         worker.reopen_mapping(start, end, flags)
     });
-    let opened = by_mapping.or_else(|errno| {
+    by_mapping.or_else(|errno| {
         let path = CStr::from_bytes_until_nul(&path[..=length]).map_err(|_| errno)?;
-        open_direct(|flags| {
-            let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
-        })
-    });
-    keep(worker, file, b"", opened);
+        // What is there may be another file by now, which opening might do something to.
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let found = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())?;
+        match sys::fd::inode(found.as_raw_fd()) == Some((key.dev, key.ino)) {
+            true => open_direct(|flags| worker.reopen_own(found.as_raw_fd(), flags)),
+            false => Err(Errno::STALE),
+        }
+    })
 }
 
 /// Opens the handle of `file`, which the caller holds, again without `O_DIRECT`, under the same number.
@@ -102,7 +176,7 @@ pub fn reopen(worker: &Worker, file: NonNull<File>) {
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
 pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno> {
     let fd = of(file).fd;
-    let opened = worker.reopen(sys::gettid(), fd, FLAGS)?;
+    let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
     let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
     let [new, old, flags] = arguments;
     // SAFETY: the handle's number is the file's alone; its description is replaced in one step.
@@ -117,7 +191,7 @@ pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno>
 /// The file of `handle` opened for writing, for as long as that takes: where the handle itself is not,
 /// because it was opened for a mapping that is only read, or by a fork child. On a custodian thread.
 pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
-    worker.reopen(sys::gettid(), handle.fd, FLAGS | OFlags::RDWR)
+    worker.reopen_own(handle.fd, FLAGS | OFlags::RDWR)
 }
 
 /// Whether opening the file would have broken a lease on it.
@@ -146,12 +220,10 @@ struct Opened {
 /// Opens the handle of the first mapping of a file: for writing too, where that is wanted and allowed.
 fn open_first(
     entry: &Entry,
-    path: &[u8],
     open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<Opened, Errno> {
     if entry.writable
         && prealloc::on()
-        && config::settings().files.includes(path)
         && let Ok(opened) = open_direct(|flags| open(flags | OFlags::RDWR))
     {
         return Ok(Opened {
@@ -169,25 +241,32 @@ fn open_direct(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<Opened
         direct,
         writable: false,
     };
-    match open(FLAGS | OFlags::DIRECT) {
+    match quietly(FLAGS | OFlags::DIRECT, &open) {
         Ok(fd) => Ok(opened(fd, true)),
-        Err(Errno::INVAL) => Ok(opened(open(FLAGS)?, false)),
+        Err(Errno::INVAL) => Ok(opened(quietly(FLAGS, &open)?, false)),
         Err(errno) => Err(errno),
     }
 }
 
+/// Opens so that reads leave the access time alone, where that is allowed: to the owner (open(2)).
+fn quietly(
+    flags: OFlags,
+    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd, Errno> {
+    match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags),
+        opened => opened,
+    }
+}
+
 /// Stores what was opened with the file, if it is the file.
-fn keep(worker: &Worker, file: NonNull<File>, path: &[u8], opened: Result<Opened, Errno>) {
+fn keep(worker: &Worker, file: NonNull<File>, opened: Result<Opened, Errno>) {
     let looked = opened.and_then(|opened| Ok((about(opened.fd.as_fd())?, opened)));
     let close_late;
     {
         let _table = mappings::lock();
         // SAFETY: held by the caller, and under the lock.
         let f = unsafe { &mut *file.as_ptr() };
-        if !path.is_empty() {
-            f.set_path(path);
-            f.excluded = !config::settings().files.includes(path);
-        }
         if f.handle.generation == worker.process().generation() {
             return;
         }
@@ -230,15 +309,23 @@ struct About {
 const DIOALIGN: u32 = 0x2000;
 
 fn about(fd: BorrowedFd<'_>) -> Result<About, Errno> {
-    let stat = rustix::fs::fstat(fd)?;
+    let (dev, ino) = match sys::fd::inode(fd.as_raw_fd()) {
+        Some(inode) => inode,
+        // No statx(2): an old kernel, or a sandbox.
+        None => {
+            let stat = rustix::fs::fstat(fd)?;
+            (stat.st_dev, stat.st_ino)
+        }
+    };
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(DIOALIGN);
-    let align = match statx(fd, c"", AtFlags::EMPTY_PATH, wanted) {
+    let align = match statx(
+        fd,
+        c"",
+        AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
+        wanted,
+    ) {
         Ok(x) => x.stx_dio_offset_align.max(x.stx_dio_mem_align),
         Err(_) => 0,
     };
-    Ok(About {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-        align,
-    })
+    Ok(About { dev, ino, align })
 }

@@ -113,6 +113,6 @@ impl Process {
 
     /// Whether the caller is a `vfork` child that runs in this process's memory.
     pub fn is_borrowed(&self) -> bool {
-        self.pid() != sys::getpid()
+        !sys::thread::is_own() && self.pid() != sys::getpid()
     }
 }

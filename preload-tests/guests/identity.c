@@ -55,11 +55,65 @@ static void read_ids(const char *task, char *ids, size_t size)
 	fclose(status);
 }
 
-/* Is there a task in this process that is not who, or where, it should be? */
+/* Is there a task in this process that is not who, or where, it should be? `task` is where /proc/self/task
+ * leads to it. */
+static void compare(const char *task, const char *own, int *strangers, int *elsewhere)
+{
+	static char other[140000];
+	static const char *const places[] = { "root", "ns/user", "ns/mnt", "ns/uts", "ns/net" };
+
+	read_ids(task, other, sizeof(other));
+	*strangers += other[0] != 0 && strcmp(own, other) != 0;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char path[300];
+		struct stat here, there;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/%s", task, places[i]);
+		if (stat(path, &there) != 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/%s", places[i]);
+		if (stat(path, &here) == 0)
+			*elsewhere += here.st_dev != there.st_dev || here.st_ino != there.st_ino;
+	}
+}
+
+/* Children that have this memory, which only somebody who looks for them sees, count too. */
+static void compare_sharers(const char *of, const char *own, int *strangers, int *elsewhere)
+{
+	char path[300], name[64], task[300];
+	int child;
+	FILE *children, *comm;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/children", of);
+	if ((children = fopen(path, "r")) == NULL)
+		return;
+	while (fscanf(children, "%d", &child) == 1) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", child);
+		if ((comm = fopen(path, "r")) == NULL)
+			continue;
+		if (fgets(name, sizeof(name), comm) != NULL && strcmp(name, "keepmydata\n") == 0) {
+			DIR *dir;
+			struct dirent *entry;
+
+			snprintf(path, sizeof(path), "/proc/%d/task", child);
+			dir = opendir(path);
+			while (dir != NULL && (entry = readdir(dir)) != NULL) {
+				if (entry->d_name[0] == '.')
+					continue;
+				snprintf(task, sizeof(task), "../../%d/task/%.20s", child, entry->d_name);
+				compare(task, own, strangers, elsewhere);
+			}
+			if (dir != NULL)
+				closedir(dir);
+		}
+		fclose(comm);
+	}
+	fclose(children);
+}
+
 static void tasks(const char *step)
 {
-	static char own[140000], other[140000];
-	static const char *const places[] = { "root", "ns/user", "ns/mnt", "ns/uts", "ns/net" };
+	static char own[140000];
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *entry;
 	int strangers = 0, elsewhere = 0;
@@ -70,19 +124,8 @@ static void tasks(const char *step)
 	while ((entry = readdir(dir)) != NULL) {
 		if (entry->d_name[0] == '.')
 			continue;
-		read_ids(entry->d_name, other, sizeof(other));
-		strangers += other[0] != 0 && strcmp(own, other) != 0;
-		for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-			char path[300];
-			struct stat here, there;
-
-			snprintf(path, sizeof(path), "/proc/self/task/%s/%s", entry->d_name, places[i]);
-			if (stat(path, &there) != 0)
-				continue;
-			snprintf(path, sizeof(path), "/proc/self/%s", places[i]);
-			if (stat(path, &here) == 0)
-				elsewhere += here.st_dev != there.st_dev || here.st_ino != there.st_ino;
-		}
+		compare(entry->d_name, own, &strangers, &elsewhere);
+		compare_sharers(entry->d_name, own, &strangers, &elsewhere);
 	}
 	closedir(dir);
 	printf("%s: tasks of another user: %s, in another place: %s\n", step,

@@ -3,6 +3,8 @@
  *
  * usage: under seccomp SYSCALL EPERM|ENOSYS PROGRAM ARGS...
  *        under container PROGRAM ARGS...  with the seccomp profile of a container
+ *        under threads-only PROGRAM ARGS...  where clone makes no process that shares memory, as some
+ *                                         sandboxes have it
  *        under noproc PROGRAM ARGS...     in a mount namespace without /proc
  *        under nproc UID PROGRAM ARGS...  as that user, who may have no more tasks
  *        under as MEGABYTES PROGRAM ARGS...
@@ -69,6 +71,28 @@ static void deny(const char *name, int error)
 	setup_failed("unknown system call %s", name);
 }
 
+static void allow_threads_only(void)
+{
+	enum { SHARES = CLONE_VM | CLONE_THREAD | CLONE_VFORK };
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SHARES),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE_VM, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	/* A container's root may without the other, which changes what programs may do. */
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+		return;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		setup_failed("seccomp");
+}
+
 static void limit(int resource, rlim_t value)
 {
 	struct rlimit limits = { value, value };
@@ -90,6 +114,9 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(contained) / sizeof(contained[0]); i++)
 			deny(contained[i], EPERM);
 		next = 2;
+	} else if (strcmp(argv[1], "threads-only") == 0) {
+		allow_threads_only();
+		next = 2;
 	} else if (strcmp(argv[1], "noproc") == 0) {
 		if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
 		    umount2("/proc", MNT_DETACH) != 0)
@@ -106,6 +133,6 @@ int main(int argc, char **argv)
 	} else {
 		return EXIT_USAGE;
 	}
-	execv(argv[next], argv + next);
+	execvp(argv[next], argv + next);
 	setup_failed("exec %s", argv[next]);
 }

@@ -64,6 +64,7 @@ fn one_sync_is_left_where_two_would_be_the_same() {
         one_round("bench_threads", &MSYNCS.to_string())
             .arg(file)
             .args(["1", "msync"])
+            .where_only_threads()
             .traced_by(calls)
             .under_shim(&[])
             .expect_success("under the shim and strace");

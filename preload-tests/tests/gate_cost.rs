@@ -109,6 +109,7 @@ fn findings_cost_no_system_call_below_info() {
         Program::guest("ends")
             .arg(fs.path("f"))
             .arg("return")
+            .where_only_threads()
             .traced_by(["strace", "-f", "-qq", "-o", log_name])
             .under_shim(&[("KEEPMYDATA_LOG", level)])
             .expect_success("guest under strace");
@@ -117,8 +118,8 @@ fn findings_cost_no_system_call_below_info() {
     let asked = |text: &str| {
         let calls = [
             "userfaultfd",
-            "\"smaps\"",
-            "\"pagemap\"",
+            "/smaps\"",
+            "/pagemap\"",
             "getrusage",
             "FS_IOC_FIEMAP",
         ];

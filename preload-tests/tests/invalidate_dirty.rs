@@ -179,6 +179,7 @@ fn nothing_dirty_costs_one_cachestat_and_one_fdatasync() {
                 .arg(fs.path(verify))
                 .arg(PAGES.to_string())
                 .args(dirty)
+                .where_only_threads()
                 .traced_by(["strace", "-f", "-qq", "-o", log.to_str().expect("UTF-8")])
                 .under_shim(&[("KEEPMYDATA_VERIFY", verify)])
                 .expect_success("exact");

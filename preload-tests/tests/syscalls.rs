@@ -22,7 +22,9 @@ impl Call {
 /// Runs the guest under strace and returns its system calls in order of completion.
 fn strace(guest: Program, log: &Path, shimmed: bool) -> (Vec<Call>, String) {
     let log = log.to_str().expect("path in UTF-8");
-    let guest = guest.traced_by(["strace", "-f", "-qq", "-e", TRACED, "-o", log]);
+    let guest = guest
+        .where_only_threads()
+        .traced_by(["strace", "-f", "-qq", "-e", TRACED, "-o", log]);
     let run = if shimmed {
         guest.under_shim(&[])
     } else {

@@ -1,23 +1,33 @@
-//! The custodian: threads of the shim's with a descriptor table of their own.
+//! The helper: a process of the shim's that shares the program's memory and has a descriptor table of
+//! its own.
 //!
 //! No descriptor of the shim's may ever be in the program's table: closing *any* descriptor of a
 //! file drops the process's record locks on it (fcntl(2)), `close_range(3, ~0)` would take the
 //! shim's away, and a shared open file description would eat the writeback error that the
 //! program's fsync(2) should see. So whatever needs a descriptor runs over here: [`run`] carries a
-//! closure to a custodian thread and waits for it.
+//! closure to a thread of the helper and waits for it.
 //!
-//! The first thread is started by the first tracked mapping of a process; a fork child has none and
-//! starts its own when needed. A thread that takes work while no other is idle first starts
-//! another, so that a filesystem that hangs does not keep the others waiting.
+//! It is outside of the program's thread group, because programs count their threads, and the kernel
+//! does (unshare(2), `CLONE_NEWUSER`). Where it cannot be made, or may not look at the program
+//! (ptrace(2), "Ptrace access mode checking"), its threads are threads of the program. [`process`] says
+//! how it starts, and how it learns that the program is gone.
+//!
+//! It is started by the first mapping that needs it; a fork child has none and starts its own when
+//! needed. A thread that takes work while no other is idle first starts another, so that a filesystem
+//! that hangs does not keep the others waiting.
 
+mod exec;
 mod orders;
+mod process;
 mod worker;
 
-pub use orders::{adopt_ids, leave_if_alone};
+pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
+pub use process::{TaskPath, boot};
 pub use worker::Worker;
 
 use crate::process::Process;
 use crate::sys::ids::Ids;
+use crate::sys::{lock, thread};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -25,13 +35,16 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 pub use keepmydata_sync::pool::Member;
 use keepmydata_sync::pool::{Job, WorkerPool};
 
-/// The custodian of one process. All-zero is "not started".
+/// The helper of one process. All-zero is "not started".
 pub struct Custodian {
     pool: WorkerPool<Call, NonNull<Ids>>,
+    life: process::Life,
     /// A thread could not take on the program's ids.
     stranger: AtomicBool,
-    /// Descriptors in the custodian's own table, plus one (0 is none).
-    proc_self: AtomicI32,
+    /// Descriptors in the helper's own table, plus one (0 is none): /proc, and the program's directory
+    /// there.
+    proc: AtomicI32,
+    program: AtomicI32,
     pidfd: AtomicI32,
     log_file: AtomicI32,
     /// The same, and -1 where the kernel offers none.
@@ -55,13 +68,32 @@ pub enum Unavailable {
     VforkChild,
 }
 
-/// Runs `work` on a custodian thread and returns what it returned. 4-20 us for the way there and
-/// back. All signals of the calling thread must be blocked. `work` must not lock what the caller
-/// holds, nor use errno or thread-local storage.
+/// How long who waits for the helper sleeps before it looks whether that is still there, ns.
+const LOOK_NS: u64 = 1_000_000_000;
+
+/// The same as [`run`] if there is a helper, and nothing where there is none: for what is about
+/// something that only a helper can have made.
+pub fn run_if_there<R>(
+    process: &'static Process,
+    work: impl FnOnce(&mut Worker) -> R,
+) -> Option<R> {
+    match process.custodian.pool.is_there() {
+        true => run(process, work).ok(),
+        false => None,
+    }
+}
+
+/// Runs `work` on a thread of the helper and returns what it returned: on the calling one, where that is
+/// such a thread. 4-20 us for the way there and back. All signals of the calling thread must be blocked.
+/// `work` must not lock what the caller holds, nor use errno or thread-local storage.
 pub fn run<R>(
     process: &'static Process,
     work: impl FnOnce(&mut Worker) -> R,
 ) -> Result<R, Unavailable> {
+    if thread::is_own() {
+        // There may be no second thread, and none to be had: it would wait for itself.
+        return Ok(work(&mut Worker::new(process, true)));
+    }
     if process.is_borrowed() {
         return Err(Unavailable::VforkChild);
     }
@@ -90,21 +122,27 @@ pub fn run<R>(
     });
     let pool = &process.custodian.pool;
     loop {
-        let hire = || worker::start_first(process).map_err(|errno| errno.raw_os_error());
+        let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
         pool.ready(hire).map_err(Unavailable::Errno)?;
         // False where they left since.
         if pool.push(NonNull::from(&job)) {
             break;
         }
     }
-    job.wait();
+    process.custodian.life.watch_caller();
+    job.wait(|done| {
+        lock::wait_for(done, 0, LOOK_NS);
+        if done.load(Ordering::Acquire) == 0 {
+            process.custodian.life.must_live();
+        }
+    });
     // SAFETY: the job is done after the call has written its result.
     Ok(unsafe { this.result.assume_init() })
 }
 
 impl Custodian {
-    /// Makes another thread than those that take work; it calls [`Custodian::join`]. On a custodian
-    /// thread.
+    /// Makes another thread than those that take work; it calls [`Custodian::join`]. On a thread of the
+    /// helper.
     pub fn hire(&self, spawn: impl FnOnce() -> bool) -> bool {
         self.pool.hire() && {
             let made = spawn();
@@ -146,7 +184,8 @@ impl Custodian {
     /// All threads are gone, and their descriptors with them.
     fn forget_descriptors(&self) {
         for slot in [
-            &self.proc_self,
+            &self.proc,
+            &self.program,
             &self.pidfd,
             &self.log_file,
             &self.userfaultfd,

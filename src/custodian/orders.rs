@@ -1,14 +1,16 @@
-//! What the custodian's threads do because the program changed who or where it is.
+//! What the helper does because the program changed who or where it is, or ends.
 //!
 //! The C library has all its threads follow when one calls setuid(3); it knows nothing of the
 //! custodian's. A thread left behind with the old ids would be a way back to them, through the
 //! memory that all threads share or through /proc/self/task/TID.
 
+use super::exec;
 use crate::process::{self, Process};
 use crate::sys::ids::Ids;
 use crate::sys::signals::Blocked;
 use crate::{boot, sys};
 use core::cell::OnceCell;
+use core::ffi::c_char;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
@@ -22,41 +24,109 @@ pub fn adopt_ids() {
     // Made when it is this call's turn: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
-    custodian.pool.order(make, || process.later.nudge());
+    custodian.pool.order(make, || nudge(process));
     if custodian.stranger.swap(false, Ordering::Relaxed) {
         // Others, with the caller's ids, are started with the next need.
         dismiss(process);
     }
 }
 
-/// Ends the custodian's threads if, but for them, the process has one thread: for calls that the
-/// kernel grants to such a process only, or that move its only thread elsewhere. Says whether it
-/// did. The next need starts others; as after a fork, they open files anew.
-pub fn leave_if_alone() -> bool {
+/// Before the calling thread moves to another namespace, or root and working directory of its own. Ends the
+/// helper if the program has one thread: left behind it would be a way back, through its memory or
+/// /proc/PID; setns(2) refuses a process that shares root and working directory with another; and where the
+/// helper's threads are the program's, the kernel grants some calls to a process with one thread only. The
+/// next need starts another; as after a fork, it opens files anew.
+pub fn before_moving() {
     let Some((process, _quiet)) = of_this_process() else {
-        return false;
+        return;
     };
-    let own = process.custodian.pool.members() as usize;
-    if own == 0 || threads() != Some(own + 1) || !dismiss(process) {
-        return false;
+    let custodian = &process.custodian;
+    if !custodian.pool.is_there() {
+        return;
+    }
+    let is_process = custodian.life.is_process();
+    let own = match is_process {
+        true => 0,
+        false => custodian.pool.members() as usize,
+    };
+    if custodian.life.is_dead() || threads() != Some(own + 1) || !dismiss(process) {
+        return;
     }
     // Those that left may not have ended yet.
     let until = sys::monotonic_ns() + 1_000_000_000;
     while threads() != Some(1) && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();
     }
-    true
+}
+
+/// How long exec waits for the helper, ns: while that shares root and working directory with the program,
+/// the kernel gives a set-user-ID program no rights (`check_unsafe_exec` in fs/exec.c).
+const BEFORE_EXEC_NS: u64 = 200_000_000;
+
+/// How long exit waits for the helper, ns: the thread that has done the last job may not sleep yet. What
+/// other threads wait for may take longer, and the end of the process does not wait for that natively.
+const BEFORE_EXIT_NS: u64 = 20_000_000;
+
+/// The process is about to end: its helper ends first, so that nothing stays open and no zombie is left, if
+/// it has nothing to do, or not for long. Any context.
+pub fn at_exit() {
+    if let Some((process, _quiet)) = of_this_process() {
+        end(process, BEFORE_EXIT_NS);
+    }
+}
+
+/// The same where the process is about to become the program at `file`, if there is one; `searches` as
+/// execvp(3) does.
+pub fn at_exec(file: *const c_char, searches: bool) {
+    if let Some((process, _quiet)) = of_this_process()
+        && process.custodian.life.is_process()
+        && exec::finds(file, searches)
+    {
+        end(process, BEFORE_EXEC_NS);
+    }
+}
+
+fn end(process: &'static Process, patience: u64) {
+    let custodian = &process.custodian;
+    if !custodian.life.is_process() || !custodian.pool.is_there() {
+        return;
+    }
+    let until = sys::monotonic_ns() + patience;
+    while !is_quiet(process) {
+        if sys::monotonic_ns() >= until {
+            // It learns of the end by itself.
+            return;
+        }
+        rustix::thread::sched_yield();
+    }
+    if !custodian.life.is_dead() {
+        dismiss(process);
+    }
+}
+
+fn is_quiet(process: &Process) -> bool {
+    let looks = process.later.idle_threads();
+    looks.is_some_and(|threads| {
+        process
+            .custodian
+            .pool
+            .is_quiet(super::process::ASIDE + threads)
+    })
 }
 
 fn dismiss(process: &'static Process) -> bool {
     let gone = || {
+        process.custodian.life.reap();
         process.custodian.forget_descriptors();
         process.renew();
     };
-    process
-        .custodian
-        .pool
-        .dismiss(|| process.later.nudge(), gone)
+    process.custodian.pool.dismiss(|| nudge(process), gone)
+}
+
+/// Wakes those that take no jobs.
+fn nudge(process: &Process) {
+    process.later.nudge();
+    process.custodian.life.nudge();
 }
 
 /// The process, with signals blocked; nothing before boot and in a `vfork` child, whose parent's

@@ -1,10 +1,13 @@
-//! One custodian thread: what it has, and its loop.
+//! One thread of the helper: what it has, and its loop.
 
+use super::process::{TaskPath, state};
+use crate::log;
 use crate::mappings::file::Handle;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
+use keepmydata_records::{Level, LineBuf, event};
 use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -56,27 +59,23 @@ impl Worker {
         Cached::new(self.borrow_handle(handle)?, handle.dax)
     }
 
-    /// Opens anew what descriptor `fd` of the program's thread `tid` is open on: a new open file
+    /// Opens anew what descriptor `fd` of the program's thread at `task` is open on: a new open file
     /// description of the same inode.
     ///
-    /// Errors: those of open(2); `ENOENT` where /proc is not mounted or the descriptor is gone.
-    pub fn reopen(&self, tid: i32, fd: RawFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new(b"task/");
-        path.number(tid);
+    /// Errors: those of open(2); `ENOENT` where /proc is not mounted or the descriptor is gone; `EACCES`
+    /// where the helper is a process that may not look at the program any more.
+    pub fn reopen(&self, task: &TaskPath, fd: RawFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new(task.as_bytes());
         path.push(b"/fd/");
         path.number(fd);
         self.open_in_proc(&path, flags)
     }
 
-    /// Where descriptor `fd` of the program's thread `tid` leads (readlink(2)), into `buffer`.
-    pub fn path_of<'b>(&self, tid: i32, fd: RawFd, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        let mut path = ProcPath::new(b"task/");
-        path.number(tid);
-        path.push(b"/fd/");
+    /// The same for a descriptor in the helper's table.
+    pub fn reopen_own(&self, fd: RawFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut path = ProcPath::new(b"thread-self/fd/");
         path.number(fd);
-        let proc_self = self.proc_self()?;
-        let length = rustix::fs::readlinkat_raw(proc_self, path.as_c_str(), &mut *buffer).ok()?;
-        Some(&buffer[..length])
+        self.open_in_proc(&path, flags)
     }
 
     /// Opens the file of the mapping that starts at `start` and ends at `end` (the kernel's idea of
@@ -87,7 +86,7 @@ impl Worker {
         end: usize,
         flags: OFlags,
     ) -> Result<OwnedFd, Errno> {
-        let mut path = ProcPath::new(b"map_files/");
+        let mut path = ProcPath::new(b"self/map_files/");
         path.hex(start);
         path.push(b"-");
         path.hex(end);
@@ -96,12 +95,14 @@ impl Worker {
 
     /// /proc/self/maps.
     pub fn open_maps(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.open_in_proc(&ProcPath::new(b"maps"), flags)
+        let path = ProcPath::new(b"self/maps");
+        self.open_in_proc(&path, flags)
     }
 
     /// /proc/self/smaps.
     pub fn open_smaps(&self) -> Result<OwnedFd, Errno> {
-        self.open_in_proc(&ProcPath::new(b"smaps"), OFlags::RDONLY)
+        let path = ProcPath::new(b"self/smaps");
+        self.open_in_proc(&path, OFlags::RDONLY)
     }
 
     /// A userfaultfd for asynchronous write protection, if the kernel has that.
@@ -112,7 +113,8 @@ impl Worker {
     /// /proc/self/pagemap.
     pub fn pagemap(&self) -> Option<BorrowedFd<'_>> {
         self.once(&self.process.custodian.pagemap, || {
-            self.open_in_proc(&ProcPath::new(b"pagemap"), OFlags::RDONLY)
+            let path = ProcPath::new(b"self/pagemap");
+            self.open_in_proc(&path, OFlags::RDONLY)
         })
     }
 
@@ -138,28 +140,37 @@ impl Worker {
     }
 
     fn open_in_proc(&self, path: &ProcPath, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let proc_self = self.proc_self().ok_or(Errno::NOENT)?;
+        let proc = self.borrow(self.process.custodian.proc.load(Ordering::Relaxed) - 1);
         openat(
-            proc_self,
+            proc.ok_or(Errno::NOENT)?,
             path.as_c_str(),
             flags | OFlags::CLOEXEC,
             Mode::empty(),
         )
     }
 
-    fn proc_self(&self) -> Option<BorrowedFd<'_>> {
-        let fd = self.process.custodian.proc_self.load(Ordering::Relaxed);
-        self.borrow(fd - 1)
-    }
-
-    /// A copy of the program's descriptor `fd`, in the custodian's table, for as long as it takes
-    /// to use it.
+    /// A copy of the program's descriptor `fd`, in the helper's table, for as long as it takes to use it:
+    /// the same open file description.
     pub fn borrow_from_program(&self, fd: RawFd) -> Option<OwnedFd> {
         let pidfd = self.process.custodian.pidfd.load(Ordering::Relaxed) - 1;
         self.borrow(pidfd)?;
         let copy = sys::fd::pidfd_getfd(pidfd, fd).ok()?;
         // SAFETY: made just now, in this thread's table.
         Some(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+
+    /// Descriptor `fd` of the program, to write text to. Where the program cannot be asked for it (Yama
+    /// lets only ancestors and root, ptrace(2)), what it is open on is opened anew, to append to it.
+    pub fn writer_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
+        if let Some(copy) = self.borrow_from_program(fd) {
+            return Some(copy);
+        }
+        let program = self.process.custodian.program.load(Ordering::Relaxed) - 1;
+        let mut path = ProcPath::new(b"fd/");
+        path.number(fd);
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let flags = flags | OFlags::CLOEXEC;
+        openat(self.borrow(program)?, path.as_c_str(), flags, Mode::empty()).ok()
     }
 
     /// The log file, which stays open in the custodian's table from when it could be opened. Nothing where
@@ -200,52 +211,87 @@ impl Worker {
     }
 }
 
-/// Starts the first thread of `process`, which says how that went.
-pub fn start_first(process: &'static Process) -> Result<(), Errno> {
-    // SAFETY: the process state lives for ever.
-    unsafe { thread::spawn(first, (&raw const *process).cast_mut().cast()) }
-}
-
 fn start_another(process: &'static Process) -> Result<(), Errno> {
     // SAFETY: the process state lives for ever.
-    unsafe { thread::spawn(another, (&raw const *process).cast_mut().cast()) }
+    unsafe { thread::spawn(another, state(process)) }
 }
 
-extern "C" fn first(process: *mut c_void) -> c_int {
-    // SAFETY: `start_first` passed the process state, which lives for ever.
+/// The first thread that takes jobs, in a helper that is a process.
+pub extern "C" fn first_of_process(process: *mut c_void) -> c_int {
+    // SAFETY: passed by who started it; the process state lives for ever.
+    let process: &'static Process = unsafe { &*process.cast() };
+    serve(process, process.custodian.pool.opened())
+}
+
+/// The first thread of a helper that is none.
+pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
+    // SAFETY: as above.
     let process: &'static Process = unsafe { &*process.cast() };
     let custodian = &process.custodian;
-    if let Err(errno) = leave_program() {
+    if let Err(errno) = leave_program(process) {
         custodian.pool.failed(errno.raw_os_error());
         return 0;
     }
-    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Ok(proc_self) = openat(CWD, c"/proc/self", dir, Mode::empty()) {
-        custodian
-            .proc_self
-            .store(proc_self.into_raw_fd() + 1, Ordering::Relaxed);
-    }
-    let own = rustix::process::getpid();
-    if let Ok(pidfd) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) {
-        custodian
-            .pidfd
-            .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
-    }
+    open_descriptors(process);
+    say_why_thread(process);
     serve(process, custodian.pool.opened())
 }
 
 extern "C" fn another(process: *mut c_void) -> c_int {
-    // SAFETY: as in `first`.
+    // SAFETY: as above.
     let process: &'static Process = unsafe { &*process.cast() };
     serve(process, process.custodian.pool.join())
 }
 
-/// Leaves the program's descriptor table to the program. Root and working directory stay shared: a
-/// thread outside of what the program calls chroot(2) to would be a way out, through
-/// /proc/self/task/TID/root.
-fn leave_program() -> Result<(), Errno> {
+/// Leaves the program's descriptor table to the program, and what is peculiar to the thread that made
+/// the calling one to that.
+pub fn leave_program(process: &Process) -> Result<(), Errno> {
     let _ = rustix::thread::set_name(c"keepmydata");
-    sys::fd::leave_descriptor_table()
+    sys::fd::leave_descriptor_table()?;
+    thread::schedule_as_process(process.pid());
+    Ok(())
+}
+
+/// Opens what leads to the program. Without /proc there is less that can be done.
+pub fn open_descriptors(process: &Process) {
+    let custodian = &process.custodian;
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(proc) = openat(CWD, c"/proc", dir, Mode::empty()) {
+        let path = ProcPath::new(custodian.life.starter().process());
+        if let Ok(program) = openat(&proc, path.as_c_str(), dir, Mode::empty()) {
+            custodian
+                .program
+                .store(program.into_raw_fd() + 1, Ordering::Relaxed);
+        }
+        custodian
+            .proc
+            .store(proc.into_raw_fd() + 1, Ordering::Relaxed);
+    }
+    let program = rustix::process::Pid::from_raw(process.pid());
+    let none = rustix::process::PidfdFlags::empty();
+    if let Some(Ok(pidfd)) = program.map(|pid| rustix::process::pidfd_open(pid, none)) {
+        custodian
+            .pidfd
+            .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
+    }
+}
+
+fn say_why_thread(process: &'static Process) {
+    let why = process.custodian.life.why_thread();
+    let Some(errno) = why.filter(|_| log::enabled(Level::Debug)) else {
+        return;
+    };
+    let mut message = LineBuf::<128>::new();
+    log::text(
+        &mut message,
+        format_args!(
+            "the helper is a thread of this process, not a process of its own (errno {})",
+            errno.raw_os_error()
+        ),
+    );
+    let mut record = log::record(process, Level::Debug, sys::gettid(), event::START);
+    record.message = message.as_str().into();
+    log::emit(&Worker::new(process, true), &record);
 }
 
 fn serve(process: &'static Process, mut member: Member) -> c_int {

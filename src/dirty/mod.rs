@@ -212,7 +212,8 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
         true => pagemap::register(worker, entry),
         false => 0,
     };
-    if registered != 0 || is_verified(traits.local_block) {
+    let enforced = config::settings().enforce == Enforce::Full;
+    if enforced && (registered != 0 || is_verified(traits.local_block)) {
         canary::plant(worker, entry);
     }
     registered
@@ -241,7 +242,7 @@ pub fn give_way(argument: usize) {
 /// it is unknown, and counts as dirty. All signals of the calling thread must be blocked.
 pub fn forget(start: usize, end: usize) {
     let forget = |worker: &mut Worker| pagemap::forget(worker, start, end);
-    let _ = custodian::run(process::this(), forget);
+    let _ = custodian::run_if_there(process::this(), forget);
 }
 
 /// Whether [`register`] has anything to do for a new mapping of a file on such a filesystem.

@@ -91,7 +91,7 @@ fn removed((dev, ino): Inode, range: Range<u64>) {
 
 /// Takes the marks of what has gone in `range` of `file`, which is held until then.
 fn of_file(file: NonNull<File>, range: Range<u64>) {
-    let _ = custodian::run(process::this(), |worker| {
+    let _ = custodian::run_if_there(process::this(), |worker| {
         pagemap::unmark_absent(worker, file, &range);
         canary::revive(worker, file, &range);
     });

@@ -37,6 +37,8 @@ struct List {
     /// Of memory that the copies take.
     bytes: usize,
     has_thread: bool,
+    /// The thread looks at one that was in the list.
+    looks: bool,
 }
 
 /// What the thread does next.
@@ -63,6 +65,7 @@ impl List {
         self.first = context.later;
         self.len -= 1;
         self.bytes -= context.copies.bytes();
+        self.looks = true;
         Next::Look(first)
     }
 
@@ -94,6 +97,12 @@ impl List {
 }
 
 impl Later {
+    /// The threads that wait for something to look at: none or one. Nothing where there is something.
+    pub fn idle_threads(&self) -> Option<u32> {
+        let list = self.list.lock();
+        (list.len == 0 && !list.looks).then_some(u32::from(list.has_thread))
+    }
+
     /// Wakes the thread, to look at its orders.
     pub fn nudge(&self) {
         self.added.fetch_add(1, Ordering::Release);
@@ -229,4 +238,6 @@ fn look(worker: &Worker, context: NonNull<Context>) {
     }
     report::reverified(worker, c, timer, result.map(drop));
     let_go(worker.process(), context);
+    // Until here it was at work.
+    worker.process().later.list.lock().looks = false;
 }

@@ -121,7 +121,9 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
         let mut next = None;
         let mut table = mappings::lock();
         table.for_each(from, end, |entry| {
-            next = entry.writable.then_some(entry);
+            // SAFETY: live, and under the lock.
+            let excluded = unsafe { entry.file.as_ref() }.excluded;
+            next = (entry.writable && !excluded).then_some(entry);
             next.is_none()
         });
         let Some(entry) = next else { return false };

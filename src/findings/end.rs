@@ -29,6 +29,8 @@ pub fn at_end(how: Boundary) {
         Boundary::Exit => Finding::ExitUnsynced,
         Boundary::Exec => Finding::ExecUnsynced,
     };
+    // The helper has faults of its own.
+    let faults = sys::thread::process_faults();
     let _ = custodian::run(process::this(), |worker| {
         stats::for_each(|slot, key| {
             let file = {
@@ -52,6 +54,6 @@ pub fn at_end(how: Boundary) {
             }
             mappings::ops::release(file);
         });
-        stats::write(worker, tid);
+        stats::write(worker, tid, faults);
     });
 }

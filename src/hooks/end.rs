@@ -5,7 +5,7 @@
 
 use crate::findings::{self, Boundary};
 use crate::real::{self, Strings};
-use crate::{boot, stats};
+use crate::{custodian, mappings, stats};
 use core::ffi::c_char;
 use libc::c_int;
 
@@ -15,26 +15,41 @@ use libc::c_int;
 static DESTRUCTOR: extern "C" fn() = exiting;
 
 extern "C" fn exiting() {
-    if stats::on() && boot::is_open() {
-        findings::at_end(Boundary::Exit);
+    if mappings::any() {
+        exits();
     }
 }
 
-extern "C" fn executing() {
-    if stats::on() && boot::is_open() {
+#[cold]
+fn exits() {
+    if stats::on() {
+        findings::at_end(Boundary::Exit);
+    }
+    custodian::at_exit();
+}
+
+/// Before the program at `file` is executed, or one of that name that is `searched` for.
+fn executing(file: *const c_char, searched: bool) {
+    if mappings::any() {
+        executes(file, searched);
+    }
+}
+
+#[cold]
+fn executes(file: *const c_char, searched: bool) {
+    if stats::on() {
         findings::at_end(Boundary::Exec);
     }
+    custodian::at_exec(file, searched);
 }
 
 /// quick_exit(3) runs no destructors, but handlers. Called once, while booting.
 pub fn boot() {
-    if stats::on() {
-        unsafe extern "C" {
-            fn at_quick_exit(handler: extern "C" fn()) -> c_int;
-        }
-        // SAFETY: the handler lives as long as the process.
-        unsafe { at_quick_exit(exiting) };
+    unsafe extern "C" {
+        fn at_quick_exit(handler: extern "C" fn()) -> c_int;
     }
+    // SAFETY: the handler lives as long as the process.
+    unsafe { at_quick_exit(exiting) };
 }
 
 /// Hook for [`libc::_exit`].
@@ -65,7 +80,7 @@ pub unsafe extern "C-unwind" fn _Exit(status: c_int) -> ! {
 /// As execve(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
-    executing();
+    executing(path, false);
     // SAFETY: the caller's contract.
     unsafe { real::execve(path, argv, env) }
 }
@@ -76,7 +91,7 @@ pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: 
 /// As execv(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_int {
-    executing();
+    executing(path, false);
     // SAFETY: the caller's contract.
     unsafe { real::execv(path, argv) }
 }
@@ -87,7 +102,7 @@ pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_i
 /// As execvp(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_int {
-    executing();
+    executing(file, true);
     // SAFETY: the caller's contract.
     unsafe { real::execvp(file, argv) }
 }
@@ -98,7 +113,7 @@ pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_
 /// As execvpe(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int {
-    executing();
+    executing(file, true);
     // SAFETY: the caller's contract.
     unsafe { real::execvpe(file, argv, env) }
 }
@@ -109,7 +124,7 @@ pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env:
 /// As fexecve(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int {
-    executing();
+    executing(c"/".as_ptr(), false);
     // SAFETY: the caller's contract.
     unsafe { real::fexecve(fd, argv, env) }
 }
@@ -161,8 +176,10 @@ macro_rules! variadic {
     )*
 
         mod next {
-            $(pub extern "C" fn $name() -> usize {
-                super::executing();
+            use core::ffi::c_char;
+
+            $(pub extern "C" fn $name(file: *const c_char) -> usize {
+                super::executing(file, stringify!($name).ends_with('p'));
                 crate::real::address::$name()
             })*
         }

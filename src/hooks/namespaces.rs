@@ -1,7 +1,10 @@
-//! unshare, setns: where the program's only thread goes, the custodian's must not stay behind.
+//! unshare, setns: where the program's only thread goes, its helper must not stay behind.
 
 use crate::{custodian, real};
 use libc::c_int;
+
+/// linux/sched.h; the `libc` crate does not have it.
+const CLONE_NEWTIME: c_int = 0x80;
 
 /// Hook for [`libc::unshare`].
 ///
@@ -9,9 +12,10 @@ use libc::c_int;
 /// As unshare(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn unshare(flags: c_int) -> c_int {
-    // These alone leave the thread where it is.
-    if flags & !(libc::CLONE_FILES | libc::CLONE_SYSVSEM) != 0 {
-        custodian::leave_if_alone();
+    // These alone leave the thread where it is: some are for its children.
+    let stays = libc::CLONE_FILES | libc::CLONE_SYSVSEM | libc::CLONE_NEWPID | CLONE_NEWTIME;
+    if flags & !stays != 0 {
+        custodian::before_moving();
     }
     // SAFETY: the caller's contract.
     unsafe { real::unshare(flags) }
@@ -23,7 +27,10 @@ pub unsafe extern "C-unwind" fn unshare(flags: c_int) -> c_int {
 /// As setns(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn setns(fd: c_int, kind: c_int) -> c_int {
-    custodian::leave_if_alone();
+    // It is for its children.
+    if kind != libc::CLONE_NEWPID {
+        custodian::before_moving();
+    }
     // SAFETY: the caller's contract.
     unsafe { real::setns(fd, kind) }
 }

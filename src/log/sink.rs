@@ -4,7 +4,7 @@
 use super::file::{self, Failure};
 use crate::custodian::Worker;
 use crate::sys::write::{self, Way};
-use crate::{boot, config, process, sys};
+use crate::{boot, config, process};
 use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -211,7 +211,7 @@ pub fn say_before_main(line: &[u8]) {
 fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
     let copy;
     let stderr = if worker.has_descriptors() {
-        copy = worker.borrow_from_program(STDERR).ok_or(Errno::BADF)?;
+        copy = worker.writer_of_program(STDERR).ok_or(Errno::BADF)?;
         copy.as_fd()
     } else {
         // SAFETY: looked at, then written to if it is still what it was.
@@ -236,7 +236,7 @@ fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
 fn to_terminal(worker: &Worker, stderr: BorrowedFd<'_>, line: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     if worker.has_descriptors()
-        && let Ok(own) = worker.reopen(sys::gettid(), stderr.as_raw_fd(), flags)
+        && let Ok(own) = worker.reopen_own(stderr.as_raw_fd(), flags)
     {
         return put(own.as_fd(), Way::Plain, line);
     }

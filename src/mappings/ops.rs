@@ -118,9 +118,11 @@ fn track_known(
         let file = file.as_ref();
         (file.handle, file.traits, file.excluded)
     };
-    if handle.generation != generation
-        || writable && (dirty::wants_pagemap(traits) || prealloc::on())
-    {
+    // SAFETY: as above.
+    let unnamed = unsafe { file.as_ref() }.path().is_empty();
+    let handled =
+        handle.generation == generation && !dirty::wants_pagemap(traits) && !prealloc::on();
+    if unnamed || handles::wanted(writable, excluded) && !handled {
         return None;
     }
     let inserted = table.insert(Entry {

@@ -7,8 +7,9 @@ use crate::mappings::{self, file::Key};
 use crate::sys::{self, cachestat::cachestat};
 use keepmydata_records::{FINDINGS, FindingCounts, Level, LineBuf, Record, Stats, event};
 
-/// Writes the summaries of all files and of the process. On a custodian thread.
-pub fn write(worker: &Worker, tid: i32) {
+/// Writes the summaries of all files and of the process, which took so many minor and major faults. On a
+/// custodian thread.
+pub fn write(worker: &Worker, tid: i32, (minor, major): (u64, u64)) {
     let Some(store) = store() else { return };
     sample(worker, |_| true);
     let mut all = FindingCounts::default();
@@ -26,7 +27,6 @@ pub fn write(worker: &Worker, tid: i32) {
         record.message = message.as_str().into();
         log::emit(worker, &record);
     }
-    let (minor, major) = sys::thread::process_faults();
     let stats = Stats {
         minor_faults: Some(minor),
         major_faults: Some(major),

@@ -34,10 +34,11 @@ impl<P> Job<P> {
         }
     }
 
-    /// Sleeps until the job is done; then all that was written by it is seen.
-    pub fn wait(&self) {
+    /// Waits until the job is done; then all that was written by it is seen. `sleep` sleeps while the word
+    /// is 0, and may return early.
+    pub fn wait(&self, sleep: impl Fn(&Word)) {
         while self.done.load(Ordering::Acquire) == 0 {
-            port::wait(&self.done, 0);
+            sleep(&self.done);
         }
     }
 
@@ -135,6 +136,11 @@ impl<P, O: Copy> WorkerPool<P, O> {
         }
     }
 
+    /// Whether there is a crew that takes jobs.
+    pub fn is_there(&self) -> bool {
+        self.state.load(Ordering::Acquire) == READY
+    }
+
     #[cold]
     fn ready_slow(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
         loop {
@@ -187,6 +193,12 @@ impl<P, O: Copy> WorkerPool<P, O> {
         let may = queue.open;
         queue.hiring += u32::from(may);
         may
+    }
+
+    /// Reserves a place for a thread that is made together with the first, before that has
+    /// [`Crew::opened`].
+    pub fn reserve(&self) {
+        self.queue.lock().hiring += 1;
     }
 
     /// A thread for which a place was reserved is there.
@@ -342,6 +354,12 @@ impl<P, O: Copy> WorkerPool<P, O> {
             drop(queue);
             port::wait(&self.changed, changed);
         }
+    }
+
+    /// Whether no job waits or runs, and no thread is being made, `aside` members apart that take none.
+    pub fn is_quiet(&self, aside: u32) -> bool {
+        let queue = self.queue.lock();
+        queue.head.is_null() && queue.hiring == 0 && queue.idle + aside >= queue.members
     }
 
     /// How many members there are, when those that are being made have joined.

@@ -9,7 +9,7 @@ use checking::{assert_found, sync::defect::Defect};
 use checking::{
     check,
     sync::pool::{Job, Next, WorkerPool},
-    sync::port::UnsafeCell,
+    sync::port::{self, UnsafeCell},
     thread,
 };
 use core::ptr::NonNull;
@@ -130,7 +130,7 @@ impl Process {
                 break;
             }
         }
-        job.wait();
+        job.wait(|done| port::wait(done, 0));
         assert_eq!(call.runs.load(Ordering::SeqCst), 1, "runs of a job");
         // SAFETY: loom checks that nobody writes it.
         call.result

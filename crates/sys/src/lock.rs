@@ -10,6 +10,7 @@ use super::raw;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::lock_api;
+use rustix::io::Errno;
 use rustix::thread::{Timespec, futex};
 
 /// What futex(2) sleeps on.
@@ -102,6 +103,52 @@ pub fn wait_for(word: &AtomicU32, expected: u32, ns: u64) {
         tv_nsec: (ns % 1_000_000_000) as i64,
     };
     let _ = futex::wait(word, futex::Flags::PRIVATE, expected, Some(&time));
+}
+
+/// Sleeps while `own` holds `expected` and the word at address `other`, which the kernel clears and which
+/// may be gone, holds `until`; for `ns` at the most. May return early: check again. Where futex_waitv(2)
+/// is not there (Linux 5.16), for a short time only.
+pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns: u64) {
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    const SIZE_U32: u32 = 2;
+    const PRIVATE: u32 = 128;
+    const SYS_FUTEX_WAITV: i64 = 449;
+    const SHORT_NS: u64 = 20_000_000;
+    let waiter = |address, value, flags| Waiter {
+        value: u64::from(value),
+        address,
+        flags,
+        reserved: 0,
+    };
+    let waiters = [
+        waiter(own.as_ptr() as u64, expected, SIZE_U32 | PRIVATE),
+        // The kernel wakes it as one that is shared (`mm_release` in kernel/fork.c).
+        waiter(other as u64, until, SIZE_U32),
+    ];
+    let deadline = super::monotonic_ns() + ns;
+    let time = libc::timespec {
+        tv_sec: (deadline / 1_000_000_000) as i64,
+        tv_nsec: (deadline % 1_000_000_000) as i64,
+    };
+    let arguments = [
+        waiters.as_ptr() as usize,
+        waiters.len(),
+        0,
+        &raw const time as usize,
+        libc::CLOCK_MONOTONIC as usize,
+        0,
+    ];
+    // SAFETY: the vector and the time are live; the kernel checks the addresses.
+    let slept = unsafe { super::raw::syscall(SYS_FUTEX_WAITV, arguments) };
+    if let Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) = slept {
+        wait_for(own, expected, SHORT_NS);
+    }
 }
 
 /// Wakes one sleeper on `word`, of which the address is all that is used: what it lay in may be gone.

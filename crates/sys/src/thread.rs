@@ -4,9 +4,13 @@
 //! process, and makes `setuid` wait for it. clone(2) does none of that. The price: such a thread
 //! has no thread control block, so it may call nothing that uses errno or thread-local storage. Its
 //! thread pointer leads to zeroed memory of its own, so that a stray access hurts nobody.
+//!
+//! A thread may also be the first one of a process that shares the memory of the program's and is
+//! outside of its thread group ([`spawn_process`]).
 
 use super::{raw, wipe};
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, mprotect, munmap};
 
@@ -14,10 +18,15 @@ const GUARD: usize = 64 * 1024;
 const TLS: usize = 16 * 1024;
 const STACK: usize = 256 * 1024;
 
+/// What the second word at a thread pointer of the shim's holds. That of the C library's threads is an
+/// address there (x86-64) or unused (AArch64); this is no address on either.
+const OWN: usize = 0xb6d0_6b6d_645f_6f77;
+
 /// Starts `run(arg)` on a thread that shares everything with the caller, descriptor table and
 /// signal mask included: block all signals first. The thread ends with `run`.
 ///
-/// Errors: `EAGAIN` (`RLIMIT_NPROC`), `ENOMEM`, `EPERM`/`ENOSYS` under seccomp.
+/// Errors: `EAGAIN` (`RLIMIT_NPROC`), `ENOMEM`, `EPERM`/`ENOSYS` under seccomp, `EINVAL` where
+/// children would be of another PID namespace.
 ///
 /// # Safety
 /// `arg` must be valid for `run` on another thread, for as long as that takes.
@@ -25,6 +34,47 @@ pub unsafe fn spawn(
     run: extern "C" fn(*mut c_void) -> c_int,
     arg: *mut c_void,
 ) -> Result<(), Errno> {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM
+        | libc::CLONE_SETTLS;
+    // SAFETY: the caller's contract.
+    unsafe { start(flags, run, arg) }.map(drop)
+}
+
+/// Starts `run(arg)` on the first thread of a new process that shares the caller's memory, root,
+/// working directory, and, until it says otherwise, descriptor table; the signal mask is the caller's:
+/// block all signals first. Returns its process id. It is a child that no wait(2) shows but with
+/// `__WCLONE` or `__WALL`, that sends no signal when it ends, and that no tracer follows.
+///
+/// Errors: as [`spawn`]. Where children would be of another PID namespace it is the first process of
+/// that, which is not what anybody wants: [`has_own_pid_namespace_for_children`].
+///
+/// # Safety
+/// `arg` must be valid for `run`, for as long as that takes.
+pub unsafe fn spawn_process(
+    run: extern "C" fn(*mut c_void) -> c_int,
+    arg: *mut c_void,
+) -> Result<c_int, Errno> {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_UNTRACED
+        | libc::CLONE_SETTLS;
+    // SAFETY: the caller's contract.
+    unsafe { start(flags, run, arg) }
+}
+
+/// # Safety
+/// As [`spawn`].
+unsafe fn start(
+    flags: c_int,
+    run: extern "C" fn(*mut c_void) -> c_int,
+    arg: *mut c_void,
+) -> Result<c_int, Errno> {
     let total = GUARD + STACK + TLS;
     let base = wipe::map(total).ok_or(Errno::NOMEM)?;
     let base = base.as_ptr();
@@ -36,23 +86,121 @@ pub unsafe fn spawn(
     // SAFETY: the thread control block starts with a pointer to itself (x86-64 ABI), at +16 too.
     unsafe {
         tls.cast::<*mut u8>().write(tls);
+        tls.add(8).cast::<usize>().write(OWN);
         tls.add(16).cast::<*mut u8>().write(tls);
     }
-    let flags = libc::CLONE_VM
-        | libc::CLONE_FS
-        | libc::CLONE_FILES
-        | libc::CLONE_SIGHAND
-        | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM
-        | libc::CLONE_SETTLS;
     // SAFETY: a fresh stack and thread pointer; `run` and `arg` by contract.
     let made = unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) };
-    if let Err(errno) = made {
+    if made.is_err() {
         // SAFETY: no thread was made, so nobody uses the mapping.
         let _ = unsafe { munmap(base.cast(), total) };
-        return Err(errno);
     }
-    Ok(())
+    made
+}
+
+/// Whether the calling thread is one of the shim's. Any context.
+#[inline]
+pub fn is_own() -> bool {
+    #[cfg(miri)]
+    return false;
+    #[cfg(not(miri))]
+    {
+        let word: usize;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: reads the second word of the thread control block, which every thread has.
+        unsafe {
+            core::arch::asm!("mov {}, fs:[8]", out(reg) word,
+                options(nostack, readonly, preserves_flags));
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: reads the second word of the thread control block, which every thread has.
+        unsafe {
+            core::arch::asm!("mrs {0}, tpidr_el0", "ldr {0}, [{0}, #8]", out(reg) word,
+                options(nostack, readonly, preserves_flags));
+        }
+        word == OWN
+    }
+}
+
+/// Whether a child would be of another PID namespace than the caller (unshare(2), `CLONE_NEWPID`), or
+/// that cannot be told.
+pub fn has_own_pid_namespace_for_children() -> bool {
+    let (mut own, mut of_children) = ([0u8; 64], [0u8; 64]);
+    let own = read_link(c"/proc/thread-self/ns/pid", &mut own);
+    let of_children = read_link(c"/proc/thread-self/ns/pid_for_children", &mut of_children);
+    own.is_none() || own != of_children
+}
+
+/// What the link at `path` holds (readlink(2)), as far as there is room.
+pub fn read_link<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut *buffer).ok()?;
+    buffer.get(..length)
+}
+
+/// Where the kernel clears and wakes a word when the calling thread is gone, or executes another
+/// program, while somebody else has its memory (prctl(2), `PR_GET_TID_ADDRESS`); 0 where there is no
+/// such word, or the kernel does not say (`CONFIG_CHECKPOINT_RESTORE`). Sleep on it as on one that is
+/// shared between processes.
+pub fn tid_word() -> usize {
+    let mut word = 0usize;
+    const PR_GET_TID_ADDRESS: usize = 40;
+    let arguments = [PR_GET_TID_ADDRESS, &raw mut word as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes one pointer, to a live variable.
+    match unsafe { raw::syscall(libc::SYS_prctl, arguments) } {
+        Ok(_) => word,
+        Err(_) => 0,
+    }
+}
+
+/// CPUs that the process was allowed at its start: whoever ran it may have said so (taskset(1)).
+static CPUS: [AtomicU64; CPU_WORDS] = [const { AtomicU64::new(0) }; CPU_WORDS];
+/// Room for 8192 CPUs, the most that Linux is built for.
+const CPU_WORDS: usize = 128;
+
+/// Learns which CPUs the process may use; called once, while booting.
+pub fn boot() {
+    let mut cpus = [0u64; CPU_WORDS];
+    let arguments = [0, size_of_val(&cpus), cpus.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: a live buffer of that size.
+    if unsafe { raw::syscall(libc::SYS_sched_getaffinity, arguments) }.is_ok() {
+        for (kept, word) in CPUS.iter().zip(cpus) {
+            kept.store(word, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Has the calling thread of the shim's scheduled as the process was at its start: on all its CPUs, by
+/// the default policy, and as nice as process `program`. It inherits from whichever thread made it,
+/// and others wait for it: pinned to a CPU that a thread of real-time priority keeps busy, it would not
+/// run at all.
+pub fn schedule_as_process(program: c_int) {
+    let cpus = CPUS.each_ref().map(|word| word.load(Ordering::Relaxed));
+    let arguments = [0, size_of_val(&cpus), cpus.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: a live buffer of that size; an empty set is refused.
+    let _ = unsafe { raw::syscall(libc::SYS_sched_setaffinity, arguments) };
+    let none = 0u32;
+    let policy = [
+        0,
+        libc::SCHED_OTHER as usize,
+        &raw const none as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: `struct sched_param` is one number.
+    let _ = unsafe { raw::syscall(libc::SYS_sched_setscheduler, policy) };
+    let who = libc::PRIO_PROCESS as usize;
+    // SAFETY: only numbers are passed. The kernel answers 20 less the nice value.
+    let nice = |who_is: c_int| unsafe {
+        raw::syscall(libc::SYS_getpriority, [who, who_is as usize, 0, 0, 0, 0])
+    };
+    if let (Ok(wanted), Ok(have)) = (nice(program), nice(0))
+        && wanted != have
+    {
+        let value = (20 - wanted as isize) as usize;
+        // SAFETY: only numbers are passed.
+        let _ = unsafe { raw::syscall(libc::SYS_setpriority, [who, 0, value, 0, 0, 0]) };
+    }
 }
 
 /// clone(2) itself: the C library's wrapper would write errno, which is the caller's.
@@ -68,7 +216,7 @@ unsafe fn clone(
     run: extern "C" fn(*mut c_void) -> c_int,
     arg: *mut c_void,
     memory: (*mut u8, usize),
-) -> Result<(), Errno> {
+) -> Result<c_int, Errno> {
     let ret: isize;
     // SAFETY: the parent falls through with the result; the child has the registers of the parent
     // and an empty stack, calls `run`, unmaps that stack, and ends with exit(2), which needs none.
@@ -96,7 +244,7 @@ unsafe fn clone(
             lateout("rcx") _, lateout("r11") _,
         );
     }
-    raw::check(ret).map(drop)
+    raw::check(ret).map(|id| id as c_int)
 }
 
 /// clone(2) itself: the C library's wrapper would write errno, which is the caller's.
@@ -112,7 +260,7 @@ unsafe fn clone(
     run: extern "C" fn(*mut c_void) -> c_int,
     arg: *mut c_void,
     memory: (*mut u8, usize),
-) -> Result<(), Errno> {
+) -> Result<c_int, Errno> {
     let ret: isize;
     // SAFETY: as for x86-64 above.
     unsafe {
@@ -137,7 +285,7 @@ unsafe fn clone(
             in("x20") run, in("x21") arg, in("x22") memory.0, in("x23") memory.1,
         );
     }
-    raw::check(ret).map(drop)
+    raw::check(ret).map(|id| id as c_int)
 }
 
 /// Page faults of the calling thread so far, minor and major (getrusage(2), `RUSAGE_THREAD`). The

@@ -57,6 +57,16 @@ impl Program {
         }
     }
 
+    /// The same program where no process can be made that shares memory: the shim's helper is a thread of the
+    /// program's then, which strace follows.
+    pub fn where_only_threads(mut self) -> Self {
+        let under = Self::guest("under").file;
+        let program = std::mem::replace(&mut self.file, under);
+        let before = [OsString::from("threads-only"), program.into()];
+        self.arguments.splice(0..0, before);
+        self
+    }
+
     /// The executable, for a program that runs this one.
     pub fn file(&self) -> &Path {
         &self.file

@@ -1,0 +1,410 @@
+//! How the helper starts, and how it learns that the program is gone.
+//!
+//! Its first thread does no work. It waits until the program has exited, was killed, or executes
+//! another program, and then ends the helper at once: a file that it has open keeps a filesystem from
+//! being unmounted, and memory that it alone has left would stay.
+//!
+//! The kernel says so by itself. A thread that ends, or whose process executes another program, clears a
+//! word and wakes who sleeps on it, if somebody else has the memory too (set_tid_address(2),
+//! `mm_release` in kernel/fork.c); the C library has such a word for each of its threads, to join them.
+//! The main thread's is waited for, or, where that is not known or has ended, that of some other one.
+//! What it means is then found out: a thread may end while others live.
+//!
+//! Where the program's end is seen beforehand ([`super::end`]), the helper ends first, and is waited for.
+//! Else it is the init process's child by then, a zombie until that has waited for it.
+
+use super::worker;
+use crate::process::Process;
+use crate::sys::{self, lock, raw, thread};
+use crate::{log, process};
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use keepmydata_records::{Level, LineBuf, event};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+const ARRIVED: u32 = 1;
+/// It cannot do its work as a process.
+const REFUSED: u32 = 2;
+
+/// How long the first thread sleeps at the most, ns: a program may have moved its word (set_tid_address(2)).
+const SLEEP_NS: u64 = 10_000_000_000;
+/// The same without a word, and where a word was cleared and the program has not ended.
+const SOON_NS: u64 = 100_000_000;
+const AT_ONCE_NS: u64 = 200_000;
+
+/// The helper as a process. All-zero is "there is none".
+#[derive(Default)]
+pub struct Life {
+    /// Its process id; 0 where its threads are the program's.
+    pid: AtomicI32,
+    /// Whether it has come as far as to do its work.
+    arrived: lock::Word,
+    /// errno of the attempt to make it a process, where that failed.
+    errno: AtomicI32,
+    /// Where the word is that a thread of the program's clears at its end; 0 is nowhere.
+    word: AtomicUsize,
+    /// Counts what the first thread must look at; it sleeps on it too.
+    nudges: lock::Word,
+    /// The program's thread that starts it, as /proc tells.
+    starter: lock::Mutex<TaskPath>,
+}
+
+/// The first thread of the helper and no more: no jobs.
+pub const ASIDE: u32 = 1;
+
+/// Where a thread is in /proc: `PID/task/TID`, by the numbers of that /proc, which may be of another
+/// PID namespace than the process is.
+#[derive(Clone, Copy, Default)]
+pub struct TaskPath {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl TaskPath {
+    /// Of the calling thread (proc_thread-self(5)). Where that cannot be read, because the program has moved
+    /// to where there is no /proc, by its own numbers: right if the helper found a /proc of its namespace.
+    pub fn of_caller() -> TaskPath {
+        let mut path = TaskPath::default();
+        let link = thread::read_link(c"/proc/thread-self", &mut path.bytes);
+        path.len = link.map_or(0, <[u8]>::len);
+        if path.len == 0 || path.len == path.bytes.len() {
+            let mut text = LineBuf::<32>::new();
+            let (pid, tid) = (sys::getpid(), sys::gettid());
+            log::text(&mut text, format_args!("{pid}/task/{tid}"));
+            path.len = text.as_bytes().len();
+            path.bytes[..path.len].copy_from_slice(text.as_bytes());
+        }
+        path
+    }
+
+    /// As text below /proc.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The part that stands for its process.
+    pub fn process(&self) -> &[u8] {
+        self.as_bytes().split(|&b| b == b'/').next().unwrap_or(b"")
+    }
+}
+
+/// Starts the helper of `process`, as a process or, where that cannot be, as a thread, which says how that
+/// went. On a thread of the program's.
+pub fn start(process: &'static Process) -> Result<(), Errno> {
+    let life = &process.custodian.life;
+    *life.starter.lock() = TaskPath::of_caller();
+    match start_process(process) {
+        Ok(()) => return Ok(()),
+        Err(errno) => life.errno.store(errno.raw_os_error(), Ordering::Relaxed),
+    }
+    // SAFETY: the process state lives for ever.
+    unsafe { thread::spawn(worker::first_of_threads, state(process)) }
+}
+
+/// What a thread of the helper is started with.
+pub fn state(process: &'static Process) -> *mut c_void {
+    (&raw const *process).cast_mut().cast()
+}
+
+fn start_process(process: &'static Process) -> Result<(), Errno> {
+    let life = &process.custodian.life;
+    if is_emulated() || thread::has_own_pid_namespace_for_children() {
+        return Err(Errno::OPNOTSUPP);
+    }
+    life.arrived.store(0, Ordering::Relaxed);
+    life.word.store(first_word(process), Ordering::Relaxed);
+    // SAFETY: the process state lives for ever.
+    let pid = unsafe { thread::spawn_process(first, state(process))? };
+    life.pid.store(pid, Ordering::Relaxed);
+    loop {
+        match life.arrived.load(Ordering::Acquire) {
+            ARRIVED => return Ok(()),
+            0 if !life.is_dead() => lock::wait_for(&life.arrived, 0, super::LOOK_NS),
+            _ => break,
+        }
+    }
+    life.reap();
+    Err(Errno::ACCESS)
+}
+
+/// Valgrind runs no process that shares memory, and ends the program that makes one ("Unsupported
+/// clone() flags"). It answers this request (`RUNNING_ON_VALGRIND` in valgrind.h), which leaves a real
+/// processor as it was.
+fn is_emulated() -> bool {
+    let request: [usize; 6] = [0x1001, 0, 0, 0, 0, 0];
+    let answer: usize;
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a register is rotated by 128 bits in all, and another exchanged with itself; valgrind reads
+    // the live array.
+    unsafe {
+        core::arch::asm!(
+            "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
+            inout("rdx") 0usize => answer,
+            in("rax") request.as_ptr(),
+            options(nostack),
+        );
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a register is rotated by 128 bits in all, and another combined with itself; valgrind reads
+    // the live array.
+    unsafe {
+        core::arch::asm!(
+            "ror x12, x12, #3", "ror x12, x12, #13", "ror x12, x12, #51", "ror x12, x12, #61",
+            "orr x10, x10, x10",
+            inout("x3") 0usize => answer,
+            in("x4") request.as_ptr(),
+            options(nostack),
+        );
+    }
+    #[cfg(miri)]
+    {
+        answer = request[1];
+    }
+    answer != 0
+}
+
+impl Life {
+    /// Whether the helper is a process.
+    pub fn is_process(&self) -> bool {
+        self.pid.load(Ordering::Relaxed) != 0
+    }
+
+    /// Why its threads are the program's; nothing where they are not.
+    pub fn why_thread(&self) -> Option<Errno> {
+        let errno = self.errno.load(Ordering::Relaxed);
+        (errno != 0).then(|| Errno::from_raw_os_error(errno))
+    }
+
+    /// The program's thread that started the helper.
+    pub fn starter(&self) -> TaskPath {
+        *self.starter.lock()
+    }
+
+    /// Wakes the first thread, to look at its orders.
+    pub fn nudge(&self) {
+        self.nudges.fetch_add(1, Ordering::Release);
+        lock::wake_all(&self.nudges);
+    }
+
+    /// Where the helper knows of no thread whose end would wake it, it learns of the calling one.
+    pub fn watch_caller(&self) {
+        if self.is_process() && self.word.load(Ordering::Relaxed) == 0 {
+            self.watch(thread::tid_word());
+            self.nudge();
+        }
+    }
+
+    fn watch(&self, word: usize) {
+        let _ = self
+            .word
+            .compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Whether the helper has ended, although nobody had it end. On a thread of the program's.
+    pub fn is_dead(&self) -> bool {
+        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        self.is_process() && self.wait(look) != Ok(0)
+    }
+
+    /// Waits for the end of the helper, with all its threads and descriptors, so that it is no zombie. On a
+    /// thread of the program's.
+    pub fn reap(&self) {
+        if self.is_process() {
+            let _ = self.wait(libc::WEXITED);
+            self.pid.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// waitid(2) for the helper: its process id, or 0 where it lives.
+    fn wait(&self, options: c_int) -> Result<c_int, Errno> {
+        // SAFETY: all-zero is a valid `siginfo_t`.
+        let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+        let pid = self.pid.load(Ordering::Relaxed) as usize;
+        let options = (options | libc::__WCLONE) as usize;
+        let info_at = &raw mut info as usize;
+        let arguments = [libc::P_PID as usize, pid, info_at, options, 0, 0];
+        // SAFETY: the structure is live.
+        unsafe {
+            raw::syscall(libc::SYS_waitid, arguments)?;
+            Ok(info.si_pid())
+        }
+    }
+
+    /// Ends the program if the helper was killed: what it was at cannot be completed, and may hold locks.
+    /// Killing a thread of the program's ends it too.
+    pub fn must_live(&self) {
+        if !self.is_dead() {
+            return;
+        }
+        let process = process::this();
+        let mut record = log::record(process, Level::Error, sys::gettid(), event::FINDING);
+        record.message = "keepmydata's helper process was killed; the program cannot go on".into();
+        log::emit(&super::Worker::without_descriptors(process), &record);
+        let arguments = [process.pid() as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
+        // SAFETY: only numbers are passed.
+        let _ = unsafe { raw::syscall(libc::SYS_kill, arguments) };
+    }
+}
+
+/// The main thread's word as it was at the start of the program, and which process that was.
+static MAIN_WORD: AtomicUsize = AtomicUsize::new(0);
+static MAIN_PID: AtomicI32 = AtomicI32::new(0);
+
+/// Learns where the main thread's word is; called once, while booting.
+pub fn boot() {
+    let pid = sys::getpid();
+    if pid == sys::gettid() {
+        MAIN_WORD.store(thread::tid_word(), Ordering::Relaxed);
+        MAIN_PID.store(pid, Ordering::Relaxed);
+    }
+}
+
+/// The word to begin with. The main thread lives longest; in a fork child that is another.
+fn first_word(process: &Process) -> usize {
+    match MAIN_PID.load(Ordering::Relaxed) == process.pid() {
+        true => MAIN_WORD.load(Ordering::Relaxed),
+        false => thread::tid_word(),
+    }
+}
+
+/// The first thread of the process.
+extern "C" fn first(state: *mut c_void) -> c_int {
+    // SAFETY: `start_process` passed the process state, which lives for ever.
+    let process: &'static Process = unsafe { &*state.cast() };
+    let custodian = &process.custodian;
+    if settle(process).is_err() {
+        custodian.forget_descriptors();
+        return arrive(process, REFUSED);
+    }
+    custodian.pool.reserve();
+    // SAFETY: as above.
+    if unsafe { thread::spawn(worker::first_of_process, state) }.is_err() {
+        custodian.pool.not_hired();
+        custodian.forget_descriptors();
+        return arrive(process, REFUSED);
+    }
+    let member = custodian.pool.join();
+    arrive(process, ARRIVED);
+    watch(process, member)
+}
+
+fn arrive(process: &Process, how: u32) -> c_int {
+    let arrived = &process.custodian.life.arrived;
+    arrived.store(how, Ordering::Release);
+    lock::wake_all(arrived);
+    0
+}
+
+/// Leaves what is the program's to it, and makes sure that its descriptors can be reached. Root and
+/// working directory stay shared: a process outside of what the program calls chroot(2) to would be a
+/// way out, through /proc/PID/root.
+fn settle(process: &Process) -> Result<(), Errno> {
+    worker::leave_program(process)?;
+    // A group and session of its own: those of the program's are empty without it.
+    let _ = rustix::process::setsid();
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    worker::open_descriptors(process);
+    let program = process.custodian.program.load(Ordering::Relaxed) - 1;
+    // SAFETY: opened just now, and never closed.
+    let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) });
+    // What needs the same right as to open the program's descriptors anew (proc_pid_fd(5)).
+    rustix::fs::readlinkat_raw(program.ok_or(Errno::NOENT)?, c"cwd", &mut [0u8; 8]).map(drop)
+}
+
+/// Waits for the program's end, and carries out orders meanwhile.
+fn watch(process: &'static Process, mut member: super::Member) -> c_int {
+    let life = &process.custodian.life;
+    // The word that is watched, and what it holds while its thread lives.
+    let (mut watched, mut tid) = (0, 0);
+    let mut patience = SOON_NS;
+    loop {
+        let nudges = life.nudges.load(Ordering::Acquire);
+        if process.custodian.attend(&mut member) {
+            process.custodian.left(member);
+            return 0;
+        }
+        if watched == 0 {
+            watched = life.word.load(Ordering::Acquire);
+            tid = value(watched);
+            patience = if watched == 0 { SOON_NS } else { patience };
+        }
+        let ended = watched != 0 && (tid == 0 || value(watched) != tid);
+        if is_gone(process, ended && tid as i32 == process.pid()) {
+            end();
+        }
+        if ended {
+            // From its next job on, another thread may be watched.
+            life.word.store(0, Ordering::Release);
+            (watched, patience) = (0, AT_ONCE_NS);
+        }
+        if watched == 0 {
+            lock::wait_for(&life.nudges, nudges, patience);
+            patience = (patience * 2).min(SOON_NS);
+        } else {
+            lock::wait_either(&life.nudges, nudges, watched, tid, SLEEP_NS);
+        }
+    }
+}
+
+/// What a word of the program's holds; 0 where it is not mapped any more.
+fn value(word: usize) -> u32 {
+    let mut bytes = [0; 4];
+    match sys::vm::read_own_memory(word, &mut bytes) {
+        Ok(4) if word != 0 => u32::from_ne_bytes(bytes),
+        _ => 0,
+    }
+}
+
+/// Whether the program has ended, or this memory is not its own any more. `main_ended`: the main thread's
+/// word was cleared.
+fn is_gone(process: &Process, main_ended: bool) -> bool {
+    // The kernel gives the helper another parent when the last thread has ended.
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if parent != process.pid() {
+        return true;
+    }
+    const KCMP_VM: usize = 1;
+    let arguments = [sys::getpid() as usize, parent as usize, KCMP_VM, 0, 0, 0];
+    // SAFETY: only numbers are passed.
+    let other = match unsafe { raw::syscall(libc::SYS_kcmp, arguments) } {
+        Ok(order) => order != 0,
+        // A sandbox, or a kernel without it. A main thread that has no word and is not ending is one
+        // of another program.
+        Err(_) => main_ended,
+    };
+    // A thread that ends has no memory either. Asked later than the memory was, so that this is seen.
+    other && main_is_ending(process) == Some(false)
+}
+
+/// Whether the main thread has ended, or is about to (proc_pid_stat(5), flags). Others may live.
+fn main_is_ending(process: &Process) -> Option<bool> {
+    const PF_EXITING: u64 = 4;
+    let program = process.custodian.program.load(Ordering::Relaxed) - 1;
+    // SAFETY: opened by `settle`, and never closed.
+    let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) })?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let stat = openat(program, c"stat", flags, Mode::empty()).ok()?;
+    let mut text = [0u8; 512];
+    let length = rustix::io::read(stat.as_fd(), &mut text[..]).ok()?;
+    let text = text.get(..length)?;
+    // The name, in parentheses, may hold anything.
+    let after = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = sys::lines::fields(text.get(after + 1..)?);
+    Some(sys::lines::number(fields.nth(6)?, 10)? & PF_EXITING != 0)
+}
+
+/// Ends the helper with all its threads, whatever they do.
+fn end() {
+    // SAFETY: does not return.
+    let _ = unsafe { raw::syscall(libc::SYS_exit_group, [0; 6]) };
+}
