@@ -31,7 +31,7 @@ events! {
 
     /// A call was left alone; `reason` says why.
     BYPASS = "bypass";
-    /// A step of msync: the dirty ranges were learnt.
+    /// A step of msync: the dirty ranges were found.
     DIRTY = "dirty";
     /// A step of msync: the dirty pages were copied aside.
     COPY = "copy";

@@ -4,7 +4,7 @@ use crate::{Record, write_json, write_text};
 use core::fmt::{self, Write};
 
 /// Text of at most `N` bytes, on the stack or in a static. What does not fit is cut off at a
-/// character, and [`Self::is_truncated`] says so.
+/// character, and writing fails from then on.
 ///
 /// Nothing here allocates or blocks.
 #[derive(Clone)]
@@ -39,11 +39,6 @@ impl<const N: usize> LineBuf<N> {
     pub fn as_str(&self) -> &str {
         // Only whole characters are ever written.
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-
-    /// Whether something did not fit.
-    pub fn is_truncated(&self) -> bool {
-        self.truncated
     }
 
     /// Replaces the contents with `record` as a line of JSON and returns it, final newline
@@ -120,10 +115,10 @@ mod tests {
         let mut line = LineBuf::<4>::new();
         assert!(write!(line, "ab\u{e9}\u{e9}").is_err());
         assert_eq!(line.as_str(), "ab\u{e9}");
-        assert!(line.is_truncated());
+        assert!(line.truncated);
         assert!(write!(line, "").is_err());
         line.clear();
-        assert_eq!((line.as_str(), line.is_truncated()), ("", false));
+        assert_eq!((line.as_str(), line.truncated), ("", false));
     }
 
     #[test]

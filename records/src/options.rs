@@ -17,11 +17,11 @@ choice! {
     pub enum Enforce { Full = "full", Off = "off" }
 }
 choice! {
-    /// What becomes of `MS_ASYNC`.
+    /// How `MS_ASYNC` is treated.
     pub enum Async { Pass = "pass", Sync = "sync" }
 }
 choice! {
-    /// What becomes of an unmapped dirty page.
+    /// What munmap does with dirty pages.
     pub enum Munmap { Pass = "pass", Sync = "sync" }
 }
 choice! {
@@ -266,7 +266,7 @@ options! {
         name: "async",
         env: "KEEPMYDATA_ASYNC",
         default: "pass",
-        help: "What becomes of msync with MS_ASYNC",
+        help: "How msync with MS_ASYNC is treated",
         long: "pass: it passes through, as on plain Linux, where it does nothing. \
                sync: it is treated as MS_SYNC.",
     }
@@ -274,7 +274,7 @@ options! {
         name: "munmap",
         env: "KEEPMYDATA_MUNMAP",
         default: "pass",
-        help: "What becomes of dirty pages at munmap",
+        help: "What munmap does with dirty pages",
         long: "pass: they stay in the page cache until the kernel writes them. \
                sync: they are synced, as by msync with MS_SYNC, before the unmapping.",
     }
@@ -319,7 +319,7 @@ options! {
         default: "warn",
         help: "What msync says when it cannot know whether a page is right",
         long: "A page is uncertain when the filesystem holds other bytes than were synced and the \
-               page cache no longer holds the truth. warn: a warning names the page and msync \
+               page cache no longer holds what was synced. warn: a warning names the page and msync \
                returns 0. error: msync fails with EIO.",
     }
     on_failure: OnFailure {

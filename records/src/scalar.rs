@@ -151,16 +151,6 @@ pub struct Dev {
     pub minor: u32,
 }
 
-impl Dev {
-    /// From the `st_dev` of stat(2).
-    pub const fn from_st_dev(dev: u64) -> Self {
-        Dev {
-            major: libc::major(dev),
-            minor: libc::minor(dev),
-        }
-    }
-}
-
 impl fmt::Display for Dev {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.major, self.minor)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! stats {
     ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
-        /// What is known of a file, or of the process, at its end. A number that was not learnt is
+        /// What is known of a file, or of the process, at its end. A number that is not known is
         /// absent.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Stats {
@@ -54,7 +54,7 @@ stats! {
     pages_dropped,
     /// Time in all calls of msync that were enforced, ns.
     msync_ns,
-    /// Of it: learning the dirty ranges.
+    /// Of it: finding the dirty ranges.
     dirty_ns,
     /// Of it: copying the dirty pages aside.
     copy_ns,

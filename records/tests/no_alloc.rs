@@ -72,7 +72,7 @@ fn both_writers() {
             code: Finding::Race.code().into(),
             call: Some(1),
             path: b"/mnt/\xff\"\\\n\xf0\x9f\x92\xbe".as_slice().into(),
-            dev: Some(Dev::from_st_dev(0x801)),
+            dev: Some(Dev { major: 8, minor: 1 }),
             ino: Some(1),
             fd: Some(-1),
             offset: Some(0),

@@ -107,8 +107,8 @@ impl<'a> Case<'a> {
     /// The chance that everything from `passing` on passed by luck, were it as flaky as natively.
     fn luck(&self, passing: &Runs) -> f64 {
         let chance = f64::from(self.native.passed) / f64::from(self.native.runs);
-        let later = self.all.iter().skip_while(|runs| runs.kind != passing.kind);
-        let passed: u32 = later
+        let from_there = self.all.iter().skip_while(|runs| runs.kind != passing.kind);
+        let passed: u32 = from_there
             .take_while(|runs| runs.all_passed())
             .map(|runs| runs.passed)
             .sum();
@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
         Judgement::new(Verdict::Passes, sentences, FILESYSTEM_RECORDS.to_vec())
     }
 
-    /// msync told of an error, natively too, and the program went on.
+    /// msync failed, natively too, and the program went on.
     fn ignored_errors(&self) -> Option<Fault> {
         let watched = self.of(Kind::Watch)?;
         let evidence = &watched.evidence;
@@ -147,7 +147,7 @@ impl<'a> Case<'a> {
         let ignored = evidence.ignored + evidence.found(&[Finding::SuccessAfterFailure]);
         (ignored > 0).then(|| Fault {
             sentence: format!(
-                "It ignores the errors of msync: the filesystem told it of {errno}, and it went \
+                "It ignores the errors of msync: msync failed with {errno}, and it went \
                  on ({} in {}).",
                 count(ignored, "time"),
                 count(watched.runs.into(), "run")
@@ -175,7 +175,7 @@ impl<'a> Case<'a> {
             Some(passing) => sentences.push(self.passes_from(passing)),
             None => sentences.push(
                 "No setting lets every run pass: what the filesystem does not keep cannot be \
-                 cured, only told."
+                 cured, only reported."
                     .to_owned(),
             ),
         }
@@ -353,11 +353,15 @@ fn broken_promise(evidence: &Evidence) -> String {
     }
     let healed: u64 = evidence.healed.values().sum();
     if healed > 0 {
-        let rungs: Vec<&str> = evidence.healed.keys().map(|rung| in_words(rung)).collect();
+        let retries: Vec<&str> = evidence
+            .healed
+            .keys()
+            .map(|retry| in_words(retry))
+            .collect();
         parts.push(format!(
             "the filesystem did not hold what it had acknowledged in {}, until {}",
             count(healed, "call"),
-            rungs.join(", or ")
+            retries.join(", or ")
         ));
     }
     if evidence.changed_later > 0 {
@@ -370,8 +374,8 @@ fn broken_promise(evidence: &Evidence) -> String {
     parts.join("; ")
 }
 
-fn in_words(rung: &str) -> &str {
-    match rung {
+fn in_words(retry: &str) -> &str {
+    match retry {
         "resync" => "it was synced again",
         "redirty" => "the pages were made dirty again and synced alone",
         "wait" => "it was given time",

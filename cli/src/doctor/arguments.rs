@@ -20,7 +20,7 @@ pub fn command() -> Command {
             .action(ArgAction::SetTrue)
     };
     Command::new("doctor")
-        .about("Tells whether the filesystem of DIR keeps the promise of msync, and what cures it")
+        .about("Tries whether the filesystem of DIR keeps the promise of msync, and what cures it")
         .long_about(
             "Tries, with files in a directory of its own in DIR that is removed again, whether \
              readers get what was stored through a mapping once msync has returned 0: natively, \
@@ -34,7 +34,7 @@ pub fn command() -> Command {
                0    msync keeps its promise there\n  \
                1    it breaks it, and the shim cures it\n  \
                2    it breaks it, and the shim does not cure it, or was not found\n  \
-               3    it could not be told: no file can be made or mapped there, or msync fails\n  \
+               3    not known: no file can be made or mapped there, or msync fails\n  \
                125  bad usage, or the command itself failed",
         )
         .arg(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// `sshfs (pid 123)`, for the connection of this number: the minor number of the filesystem's
 /// device, which the kernel also shows for each descriptor of /dev/fuse (Linux 6.18, fdinfo).
-/// Nothing where that cannot be told: other users' processes need root.
+/// Nothing where that cannot be found out: other users' processes need root.
 pub fn of_connection(connection: u32) -> Option<String> {
     let wanted = format!("fuse_connection:\t{connection}");
     let processes = fs::read_dir("/proc").ok()?;

@@ -71,7 +71,7 @@ fn work(options: &Options) -> Result<c_int, Failure> {
     Ok(code)
 }
 
-/// What can be told with files of its own.
+/// What can be found out with files of its own.
 fn examine(
     (kernel, filesystem): (&kernel::Kernel, &filesystem::Filesystem),
     workplace: &Workplace,

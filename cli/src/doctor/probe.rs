@@ -84,8 +84,8 @@ fn why<T>(result: io::Result<T>) -> Result<T, String> {
 fn alignment(file: &File) -> io::Result<Option<(u32, u32)>> {
     let wanted = StatxFlags::from_bits_retain(libc::STATX_DIOALIGN);
     let found = statx(file, c"", AtFlags::EMPTY_PATH, wanted)?;
-    let told = found.stx_mask & libc::STATX_DIOALIGN != 0;
-    Ok(told.then_some((found.stx_dio_mem_align, found.stx_dio_offset_align)))
+    let known = found.stx_mask & libc::STATX_DIOALIGN != 0;
+    Ok(known.then_some((found.stx_dio_mem_align, found.stx_dio_offset_align)))
 }
 
 /// How many pages the kernel says were stored to, after a store to one.

@@ -56,7 +56,7 @@ fn supervise(task: &str) -> io::Result<Option<c_int>> {
         .spawn()?;
     let pid = Pid::from_child(&child);
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let mut told = false;
+    let mut asked = false;
     loop {
         let left = LIMIT.saturating_sub(started.elapsed());
         if has_ended(&process, left)? {
@@ -67,8 +67,8 @@ fn supervise(task: &str) -> io::Result<Option<c_int>> {
             return Ok(None);
         }
         // It cleans up, and says so by its exit code.
-        if sys::interrupted() && !told {
-            told = true;
+        if sys::interrupted() && !asked {
+            asked = true;
             let _ = kill_process(pid, Signal::TERM);
         }
     }

@@ -201,9 +201,9 @@ doio(rwtest04) (  911) 22:33:12
             one.verdict(&one.records(&records))
         };
         let read = read.to_owned();
-        let told = [report(4, 2, 1085), msync(3, 2), read.clone()];
-        assert_eq!(verdict(&told), Some(Verdict::Uncertain));
-        assert_eq!(verdict(&told[..2]), Some(Verdict::Uncertain));
+        let reported = [report(4, 2, 1085), msync(3, 2), read.clone()];
+        assert_eq!(verdict(&reported), Some(Verdict::Uncertain));
+        assert_eq!(verdict(&reported[..2]), Some(Verdict::Uncertain));
         assert_eq!(
             verdict(&[report(4, 2, 1084), msync(3, 2), read.clone()]),
             None

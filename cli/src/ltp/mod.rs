@@ -32,7 +32,7 @@ use outcome::Difference;
 use plan::{Plan, Side, Test, write_json};
 use progress::Progress;
 use results::{RESULTS, Results, Row, TestResult};
-use runner::Told;
+use runner::Reported;
 use std::env;
 use std::ffi::c_int;
 use std::fs;
@@ -163,9 +163,9 @@ fn run_side(
     progress.end();
     test::end_leftovers(&side, tests.len());
     ran?;
-    let told = Told::read(install.runner, &side);
+    let reported = Reported::read(install.runner, &side);
     (0..tests.len())
-        .map(|number| TestResult::gather(&side, number, &tests[number], plan.shimmed, &told))
+        .map(|number| TestResult::gather(&side, number, &tests[number], plan.shimmed, &reported))
         .collect()
 }
 

@@ -33,8 +33,6 @@ pub struct Plan {
 /// How one test ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Nanoseconds since the epoch.
-    pub begin_ns: u64,
     pub duration_ns: u64,
     #[serde(flatten)]
     pub end: End,

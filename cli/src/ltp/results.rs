@@ -4,7 +4,7 @@ use super::comparison::{self, Comparison};
 use super::logs::{self, Findings};
 use super::outcome::{Counts, Difference, Outcome};
 use super::plan::{End, Record, Side, Test, read_json};
-use super::runner::Told;
+use super::runner::Reported;
 use crate::failure::Failure;
 use crate::table::Table;
 use crate::words::count;
@@ -54,14 +54,14 @@ pub struct TestResult {
 }
 
 impl TestResult {
-    /// Gathers what test `number` of a side left behind. What the runner told counts where the
+    /// Gathers what test `number` of a side left behind. What the runner reported counts where the
     /// test itself could not leave a record.
     pub fn gather(
         side: &Side,
         number: usize,
         test: &Test,
         shimmed: bool,
-        told: &Told,
+        reported: &Reported,
     ) -> Result<Self, Failure> {
         let record: Option<Record> = match side.record(number).exists() {
             true => Some(read_json(&side.record(number))?),
@@ -83,7 +83,7 @@ impl TestResult {
                     .map(|verdict| verdict.word().to_owned());
             }
         }
-        let outcome = match (&record, told.get(number, &test.name)) {
+        let outcome = match (&record, reported.get(number, &test.name)) {
             (None, Some(outcome)) if side.started(number).exists() => outcome,
             _ => Outcome::of(record.as_ref(), &test.command),
         };

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a runner may take to end when it is told to.
+/// How long a runner may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs a side's runtest file. `watch` is called again and again meanwhile.
@@ -134,14 +134,14 @@ fn command(install: &Install, side: &Side, directory: &Path) -> Command {
     command
 }
 
-/// What the runner told of the tests, for those that were killed together with their record.
+/// What the runner reported of the tests, for those that were killed together with their record.
 #[derive(Default)]
-pub struct Told(Vec<(String, Outcome)>);
+pub struct Reported(Vec<(String, Outcome)>);
 
-impl Told {
+impl Reported {
     pub fn read(runner: Runner, side: &Side) -> Self {
         let read = |name: &str| fs::read_to_string(side.0.join(name)).unwrap_or_default();
-        Told(match runner {
+        Reported(match runner {
             Runner::Runltp => runltp_results(&read("runner.results")),
             Runner::Kirk => kirk_results(&read("runner.json")),
         })
@@ -149,9 +149,9 @@ impl Told {
 
     /// Runners go through the file in order, and tell of each test when it has ended.
     pub fn get(&self, number: usize, name: &str) -> Option<Outcome> {
-        let (told, outcome) = self.0.get(number)?;
+        let (reported, outcome) = self.0.get(number)?;
         // ltp-pan cuts names at 30 characters.
-        name.starts_with(told.as_str()).then_some(*outcome)
+        name.starts_with(reported.as_str()).then_some(*outcome)
     }
 }
 
@@ -198,8 +198,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_runltp_told() {
-        let told = Told(runltp_results(
+    fn what_runltp_reported() {
+        let reported = Reported(runltp_results(
             "Test Start Time: Sat Nov 21 00:52:49 2026\n\
              -----------------------------------------\n\
              Testcase                                           Result     Exit Value\n\
@@ -211,22 +211,22 @@ mod tests {
              -----------------------------------------------\n\
              Total Tests: 3\n",
         ));
-        assert_eq!(told.get(0, "mmap01"), Some(Outcome::Passed));
+        assert_eq!(reported.get(0, "mmap01"), Some(Outcome::Passed));
         let long = "a_name_of_more_than_thirty_characters";
-        assert_eq!(told.get(1, long), Some(Outcome::Failed));
-        assert_eq!(told.get(2, "mmap03"), Some(Outcome::Skipped));
-        assert_eq!(told.get(2, "other"), None);
-        assert_eq!(told.get(3, "mmap04"), None);
+        assert_eq!(reported.get(1, long), Some(Outcome::Failed));
+        assert_eq!(reported.get(2, "mmap03"), Some(Outcome::Skipped));
+        assert_eq!(reported.get(2, "other"), None);
+        assert_eq!(reported.get(3, "mmap04"), None);
     }
 
     #[test]
-    fn what_kirk_told() {
-        let told = Told(kirk_results(
+    fn what_kirk_reported() {
+        let reported = Reported(kirk_results(
             r#"{"results": [{"test_fqn": "mmap01", "status": "brok", "test": {"retval": ["-1"]}},
                             {"test_fqn": "mmap02", "status": "fail"}], "stats": {}}"#,
         ));
-        assert_eq!(told.get(0, "mmap01"), Some(Outcome::Broken));
-        assert_eq!(told.get(1, "mmap02"), Some(Outcome::Failed));
-        assert_eq!(Told(kirk_results("")).get(0, "mmap01"), None);
+        assert_eq!(reported.get(0, "mmap01"), Some(Outcome::Broken));
+        assert_eq!(reported.get(1, "mmap02"), Some(Outcome::Failed));
+        assert_eq!(Reported(kirk_results("")).get(0, "mmap01"), None);
     }
 }

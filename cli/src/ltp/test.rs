@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How often it looks whether the runner wants an end.
 const TICK: Timespec = Timespec {
@@ -63,7 +63,6 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
         .stdout(clone(&sink)?)
         .stderr(sink);
 
-    let begin = SystemTime::now();
     let started = Instant::now();
     let mut child = command
         .spawn()
@@ -72,9 +71,7 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
     fs::write(side.started(number), id).map_err(|error| failed(&side.0, error))?;
     let end = wait(&mut child, Duration::from_secs(plan.timeout_seconds))
         .map_err(|error| failed(Path::new("setsid"), error))?;
-    let since_epoch = begin.duration_since(SystemTime::UNIX_EPOCH);
     let record = Record {
-        begin_ns: since_epoch.unwrap_or_default().as_nanos() as u64,
         duration_ns: started.elapsed().as_nanos() as u64,
         end,
     };

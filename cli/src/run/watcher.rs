@@ -36,7 +36,7 @@ impl Watch {
         self.socket.as_raw_fd()
     }
 
-    /// The program was not started, and its reason is told elsewhere.
+    /// The program was not started, and its reason is said elsewhere.
     pub fn dismiss(mut self) {
         // Whatever is said keeps the watcher quiet; where it is gone, nobody listens.
         let _ = self.socket.write_all(b"not started\n");
@@ -81,13 +81,13 @@ pub fn start(program: &OsStr, fifo: Option<OwnedFd>) -> Result<Option<Watch>, Fa
 
 fn listen(program: &OsStr, mut here: UnixStream) {
     let mut hello = [0; 64];
-    let heard = here
+    let received = here
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| here.read(&mut hello));
-    if matches!(heard, Ok(length) if length > 0) {
+    if matches!(received, Ok(length) if length > 0) {
         return;
     }
-    let when = match heard {
+    let when = match received {
         Ok(_) => "it ended without saying so".to_owned(),
         Err(_) => format!("no sign of it in {} s", PATIENCE.as_secs()),
     };

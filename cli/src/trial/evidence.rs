@@ -32,7 +32,7 @@ pub struct Evidence {
     pub uncertain: u64,
     /// and pages that were verified, and wrong when they were verified again.
     pub changed_later: u64,
-    /// Calls that had to be healed, by the rung that did it.
+    /// Calls that had to be healed, by the kind of retry that did it.
     pub healed: BTreeMap<String, u64>,
     /// Findings by code.
     pub findings: BTreeMap<String, u64>,
@@ -125,8 +125,8 @@ impl Evidence {
         // Pages that are stored to all the time are looked at again too.
         let raced = process.raced == record["call"].as_u64()
             || record["verdicts"]["newer"].as_u64().unwrap_or(0) > 0;
-        if let Some(rung) = record["rung"].as_str().filter(|_| !raced) {
-            *self.healed.entry(rung.to_owned()).or_default() += 1;
+        if let Some(retry) = record["rung"].as_str().filter(|_| !raced) {
+            *self.healed.entry(retry.to_owned()).or_default() += 1;
             self.keep("healed", record);
         }
         if is_outside(record) {
@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn findings_are_counted_and_kept_with_what_they_are_about() {
         let finding = r#"{"event":"finding","code":"KMD-L6","path":"/d/f"}"#;
-        let later = r#"{"event":"finding","code":"KMD-L999"}"#;
-        let found = evidence(&[finding, finding, later], true);
+        let unknown = r#"{"event":"finding","code":"KMD-L999"}"#;
+        let found = evidence(&[finding, finding, unknown], true);
         assert_eq!(found.found(&[Finding::AsyncOnly, Finding::Race]), 2);
         assert_eq!(found.records["async"].len(), 2);
         assert_eq!(found.records["finding"].len(), 1);

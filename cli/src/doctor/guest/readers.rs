@@ -35,7 +35,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reader that cannot read is no witness.
+    /// A reader that cannot read says nothing.
     pub fn is_whole(&self) -> bool {
         let Ok(pages) = &self.pages else { return true };
         pages.iter().all(|&page| page == Page::New)
@@ -92,7 +92,7 @@ impl Readers<'_> {
             self.opened("fresh", 0, false),
             self.opened("direct", libc::O_DIRECT, false),
         ];
-        // Not without need: it cures a page cache that was never told.
+        // Not without need: it cures a page cache that does not know of the store.
         if readings.iter().any(|reading| reading.pages.is_err()) {
             readings.push(self.opened("dropped", 0, true));
         }

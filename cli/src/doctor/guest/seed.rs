@@ -85,7 +85,7 @@ pub struct SeedFound {
 }
 
 impl SeedFound {
-    /// What msync said at last: a program that is told of an error tries again.
+    /// What msync said at last: a program that gets an error tries again.
     pub fn acknowledged(&self) -> bool {
         self.retry.as_ref().unwrap_or(&self.msync).error.is_none()
     }

@@ -4,7 +4,7 @@ use super::super::guest::{Look, Page, SeedFound, Step};
 use super::super::trials::Trials;
 use super::ms;
 
-/// What helps, and the cause as far as it can be told, a sentence each.
+/// What helps, and the cause as far as it is clear, a sentence each.
 pub fn sentences(trials: &Trials, actor: &str) -> Vec<String> {
     let Ok(native) = &trials.native else {
         return Vec::new();
@@ -112,7 +112,7 @@ impl Helps {
         if is_other_cache(native) {
             return format!(
                 "{actor} has the data, and readers are served from another page cache, which \
-                 nobody told: one file is shown as two inodes"
+                 does not know of the store: one file is shown as two inodes"
             );
         }
         let served_from_cache = trials.unread.as_ref().is_ok_and(SeedFound::is_whole);

@@ -63,10 +63,10 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
     let what = if let Some(error) = &shim.msync.error {
         format!(
             "Under keepmydata msync fails ({error}) instead of returning 0 with the data lost: \
-             the program is told, and the log names the pages."
+             the program notices, and the log names the pages."
         )
     } else if let Some(error) = &workload.msync_error {
-        format!("Under keepmydata msync fails in a workload ({error}): the program is told.")
+        format!("Under keepmydata msync fails in a workload ({error}): the program notices.")
     } else if workload.bad.is_some() {
         "Under keepmydata a workload found bad data too.".to_owned()
     } else {

@@ -120,7 +120,7 @@ impl trial::Verdict for Verdict {
             Verdict::Keeps => "msync keeps its promise here",
             Verdict::Cured => "msync breaks its promise here, and keepmydata cures it",
             Verdict::NotCured => "msync breaks its promise here, and keepmydata does not cure it",
-            Verdict::Unknown => "whether msync keeps its promise here could not be told",
+            Verdict::Unknown => "whether msync keeps its promise here is not known",
         }
     }
 }

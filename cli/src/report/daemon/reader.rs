@@ -293,7 +293,7 @@ mod tests {
              2026/11/20 22:18:24.731155 [DEBUG] file.go:518: TRACE Fsync: ino(8388611) (1143201)ns\n\
              2026/11/20 22:18:24.731155 [INFO] other.go:1: nothing of ours\n",
         );
-        let told: Vec<_> = found
+        let seen: Vec<_> = found
             .iter()
             .map(|op| {
                 (
@@ -306,7 +306,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            seen,
             [
                 (
                     "Write",

@@ -25,7 +25,6 @@ pub struct Counts {
     pub stale: u64,
     pub uncertain: u64,
     pub dropped: u64,
-    pub races: u64,
     pub reads: u64,
     pub durations: Histogram,
 }
@@ -52,7 +51,6 @@ impl Counts {
                 }
             }
             event::READ => self.reads += 1,
-            event::RACE => self.races += 1,
             _ => {}
         }
     }
