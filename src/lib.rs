@@ -44,5 +44,7 @@ mod process;
 mod reads;
 mod real;
 mod stats;
+#[cfg(target_arch = "x86_64")]
+mod unwind;
 
 use keepmydata_sys as sys;

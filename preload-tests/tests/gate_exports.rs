@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use object::elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, STT_FUNC, STT_GNU_IFUNC};
-use object::read::elf::{FileHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, Sym};
 use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
@@ -169,6 +169,31 @@ fn exported_names_exist_in_libc() {
             "{name} of libc is private"
         );
     }
+}
+
+/// Each costs every program a part of a millisecond: the unwinder alone as much as all the rest.
+#[test]
+fn nothing_but_the_c_library_is_loaded_with_it() {
+    if cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let data = fs::read(shim()).expect("the shim");
+    let header = FileHeader64::<Endianness>::parse(&*data).expect("ELF header");
+    let endian = header.endian().expect("endianness");
+    let sections = header.sections(endian, &*data).expect("sections");
+    let (entries, strings) = sections
+        .dynamic(endian, &*data)
+        .expect("dynamic section")
+        .expect("a dynamic section");
+    let strings = sections.strings(endian, &*data, strings).expect("names");
+    let needed: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED))
+        .map(|entry| entry.string(endian, strings).expect("a name"))
+        .map(String::from_utf8_lossy)
+        .collect();
+    let of_the_c_library = ["libc.so.6", "ld-linux-x86-64.so.2"];
+    assert_eq!(needed, of_the_c_library);
 }
 
 /// A sibling has the same stem, or is the same code under another name.
