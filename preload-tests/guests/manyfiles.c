@@ -1,7 +1,7 @@
 /*
  * One call unmaps the mappings of many files: with their names gone, nothing of them may stay.
  *
- * usage: manyfiles PREFIX COUNT
+ * usage: manyfiles PREFIX COUNT [unsynced]
  */
 #include "guest.h"
 #include <sys/statvfs.h>
@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 	char name[4096], *directory, *end;
 	int count;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return EXIT_USAGE;
 	count = atoi(argv[2]);
 	directory = strdup(argv[1]);
@@ -67,7 +67,8 @@ int main(int argc, char **argv)
 			close(fd);
 			base[i * PAGE] = 'x';
 		}
-		printf("msync %d\n", msync(base, length, MS_SYNC));
+		if (argc == 3)
+			printf("msync %d\n", msync(base, length, MS_SYNC));
 		for (int i = 0; i < count; i++) {
 			snprintf(name, sizeof(name), "%s%d", argv[1], i);
 			unlink(name);

@@ -250,3 +250,19 @@ fn the_programs_are_those_of_the_documentation() {
         );
     }
 }
+
+/// Each of the files of one munmap, or of a mapping over them, has its finding.
+#[test]
+fn one_call_concerns_many_files() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    or_skip!(kernel::page_tracking());
+    let run = Program::guest("manyfiles")
+        .arg(fs.path("f"))
+        .args(["20", "unsynced"])
+        .under_shim(&[INFO])
+        .expect_success("manyfiles");
+    let records = run.records();
+    let code = Finding::UnmappedUnsynced.code();
+    let found = records.0.iter().filter(|record| record["code"] == code);
+    assert_eq!(found.count(), 2 * 20, "{}", run.log_text());
+}

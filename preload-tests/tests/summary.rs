@@ -347,3 +347,22 @@ fn many_files_are_added_up() {
     });
     assert_eq!(others.map(msyncs), Some(FILES - 64), "{}", run.log_text());
 }
+
+/// What was known of each file before the munmap that took them all.
+#[test]
+fn one_munmap_takes_many_files() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let run = Program::guest("manyfiles")
+        .arg(fs.path("f"))
+        .arg("20")
+        .under_shim(&[("KEEPMYDATA_LOG", "info")])
+        .expect_success("manyfiles");
+    let records = run.records();
+    let mapped: Vec<&Value> = records
+        .of("summary")
+        .filter(|record| !record["path"].is_null())
+        .map(|record| &record["stats"]["mapped_bytes"])
+        .collect();
+    assert!(mapped.len() >= 20, "{}", run.log_text());
+    assert!(mapped.iter().all(|bytes| **bytes == 4096), "{mapped:?}");
+}

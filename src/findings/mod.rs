@@ -65,7 +65,7 @@ impl Teller<'_> {
     }
 }
 
-/// Files that one call of the program's concerns; more are left out.
+/// Files that are held at a time, of those that one call of the program's concerns.
 const FILES: usize = 8;
 
 /// Runs `work` on a custodian thread for each file that is mapped in `[addr, end)`, is `wanted` and
@@ -82,36 +82,60 @@ fn for_each_file(
     }
     let _quiet = Blocked::all();
     let tid = sys::gettid();
-    let mut files: [Option<NonNull<File>>; FILES] = [None; FILES];
-    {
-        let mut table = mappings::lock();
-        table.for_each(addr, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let key = unsafe { entry.file.as_ref() }.key;
-            if wanted(&key)
-                && !files.contains(&Some(entry.file))
-                && let Some(free) = files.iter_mut().find(|file| file.is_none())
-            {
-                *free = Some(entry.file);
+    let mut last = None;
+    loop {
+        let files = next_files(addr, end, &wanted, last);
+        if files[0].is_none() {
+            return;
+        }
+        let _ = custodian::run(process, |worker| {
+            for &file in files.iter().flatten() {
+                if let Some(slot) = stats::slot(file) {
+                    work(&Teller {
+                        worker,
+                        slot,
+                        file,
+                        tid,
+                        call: None,
+                    });
+                }
             }
-            true
         });
-        files.iter().flatten().for_each(|&file| table.hold(file));
+        for file in files.into_iter().flatten() {
+            mappings::ops::release(file);
+        }
+        last = files[FILES - 1];
+        if last.is_none() {
+            return;
+        }
     }
-    let _ = custodian::run(process, |worker| {
-        for &file in files.iter().flatten() {
-            if let Some(slot) = stats::slot(file) {
-                work(&Teller {
-                    worker,
-                    slot,
-                    file,
-                    tid,
-                    call: None,
-                });
+}
+
+/// The first files after `last`, by where they are in memory, that are mapped in `[addr, end)` and
+/// `wanted`; they are held.
+fn next_files(
+    addr: usize,
+    end: usize,
+    wanted: impl Fn(&Key) -> bool,
+    last: Option<NonNull<File>>,
+) -> [Option<NonNull<File>>; FILES] {
+    let mut files = [None; FILES];
+    let mut table = mappings::lock();
+    table.for_each(addr, end, |entry| {
+        // SAFETY: live, and under the lock.
+        let key = unsafe { entry.file.as_ref() }.key;
+        let file = Some(entry.file);
+        if file > last && !files.contains(&file) && wanted(&key) {
+            let place = files
+                .iter()
+                .position(|other| other.is_none() || *other > file);
+            if let Some(place) = place {
+                files[place..].rotate_right(1);
+                files[place] = file;
             }
         }
+        true
     });
-    for file in files.into_iter().flatten() {
-        mappings::ops::release(file);
-    }
+    files.iter().flatten().for_each(|&file| table.hold(file));
+    files
 }

@@ -1,6 +1,6 @@
 //! The summary at the end of the process, and the samples that it is made of.
 
-use super::{Number, Sample, Slot, Track, for_each, known, smaps, store};
+use super::{FILES, Number, Sample, Slot, Track, for_each, known, smaps, store};
 use crate::custodian::Worker;
 use crate::log;
 use crate::mappings::{self, file::Key};
@@ -71,14 +71,14 @@ fn of_file(worker: &Worker, tid: i32, slot: &Slot, key: &Key) {
 /// Before `[start, end)` is unmapped, on a custodian thread: where that takes the last mapping of a
 /// file, what is known of its mappings is kept for the summary.
 pub fn before_unmap(worker: &Worker, start: usize, end: usize) {
-    // More at a time do without.
-    let mut last: [Option<Key>; 4] = [None; 4];
+    // No more are kept apart.
+    let mut last: [Option<Key>; FILES] = [None; FILES];
     {
         let table = mappings::lock();
         table.for_each(start, end, |entry| {
             // SAFETY: live, and under the lock.
             let key = Some(unsafe { entry.file.as_ref() }.key);
-            let mut stays = last.contains(&key);
+            let mut stays = last.contains(&key) || key.and_then(|key| known(&key)).is_none();
             table.for_each_of(entry.file, 0, |other| {
                 stays |= other.start < start || end < other.end;
                 !stays
@@ -89,8 +89,8 @@ pub fn before_unmap(worker: &Worker, start: usize, end: usize) {
             true
         });
     }
-    for key in last.into_iter().flatten() {
-        sample(worker, |other| *other == key);
+    if last[0].is_some() {
+        sample(worker, |key| last.contains(&Some(*key)));
     }
 }
 
