@@ -268,6 +268,49 @@ fn the_version_names_the_commit() {
     }
 }
 
+/// What the shim's first record says is in effect.
+#[test]
+fn a_preset_is_in_effect_and_single_settings_win_over_it() {
+    let settings = |arguments: &[&str], variable: Option<(&str, &str)>| {
+        let output = keepmydata()
+            .env("KEEPMYDATA_LIB", shim())
+            .envs(variable)
+            .args(["--log=info"])
+            .args(arguments)
+            .args(["--", "true"])
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        let start = said.lines().find(|line| line.contains(" start: "));
+        let start = start.unwrap_or_else(|| panic!("no start: {said}"));
+        ["preset", "async", "invalidate", "read"].map(|name| {
+            let value = start
+                .split(' ')
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            value
+                .unwrap_or_else(|| panic!("{name}: {start}"))
+                .to_owned()
+        })
+    };
+    assert_eq!(settings(&[], None), ["tests", "pass", "file", "fresh"]);
+    let database = &["--preset=database"][..];
+    assert_eq!(
+        settings(database, None),
+        ["database", "pass", "dirty", "pass"]
+    );
+    assert_eq!(
+        settings(database, Some(("KEEPMYDATA_READ", "fresh"))),
+        ["database", "pass", "dirty", "fresh"]
+    );
+    assert_eq!(
+        settings(
+            &["--invalidate=off"],
+            Some(("KEEPMYDATA_PRESET", "database"))
+        ),
+        ["database", "pass", "off", "pass"]
+    );
+}
+
 /// The stand-in library of the other tests keeps to the same protocol as this one.
 #[test]
 fn the_shim_says_hello_and_leaves_no_trace_of_it() {

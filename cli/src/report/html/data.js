@@ -62,13 +62,6 @@ function counted(number, one) {
   return `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
 }
 
-function bytesText(bytes) {
-  for (const [unit, size] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 1024]]) {
-    if (bytes >= size) return `${(bytes / size).toFixed(bytes % size ? 2 : 0)} ${unit}`;
-  }
-  return `${bytes} B`;
-}
-
 const fileName = (file) => (file < 0 ? "" : data.files[file].path);
 
 function laneName(lane) {
