@@ -751,7 +751,7 @@ static int parse(char *text, int *pages)
 
 static void make_file(int pages, const char *mode)
 {
-	char request[256], answer[256];
+	char request[4400], answer[256];
 	int fd, control = -1;
 
 	/* The file itself is made by a filesystem that does what it says. */
@@ -764,7 +764,7 @@ static void make_file(int pages, const char *mode)
 	if (fd < 0 || pwrite(fd, all[0].buffer, pages * PAGE, 0) != pages * PAGE || fsync(fd) != 0)
 		setup_failed("make %s", path);
 	if (*mode != '-') {
-		snprintf(request, sizeof(request), "{\"op\":\"mode\",\"mode\":\"%s\"}\n", mode);
+		snprintf(request, sizeof(request), "{\"op\":\"mode\",\"mode\":\"%s\",\"path\":\"%s\"}\n", mode, path_inside);
 		ask(control, answer, sizeof(answer), request);
 		close(control);
 	}

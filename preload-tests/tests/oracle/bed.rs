@@ -3,6 +3,7 @@
 use preload_tests::harness::TearFs;
 
 use super::guest::{End, Guest};
+use super::local::Local;
 use super::model::{Judgement, Kind, Traits, judge};
 use super::program::Program;
 use super::rows::{Bed, Row};
@@ -10,11 +11,16 @@ use super::rows::{Bed, Row};
 /// Programs of one process: what one leaves behind must not help or harm another for ever.
 const PROGRAMS: u64 = 50;
 
+enum Fs {
+    Tear(TearFs),
+    Local(Local),
+}
+
 /// A row's filesystem and guest.
 pub struct Mounted<'a> {
     row: &'a Row,
     native: bool,
-    fs: TearFs,
+    fs: Fs,
     guest: Option<Guest>,
     files: u64,
 }
@@ -23,12 +29,18 @@ impl<'a> Mounted<'a> {
     /// # Errors
     /// Why this machine has no such filesystem.
     pub fn new(row: &'a Row, native: bool) -> Result<Self, String> {
-        let Bed::Tear(mode, arguments) = &row.bed;
-        let arguments: Vec<&str> = ["--mode", mode].iter().chain(arguments).copied().collect();
+        let fs = match &row.bed {
+            Bed::Tear(mode, arguments) => {
+                let arguments: Vec<&str> =
+                    ["--mode", mode].iter().chain(arguments).copied().collect();
+                Fs::Tear(TearFs::mount_unlogged(&arguments))
+            }
+            Bed::Local(kind, overlay, room) => Fs::Local(Local::mount(kind, *overlay, *room)?),
+        };
         Ok(Self {
             row,
             native,
-            fs: TearFs::mount_unlogged(&arguments),
+            fs,
             guest: None,
             files: 0,
         })
@@ -36,14 +48,13 @@ impl<'a> Mounted<'a> {
 
     fn start(&self) -> Guest {
         let settings = (!self.native).then_some(&*self.row.settings);
-        let Bed::Tear(_, arguments) = &self.row.bed;
-        let direct = arguments.contains(&"--direct-io");
-        Guest::start(
-            &self.fs.dir(),
-            (&self.fs.control_socket(), ""),
-            direct,
-            settings,
-        )
+        let direct =
+            matches!(&self.row.bed, Bed::Tear(_, arguments) if arguments.contains(&"--direct-io"));
+        let (directory, socket) = match &self.fs {
+            Fs::Tear(fs) => (fs.dir(), fs.control_socket()),
+            Fs::Local(fs) => (fs.dir.clone(), fs.control_socket()),
+        };
+        Guest::start(&directory, (&socket, ""), direct, settings)
     }
 
     /// The next program gets a process of its own.
@@ -62,7 +73,10 @@ impl<'a> Mounted<'a> {
         }
         let mut guest = self.guest.take().unwrap_or_else(|| self.start());
         self.files += 1;
-        let Bed::Tear(mode, _) = &self.row.bed;
+        let mode = match &self.row.bed {
+            Bed::Tear(mode, _) => mode,
+            Bed::Local(..) => "failing",
+        };
         let name = format!("f{}", self.files);
         match guest.run(&name, Some(mode), program) {
             Ok((events, before)) => {

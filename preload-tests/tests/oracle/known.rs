@@ -15,6 +15,9 @@ const KNOWN: &[(&str, Kind)] = &[
     ("eio-once/*", Kind::Swallowed),
     ("silent-eio/*", Kind::FalseZero),
     ("black-hole/*", Kind::FalseZero),
+    ("*/disk-full*", Kind::FalseZero),
+    ("*/roomy*UNCERTAIN=error", Kind::Alarm),
+    ("*/roomy*UNCERTAIN=error", Kind::Report),
     ("honest/*UNCERTAIN=error", Kind::Alarm),
     ("honest/*UNCERTAIN=error", Kind::Report),
 ];

@@ -83,6 +83,8 @@ pub struct Traits {
     pub honesty: Honesty,
     /// write(2), truncation and holes are at the filesystem when the call returns.
     pub calls_reach_it: bool,
+    /// What the file was full of at first may be gone.
+    pub loses_first: bool,
     /// msync is that of the kernel, which promises what was stored to the pages in its range, and no more.
     pub native: bool,
 }
@@ -145,16 +147,27 @@ impl<'a> Model<'a> {
         promised: &dyn Fn(&Change) -> bool,
     ) -> Vec<u8> {
         let changes = &self.of_sample[sample];
-        let superseded = |end: u64| {
+        let newer = |end: u64| {
             changes
                 .iter()
-                .any(|newer| newer.begin >= end && newer.end < must && promised(newer))
+                .filter(move |newer| newer.begin >= end && newer.end < must && promised(newer))
         };
+        let superseded = |end: u64| newer(end).next().is_some();
         let mut values = Vec::new();
         if !superseded(0) {
             values.push(if offset(sample) < self.size { FILL } else { 0 });
+            if self.traits.loses_first {
+                values.push(0);
+            }
         }
-        let possible = |change: &&&Change| change.begin < may && !superseded(change.end);
+        let possible = |change: &&&Change| {
+            // What was stored behind the end of the file may be there once the file has grown past it (FUSE).
+            let superseded = match change.how {
+                How::Beyond => newer(change.end).any(|newer| newer.how != How::Removed),
+                _ => superseded(change.end),
+            };
+            change.begin < may && !superseded
+        };
         values.extend(changes.iter().filter(possible).map(|change| change.value));
         values
     }

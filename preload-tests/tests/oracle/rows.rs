@@ -1,5 +1,8 @@
 //! On what, and how, programs are run.
 
+use preload_tests::harness::{installed, record_skip};
+
+use super::local::Room;
 use super::model::{Honesty, Traits};
 
 /// A filesystem.
@@ -7,6 +10,8 @@ use super::model::{Honesty, Traits};
 pub enum Bed {
     /// The test bed in this mode, with these further arguments.
     Tear(&'static str, Vec<&'static str>),
+    /// A filesystem of the kernel's, with an overlayfs over it or not.
+    Local(&'static str, bool, Room),
 }
 
 #[derive(Clone, Debug)]
@@ -19,6 +24,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether msync can be found to lie there without the shim.
+    pub fn lies_natively(&self) -> bool {
+        let is_full = matches!(self.bed, Bed::Local(_, _, Room::FsFull));
+        self.traits.honesty != Honesty::Honest && !is_full
+    }
+
     fn of(
         bed: &str,
         bed_of: Bed,
@@ -86,6 +97,7 @@ fn tear(mode: &'static str, variant: &str, settings: &[(&'static str, &'static s
     let traits = Traits {
         honesty: *honesty,
         calls_reach_it: variant != "writeback",
+        loses_first: false,
         native: false,
     };
     Row::of(
@@ -96,9 +108,84 @@ fn tear(mode: &'static str, variant: &str, settings: &[(&'static str, &'static s
     )
 }
 
-/// All rows, under the shim.
+fn local(name: &'static str, settings: &[(&'static str, &'static str)]) -> Row {
+    let (fs, how) = name.split_once('/').unwrap_or((name, ""));
+    let (kind, overlay) = match fs {
+        "overlay" => ("ext4", true),
+        kind => (kind, false),
+    };
+    let room = match how {
+        "disk-full" => Room::DiskFull,
+        "full" => Room::FsFull,
+        _ => Room::Plenty,
+    };
+    let mut settings = settings.to_vec();
+    if room != Room::Plenty {
+        settings.push(("KEEPMYDATA_DEADLINE_MS", "100"));
+    }
+    let traits = Traits {
+        honesty: match room {
+            Room::Plenty => Honesty::Honest,
+            // See `Room::DiskFull`.
+            Room::DiskFull if kind != "ext4" => Honesty::Lying,
+            _ => Honesty::Failing,
+        },
+        calls_reach_it: false,
+        loses_first: room == Room::DiskFull,
+        native: false,
+    };
+    Row::of(name, Bed::Local(kind, overlay, room), traits, &settings)
+}
+
+/// All rows, under the shim, that can be had here.
 pub fn rows() -> Vec<Row> {
+    let mut rows = all_rows();
+    for kind in ["ext4", "xfs", "btrfs"] {
+        if let Err(reason) = installed(&format!("mkfs.{kind}")) {
+            record_skip(kind, &reason);
+            rows.retain(|row| !matches!(row.bed, Bed::Local(of, _, _) if of == kind));
+        }
+    }
+    rows
+}
+
+/// Those that cannot be had here, too.
+pub fn all_rows() -> Vec<Row> {
     let mut rows = Vec::new();
+    for name in [
+        "ext4/roomy",
+        "xfs/roomy",
+        "btrfs/roomy",
+        "overlay/roomy",
+        "ext4/full",
+        "xfs/full",
+        "overlay/full",
+        "ext4/disk-full",
+        "overlay/disk-full",
+    ] {
+        rows.push(local(name, &[]));
+        rows.push(local(name, &[("KEEPMYDATA_VERIFY", "on")]));
+    }
+    for name in ["xfs/disk-full", "btrfs/disk-full"] {
+        rows.push(local(name, &[("KEEPMYDATA_VERIFY", "on")]));
+    }
+    for name in ["ext4/roomy", "xfs/roomy", "btrfs/roomy", "overlay/roomy"] {
+        rows.push(local(
+            name,
+            &[
+                ("KEEPMYDATA_VERIFY", "on"),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+            ],
+        ));
+    }
+    for track in ["cachestat", "whole"] {
+        for name in ["ext4/roomy", "ext4/disk-full"] {
+            rows.push(local(
+                name,
+                &[("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_TRACK", track)],
+            ));
+        }
+    }
     for (variant, _) in VARIANTS {
         for (mode, _) in MODES {
             rows.push(tear(mode, variant, &[]));

@@ -10,7 +10,7 @@ use super::model::{Judgement, Kind};
 use super::program::{Program, any_program};
 
 /// What a program with a race in it must fail of this many runs once, to count as failing.
-const TRIES: usize = 12;
+pub const TRIES: usize = 12;
 
 /// The sequence of programs of a seed.
 pub struct Programs {
@@ -38,15 +38,24 @@ impl Programs {
     }
 }
 
-/// Whether the program fails in this way, in a process of its own or after others.
-pub fn fails(mounted: &mut Mounted<'_>, program: &Program, kind: Kind) -> Option<Judgement> {
-    let tries = if program.is_threaded() { TRIES } else { 1 };
+/// What the program does wrong in this way, in a process of its own, if it does in one of so many runs.
+pub fn fails(
+    mounted: &mut Mounted<'_>,
+    program: &Program,
+    kind: Kind,
+    tries: usize,
+) -> Option<Judgement> {
     (0..tries).find_map(|_| {
         mounted.restart();
         let judgement = mounted.run(program);
-        let found = judgement.wrong.iter().any(|(found, _)| *found == kind);
-        found.then_some(judgement)
+        judgement.kinds().contains(&kind).then_some(judgement)
     })
+}
+
+/// Whether it fails once in as many runs as it takes.
+fn fails_again(mounted: &mut Mounted<'_>, program: &Program, kind: Kind) -> Option<Judgement> {
+    let tries = if program.is_threaded() { TRIES } else { 1 };
+    fails(mounted, program, kind, tries)
 }
 
 /// The shortest program found that fails in this way too, and what it fails with; `None` if the program does not fail again.
@@ -57,10 +66,10 @@ pub fn shrink(
     limit: Duration,
 ) -> Option<(Program, Judgement)> {
     let end = Instant::now() + limit;
-    let mut best = (tree.current(), fails(mounted, &tree.current(), kind)?);
+    let mut best = (tree.current(), fails_again(mounted, &tree.current(), kind)?);
     let mut more = tree.simplify();
     while more && Instant::now() < end {
-        match fails(mounted, &tree.current(), kind) {
+        match fails_again(mounted, &tree.current(), kind) {
             Some(judgement) => {
                 best = (tree.current(), judgement);
                 more = tree.simplify();
@@ -72,7 +81,7 @@ pub fn shrink(
     let mut shorter = true;
     while std::mem::take(&mut shorter) && Instant::now() < end {
         for program in best.0.shorter() {
-            if let Some(judgement) = fails(mounted, &program, kind) {
+            if let Some(judgement) = fails_again(mounted, &program, kind) {
                 best = (program, judgement);
                 shorter = true;
                 break;
