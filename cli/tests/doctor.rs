@@ -126,6 +126,11 @@ fn text_is_a_verdict_and_verbose_the_evidence() {
         assert!(verbose.contains(part), "{part:?} in {verbose}");
         assert!(!brief.contains(part), "{part:?} in {brief}");
     }
+    let more = format!(
+        "\nThe evidence: keepmydata doctor --verbose {}\n",
+        directory.path().display()
+    );
+    assert!(brief.ends_with(&more), "{brief}");
 }
 
 #[test]

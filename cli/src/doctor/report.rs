@@ -126,7 +126,11 @@ impl Report {
         match (options.json, options.verbose) {
             (true, _) => format!("{}\n", Value::Object(self.json)),
             (_, true) => self.head + &self.evidence + &self.judgement,
-            _ => self.head + &self.judgement + "\nThe evidence: keepmydata doctor --verbose\n",
+            _ => {
+                let directory = options.directory.display();
+                let more = format!("\nThe evidence: keepmydata doctor --verbose {directory}\n");
+                self.head + &self.judgement + &more
+            }
         }
     }
 }
