@@ -1,7 +1,8 @@
 /*
- * Runs a program whose standard error is something that nobody reads, and that has little room left.
+ * Runs a program whose standard error is something that nobody reads, and that has little room left, or
+ * (closed) a pipe whose other end is closed.
  *
- * usage: unread pipe|socket|terminal PROGRAM ARGS...
+ * usage: unread pipe|socket|terminal|closed PROGRAM ARGS...
  */
 #include "guest.h"
 #include <sys/socket.h>
@@ -14,6 +15,16 @@ static int pipe_end(void)
 
 	if (pipe(ends) != 0 || fcntl(ends[1], F_SETPIPE_SZ, ROOM) < 0)
 		setup_failed("pipe");
+	return ends[1];
+}
+
+static int closed_end(void)
+{
+	int ends[2];
+
+	if (pipe(ends) != 0)
+		setup_failed("pipe");
+	close(ends[0]);
 	return ends[1];
 }
 
@@ -61,9 +72,11 @@ int main(int argc, char **argv)
 		end = socket_end();
 	else if (strcmp(argv[1], "terminal") == 0)
 		end = terminal_end();
+	else if (strcmp(argv[1], "closed") == 0)
+		end = closed_end();
 	else
 		return EXIT_USAGE;
-	/* The other end stays open in the program. */
+	/* The other end, if it is open, stays open in the program. */
 	if (dup2(end, 2) != 2)
 		setup_failed("dup2");
 	close(end);

@@ -70,6 +70,28 @@ fn what_nobody_reads_does_not_hold_up_msync() {
     }
 }
 
+/// SIGPIPE is for what the program writes. Before main, and where the shim can have no helper, it is the
+/// program's own thread that writes the log.
+#[test]
+fn a_reader_that_is_gone_kills_nobody() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let program = Program::guest("syncdrop").arg(fs.path("f"));
+    let under = Program::guest("under");
+    for denied in ["pidfd_open", "clone"] {
+        Program::guest("unread")
+            .arg("closed")
+            .arg(under.file())
+            .args(["seccomp", denied, "EPERM"])
+            .arg(program.file())
+            .args(program.arguments())
+            .under_shim(&[
+                ("KEEPMYDATA_LOG", "info"),
+                ("KEEPMYDATA_LOG_FILE", "stderr"),
+            ])
+            .expect_success(denied);
+    }
+}
+
 #[test]
 fn a_log_that_cannot_be_opened_is_named_once() {
     let fs = or_skip!(LoopFs::mount("ext4"));
