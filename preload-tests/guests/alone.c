@@ -237,11 +237,27 @@ int main(int argc, char **argv)
 		printf("helpers %d, tasks %d\n", helper() != 0, tasks());
 		return 0;
 	}
+	/* A process that has changed its user is not dumpable: /proc/PID shows it to none of its user. */
+	if (HOW("another user first") && setuid(65534) != 0)
+		setup_failed("setuid");
 	base = map_shared(fd, LENGTH);
 	base[0]++;
 	printf("msync %d\n", msync(base, LENGTH, MS_SYNC));
 	fflush(stdout);
-	if (HOW("count")) {
+	if (HOW("another user first")) {
+		printf("tasks %d\n", tasks());
+	} else if (HOW("another user later")) {
+		char later[4096];
+		int other;
+
+		snprintf(later, sizeof(later), "%s.later", path);
+		other = open_sized(later, LENGTH);
+		if (setuid(65534) != 0)
+			setup_failed("setuid");
+		printf("before: %d\n", store_and_sync(fd, LENGTH, 'b'));
+		printf("later: %d\n", store_and_sync(other, LENGTH, 'l'));
+		printf("tasks %d\n", tasks());
+	} else if (HOW("count")) {
 		count();
 	} else if (HOW("groups")) {
 		groups();

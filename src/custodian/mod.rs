@@ -39,6 +39,8 @@ use keepmydata_sync::pool::{Job, WorkerPool};
 pub struct Custodian {
     pool: WorkerPool<Call, NonNull<Ids>>,
     life: process::Life,
+    /// Threads that wait for it.
+    jobs: AtomicU32,
     /// A thread could not take on the program's ids.
     stranger: AtomicBool,
     /// Descriptors in the helper's own table, plus one (0 is none): /proc, and the program's directory
@@ -57,6 +59,22 @@ pub struct Custodian {
 struct Call {
     run: unsafe fn(*mut c_void, &mut Worker),
     data: *mut c_void,
+}
+
+/// Counted for as long as it lives.
+struct Counted<'a>(&'a AtomicU32);
+
+impl Counted<'_> {
+    fn in_(count: &AtomicU32) -> Counted<'_> {
+        count.fetch_add(1, Ordering::AcqRel);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Why no custodian can do the work. The caller goes on without descriptors.
@@ -121,6 +139,7 @@ pub fn run<R>(
         data: (&raw mut this).cast(),
     });
     let pool = &process.custodian.pool;
+    let _counted = Counted::in_(&process.custodian.jobs);
     loop {
         let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
         pool.ready(hire).map_err(Unavailable::Errno)?;

@@ -63,8 +63,8 @@ pub fn before_moving() {
 /// the kernel gives a set-user-ID program no rights (`check_unsafe_exec` in fs/exec.c).
 const BEFORE_EXEC_NS: u64 = 200_000_000;
 
-/// How long exit waits for the helper, ns: the thread that has done the last job may not sleep yet. What
-/// other threads wait for may take longer, and the end of the process does not wait for that natively.
+/// How long exit waits for what the helper is at, ns: other threads' msyncs, which may take longer. Natively
+/// the end of the process does not wait for these.
 const BEFORE_EXIT_NS: u64 = 20_000_000;
 
 /// The process is about to end: its helper ends first, so that nothing stays open and no zombie is left, if
@@ -104,14 +104,9 @@ fn end(process: &'static Process, patience: u64) {
     }
 }
 
+/// Whether nobody waits for the helper, and it has nothing to look at by itself.
 fn is_quiet(process: &Process) -> bool {
-    let looks = process.later.idle_threads();
-    looks.is_some_and(|threads| {
-        process
-            .custodian
-            .pool
-            .is_quiet(super::process::ASIDE + threads)
-    })
+    process.custodian.jobs.load(Ordering::Acquire) == 0 && process.later.is_idle()
 }
 
 fn dismiss(process: &'static Process) -> bool {

@@ -51,9 +51,6 @@ pub struct Life {
     starter: lock::Mutex<TaskPath>,
 }
 
-/// The first thread of the helper and no more: no jobs.
-pub const ASIDE: u32 = 1;
-
 /// Where a thread is in /proc: `PID/task/TID`, by the numbers of that /proc, which may be of another
 /// PID namespace than the process is.
 #[derive(Clone, Copy, Default)]

@@ -97,10 +97,10 @@ impl List {
 }
 
 impl Later {
-    /// The threads that wait for something to look at: none or one. Nothing where there is something.
-    pub fn idle_threads(&self) -> Option<u32> {
+    /// Whether nothing waits for its second look, or is looked at.
+    pub fn is_idle(&self) -> bool {
         let list = self.list.lock();
-        (list.len == 0 && !list.looks).then_some(u32::from(list.has_thread))
+        list.len == 0 && !list.looks
     }
 
     /// Wakes the thread, to look at its orders.

@@ -356,12 +356,6 @@ impl<P, O: Copy> WorkerPool<P, O> {
         }
     }
 
-    /// Whether no job waits or runs, and no thread is being made, `aside` members apart that take none.
-    pub fn is_quiet(&self, aside: u32) -> bool {
-        let queue = self.queue.lock();
-        queue.head.is_null() && queue.hiring == 0 && queue.idle + aside >= queue.members
-    }
-
     /// How many members there are, when those that are being made have joined.
     pub fn members(&self) -> u32 {
         self.wait_until(|queue| queue.hiring == 0).members
