@@ -101,7 +101,7 @@ mod tests {
     }
 
     /// The documents that tests write, as they are.
-    const DOCUMENTS: [&str; 7] = [
+    const DOCUMENTS: [&str; 8] = [
         include_str!("../../docs/bench.md"),
         include_str!("../../docs/clients.md"),
         include_str!("../../docs/crash-dax.md"),
@@ -109,6 +109,7 @@ mod tests {
         include_str!("../../docs/filesystems.md"),
         include_str!("../../docs/modes.md"),
         include_str!("../../docs/older-kernels.md"),
+        include_str!("../../docs/programs.md"),
     ];
 
     #[test]

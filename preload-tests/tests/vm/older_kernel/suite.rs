@@ -8,11 +8,15 @@ use preload_tests::harness::{debug_shim, shim};
 use serde_json::Value;
 
 /// Test executables that are not run, and why.
-pub const LEFT_OUT: [(&str, &str); 5] = [
+pub const LEFT_OUT: [(&str, &str); 6] = [
     ("vm", "boots machines itself"),
     (
         "clients",
         "programs and libraries as `scripts/test --clients` has them",
+    ),
+    (
+        "real_programs",
+        "programs as `scripts/test --programs` has them",
     ),
     (
         "gate_cost",

@@ -1,0 +1,34 @@
+//! What tests, each in a process of its own, found for the document.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Whether the document is to be written.
+pub fn wanted() -> bool {
+    std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1")
+}
+
+/// Keeps what a test found, where it is wanted.
+pub fn save(name: &str, value: &Value) {
+    if wanted() {
+        let file = file(name);
+        fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
+        fs::write(file, value.to_string()).expect("result");
+    }
+}
+
+/// What the last test of that name found, or null.
+pub fn load(name: &str) -> Value {
+    match fs::read_to_string(file(name)) {
+        Ok(text) => serde_json::from_str(&text).expect("a result in JSON"),
+        Err(_) => Value::Null,
+    }
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("programs")
+        .join(format!("{name}.json"))
+}
