@@ -16,11 +16,13 @@
 //! needed. A thread that takes work while no other is idle first starts another, so that a filesystem
 //! that hangs does not keep the others waiting.
 
+mod errand;
 mod exec;
 mod orders;
 mod process;
 mod worker;
 
+pub use errand::on_program;
 pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
 pub use process::{TaskPath, boot};
 pub use worker::Worker;
@@ -59,6 +61,7 @@ pub struct Custodian {
 struct Call {
     run: unsafe fn(*mut c_void, &mut Worker),
     data: *mut c_void,
+    errand: errand::Errand,
 }
 
 /// Counted for as long as it lives.
@@ -137,6 +140,7 @@ pub fn run<R>(
     let job = Job::new(Call {
         run: of(&this),
         data: (&raw mut this).cast(),
+        errand: errand::Errand::default(),
     });
     let pool = &process.custodian.pool;
     let _counted = Counted::in_(&process.custodian.jobs);
@@ -151,6 +155,7 @@ pub fn run<R>(
     process.custodian.life.watch_caller();
     job.wait(|done| {
         lock::wait_for(done, 0, LOOK_NS);
+        job.payload.errand.run();
         if done.load(Ordering::Acquire) == 0 {
             process.custodian.life.must_live();
         }

@@ -1,5 +1,6 @@
 //! One thread of the helper: what it has, and its loop.
 
+use super::errand::AtWork;
 use super::process::{TaskPath, state};
 use crate::log;
 use crate::mappings::file::Handle;
@@ -306,7 +307,9 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.
                 unsafe {
                     let call = &job.as_ref().payload;
+                    let at_work = AtWork::on(job);
                     (call.run)(call.data, &mut worker);
+                    drop(at_work);
                     Job::finish(job);
                 }
             }

@@ -2,7 +2,7 @@
 //! it was before main.
 
 use super::file::{self, Failure};
-use crate::custodian::Worker;
+use crate::custodian::{self, Worker};
 use crate::sys::write::{self, Way};
 use crate::{boot, config, process};
 use core::ffi::CStr;
@@ -211,7 +211,12 @@ pub fn say_before_main(line: &[u8]) {
 fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
     let copy;
     let stderr = if worker.has_descriptors() {
-        copy = worker.writer_of_program(STDERR).ok_or(Errno::BADF)?;
+        let Some(writer) = worker.writer_of_program(STDERR) else {
+            let own = Worker::without_descriptors(worker.process());
+            let done = custodian::on_program(|| to_stderr(&own, line));
+            return done.unwrap_or(Err(Errno::BADF));
+        };
+        copy = writer;
         copy.as_fd()
     } else {
         // SAFETY: looked at, then written to if it is still what it was.

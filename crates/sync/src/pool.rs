@@ -42,6 +42,11 @@ impl<P> Job<P> {
         }
     }
 
+    /// Wakes who waits, although the job is not done. The waiter may be about to sleep, and miss it.
+    pub fn nudge(&self) {
+        port::wake_one(&self.done);
+    }
+
     /// Tells who waits that the job is done.
     ///
     /// # Safety

@@ -122,6 +122,51 @@ pub fn is_own() -> bool {
     }
 }
 
+/// A word of the calling thread's own, if that is one of the shim's: what [`set_own_word`] gave it, 0 at first.
+pub fn own_word() -> Option<usize> {
+    if !is_own() {
+        return None;
+    }
+    let word: usize;
+    #[cfg(miri)]
+    {
+        word = 0;
+    }
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: in the block that the thread pointer of such a thread leads to.
+    unsafe {
+        core::arch::asm!("mov {}, fs:[24]", out(reg) word,
+            options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: in the block that the thread pointer of such a thread leads to.
+    unsafe {
+        core::arch::asm!("mrs {0}, tpidr_el0", "ldr {0}, [{0}, #24]", out(reg) word,
+            options(nostack, readonly, preserves_flags));
+    }
+    Some(word)
+}
+
+/// Sets [`own_word`]; nothing on a thread that is not one of the shim's.
+pub fn set_own_word(word: usize) {
+    if !is_own() {
+        return;
+    }
+    #[cfg(miri)]
+    let _ = word;
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: in the block that the thread pointer of such a thread leads to, where nothing else lies.
+    unsafe {
+        core::arch::asm!("mov fs:[24], {}", in(reg) word, options(nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: in the block that the thread pointer of such a thread leads to, where nothing else lies.
+    unsafe {
+        core::arch::asm!("mrs {0}, tpidr_el0", "str {1}, [{0}, #24]", out(reg) _, in(reg) word,
+            options(nostack, preserves_flags));
+    }
+}
+
 /// Whether a child would be of another PID namespace than the caller (unshare(2), `CLONE_NEWPID`), or
 /// that cannot be told.
 pub fn has_own_pid_namespace_for_children() -> bool {
