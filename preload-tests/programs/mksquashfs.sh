@@ -1,6 +1,6 @@
 mkdir tree
 for i in 1 2 3 4 5 6 7 8; do seq 1 $((i * 4000)) >tree/f$i; done
-ln -s f1 tree/link && ln tree/f2 tree/hard && truncate -s 2M tree/sparse
+truncate -s 2M tree/sparse
 for compression in gzip zstd xz; do
     code mksquashfs tree $compression.sqfs -comp $compression -quiet -no-progress -processors 2 \
         -mkfs-time 0 -all-time 0 -all-root -noappend

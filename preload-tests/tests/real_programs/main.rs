@@ -10,7 +10,7 @@ use preload_tests::harness::TearFs;
 use preload_tests::or_skip;
 use serde_json::{Map, Value, json};
 
-use run::{Bench, DEFAULT, SETTINGS, VERIFY, Way};
+use run::{Bench, DEFAULT, SETTINGS, Seen, VERIFY, Way};
 use table::{PROGRAMS, Program};
 
 /// Runs the program in these ways, and fails where it differs, or no longer differs where it is known to.
@@ -18,6 +18,7 @@ use table::{PROGRAMS, Program};
 fn compare(program: &Program, ways: &[Way]) -> Map<String, Value> {
     let mut wrong = Vec::new();
     let mut found = Map::new();
+    let mut first: Option<Seen> = None;
     for filesystem in run::FILESYSTEMS {
         let ways: Vec<&Way> = ways
             .iter()
@@ -32,6 +33,14 @@ fn compare(program: &Program, ways: &[Way]) -> Map<String, Value> {
             format!("{filesystem} native"),
             json!({"seconds": native.seconds}),
         );
+        // Where it could not do its work it would do so in all ways alike.
+        if let Some(first) = &first
+            && let Some(difference) = native.difference(first)
+        {
+            wrong.push(format!(
+                "{filesystem} natively, not as before:\n{difference}"
+            ));
+        }
         for way in ways {
             let shimmed = bench.under_shim(program, &way.settings);
             let difference = shimmed.difference(&native);
@@ -57,6 +66,7 @@ fn compare(program: &Program, ways: &[Way]) -> Map<String, Value> {
                 }),
             );
         }
+        first.get_or_insert(native);
     }
     assert!(wrong.is_empty(), "{}:\n{}", program.name, wrong.join("\n"));
     found

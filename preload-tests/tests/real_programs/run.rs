@@ -174,7 +174,7 @@ impl Seen {
         }
     }
 
-    /// In what this run under the shim differs from the native one.
+    /// In what this run differs from a native one.
     pub fn difference(&self, native: &Self) -> Option<String> {
         let ends = |seen: &Self| {
             let outcome = &seen.outcome;
