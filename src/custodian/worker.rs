@@ -160,12 +160,8 @@ impl Worker {
         Some(unsafe { OwnedFd::from_raw_fd(copy) })
     }
 
-    /// Descriptor `fd` of the program, to write text to. Where the program cannot be asked for it (Yama
-    /// lets only ancestors and root, ptrace(2)), what it is open on is opened anew, to append to it.
-    pub fn writer_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        if let Some(copy) = self.borrow_from_program(fd) {
-            return Some(copy);
-        }
+    /// What descriptor `fd` of the program is open on, opened anew to append to it.
+    pub fn reopen_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
         let program = self.process.custodian.program.load(Ordering::Relaxed) - 1;
         let mut path = ProcPath::new(b"fd/");
         path.number(fd);

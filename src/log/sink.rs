@@ -211,12 +211,18 @@ pub fn say_before_main(line: &[u8]) {
 fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
     let copy;
     let stderr = if worker.has_descriptors() {
-        let Some(writer) = worker.writer_of_program(STDERR) else {
-            let own = Worker::without_descriptors(worker.process());
-            let done = custodian::on_program(|| to_stderr(&own, line));
-            return done.unwrap_or(Err(Errno::BADF));
+        copy = match worker.borrow_from_program(STDERR) {
+            Some(copy) => copy,
+            // Yama lets only ancestors and root have it (ptrace(2)), and of a program that has changed its
+            // user nobody gets it.
+            None => {
+                let own = Worker::without_descriptors(worker.process());
+                if let Some(done) = custodian::on_program(|| to_stderr(&own, line)) {
+                    return done;
+                }
+                worker.reopen_of_program(STDERR).ok_or(Errno::BADF)?
+            }
         };
-        copy = writer;
         copy.as_fd()
     } else {
         // SAFETY: looked at, then written to if it is still what it was.
