@@ -135,8 +135,31 @@ pub fn reopen(worker: &Worker, file: NonNull<File>) {
         mapping = Some((entry.start, entry.end));
         false
     });
-    let opened = open_without_descriptor(worker, file, mapping);
+    let opened =
+        inherit(worker, file).map_or_else(|| open_without_descriptor(worker, file, mapping), Ok);
     keep(worker, file, opened);
+}
+
+/// A copy of a parent process's handle of `file`: where an open drops the page cache (FUSE without KEEP_CACHE), a
+/// fork child must not drop what its parent, or itself, has stored and not synced. Nothing where the parent has
+/// gone, or may not be asked (pidfd_getfd(2)).
+fn inherit(worker: &Worker, file: NonNull<File>) -> Option<Opened> {
+    let (handle, local_block) = {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        let f = unsafe { file.as_ref() };
+        (f.handle, f.traits.local_block)
+    };
+    if local_block || handle.generation == 0 {
+        return None;
+    }
+    let fd = worker.copy_from(handle.holder, handle.fd)?;
+    let direct = sys::fd::flags(fd.as_raw_fd())? & libc::O_DIRECT != 0;
+    Some(Opened {
+        fd,
+        direct,
+        writable: false,
+    })
 }
 
 /// Opens a file, which the caller holds, by the kernel's own link to `mapping`, start and end, or by path,
@@ -201,6 +224,11 @@ fn is_leased(file: NonNull<File>) -> bool {
 
 fn has_handle(file: NonNull<File>, generation: u32) -> bool {
     of(file).generation == generation
+}
+
+/// Whether `file`, which the caller holds, has a handle of this process.
+pub fn is_open(file: NonNull<File>) -> bool {
+    has_handle(file, process::this().generation())
 }
 
 /// The handle of `file`, which the caller holds. Not under the table lock.
@@ -277,9 +305,12 @@ fn keep(worker: &Worker, file: NonNull<File>, opened: Result<Opened, Errno>) {
                     fd: opened.fd.into_raw_fd(),
                     direct: opened.direct
                         && !f.traits.dax
-                        && about.align <= sys::page_size() as u32,
-                    dax: f.traits.dax,
+                        && about
+                            .align
+                            .is_some_and(|align| align <= sys::page_size() as u32),
+                    uncounted: f.traits.dax,
                     writable: opened.writable,
+                    holder: worker.own_pid(),
                     errno: 0,
                 };
                 None
@@ -301,8 +332,10 @@ fn keep(worker: &Worker, file: NonNull<File>, opened: Result<Opened, Errno>) {
 struct About {
     dev: u64,
     ino: u64,
-    /// Of offsets and memory for direct reads, bytes; 0 where the kernel does not say.
-    align: u32,
+    /// Of offsets and memory for direct reads, bytes; 0 where the kernel does not say, and nothing where it
+    /// says that there are none: the flag is taken, and reads come from the page cache (ext4 with
+    /// data=journal, encrypted files).
+    align: Option<u32>,
 }
 
 /// `STATX_DIOALIGN` (Linux 6.1), which rustix does not name.
@@ -324,8 +357,9 @@ fn about(fd: BorrowedFd<'_>) -> Result<About, Errno> {
         AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
         wanted,
     ) {
-        Ok(x) => x.stx_dio_offset_align.max(x.stx_dio_mem_align),
-        Err(_) => 0,
+        Ok(x) if x.stx_mask & DIOALIGN == 0 => Some(0),
+        Ok(x) => Some(x.stx_dio_offset_align.max(x.stx_dio_mem_align)).filter(|align| *align > 0),
+        Err(_) => Some(0),
     };
     Ok(About { dev, ino, align })
 }

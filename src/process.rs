@@ -6,7 +6,7 @@
 //! the state its own (a new *generation*). A `vfork` child shares the parent's memory and state.
 
 use crate::custodian::Custodian;
-use crate::enforce::Later;
+use crate::enforce::{Doubts, Later};
 use crate::sys::lock::Mutex;
 use crate::sys::signals::Blocked;
 use crate::sys::{self, wipe};
@@ -24,6 +24,7 @@ pub struct Process {
     pub contexts_lock: Mutex<()>,
     pub custodian: Custodian,
     pub later: Later,
+    pub doubts: Doubts,
 }
 
 static STATE: AtomicPtr<Process> = AtomicPtr::new(null_mut());

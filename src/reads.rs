@@ -1,7 +1,7 @@
 //! Reads of tracked files: a record at trace, and `KEEPMYDATA_READ=fresh`.
 //!
 //! A read gets here only when something is watched; the descriptor is then looked at with one
-//! fstat(2), and a filter without a lock ends it for any file that was never tracked.
+//! statx(2), which asks no server, and a filter without a lock ends it for any file that was never tracked.
 
 use crate::dirty::canary;
 use crate::log::{self, Timer};
@@ -148,11 +148,10 @@ pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
     log::read(call, fd, seen.inode, offset, len, result, seen.timer);
 }
 
-/// (device, inode) of a regular file; one fstat(2). Nothing for a file that was never tracked.
+/// (device, inode) of a regular file; one statx(2) that asks no server. Nothing for a file that was never tracked.
 fn identify(fd: c_int) -> Option<(u64, u64)> {
-    // SAFETY: the descriptor is the program's; where it is not open, the call fails.
-    let stat = rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(fd.max(0)) }).ok()?;
-    (fd >= 0 && mappings::may_know(stat.st_dev, stat.st_ino)).then_some((stat.st_dev, stat.st_ino))
+    let (dev, ino) = sys::fd::inode(fd)?;
+    mappings::may_know(dev, ino).then_some((dev, ino))
 }
 
 fn position(fd: c_int) -> Option<u64> {

@@ -8,7 +8,7 @@
 use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::num::NonZeroUsize;
-use libc::{gid_t, iovec, off_t, size_t, ssize_t, uid_t};
+use libc::{gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
 macro_rules! real {
@@ -144,6 +144,32 @@ real! {
     fn ftruncate64(fd: c_int, size: off_t) -> c_int;
     fn truncate(path: *const c_char, size: off_t) -> c_int;
     fn truncate64(path: *const c_char, size: off_t) -> c_int;
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int;
+    fn __open64_2(path: *const c_char, flags: c_int) -> c_int;
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
+    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
+    fn creat(path: *const c_char, mode: mode_t) -> c_int;
+    fn creat64(path: *const c_char, mode: mode_t) -> c_int;
+    fn write(fd: c_int, buf: *const c_void, count: size_t) -> ssize_t;
+    fn __write(fd: c_int, buf: *const c_void, count: size_t) -> ssize_t;
+    fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t;
+    fn pwrite(fd: c_int, buf: *const c_void, count: size_t, offset: off_t) -> ssize_t;
+    fn pwrite64(fd: c_int, buf: *const c_void, count: size_t, offset: off_t) -> ssize_t;
+    fn __pwrite64(fd: c_int, buf: *const c_void, count: size_t, offset: off_t) -> ssize_t;
+    fn pwritev(fd: c_int, iov: *const iovec, count: c_int, offset: off_t) -> ssize_t;
+    fn pwritev64(fd: c_int, iov: *const iovec, count: c_int, offset: off_t) -> ssize_t;
+    fn pwritev2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
+        -> ssize_t;
+    fn pwritev64v2(fd: c_int, iov: *const iovec, count: c_int, offset: off_t, flags: c_int)
+        -> ssize_t;
+    fn copy_file_range(from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t,
+        len: size_t, flags: libc::c_uint) -> ssize_t;
     fn _exit(status: c_int) -> !;
     fn _Exit(status: c_int) -> !;
     fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;

@@ -11,14 +11,25 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 51] = [
+const DOCUMENTED: [&str; 74] = [
     "_Exit",
+    "__open",
+    "__open64",
+    "__open64_2",
+    "__open_2",
+    "__openat64_2",
+    "__openat_2",
     "__pread64",
     "__pread64_chk",
     "__pread_chk",
+    "__pwrite64",
     "__read",
     "__read_chk",
+    "__write",
     "_exit",
+    "copy_file_range",
+    "creat",
+    "creat64",
     "execl",
     "execle",
     "execlp",
@@ -42,12 +53,22 @@ const DOCUMENTED: [&str; 51] = [
     "mremap",
     "msync",
     "munmap",
+    "open",
+    "open64",
+    "openat",
+    "openat64",
     "pread",
     "pread64",
     "preadv",
     "preadv2",
     "preadv64",
     "preadv64v2",
+    "pwrite",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "pwritev64",
+    "pwritev64v2",
     "read",
     "readv",
     "setegid",
@@ -63,22 +84,28 @@ const DOCUMENTED: [&str; 51] = [
     "truncate",
     "truncate64",
     "unshare",
+    "write",
+    "writev",
 ];
 
 /// Siblings that are not hooked because only glibc's own libraries may import them:
 /// they have no other version than `GLIBC_PRIVATE`, which the test checks. Calls
 /// that these libraries make so are of their own files (locales, nscd, the linker's).
-const PRIVATE: [&str; 10] = [
+const PRIVATE: [&str; 14] = [
     "__libc_pread",
     "__libc_preadv",
+    "__libc_pwrite",
     "__libc_read",
     "__libc_readv",
     "__madvise",
     "__mmap",
     "__mmap64",
     "__munmap",
+    "__open64_nocancel",
+    "__open_nocancel",
     "__pread64_nocancel",
     "__read_nocancel",
+    "__write_nocancel",
 ];
 
 /// What has the stem of a hooked name and needs no hook: exit(3) runs the shim's destructor.

@@ -54,6 +54,8 @@ events! {
 
     /// Data is not safe, or may not be: the page table says where.
     REPORT = "report";
+    /// An msync returned 0 without a proof, at any level but `off`: the first one of a file, and at the end of the process how many there were.
+    DOUBT = "doubt";
     /// Something that a person should know; with a `code`, see findings.md.
     FINDING = "finding";
     /// At the end of the process: the numbers of a file, or without a path of the process.

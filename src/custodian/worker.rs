@@ -57,7 +57,7 @@ impl Worker {
 
     /// The same, to ask after the page cache; nothing where the file has none (DAX).
     pub fn borrow_cached(&self, handle: &Handle) -> Option<Cached<'_>> {
-        Cached::new(self.borrow_handle(handle)?, handle.dax)
+        Cached::new(self.borrow_handle(handle)?, handle.uncounted)
     }
 
     /// Opens anew what descriptor `fd` of the program's thread at `task` is open on: a new open file
@@ -160,6 +160,25 @@ impl Worker {
         Some(unsafe { OwnedFd::from_raw_fd(copy) })
     }
 
+    /// The helper's process id, where it is a process of its own; else 0.
+    pub fn own_pid(&self) -> i32 {
+        let pid = sys::getpid();
+        match self.here && pid != self.process.pid() {
+            true => pid,
+            false => 0,
+        }
+    }
+
+    /// A copy of descriptor `fd` in the table of process `pid`: the same open file description.
+    pub fn copy_from(&self, pid: i32, fd: RawFd) -> Option<OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(pid).filter(|_| self.here && pid != 0)?;
+        let none = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(pid, none).ok()?;
+        let copy = sys::fd::pidfd_getfd(pidfd.as_raw_fd(), fd).ok()?;
+        // SAFETY: made just now, in this thread's table.
+        Some(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+
     /// What descriptor `fd` of the program is open on, opened anew to append to it.
     pub fn reopen_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
         let program = self.process.custodian.program.load(Ordering::Relaxed) - 1;
@@ -194,8 +213,10 @@ impl Worker {
     /// Closes a handle in the custodian's table.
     pub fn close(&self, fd: RawFd) {
         if self.here {
+            // A daemon may answer the last FLUSH with an error, which is nobody's: rustix would take it for a
+            // defect in a debug build.
             // SAFETY: the handle's file is gone, so nobody else uses it.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            let _ = unsafe { sys::raw::syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
         }
     }
 

@@ -46,6 +46,11 @@ pub fn cached(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
     find(file, |stat| stat.cached, into)
 }
 
+/// The same of `[start, end)`.
+pub fn cached_in(file: Cached<'_>, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
+    find_in(file, |stat| stat.cached, start, end, into)
+}
+
 type Count = fn(&CacheStat) -> u64;
 
 /// Parts of a file that are asked about one by one, at the most, and cached pages for each.

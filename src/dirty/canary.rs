@@ -16,7 +16,7 @@ use crate::custodian::{self, Worker};
 use crate::handles;
 use crate::mappings::{self, file::File, table::Entry};
 use crate::process;
-use crate::sys::{self, signals::Blocked, vm};
+use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -109,9 +109,31 @@ fn plant_at(worker: &Worker, file: NonNull<File>, entry: &Entry, offset: u64) {
     let Some(pagemap) = worker.pagemap() else {
         return;
     };
+    let mut present = false;
     let mut table = mappings::lock();
     for canary in &mut of(&mut table, file).all {
-        canary.lives |= canary.addr == addr && vm::is_present(pagemap, addr);
+        if canary.addr == addr && vm::is_present(pagemap, addr) {
+            (canary.lives, present) = (true, true);
+        }
+    }
+    drop(table);
+    if present {
+        look_for_stacking(worker, file, offset);
+    }
+}
+
+/// The page at `offset` of the file is mapped. If the handle's inode has not got it, another inode has the pages,
+/// and the count of this one says nothing.
+fn look_for_stacking(worker: &Worker, file: NonNull<File>, offset: u64) {
+    let counted = worker
+        .borrow_cached(&handles::of(file))
+        .map(|cached| cachestat(cached, offset, sys::page_size() as u64));
+    if let Some(Ok(stat)) = counted
+        && stat.cached == 0
+    {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { &mut *file.as_ptr() }.handle.uncounted = true;
     }
 }
 
@@ -166,6 +188,9 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
             }
         }
         canaries.dropped &= !again;
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { &mut *file.as_ptr() }.dropped |= dropped;
+        of(&mut table, file).dropped |= dropped && !again;
         dropped
     };
     for (addr, cut_off) in dead.into_iter().flatten() {
@@ -197,6 +222,36 @@ pub fn ensure(worker: &Worker, file: NonNull<File>) {
     }
 }
 
+/// Notes whether a canary of `entry`, whose file the caller holds and which is about to go, is dead. On a custodian
+/// thread.
+pub fn note(worker: &Worker, entry: &Entry) {
+    let Some(pagemap) = worker.pagemap().filter(|_| ANY.load(Ordering::Relaxed)) else {
+        return;
+    };
+    let mut table = mappings::lock();
+    let canaries = of(&mut table, entry.file);
+    let dead = canaries.all.iter().any(|canary| {
+        let is_inside = (entry.start..entry.end).contains(&canary.source);
+        is_inside && canary.lives && !vm::is_present(pagemap, canary.addr)
+    });
+    canaries.dropped |= dead;
+}
+
+/// Takes all canaries of `file`, which the caller holds, away: they keep their pages in the page cache. Later
+/// [`ensure`]. On a custodian thread.
+pub fn clear(worker: &Worker, file: NonNull<File>) {
+    let _ = ask(worker, file, false);
+    let mut gone = [0; MOST];
+    for (canary, gone) in of(&mut mappings::lock(), file)
+        .all
+        .iter_mut()
+        .zip(&mut gone)
+    {
+        *gone = core::mem::take(canary).addr;
+    }
+    gone.into_iter().filter(|&addr| addr != 0).for_each(unmap);
+}
+
 /// Takes the canaries of the program's mapping `entry` away, which is gone; `unmap` is told the
 /// address of each page that must be unmapped, when the lock is free again.
 pub fn take(table: &mut mappings::Guard, entry: &Entry, mut unmap: impl FnMut(usize)) {
@@ -217,10 +272,10 @@ pub fn unmap(addr: usize) {
 }
 
 /// Brings canaries in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
-/// has gone because the program said so. On a custodian thread.
-pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
+/// has gone because the program said so. Says whether one was dead. On a custodian thread.
+pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {
     let Some(pagemap) = worker.pagemap() else {
-        return;
+        return false;
     };
     let mut dead = [0; MOST];
     for (canary, dead) in of(&mut mappings::lock(), file).all.iter().zip(&mut dead) {
@@ -228,6 +283,12 @@ pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
         if is_dead && range.contains(&canary.offset) {
             *dead = canary.addr;
         }
+    }
+    let any = dead.iter().any(|&addr| addr != 0);
+    if any {
+        let _table = mappings::lock();
+        // SAFETY: held by the caller, and under the lock.
+        unsafe { &mut *file.as_ptr() }.dropped = true;
     }
     for addr in dead.into_iter().filter(|&addr| addr != 0) {
         if vm::populate_read(addr, sys::page_size()).is_err() {
@@ -241,6 +302,7 @@ pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
             }
         }
     }
+    any
 }
 
 /// Moves canaries out of a range, bytes, of the inode: what is to be read afresh must not be kept in

@@ -1,7 +1,7 @@
 //! What of a file is in the page cache, by its mappings: where there is no cachestat(2).
 
 use super::{LARGEST, Ranges};
-use crate::mappings::{self, file::File};
+use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::{self, vm};
 use core::ptr::NonNull;
 
@@ -11,30 +11,37 @@ const PAGES: usize = 1024;
 /// Adds what the writable mappings of `file`, which the caller holds, have in the page cache; of those
 /// that are too large to go through, all up to `size` bytes of the file.
 pub fn cached(file: NonNull<File>, size: u64, into: &mut Ranges) {
-    let page = sys::page_size();
     mappings::lock().for_each_of(file, 0, |entry| {
-        let end = size.min(entry.offset + entry.len() as u64);
-        if !entry.writable || end <= entry.offset {
-            return true;
-        }
-        let pages = (end - entry.offset) as usize / page;
-        if pages * page > LARGEST {
-            into.add(entry.offset, end);
-            return true;
-        }
-        for first in (0..pages).step_by(PAGES) {
-            let mut states = [1; PAGES];
-            let states = &mut states[..PAGES.min(pages - first)];
-            // What cannot be told counts as cached: an error leaves the states as they are.
-            let _ = vm::are_cached(entry.start + first * page, states);
-            for run in states.chunk_by(|a, b| (a ^ b) & 1 == 0) {
-                if run[0] & 1 != 0 {
-                    let before = run.as_ptr() as usize - states.as_ptr() as usize;
-                    let start = entry.offset + ((first + before) * page) as u64;
-                    into.add(start, start + (run.len() * page) as u64);
-                }
-            }
+        if entry.writable {
+            cached_in(&entry, size, into);
         }
         true
     });
+}
+
+/// The same for one mapping. Under the table lock, so that it stays.
+pub fn cached_in(entry: &Entry, size: u64, into: &mut Ranges) {
+    let page = sys::page_size();
+    let end = size.min(entry.offset + entry.len() as u64);
+    if end <= entry.offset {
+        return;
+    }
+    let pages = (end - entry.offset) as usize / page;
+    if pages * page > LARGEST {
+        into.add(entry.offset, end);
+        return;
+    }
+    for first in (0..pages).step_by(PAGES) {
+        let mut states = [1; PAGES];
+        let states = &mut states[..PAGES.min(pages - first)];
+        // What cannot be told counts as cached: an error leaves the states as they are.
+        let _ = vm::are_cached(entry.start + first * page, states);
+        for run in states.chunk_by(|a, b| (a ^ b) & 1 == 0) {
+            if run[0] & 1 != 0 {
+                let before = run.as_ptr() as usize - states.as_ptr() as usize;
+                let start = entry.offset + ((first + before) * page) as u64;
+                into.add(start, start + (run.len() * page) as u64);
+            }
+        }
+    }
 }

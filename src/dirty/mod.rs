@@ -8,10 +8,10 @@ mod ranges;
 pub mod removal;
 mod whole;
 
-pub use cachestat::cached;
 pub use cachestat::unstable_in as unstable;
-pub use pagemap::{for_each_written, gone_since};
-pub use ranges::Ranges;
+pub use cachestat::{cached, cached_in};
+pub use pagemap::{absent, for_each_written};
+pub use ranges::{FewRanges, Ranges};
 
 use crate::config;
 use crate::custodian::{self, Worker};
@@ -72,6 +72,8 @@ impl<'a> Query<'a> {
 pub struct Found<'a> {
     /// May be dirty, in whole pages: too many is allowed, too few never.
     pub dirty: &'a mut Ranges,
+    /// Those without a page table entry.
+    pub absent: &'a mut Ranges,
     /// Those that were stored to and have left the page cache since: what was stored may be gone.
     pub gone: &'a mut Ranges,
     /// Those that are dirty for all that is known, not because they were seen to be.
@@ -82,7 +84,12 @@ impl Found<'_> {
     /// Adds what of a mapping, of which nothing is known, is among the `cached` pages of the file
     /// ([`Query::cached`]): the rest cannot be dirty.
     fn guess(&mut self, entry: &Entry, cached: &Ranges) {
-        let known = || cached.within(entry.offset, entry.offset + entry.len() as u64);
+        self.guess_range(entry.offset, entry.offset + entry.len() as u64, cached);
+    }
+
+    /// The same of `[start, end)` of the file.
+    fn guess_range(&mut self, start: u64, end: u64, cached: &Ranges) {
+        let known = || cached.within(start, end);
         self.dirty.add_all(known());
         self.guessed.add_all(known());
     }
@@ -114,6 +121,11 @@ fn choose(traits: Traits, verify: bool, suspect: bool) -> Choice {
         _ if suspect => (WHOLE, "the last sync failed"),
         _ if traits.dax => (WHOLE, "DAX"),
         Track::Whole => (WHOLE, "as set"),
+        // It forgets what somebody else has written back.
+        Track::Cachestat if verify => (
+            WHOLE,
+            "what is verified must be known, and cachestat forgets",
+        ),
         Track::Cachestat => (COUNT, "as set"),
         Track::Pagemap => (MARKS, "as set"),
         Track::Auto if verify => (MARKS_ONLY, "auto: what is verified must be known exactly"),
@@ -137,6 +149,7 @@ pub fn learn(
     let (choices, mut why) = choose(traits, verify, suspect);
     for tracker in choices {
         into.dirty.clear();
+        into.absent.clear();
         into.gone.clear();
         into.guessed.clear();
         match tracker.dirty(query, into) {
@@ -169,6 +182,59 @@ pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Resu
         "pagemap" => pagemap::stored_since(query, into),
         _ => cachestat::dirty(query.cache().ok_or(Errno::BADF)?, into),
     }
+}
+
+/// Moves the marks of `entry`, a mapping or a part of one, to what is owed of its file, which the caller
+/// holds. Of a mapping whose stores are not tracked, all that is cached. On a custodian thread.
+pub fn harvest(worker: &Worker, entry: &Entry) {
+    let mut stored = Ranges::new();
+    let mut table = mappings::lock();
+    let scanned = pagemap::scan_part(worker, entry, &mut stored);
+    if scanned.is_err() {
+        stored.clear();
+        mincore::cached_in(entry, u64::MAX, &mut stored);
+    }
+    table.owe(entry.file, &stored, scanned.is_err());
+    drop(table);
+    canary::note(worker, entry);
+}
+
+/// Whether anything may be owed of `file`, which the caller holds. On a custodian thread.
+pub fn is_owed(worker: &Worker, file: NonNull<File>) -> bool {
+    let mut owed = false;
+    let table = mappings::lock();
+    table.for_each_of(file, 0, |entry| {
+        owed = entry.writable
+            && match entry.marks.registered == worker.process().generation() {
+                true => pagemap::is_written(worker, &entry),
+                false => may_be_stored(&entry),
+            };
+        !owed
+    });
+    // SAFETY: held by the caller, and under the lock.
+    owed || unsafe { !file.as_ref().debt.owed.is_empty() }
+}
+
+/// Whether the stores to all writable mappings of `file`, which the caller holds, are tracked.
+pub fn are_stores_seen(worker: &Worker, file: NonNull<File>) -> bool {
+    let generation = worker.process().generation();
+    let mut seen = true;
+    mappings::lock().for_each_of(file, 0, |entry| {
+        seen &= !entry.writable || entry.marks.registered == generation;
+        seen
+    });
+    seen
+}
+
+/// Cached pages of a mapping that are proved although nobody knows whether they were stored to, at the most.
+const FEW_PAGES: u64 = 1024;
+
+/// Whether a mapping whose stores are not tracked, because a parent process made it, may have been stored to; not
+/// if that is more than can be proved in passing.
+fn may_be_stored(entry: &Entry) -> bool {
+    let mut cached = Ranges::new();
+    mincore::cached_in(entry, u64::MAX, &mut cached);
+    (1..=FEW_PAGES).contains(&(cached.bytes() / sys::page_size() as u64))
 }
 
 /// Whether the mapping `entry`, whose file the caller holds, has pages that may be dirty. What is not
@@ -217,6 +283,23 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
         canary::plant(worker, entry);
     }
     registered
+}
+
+/// Has the stores to `entry`, a mapping in the table whose file the caller holds, tracked if they are not. On a
+/// custodian thread.
+pub fn register_late(worker: &Worker, entry: &Entry) {
+    // SAFETY: held by the caller; traits never change.
+    if !wants_pagemap(unsafe { entry.file.as_ref() }.traits) {
+        return;
+    }
+    let generation = worker.process().generation();
+    mappings::lock().mark(entry.start, entry.end, |found, marks| {
+        if found.file == entry.file && found.start == entry.start && marks.registered != generation
+        {
+            marks.registered = pagemap::register(worker, found);
+        }
+    });
+    canary::plant(worker, entry);
 }
 
 /// The program is about to register memory with a userfaultfd of its own, as the two numbers at `argument`

@@ -31,43 +31,48 @@ impl Tracker for Pagemap {
     fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
         let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
+        let size = query.size()?;
         let mut unknown = Ranges::new();
-        // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
-        let mut table = mappings::lock();
         let mut result = Ok(());
-        table.mark_each(query.file, |entry, marks| {
-            if !entry.writable || result.is_err() {
-                return;
-            }
-            if entry.marks.registered == query.generation() {
-                // Locked behind the C library's back.
+        {
+            // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
+            let mut table = mappings::lock();
+            table.mark_each(query.file, |entry, marks| {
+                if !entry.writable || result.is_err() {
+                    return;
+                }
+                let registered = entry.marks.registered == query.generation();
+                // Locked, perhaps behind the C library's back.
                 if vm::is_locked(entry.start, entry.len()) {
-                    userfaultfd::unregister(userfaultfd, entry.start, entry.len());
-                    marks.registered = 0;
+                    if registered {
+                        userfaultfd::unregister(userfaultfd, entry.start, entry.len());
+                        marks.registered = 0;
+                    }
                     result = Err(Errno::BUSY);
                     return;
                 }
-                result = scan(pagemap, entry, into.dirty);
-                return;
-            }
-            if vm::is_locked(entry.start, entry.len()) {
-                result = Err(Errno::BUSY);
-                return;
-            }
-            // Made by a parent process or moved by mremap: unknown means dirty. From here on known.
-            unknown.add(entry.offset, entry.offset + entry.len() as u64);
-            marks.registered = register(query.worker, entry);
-        });
-        drop(table);
-        result?;
-        if !unknown.is_empty() {
-            // Asked when the marks are there, so that no store in between is missed, and without the lock,
-            // which asking may take.
-            let cached = query.cached(query.size()?);
-            into.dirty.add_all(cached.common(&unknown));
-            into.guessed.add_all(cached.common(&unknown));
+                if registered {
+                    result = scan(pagemap, entry, into.dirty);
+                    return;
+                }
+                // Made by a parent process: unknown means dirty. Registered first, so that a store
+                // to a page that is not cached yet leaves its mark.
+                marks.registered = register(query.worker, entry);
+                unknown.add(entry.offset, entry.offset + entry.len() as u64);
+            });
+            // Whoever unmaps what was found from here on waits until it is proved.
+            table.prove(query.file, into.dirty);
         }
-        gone_since(query, into.dirty, into.gone)
+        result?;
+        absent(query, into.dirty, into.absent)?;
+        only_uncached(query, into.absent, into.gone);
+        if !unknown.is_empty() {
+            let cached = query.cached(size);
+            for range in unknown.iter() {
+                into.guess_range(range.offset, range.end(), &cached);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -141,9 +146,9 @@ pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
     })
 }
 
-/// Adds those of the `dirty` pages, which the last scan found, that have left the page cache since
-/// they were stored to: there is no page behind their entries, in any mapping.
-pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Result<(), Errno> {
+/// Adds those of the `dirty` pages that have no page behind their entries, in any mapping: they have left
+/// the page cache since they were stored to, or somebody has emptied the entries.
+pub fn absent(query: &Query<'_>, dirty: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
     let mut found = Ranges::new();
     find_in(query, dirty, Find::Absent, |start, end| {
         found.add(start, end)
@@ -155,8 +160,43 @@ pub fn gone_since(query: &Query<'_>, dirty: &Ranges, gone: &mut Ranges) -> Resul
     find_in(query, dirty, Find::Present, |start, end| {
         found.remove(start, end);
     })?;
-    gone.add_all(found.iter());
+    into.add_all(found.iter());
     Ok(())
+}
+
+/// Pages that one call asks about.
+const STATES: usize = 512;
+
+/// Adds those of the `absent` pages that are not in the page cache either (mincore(2)).
+pub fn only_uncached(query: &Query<'_>, absent: &Ranges, into: &mut Ranges) {
+    if absent.is_empty() {
+        return;
+    }
+    let page = sys::page_size();
+    let mut found = Ranges::new();
+    found.add_all(absent.iter());
+    mappings::lock().for_each_of(query.file, 0, |entry| {
+        for range in absent.within(entry.offset, entry.offset + entry.len() as u64) {
+            for offset in (range.offset..range.end()).step_by(STATES * page) {
+                let mut states = [0; STATES];
+                let pages = ((range.end() - offset) as usize / page).min(STATES);
+                let at = entry.start + (offset - entry.offset) as usize;
+                if sys::vm::are_cached(at, &mut states[..pages]).is_err() {
+                    continue;
+                }
+                for (n, _) in states[..pages]
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| **s & 1 != 0)
+                {
+                    let start = offset + (n * page) as u64;
+                    found.remove(start, start + page as u64);
+                }
+            }
+        }
+        true
+    });
+    into.add_all(found.iter());
 }
 
 /// Tells `each` of the ranges of the file, among `pages`, where a mapping's entries are as `find` says.
@@ -222,6 +262,15 @@ fn each_registered(
         result.is_ok()
     });
     result
+}
+
+/// Adds what of `entry` was stored to since the last scan, and takes the marks away. Under the table lock.
+///
+/// Errors: `EOPNOTSUPP` where it is not registered.
+pub fn scan_part(worker: &Worker, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {
+    let registered = entry.marks.registered == worker.process().generation();
+    let pagemap = worker.pagemap().filter(|_| registered);
+    scan(pagemap.ok_or(Errno::OPNOTSUPP)?, entry, into)
 }
 
 fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {

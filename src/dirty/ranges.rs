@@ -3,28 +3,40 @@
 use crate::sys::list::List;
 use keepmydata_records::ByteRange;
 
-/// Ranges that need no memory of their own.
+/// Ranges that need no memory of their own, where the list does not say otherwise.
 const FEW: usize = 64;
 /// Ranges of the longest list.
 const MOST: usize = if cfg!(test) { 512 } else { 1 << 18 };
 
 /// Sorted, disjoint ranges in whole pages. Where there are too many ([`MOST`]) or memory is out,
 /// neighbours are joined: the list then covers more, never less. All-zero is an empty one.
-pub struct Ranges {
-    list: List<ByteRange, FEW, MOST>,
+pub struct RangeList<const N: usize> {
+    list: List<ByteRange, N, MOST>,
 }
 
-impl Ranges {
-    /// No range. 1 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
-    pub const fn new() -> Ranges {
-        Ranges { list: List::new() }
+/// A list that lies in a structure of which there are many.
+pub type FewRanges = RangeList<2>;
+
+/// A list for a custodian's stack, or a structure of which there are few.
+pub type Ranges = RangeList<FEW>;
+
+impl<const N: usize> Default for RangeList<N> {
+    fn default() -> RangeList<N> {
+        RangeList::new()
+    }
+}
+
+impl<const N: usize> RangeList<N> {
+    /// No range. By default 1 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
+    pub const fn new() -> RangeList<N> {
+        RangeList { list: List::new() }
     }
 
     /// Makes the list at `at` an empty one, without a copy of it on the stack.
     ///
     /// # Safety
     /// `at` is valid for writes.
-    pub unsafe fn init(at: *mut Ranges) {
+    pub unsafe fn init(at: *mut RangeList<N>) {
         // SAFETY: by contract.
         unsafe { List::init(&raw mut (*at).list) };
     }
@@ -68,7 +80,10 @@ impl Ranges {
     }
 
     /// What is in a range of both.
-    pub fn common<'a>(&'a self, other: &'a Ranges) -> impl Iterator<Item = ByteRange> + 'a {
+    pub fn common<'a, const M: usize>(
+        &'a self,
+        other: &'a RangeList<M>,
+    ) -> impl Iterator<Item = ByteRange> + 'a {
         let others = other.as_slice().iter();
         others.flat_map(|range| self.within(range.offset, range.end()))
     }
@@ -126,7 +141,7 @@ impl Ranges {
     }
 
     /// Takes all that `ranges` have away, as [`Ranges::remove`].
-    pub fn remove_all(&mut self, ranges: &Ranges) {
+    pub fn remove_all<const M: usize>(&mut self, ranges: &RangeList<M>) {
         for range in ranges.as_slice() {
             self.remove(range.offset, range.end());
         }

@@ -20,10 +20,13 @@ pub fn tracked_fd(fd: c_int) -> Option<Inode> {
     tracked(sys::fd::inode(fd)?)
 }
 
-/// The file at `path`, which may be any pointer, if it may be tracked.
-pub fn tracked_path(path: *const c_char) -> Option<Inode> {
+/// The file at `path`, which may be any pointer, seen from the directory `dir`, if it may be tracked.
+pub fn tracked_path(dir: c_int, path: *const c_char) -> Option<Inode> {
     let mut text = [0u8; libc::PATH_MAX as usize];
-    tracked(sys::fd::inode_at(sys::vm::read_path(path, &mut text)?)?)
+    tracked(sys::fd::inode_at(
+        dir,
+        sys::vm::read_path(path, &mut text)?,
+    )?)
 }
 
 fn tracked((dev, ino): Inode) -> Option<Inode> {
@@ -43,57 +46,71 @@ pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
         true => u64::MAX,
         false => start.saturating_add(u64::try_from(len).unwrap_or(0)),
     };
-    removed(inode, start..end);
+    changed(inode, start..end);
 }
 
 /// What is beyond the end of a file that was truncated to `size` bytes.
 pub fn truncated(inode: Inode, size: off_t) {
-    removed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
+    changed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
 }
 
-/// What `MADV_REMOVE` of `[start, end)` took out.
+/// What `MADV_REMOVE` of `[start, end)` took out. With all signals blocked.
 pub fn advised(start: usize, end: usize) {
-    let mut from = start;
-    loop {
-        let mut found = None;
-        let mut table = mappings::lock();
-        table.for_each(from, end, |entry| {
-            found = Some(entry);
-            false
-        });
-        let Some(entry) = found else { return };
-        table.hold(entry.file);
-        drop(table);
-        of_file(entry.file, entry.offset..entry.offset + entry.len() as u64);
-        from = entry.end;
-    }
-}
-
-/// The bytes `range` of the inode were taken out.
-fn removed((dev, ino): Inode, range: Range<u64>) {
-    let mut last = None;
-    // One file after the other, where the kernel has several inodes of it.
-    loop {
-        let mut found = None;
-        let mut table = mappings::lock();
-        table.for_each_of_inode(dev, ino, |file| {
-            if last < Some(file) && found.is_none_or(|other| file < other) {
-                found = Some(file);
-            }
-        });
-        let Some(file) = found else { return };
-        table.hold(file);
-        drop(table);
-        last = Some(file);
-        of_file(file, range.clone());
-    }
-}
-
-/// Takes the marks of what has gone in `range` of `file`, which is held until then.
-fn of_file(file: NonNull<File>, range: Range<u64>) {
-    let _ = custodian::run_if_there(process::this(), |worker| {
-        pagemap::unmark_absent(worker, file, &range);
-        canary::revive(worker, file, &range);
+    mappings::each(start, end, |entry| {
+        let range = entry.offset..entry.offset + entry.len() as u64;
+        of_file(entry.file, &range);
     });
-    mappings::ops::release(file);
+}
+
+/// The program has taken the bytes `range` out of the inode, or put others in their place, past its mappings; the
+/// rest of the page cache may have gone with them. With all signals blocked.
+pub fn changed((dev, ino): Inode, range: Range<u64>) {
+    mappings::each_of_inode(dev, ino, |file| of_file(file, &range));
+}
+
+/// The largest folio, bytes: what one page table can map.
+const FOLIO: u64 = 2 << 20;
+
+/// What may have left the page cache with `range`. A folio of many pages leaves as a whole, and the marks of its
+/// clean pages with it (`unmap_mapping_folio` in mm/memory.c); a dirty one stays on such filesystems. With one
+/// thread nobody has stored anything since what was owed was proved.
+fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
+    if sys::thread::is_single() {
+        return 0..u64::MAX;
+    }
+    match has_large_folios && range.start < range.end {
+        true => {
+            range.start & !(FOLIO - 1)
+                ..range
+                    .end
+                    .checked_next_multiple_of(FOLIO)
+                    .unwrap_or(u64::MAX)
+        }
+        false => range.clone(),
+    }
+}
+
+/// Takes the marks of what has gone in `range` of `file`, which the caller holds.
+fn of_file(file: NonNull<File>, range: &Range<u64>) {
+    let (local_block, has_large_folios) = {
+        let mut table = mappings::lock();
+        table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
+        // SAFETY: held by the caller, and under the lock.
+        let file = unsafe { file.as_ref() };
+        let local_block = file.traits.local_block;
+        (local_block, local_block || file.handle.uncounted)
+    };
+    let gone = widen(range, has_large_folios);
+    let _ = custodian::run_if_there(process::this(), |worker| {
+        pagemap::unmark_absent(worker, file, &gone);
+        // What was owed was proved before the call. If nobody has stored since, all of the page cache may
+        // have gone, and nothing with it. Where stores are not seen, other threads may have.
+        let nobody_stored = sys::thread::is_single()
+            || super::are_stores_seen(worker, file) && !super::is_owed(worker, file);
+        let all = !local_block && nobody_stored;
+        let range = if all { &(0..u64::MAX) } else { range };
+        if canary::revive(worker, file, range) && !local_block {
+            mappings::lock().lose_refused(file);
+        }
+    });
 }

@@ -17,6 +17,12 @@ pub fn open(context: &mut Context) {
 /// After the dirty ranges were learnt, before the real msync. On a custodian thread.
 pub fn begin(worker: &Worker, context: &Context) {
     let Some(slot) = context.slot else { return };
+    if context.settles {
+        if dirty::sees_stores(context.tracker) {
+            findings::note_stored(slot, &context.dirty);
+        }
+        return;
+    }
     slot.add(Number::Msyncs, 1);
     slot.add(
         Number::PagesFlushed,
@@ -61,6 +67,9 @@ pub fn done(worker: &Worker, context: &Context) {
     let Some(slot) = context.slot else { return };
     let verdicts = &context.verdicts;
     slot.add(Number::PagesVerified, verdicts.verified + verdicts.newer);
+    if context.settles {
+        return;
+    }
     slot.add(Number::PagesDropped, context.dropped_pages.unwrap_or(0));
     slot.add(Number::MsyncNs, context.timer.elapsed());
     if let Some(call) = call(worker, context) {

@@ -68,6 +68,29 @@ impl Chain {
         chain
     }
 
+    /// One file, which the caller holds: see [`super::before`].
+    pub fn of_file(process: &'static Process, file: NonNull<File>) -> Chain {
+        let mut chain = Chain {
+            process,
+            first: None,
+            served: false,
+            incomplete: false,
+            result: Ok(()),
+        };
+        let Some(new) = context::new(process, file) else {
+            return chain;
+        };
+        // SAFETY: made just now.
+        let context = unsafe { &mut *new.as_ptr() };
+        context.call = context::next_call();
+        context.tid = sys::gettid();
+        context.flags = libc::MS_SYNC;
+        context.settles = true;
+        chain.insert(new);
+        mappings::lock().hold(file);
+        chain
+    }
+
     /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
     fn add_twins(&mut self, table: &mappings::Guard) {
         let Some(first) = self.first else { return };
@@ -145,8 +168,10 @@ impl Chain {
                         };
                         self.served = true;
                         result = result.and(served);
-                        account::served(c);
-                        report::shared(c, served);
+                        if !c.settles {
+                            account::served(c);
+                            report::shared(c, served);
+                        }
                         *at = c.next;
                         mappings::ops::release(c.file);
                         context::give(self.process, context);

@@ -56,6 +56,8 @@ pub struct Context {
     /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
     pub idle: bool,
     pub dirty: Ranges,
+    /// Those of them without a page table entry.
+    pub absent: Ranges,
     /// Dirty pages that were dropped before this msync began.
     pub gone: Ranges,
     /// Ranges that are dirty for all that is known.
@@ -64,6 +66,8 @@ pub struct Context {
     pub refilled: bool,
     /// Pages that are uncertain for that reason alone.
     pub refilled_pages: u64,
+    /// Pages that could only be compared with the page cache itself.
+    pub unread_pages: u64,
     /// What of the file is in the page cache, for the drop.
     pub cached: Ranges,
     pub copies: Copies,
@@ -73,8 +77,19 @@ pub struct Context {
     pub flush_ns: u64,
     /// The error of the first flush that failed, as long as none after it has succeeded.
     pub flush_error: Option<Errno>,
+    /// Since then all that is known was made dirty again, and a flush has succeeded.
+    pub rewritten: bool,
+    /// That error stays: what it may be about is not known page by page.
+    pub stands: bool,
     /// The error of the first flush that failed, whatever came after it.
     pub cause: Option<Errno>,
+    /// Pages that are owed and not mapped, so that nobody can compare them.
+    pub uncovered: Ranges,
+    /// An earlier msync has failed for pages that are not proved yet, with this errno; 0 is none.
+    pub refused: i32,
+    /// Whether it syncs what the program is about to take away: nothing is dropped, and no call is
+    /// answered.
+    pub settles: bool,
     /// The errno of an earlier sync that lost pages for good; 0 is none.
     pub lost: i32,
     /// Pages that this sync lost.
@@ -106,6 +121,16 @@ impl Context {
         self.cause.get_or_insert(errno);
     }
 
+    /// Pages that were synced and could not be compared, because something is missing here: `reason` says what.
+    pub fn unverified_pages(&self) -> u64 {
+        let wanted = crate::dirty::is_verified(self.traits.local_block) && !self.traits.dax;
+        match wanted {
+            true if !self.verify => self.dirty.bytes() / crate::sys::page_size() as u64,
+            true => self.copies.missed as u64,
+            false => 0,
+        }
+    }
+
     /// What msync must say about the file, after all steps.
     pub fn outcome(&self) -> Result<(), Errno> {
         let uncertain_fails = config::settings().uncertain == Uncertain::Error;
@@ -113,7 +138,11 @@ impl Context {
             Err(Errno::from_raw_os_error(self.lost))
         } else if let Some(errno) = self.flush_error {
             Err(errno)
-        } else if self.verdicts.stale > 0 || uncertain_fails && self.verdicts.uncertain > 0 {
+        } else if self.refused != 0 {
+            Err(Errno::from_raw_os_error(self.refused))
+        } else if self.verdicts.stale > 0
+            || uncertain_fails && self.verdicts.uncertain + self.unverified_pages() > 0
+        {
             Err(self.cause.unwrap_or(Errno::IO))
         } else {
             Ok(())
@@ -168,16 +197,23 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).chosen).write("");
         (&raw mut (*c).idle).write(false);
         Ranges::init(&raw mut (*c).dirty);
+        Ranges::init(&raw mut (*c).absent);
         Ranges::init(&raw mut (*c).gone);
         Ranges::init(&raw mut (*c).guessed);
         (&raw mut (*c).refilled).write(false);
         (&raw mut (*c).refilled_pages).write(0);
+        (&raw mut (*c).unread_pages).write(0);
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);
         (&raw mut (*c).flush_ns).write(0);
         (&raw mut (*c).flush_error).write(None);
+        (&raw mut (*c).rewritten).write(false);
+        (&raw mut (*c).stands).write(false);
         (&raw mut (*c).cause).write(None);
+        Ranges::init(&raw mut (*c).uncovered);
+        (&raw mut (*c).refused).write(0);
+        (&raw mut (*c).settles).write(false);
         (&raw mut (*c).lost).write(0);
         (&raw mut (*c).lost_pages).write(0);
         (&raw mut (*c).healed).write(None);

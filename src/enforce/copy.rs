@@ -12,11 +12,13 @@ use crate::dirty::{self, Ranges};
 use crate::mappings::{self, table::Entry};
 use crate::sys::list::List;
 use crate::sys::{self, vm, wipe};
+use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::null_mut;
 use core::slice;
+use keepmydata_records::ByteRange;
 use rustix::io::Errno;
-use rustix::mm::munmap;
+use rustix::mm::{MprotectFlags, mprotect, munmap};
 
 /// Mappings of one file that can be witnessed in one msync.
 const WITNESSES: usize = 128;
@@ -46,12 +48,22 @@ pub enum State {
     Uncertain,
     /// The page left the page cache before it could be copied: nothing to compare with.
     Gone,
+    /// The filesystem gave the copy, but from the page cache, which could not be dropped: that says nothing.
+    Unread,
     /// The filesystem holds the copy, but the page cache was dropped since the last sync: the copy may
     /// lack what was stored before that.
     Refilled,
 }
 
 impl State {
+    /// Whether nobody can tell what the filesystem holds.
+    pub fn is_doubtful(self) -> bool {
+        matches!(
+            self,
+            State::Uncertain | State::Gone | State::Unread | State::Refilled
+        )
+    }
+
     /// Whether nothing remains to be done for the page.
     pub fn is_settled(self) -> bool {
         !matches!(
@@ -92,6 +104,8 @@ pub struct Copies {
     copied: usize,
     /// Copies that were given back.
     dropped: usize,
+    /// The size of the file when they were copied, bytes.
+    file_size: u64,
     /// Pages that could not be witnessed or copied.
     pub missed: usize,
     /// A witness was touched where its page was gone.
@@ -113,6 +127,7 @@ impl Copies {
             (&raw mut (*at).pages).write(0);
             (&raw mut (*at).copied).write(0);
             (&raw mut (*at).dropped).write(0);
+            (&raw mut (*at).file_size).write(u64::MAX);
             (&raw mut (*at).missed).write(0);
             (&raw mut (*at).disturbed).write(false);
         }
@@ -120,6 +135,11 @@ impl Copies {
 
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// Every piece, whether its witness is there or not.
+    pub fn all_pieces(&self) -> &[Piece] {
+        self.pieces.as_slice()
     }
 
     /// The `i`th piece, as long as the witnesses are there.
@@ -139,6 +159,16 @@ impl Copies {
         let piece = self.piece_of(page);
         let into = (page - piece.first_page) * sys::page_size();
         (piece.offset + into as u64, piece.witness + into)
+    }
+
+    /// Notes a duplicate of the shim's. What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE`
+    /// alone), it may: the file is open for reading and writing.
+    fn add_witness(&mut self, start: usize, len: usize) {
+        let both = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the shim's own mapping.
+        let _ = unsafe { mprotect(start as *mut c_void, len, both) };
+        self.witnesses[self.witness_count] = Witness { start, len };
+        self.witness_count += 1;
     }
 
     /// Adds a piece; `known` are those that other mappings have brought.
@@ -311,8 +341,24 @@ impl Copies {
     pub fn matches(&self, page: usize, actual: &[u8]) -> bool {
         match self.copy(page) {
             Some(copy) => copy[..actual.len()] == *actual,
-            None => actual.len() < sys::page_size() || hash(actual) == self.hash(page),
+            None => hash(actual) == self.hash(page),
         }
+    }
+
+    /// Whether what the filesystem holds, `actual` in the buffer, is right in every byte of page number `page`
+    /// that is now as it was copied; some byte must have changed, and the copy been kept.
+    pub fn holds_what_is_as_copied(
+        &self,
+        page: usize,
+        valid: usize,
+        actual: &Range<usize>,
+    ) -> bool {
+        let Some(copy) = self.copy(page) else {
+            return false;
+        };
+        let (copy, now) = (&copy[..valid], &self.seen()[..valid]);
+        let held = &self.buffer()[actual.clone()];
+        copy != now && (0..valid).all(|i| copy[i] != now[i] || held[i] == copy[i])
     }
 
     fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
@@ -400,8 +446,11 @@ impl Copies {
             let rest = &mut self.buffer()[..(count - copied) * size];
             read_witness(at + kept, rest)?;
             for (page, bytes) in (first + copied..).zip(rest.chunks(size)) {
+                // Beyond the end of the file there is nothing to compare with.
+                let (offset, _) = self.place_of(page);
+                let valid = self.file_size.saturating_sub(offset).min(size as u64) as usize;
                 // SAFETY: inside the region.
-                unsafe { self.hashes().add(page).write(hash(bytes)) };
+                unsafe { self.hashes().add(page).write(hash(&bytes[..valid])) };
             }
         }
         Ok(())
@@ -427,6 +476,24 @@ impl Copies {
         let read = read_witness(at, scratch);
         self.disturbed = before != sys::thread::faults();
         (read.is_ok() && !self.disturbed).then(|| &*self.scratch())
+    }
+
+    /// What was verified and has not been stored to since, for all that can be seen. Where stores are not seen, nothing
+    /// else may leave the page cache: what another thread has stored since is on its way to the filesystem,
+    /// and not proved.
+    pub fn find_unchanged(&mut self, worker: &Worker, into: &mut Ranges) {
+        into.clear();
+        for page in 0..self.pages {
+            let same = self.state(page) == State::Verified
+                && self
+                    .look(worker, page)
+                    .map(hash)
+                    .is_some_and(|now| now == self.hash_at_copy(page));
+            if same {
+                let (start, _) = self.place_of(page);
+                into.add(start, start + sys::page_size() as u64);
+            }
+        }
     }
 
     /// Unmaps the witnesses: they would keep their pages in the page cache.
@@ -500,14 +567,20 @@ pub fn hash(bytes: &[u8]) -> u64 {
 /// Witnesses and copies the dirty ranges of the writable mappings.
 pub fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     witness(context);
+    if let Some(Ok(size)) = worker.borrow_handle(&context.handle).map(sys::fd::size) {
+        context.copies.file_size = size;
+    }
     let budget = config::settings().copy_budget.0;
     context.copies.allocate(budget)?;
     context.copies.fill(&context.gone, &context.guessed);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
     let query = context.query(worker);
-    if dirty::gone_since(&query, &context.dirty, &mut context.gone).is_ok() {
-        context.copies.mark_gone(&context.gone, &context.guessed);
+    let mut since = Ranges::new();
+    if dirty::absent(&query, &context.dirty, &mut since).is_ok() {
+        since.remove_all(&context.absent);
+        context.gone.add_all(since.iter());
+        context.copies.mark_gone(&since, &context.guessed);
     }
     Ok(())
 }
@@ -531,7 +604,9 @@ fn witness(context: &mut Context) {
 
 fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry, dirty: &Ranges) {
     let mapped = entry.offset..entry.offset + entry.len() as u64;
-    let ranges = || dirty.within(mapped.start, mapped.end);
+    // Other mappings may have brought them all.
+    let is_new = |range: &ByteRange| !known.covers(range.offset, range.end());
+    let ranges = || dirty.within(mapped.start, mapped.end).filter(is_new);
     let (Some(first), Some(last)) = (ranges().next(), ranges().last()) else {
         return;
     };
@@ -543,8 +618,7 @@ fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry, dirty: &Ran
         && let Ok(start) = unsafe { vm::duplicate(addr, len) }
     {
         let start = start as usize;
-        copies.witnesses[copies.witness_count] = Witness { start, len };
-        copies.witness_count += 1;
+        copies.add_witness(start, len);
         for range in ranges() {
             let at = start + (range.offset - first.offset) as usize;
             copies.add_piece(known, range.offset, range.length as usize, at);
@@ -564,8 +638,7 @@ fn witness_range(copies: &mut Copies, known: &Ranges, entry: &Entry, from: u64, 
     // SAFETY: as in `witness_entry`.
     if room && let Ok(start) = unsafe { vm::duplicate(addr, len) } {
         let start = start as usize;
-        copies.witnesses[copies.witness_count] = Witness { start, len };
-        copies.witness_count += 1;
+        copies.add_witness(start, len);
         copies.add_piece(known, from, len, start);
     } else if room && len > sys::page_size() {
         let middle = from + sys::page_up(len as u64 / 2);

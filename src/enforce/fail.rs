@@ -15,7 +15,8 @@ use super::readback;
 use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
 use crate::mappings;
-use crate::sys::{self, extents, vm, wipe};
+use crate::sys::extents::{self, Hole};
+use crate::sys::{self, vm, wipe};
 use core::slice;
 use keepmydata_records::ByteRange;
 use rustix::io::Errno;
@@ -30,21 +31,20 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
         }
         Some(_) if context.learnt => {
             let lost = ranges_dirty_again(context);
-            if context.traits.dax {
-                // A page that is not mapped is where it always was.
-                0
-            } else if context.traits.loses_unwritten {
-                lost.max(context.dirty.bytes() / sys::page_size() as u64)
-            } else {
-                lost
+            match context.traits.loses_unwritten && !context.traits.dax {
+                true => lost.max(context.dirty.bytes() / sys::page_size() as u64),
+                false => lost,
             }
         }
         Some(_) => unwritten_dirty_again(worker, context),
     };
+    let lost = lost.max(u64::from(may_have_dropped(worker, context, errno)));
     let _table = mappings::lock();
     // SAFETY: held by the chain, and under the lock.
     let file = unsafe { &mut *context.file.as_ptr() };
-    file.suspect = true;
+    // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which
+    // is told once, and after which nothing is missing (`dio_warn_stale_pagecache` in fs/iomap/direct-io.c).
+    file.suspect = !(context.traits.local_block && errno == Errno::IO);
     if lost > 0 && file.lost == 0 {
         file.lost = errno.raw_os_error();
     }
@@ -57,7 +57,7 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
 fn stale_dirty_again(context: &mut Context) {
     context.copies.let_go_witnesses();
     for page in 0..context.copies.pages() {
-        if context.copies.state(page) == State::Stale {
+        if matches!(context.copies.state(page), State::Stale | State::Racing) {
             let (offset, _) = context.copies.place_of(page);
             let _ = dirty_again(context, offset);
         }
@@ -79,13 +79,49 @@ fn ranges_dirty_again(context: &mut Context) -> u64 {
     lost
 }
 
-/// Whether nobody will write the page any more, or see that it was not written.
+/// Whether the filesystem may have dropped pages that it found no block for. Those lie in holes ever after; so
+/// where what is mapped has no hole, none was. The error for that is not EIO but that there is no room.
+fn may_have_dropped(worker: &Worker, context: &Context, errno: Errno) -> bool {
+    let failed = context.flush_error.is_some() && !context.traits.dax;
+    if !failed || !context.traits.drops_unallocated || errno == Errno::IO {
+        return false;
+    }
+    let Some(handle) = worker.borrow_handle(&context.handle) else {
+        return true;
+    };
+    let size = sys::fd::size(handle).unwrap_or(u64::MAX);
+    let mut mapped = Ranges::new();
+    mappings::lock().for_each_of(context.file, 0, |entry| {
+        if entry.writable {
+            mapped.add(entry.offset, entry.offset + entry.len() as u64);
+        }
+        true
+    });
+    let mut has_hole = false;
+    let mut found = |_, _| {
+        has_hole = true;
+        false
+    };
+    let asked = mapped.within(0, size).all(|range| {
+        extents::holes(
+            handle,
+            range.offset,
+            range.end(),
+            Hole::Unpromised,
+            &mut found,
+        )
+        .is_ok()
+    });
+    has_hole || !asked
+}
+
+/// Whether nobody will write the page any more, or see that it was not written. What has left the page cache
+/// was clean: it is not lost by that.
 fn is_lost(context: &Context, page: Again) -> bool {
     match page {
-        Again::Gone => true,
         // The next sync would find nothing to write, and compare the page with itself.
         Again::Clean => context.traits.encodes,
-        Again::Dirty | Again::Unmapped => false,
+        Again::Gone | Again::Dirty | Again::Unmapped => false,
     }
 }
 
@@ -95,6 +131,7 @@ fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
     let query = context.query(worker);
     let mut found = dirty::Found {
         dirty: &mut context.cached,
+        absent: &mut context.absent,
         gone: &mut context.gone,
         guessed: &mut context.guessed,
     };

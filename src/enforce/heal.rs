@@ -13,14 +13,16 @@
 //! may have stored newer ones.
 
 use super::context::Context;
-use super::copy::{State, hash};
+use super::copy::{self, State, hash};
 use super::flush;
 use super::report;
 use super::verify::{self, Unsettled};
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty;
+use crate::dirty::{self, Ranges, canary};
 use crate::log::Timer;
+use crate::mappings;
+use crate::sys::cachestat::{CacheStat, cachestat};
 use crate::sys::{self, vm};
 use keepmydata_records::{Level, Rung, Verdict, event};
 use rustix::io::Errno;
@@ -31,6 +33,9 @@ const LONGEST_WAIT_NS: u64 = 100_000_000;
 
 /// Steps 4 and 5. What remains wrong is in the verdicts, and in the states of the copies.
 pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
+    if context.flush_error.is_some() {
+        context.stands = !snapshot_all(worker, context);
+    }
     if context.copies.pages() > 0 {
         climb(worker, context);
         if context.refilled {
@@ -39,12 +44,18 @@ pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
         for page in 0..context.copies.pages() {
             let verdict = match context.copies.state(page) {
                 State::Verified => Verdict::Verified,
-                // Still being stored to: somebody's later stores, not this msync's.
-                State::Newer | State::Racing => Verdict::Newer,
+                State::Newer => Verdict::Newer,
+                // Bytes that nobody has touched since are not there after flush upon flush.
                 State::Stale => Verdict::Stale,
-                State::Uncertain | State::Gone | State::Refilled => Verdict::Uncertain,
+                State::Racing if context.copies.copy(page).is_some() => Verdict::Stale,
+                State::Racing
+                | State::Uncertain
+                | State::Gone
+                | State::Unread
+                | State::Refilled => Verdict::Uncertain,
                 State::Unchecked | State::Skipped => continue,
             };
+            context.unread_pages += u64::from(context.copies.state(page) == State::Unread);
             context.verdicts.count(verdict);
         }
     }
@@ -58,9 +69,7 @@ fn doubt(context: &mut Context) {
         let (offset, _) = context.copies.place_of(page);
         let state = &mut context.copies.states()[page];
         let doubtful = match state {
-            State::Verified | State::Newer | State::Racing => {
-                !sees_stores || !context.guessed.has(offset)
-            }
+            State::Verified | State::Newer => !sees_stores || !context.guessed.has(offset),
             State::Skipped => !sees_stores,
             _ => false,
         };
@@ -71,6 +80,50 @@ fn doubt(context: &mut Context) {
     }
 }
 
+/// After a flush that failed: whatever may have been dirty in the inode then, by whomever it was stored, must
+/// be proved before msync returns 0. It is clean now, and in the page cache; so all of that is copied and
+/// witnessed as what was known to be dirty is. False where it cannot be: then the error stands.
+///
+/// On a local filesystem it stands always: pages that it could not write may be gone.
+fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
+    let Some(file) = worker.borrow_cached(&context.handle) else {
+        return false;
+    };
+    if context.traits.local_block || context.refilled {
+        return false;
+    }
+    let dropped = {
+        let _table = mappings::lock();
+        // SAFETY: held by the chain, and under the lock.
+        unsafe { context.file.as_ref() }.dropped
+    };
+    if dropped {
+        return false;
+    }
+    let evicted = |stat: &CacheStat| stat.evicted + stat.recently_evicted > 0;
+    if cachestat(file, 0, 0).map_or(true, |stat| evicted(&stat)) {
+        return false;
+    }
+    let mut cached = Ranges::new();
+    if dirty::cached(file, &mut cached).is_err() {
+        return false;
+    }
+    let mut others = Ranges::new();
+    others.add_all(cached.iter());
+    others.remove_all(&context.dirty);
+    context.guessed.add_all(others.iter());
+    context.dirty.add_all(others.iter());
+    context.copies.let_go();
+    if copy::copy(worker, context).is_err() {
+        context.copies.let_go();
+        return false;
+    }
+    let pages = context.dirty.bytes() / sys::page_size() as u64;
+    context.copies.missed == 0
+        && context.copies.pages() as u64 == pages
+        && !canary::ask(worker, context.file, false)
+}
+
 fn climb(worker: &Worker, context: &mut Context) {
     let started = Timer::start();
     let deadline = config::settings().deadline_ms.0.saturating_mul(1_000_000);
@@ -78,6 +131,8 @@ fn climb(worker: &Worker, context: &mut Context) {
     let mut left = check(worker, context);
     // A flush that failed may have dropped what it should have written: everything again.
     let mut next = match context.flush_error {
+        // The caller is told, and nothing is gained by trying again meanwhile.
+        Some(_) if context.traits.local_block => None,
         Some(_) => Some(Rung::Redirty),
         None => (left.total() > 0).then_some(Rung::Resync),
     };
@@ -96,10 +151,11 @@ fn climb(worker: &Worker, context: &mut Context) {
             }
         };
         match done {
-            // Nothing sends again what is lost.
-            Ok(()) if context.traits.loses_unwritten => {}
-            Ok(()) => context.flush_error = None,
-            Err(errno) => context.fails(errno),
+            Ok(()) => context.rewritten = true,
+            Err(errno) => {
+                context.rewritten = false;
+                context.fails(errno);
+            }
         }
         let before = left;
         left = check(worker, context);
@@ -107,7 +163,10 @@ fn climb(worker: &Worker, context: &mut Context) {
         if left.total() < before.total() || left.total() == 0 {
             context.healed = Some(rung);
         }
-        if left.total() == 0 && context.flush_error.is_none() {
+        if left.total() == 0 && (context.flush_error.is_none() || context.rewritten) {
+            if !context.stands && are_all_proved(context) {
+                context.flush_error = None;
+            }
             return;
         }
         let late = started.elapsed() >= deadline;
@@ -121,6 +180,14 @@ fn climb(worker: &Worker, context: &mut Context) {
             Rung::Wait => Some(Rung::Wait),
         };
     }
+}
+
+/// Whether every page that was copied is there.
+fn are_all_proved(context: &mut Context) -> bool {
+    let states = context.copies.states();
+    states
+        .iter()
+        .all(|state| matches!(state, State::Verified | State::Newer | State::Skipped))
 }
 
 fn check(worker: &Worker, context: &mut Context) -> Unsettled {

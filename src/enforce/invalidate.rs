@@ -10,6 +10,7 @@ use crate::log::{self, Timer};
 use crate::mappings::{self, table::Entry};
 use crate::sys::cachestat::{Cached, cachestat};
 use crate::sys::{self, vm};
+use core::num::NonZeroU64;
 use keepmydata_records::{Invalidate, Level, event};
 use rustix::fs::{Advice, fadvise};
 
@@ -45,7 +46,13 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     // It looks at every cached page.
     let cached = || log::enabled(Level::Info).then(|| cached(file)).flatten();
     let before = cached();
-    if what == Invalidate::File {
+    if context.verify && !dirty::sees_stores(context.tracker) {
+        drop_mappings(worker, context, &context.cached);
+        for range in context.cached.as_slice() {
+            let len = NonZeroU64::new(range.length);
+            let _ = fadvise(file.fd(), range.offset, len, Advice::DontNeed);
+        }
+    } else if what == Invalidate::File {
         context.cached.clear();
         if are_few_mappings(context) || dirty::cached(file, &mut context.cached).is_err() {
             context.cached.clear();

@@ -17,9 +17,12 @@
 //! during the system call; pthread_cancel(3) acts before or after.
 
 mod account;
+pub mod before;
 mod chain;
 mod context;
 mod copy;
+mod debt;
+pub mod doubt;
 mod fail;
 mod flush;
 mod folios;
@@ -42,6 +45,7 @@ use chain::Chain;
 use context::Context;
 pub use context::boot;
 use core::ffi::c_void;
+pub use doubt::Doubts;
 use keepmydata_records::{Async, Enforce, Level, OnFailure};
 pub use later::Later;
 use libc::{c_int, size_t};
@@ -229,10 +233,14 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
 /// The kernel did not take the call, although it would have a moment ago: memory was locked meanwhile.
 fn refuse(worker: &Worker, context: &mut Context) {
     context.copies.let_go();
-    if !context.dirty.is_empty() {
-        let _table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock. What was stored is not known any more.
-        unsafe { &mut *context.file.as_ptr() }.suspect = true;
+    match context.verify {
+        true => debt::give_back(context),
+        false if !context.dirty.is_empty() => {
+            let _table = mappings::lock();
+            // SAFETY: held by the chain, and under the lock. What was stored is not known any more.
+            unsafe { &mut *context.file.as_ptr() }.suspect = true;
+        }
+        false => {}
     }
     report::msync(worker, context);
 }
@@ -266,11 +274,19 @@ fn conclude(worker: &Worker, context: &mut Context) {
         // The handle has heard of an error that other open files of the program's have not.
         mappings::lock().mark_each(context.file, |_, marks| marks.heard = 0);
     }
-    match context.outcome() {
+    debt::settle(worker, context);
+    let outcome = context.outcome();
+    match outcome {
         Ok(()) => {
+            if context.verify && is_counted {
+                context.copies.find_unchanged(worker, &mut context.cached);
+            }
             context.copies.let_go_witnesses();
-            invalidate::drop_clean(worker, context);
+            if !context.settles {
+                invalidate::drop_clean(worker, context);
+            }
             remember_success(context);
+            doubt::of(worker, context);
         }
         Err(errno) => {
             // First: reading back through a direct descriptor writes dirty pages back, and a
@@ -279,6 +295,7 @@ fn conclude(worker: &Worker, context: &mut Context) {
             fail::keep_dirty(worker, context, errno);
         }
     }
+    debt::pay(worker, context, outcome);
     account::done(worker, context);
     report::msync(worker, context);
     context.kept = context.outcome().is_ok() && later::keep(worker, context);
@@ -293,6 +310,7 @@ fn remember_success(context: &Context) {
     let file = unsafe { &mut *context.file.as_ptr() };
     // What was suspect has been read back now.
     file.suspect = false;
+    file.dropped = false;
     file.flush_ns = context.flush_ns;
     reads::set_fresh(&file.key, context.verify);
 }

@@ -2,7 +2,7 @@
 //! cache was dropped since the last one.
 
 use super::context::Context;
-use super::{copy, later, report, turn};
+use super::{copy, debt, later, report, turn};
 use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, canary};
@@ -30,7 +30,6 @@ pub fn prepare_here(context: &mut Context) -> bool {
 fn wants_ranges(context: &Context) -> bool {
     let settings = config::settings();
     context.verify
-        || context.traits.forgets_unwritten
         || settings.track != Track::Auto
         || settings.invalidate == Invalidate::Dirty
         || settings.reverify_ms.0 > 0
@@ -69,26 +68,44 @@ pub fn begin_late(worker: &Worker, context: &mut Context) {
 
 /// Step 1, on a custodian thread.
 pub fn prepare(worker: &Worker, context: &mut Context) {
-    find_handle(worker, context);
+    // A fork child must open the file anew, which drops its page cache on FUSE without KEEP_CACHE: what is
+    // to be compared is copied before.
+    let opens_late = !context.traits.local_block
+        && worker.has_descriptors()
+        && context.handle.generation != worker.process().generation();
+    if !opens_late {
+        find_handle(worker, context);
+    }
     decide(context);
+    if opens_late {
+        context.verify = wants_verification(context);
+        context.reason = "";
+    }
     begin_early(context);
     context.learnt = true;
     let timer = Timer::at(Level::Info);
     let query = context.query(worker);
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
+        absent: &mut context.absent,
         gone: &mut context.gone,
         guessed: &mut context.guessed,
     };
     let dropped = context.verify && canary::ask(worker, context.file, true);
-    (context.tracker, context.chosen) =
-        dirty::learn(&query, context.verify, context.suspect, &mut found);
+    // What is verified always is known from its debt.
+    let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
+    (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
     if dropped && !dirty::sees_stores(context.tracker) {
         dirty::guess_all(&query, &mut found);
     }
+    if context.verify && debt::take(context, dropped) {
+        let query = context.query(worker);
+        context.absent.clear();
+        let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
+    }
     report::step(worker, context, event::DIRTY, timer, Ok(()));
     later::supersede(worker.process(), context.file, &context.dirty);
-    if dropped && context.suspect {
+    if dropped && suspect {
         lose(context);
     }
     if context.verify && dirty::is_too_much(&context.guessed) {
@@ -111,6 +128,21 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         }
         context.refilled = dropped || canary::ask(worker, context.file, false);
     }
+    if opens_late {
+        find_handle(worker, context);
+        let reason = context.reason;
+        decide(context);
+        if context.reason.is_empty() {
+            context.reason = reason;
+        }
+        if !context.verify {
+            context.copies.let_go();
+        }
+    }
+}
+
+fn wants_verification(context: &Context) -> bool {
+    (context.suspect || dirty::is_verified(context.traits.local_block)) && !context.traits.dax
 }
 
 /// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
@@ -142,10 +174,9 @@ fn look_up(context: &mut Context) {
 
 /// Whether this msync is verified, and if not, why.
 fn decide(context: &mut Context) {
-    let wanted = context.suspect || dirty::is_verified(context.traits.local_block);
     let has_handle = context.handle.generation == process::this().generation();
-    context.verify = wanted && has_handle && !context.traits.dax;
-    context.reason = match wanted {
+    context.verify = wants_verification(context) && has_handle;
+    context.reason = match wants_verification(context) {
         _ if context.traits.dax => "not verified, nothing dropped: DAX, there is no page cache",
         true if !has_handle => "not verified: no handle of the file",
         _ => "",

@@ -187,7 +187,7 @@ pub fn msync(worker: &Worker, context: &mut Context) {
         report(worker, context, outcome);
     }
     let healed_error = outcome.is_ok() && context.healed.is_some();
-    if log::enabled(Level::Info) {
+    if log::enabled(Level::Info) && !context.settles {
         let name = FileName::of(context.file);
         let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
         log::text(
@@ -401,7 +401,10 @@ pub fn fill_rows(worker: &Worker, context: &mut Context) {
     for page in 0..context.copies.pages() {
         let verdict = match context.copies.state(page) {
             State::Stale => Verdict::Stale,
-            State::Uncertain | State::Gone | State::Refilled => Verdict::Uncertain,
+            State::Racing if context.copies.copy(page).is_some() => Verdict::Stale,
+            State::Racing | State::Uncertain | State::Gone | State::Unread | State::Refilled => {
+                Verdict::Uncertain
+            }
             _ => continue,
         };
         let (start, _) = context.copies.place_of(page);

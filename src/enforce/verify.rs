@@ -4,14 +4,19 @@
 //! |---|---|---|---|
 //! | yes | - | - | verified |
 //! | no | still cached | yes | newer: somebody stored, and it is there too |
-//! | no | still cached, dirty again | no | racing: looked at again |
+//! | no | still cached | in every byte that is as copied | newer: the rest was stored to meanwhile |
+//! | no | still cached, dirty again | no | racing: looked at again; at the deadline stale |
 //! | no | still cached, clean | no | stale |
 //! | no | gone | - | uncertain |
+//!
+//! What another thread stores all the time is never equal, and is not promised. The bytes around it, which
+//! nobody has touched since they were copied, are.
 
 use super::context::Context;
 use super::copy::{State, hash};
 use super::readback::{Batch, Part};
 use crate::custodian::Worker;
+use crate::dirty::{self, Ranges, canary};
 use crate::handles;
 use crate::sys::{self, cachestat::cachestat, extents};
 use core::ops::Range;
@@ -48,8 +53,9 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
 
 fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
-    if !context.handle.direct || is_encoded(context, handle) {
-        if context.flush_error.is_some() {
+    let through_cache = !context.handle.direct || is_encoded(context, handle);
+    if through_cache {
+        if context.flush_error.is_some() && !context.rewritten {
             // What was not written is nowhere else: it is not dropped to see what there is instead.
             return Ok(Unsettled {
                 racing: context.copies.pages(),
@@ -75,13 +81,22 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
             check_run(worker, context, size, part)?;
         }
     }
+    if through_cache {
+        doubt_what_stayed(worker, context);
+        canary::ensure(worker, context.file);
+    }
     let mut unsettled = Unsettled::default();
     for state in context.copies.states() {
         match state {
             State::Stale => unsettled.stale += 1,
             State::Racing | State::Unchecked => unsettled.racing += 1,
             State::Uncertain => unsettled.uncertain += 1,
-            State::Skipped | State::Verified | State::Newer | State::Gone | State::Refilled => {}
+            State::Skipped
+            | State::Verified
+            | State::Newer
+            | State::Gone
+            | State::Unread
+            | State::Refilled => {}
         }
     }
     Ok(unsettled)
@@ -93,17 +108,39 @@ fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
     let mut ask = |range: &ByteRange| {
         extents::encoded(handle, range.offset, range.end(), |_, _| found = true).is_err()
     };
-    context.traits.encodes && context.dirty.as_slice().iter().any(&mut ask) || found
+    (context.traits.encodes || context.traits.local_block)
+        && context.dirty.as_slice().iter().any(&mut ask)
+        || found
 }
 
 /// Where a read goes through the page cache whatever is asked for, a read reaches it only after the pages were dropped,
 /// and the witness with them: a difference is then uncertain at best.
 fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();
+    canary::clear(worker, context.file);
     super::invalidate::drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);
         let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+    }
+}
+
+/// What could not be dropped before it was read has been compared with itself: mapped by another process,
+/// locked, or held by a journal (ext4 with data=journal).
+fn doubt_what_stayed(worker: &Worker, context: &mut Context) {
+    let mut stayed = Ranges::new();
+    let file = worker.borrow_cached(&context.handle);
+    let known = file.is_some_and(|file| {
+        context
+            .dirty
+            .iter()
+            .all(|range| dirty::cached_in(file, range.offset, range.end(), &mut stayed).is_ok())
+    });
+    for page in 0..context.copies.pages() {
+        let (offset, _) = context.copies.place_of(page);
+        if context.copies.state(page) == State::Verified && (!known || stayed.has(offset)) {
+            context.copies.states()[page] = State::Unread;
+        }
     }
 }
 
@@ -170,7 +207,15 @@ fn judge(
         return State::Uncertain;
     };
     let whole = actual.len() == valid;
+    let actual_again = actual.clone();
     if whole && context.copies.seen()[..valid] == context.copies.buffer()[actual] {
+        return State::Newer;
+    }
+    if whole
+        && context
+            .copies
+            .holds_what_is_as_copied(page, valid, &actual_again)
+    {
         return State::Newer;
     }
     // Only while the page is clean must the filesystem hold what it holds.

@@ -16,7 +16,7 @@ mod unsynced;
 
 pub use end::{Boundary, at_end};
 pub use holes::mapped;
-pub use sync::{Call, Scanned, after_watched, before_watched, begin, done, served};
+pub use sync::{Call, Scanned, after_watched, before_watched, begin, done, note_stored, served};
 pub use truncate::{truncate_fd, truncate_path};
 pub use unmap::before_unmap;
 

@@ -72,6 +72,14 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
     track.asynced.remove_all(&covered);
 }
 
+/// The enforcement has taken the marks of what was stored, for another call than msync.
+pub fn note_stored(slot: &Slot, stored: &Ranges) {
+    if let Some(mut track) = slot.track() {
+        track.owed.add_all(stored.iter());
+        track.unwritten.remove_all(stored);
+    }
+}
+
 /// After it: `outcome` is what the program is told.
 pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
     let Some(mut track) = call.teller.slot.track() else {
@@ -191,7 +199,8 @@ fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
 /// The same by a scan, which takes the marks away, where the enforcement made none.
 #[inline(never)]
 fn scan(call: &Call<'_>, track: &mut Track) -> bool {
-    let (mut stored, mut gone, mut guessed) = (Ranges::new(), Ranges::new(), Ranges::new());
+    let (mut stored, mut absent) = (Ranges::new(), Ranges::new());
+    let (mut gone, mut guessed) = (Ranges::new(), Ranges::new());
     let query = Query {
         worker: call.teller.worker,
         file: call.teller.file,
@@ -199,6 +208,7 @@ fn scan(call: &Call<'_>, track: &mut Track) -> bool {
     };
     let mut found = dirty::Found {
         dirty: &mut stored,
+        absent: &mut absent,
         gone: &mut gone,
         guessed: &mut guessed,
     };

@@ -7,14 +7,14 @@ use crate::sys;
 use keepmydata_records::Finding;
 use libc::{c_char, c_int, off_t};
 use rustix::fd::BorrowedFd;
-use rustix::fs::Stat;
 
 /// `real` truncates what `fd` is open on to `size` bytes.
 #[cold]
 pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the descriptor is the program's; where it is not open, the call fails.
-    let stat = (fd >= 0).then(|| rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(fd) }));
-    watch(stat.and_then(Result::ok), size, real)
+    let known = |fd| sys::fd::space(unsafe { BorrowedFd::borrow_raw(fd) }).ok();
+    let file = sys::fd::inode(fd).and_then(|inode| Some((inode, known(fd)?.size)));
+    watch(file, size, real)
 }
 
 /// `real` truncates the file at `path`, which may be any pointer, to `size` bytes.
@@ -22,17 +22,22 @@ pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_in
 pub fn truncate_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     let mut text = [0u8; libc::PATH_MAX as usize];
     let path = sys::vm::read_path(path, &mut text);
-    watch(
-        path.and_then(|path| rustix::fs::stat(path).ok()),
-        size,
-        real,
-    )
+    let file = path.and_then(|path| {
+        let stat = rustix::fs::stat(path).ok()?;
+        Some((
+            (stat.st_dev, stat.st_ino),
+            u64::try_from(stat.st_size).ok()?,
+        ))
+    });
+    watch(file, size, real)
 }
 
-fn watch(stat: Option<Stat>, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let file = stat
-        .filter(|stat| size < stat.st_size && mappings::may_know(stat.st_dev, stat.st_ino))
-        .map(|stat| (stat.st_dev, stat.st_ino));
+/// `file` is its device and inode, and its size now.
+fn watch(file: Option<((u64, u64), u64)>, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
+    let shrinks = |now: u64| u64::try_from(size).is_ok_and(|size| size < now);
+    let file = file
+        .filter(|((dev, ino), now)| shrinks(*now) && mappings::may_know(*dev, *ino))
+        .map(|(inode, _)| inode);
     let (Some(file), Ok(size)) = (file, u64::try_from(size)) else {
         return real();
     };

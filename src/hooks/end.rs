@@ -3,6 +3,7 @@
 //! libc's own `exit` runs the shim's destructor instead. Inside libc none of these is called by a name
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
+use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
 use crate::real::{self, Strings};
 use crate::{custodian, mappings, stats};
@@ -25,6 +26,7 @@ fn exits() {
     if stats::on() {
         findings::at_end(Boundary::Exit);
     }
+    doubt::at_end();
     custodian::at_exit();
 }
 
@@ -40,6 +42,7 @@ fn executes(file: *const c_char, searched: bool) {
     if stats::on() {
         findings::at_end(Boundary::Exec);
     }
+    doubt::at_end();
     custodian::at_exec(file, searched);
 }
 

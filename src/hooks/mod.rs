@@ -6,6 +6,7 @@
 //!
 //! Nothing here is compiled into the unit tests, whose own `mmap` must stay the C library's.
 
+mod change;
 mod end;
 mod ids;
 mod ioctl;

@@ -1,6 +1,8 @@
 //! madvise and fallocate, which can take pages out of a file.
 
+use super::change;
 use crate::dirty::removal;
+use crate::enforce::before;
 use crate::{mappings, real};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
@@ -11,11 +13,21 @@ use libc::{c_int, off_t, size_t};
 /// As madvise(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int {
+    let drops = matches!(
+        advice,
+        libc::MADV_DONTNEED | libc::MADV_REMOVE | libc::MADV_PAGEOUT
+    ) && mappings::overlaps(addr as usize, len);
+    let end = (addr as usize).saturating_add(len);
+    if drops && before::is_needed() {
+        let state = real::enter();
+        before::dropping(addr as usize, end);
+        real::leave(state);
+    }
     // SAFETY: the caller's contract.
     let result = unsafe { real::madvise(addr, len, advice) };
-    if advice == libc::MADV_REMOVE && result == 0 && mappings::overlaps(addr as usize, len) {
+    if drops && advice == libc::MADV_REMOVE && result == 0 {
         let state = real::enter();
-        removal::advised(addr as usize, (addr as usize).saturating_add(len));
+        removal::advised(addr as usize, end);
         real::leave(state);
     }
     result
@@ -34,9 +46,13 @@ macro_rules! fallocate {
             offset: off_t,
             len: off_t,
         ) -> c_int {
+            let takes = removal::takes_pages(mode) && mappings::any();
+            if takes && before::is_needed() {
+                change::before_fd(fd);
+            }
             // SAFETY: the caller's contract.
             let result = unsafe { real::$name(fd, mode, offset, len) };
-            if result == 0 && removal::takes_pages(mode) && mappings::any() {
+            if result == 0 && takes {
                 let state = real::enter();
                 if let Some(inode) = removal::tracked_fd(fd) {
                     removal::allocated(inode, mode, offset, len);

@@ -66,7 +66,7 @@ pub fn munmap(addr: usize, len: usize, result: c_int, taken: Option<&Taken>, tim
     emit_from_program(&record);
 }
 
-/// mremap(2) of a tracked mapping; before what it left is let go.
+/// mremap(2) of a tracked mapping of `file`, which the caller holds.
 #[cold]
 pub fn mremap(
     from: usize,
@@ -74,17 +74,17 @@ pub fn mremap(
     new_len: usize,
     bits: c_int,
     to: usize,
-    moved: Option<&Taken>,
+    file: Option<NonNull<File>>,
     timer: Timer,
 ) {
-    if !enabled(Level::Trace) || moved.is_none() {
+    if !enabled(Level::Trace) || file.is_none() {
         return;
     }
     let failed = to == libc::MAP_FAILED as usize;
     let errno = failed.then(errno_now);
     let mut by_name = LineBuf::new();
     flag_names(&mut by_name, flags::mremap(bits));
-    let name = moved.and_then(Taken::first_file).map(FileName::of);
+    let name = file.map(FileName::of);
     let mut record = record(process::this(), Level::Trace, sys::gettid(), event::MREMAP);
     timer.stamp(&mut record);
     if let Some(name) = &name {

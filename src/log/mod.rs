@@ -159,9 +159,13 @@ pub fn device(dev: u64) -> Dev {
 
 /// Writes `record`, if its level is enabled. For code that runs as a [`Worker`].
 pub fn emit(worker: &Worker, record: &Record<'_>) {
-    if !enabled(record.level) {
-        return;
+    if enabled(record.level) {
+        write(worker, record, record.level);
     }
+}
+
+/// Writes `record`, which `tracing` is told is of `level`.
+fn write(worker: &Worker, record: &Record<'_>, level: Level) {
     let mut buffer = LineBuf::<LINE>::new();
     let line = match config::settings().log_format {
         LogFormat::Text => buffer.text(record),
@@ -171,13 +175,21 @@ pub fn emit(worker: &Worker, record: &Record<'_>) {
         return;
     };
     let custodian = worker.has_descriptors();
-    match record.level {
+    match level {
         Level::Error => tracing::error!(custodian, line),
         Level::Warn => tracing::warn!(custodian, line),
         Level::Info => tracing::info!(custodian, line),
         Level::Debug => tracing::debug!(custodian, line),
         Level::Trace => tracing::trace!(custodian, line),
     }
+}
+
+/// Writes `record` whatever its level, unless the log is off: what must not be silent.
+pub fn notice(worker: &Worker, record: &Record<'_>) {
+    if !enabled(Level::Error) {
+        return;
+    }
+    write(worker, record, Level::Error);
 }
 
 /// Writes `record` from a thread of the program's, through the custodian where there is one.

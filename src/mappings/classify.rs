@@ -11,7 +11,7 @@ use rustix::fs::{self, AtFlags, FileType, OFlags, StatxAttributes, StatxFlags};
 /// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bypass {
-    /// fstat(2) of the descriptor failed: the real call will say so.
+    /// statx(2) of the descriptor failed: the real call will say so.
     BadDescriptor,
     NotRegular,
     /// tmpfs, memfd, hugetlbfs, procfs...: nothing to hand data to.
@@ -51,7 +51,7 @@ pub struct Candidate {
     pub writable: bool,
 }
 
-/// Looks at `fd`: one fstat(2) and one fcntl(2); for FUSE and network filesystems the kernel's
+/// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems the kernel's
 /// handle of the inode too.
 pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     if fd < 0 {
@@ -60,13 +60,13 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     // SAFETY: the descriptor is the program's and used before this function returns; where it is
     // not open, the calls fail.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let stat = fs::fstat(borrowed).map_err(|_| Bypass::BadDescriptor)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    let kind = sys::fd::kind(fd).ok_or(Bypass::BadDescriptor)?;
+    if kind.file_type != FileType::RegularFile {
         return Err(Bypass::NotRegular);
     }
     let mode = fs::fcntl_getfl(borrowed).map_err(|_| Bypass::BadDescriptor)?;
     // Filesystems on a block device of this machine have one inode for a file; others may not.
-    let on_device = rustix::fs::major(stat.st_dev) != 0;
+    let on_device = rustix::fs::major(kind.dev) != 0;
     let handle = if on_device {
         0
     } else {
@@ -74,8 +74,8 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     };
     Ok(Candidate {
         key: Key {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
+            dev: kind.dev,
+            ino: kind.ino,
             handle,
         },
         writable: mode & OFlags::ACCMODE == OFlags::RDWR,
@@ -100,7 +100,7 @@ pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
             Ok(Traits {
                 local_block,
                 msync_is_fdatasync: matches!(magic, EXT4 | XFS | BTRFS) && !dax,
-                forgets_unwritten: local_block && !keeps_unwritten(magic),
+                drops_unallocated: local_block && !keeps_unwritten(magic),
                 loses_unwritten: magic == BTRFS && !sys::kernel_is_at_least(6, 18),
                 encodes: magic == BTRFS,
                 dax,

@@ -1,7 +1,8 @@
 //! Tracked files, found by what identifies an inode.
 
+use crate::dirty::FewRanges;
 use crate::sys::pool::Pool;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ptr::{NonNull, null_mut};
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
@@ -25,8 +26,8 @@ pub struct Traits {
     /// (`vfs_fsync_range` in fs/sync.c): the second has nothing left to do after the first, but to ask
     /// the disk once more.
     pub msync_is_fdatasync: bool,
-    /// After a failed flush nobody can tell which pages were not written.
-    pub forgets_unwritten: bool,
+    /// A page for which it finds no block is dropped from the page cache.
+    pub drops_unallocated: bool,
     /// After a failed flush what was not written is lost, although its pages stay.
     pub loses_unwritten: bool,
     /// Some extents may not be stored as they are read (btrfs compresses): those are read through the page
@@ -42,12 +43,66 @@ pub struct Handle {
     pub fd: i32,
     /// Opened `O_DIRECT`, and whole pages are aligned enough for it.
     pub direct: bool,
-    /// As the file's [`Traits::dax`].
-    pub dax: bool,
+    /// Nobody may ask for the cached pages of what it is open on: DAX, where there is no page cache, or a
+    /// filesystem on top of another, whose inode has the pages (overlayfs, FUSE passthrough).
+    pub uncounted: bool,
     /// Opened for writing too.
     pub writable: bool,
+    /// The process that has it in its table, where that is a helper of its own: its children may take a copy.
+    pub holder: i32,
     /// errno of the attempt to open it, where that failed.
     pub errno: i32,
+}
+
+/// What this process owes a file that is verified: pages that it may have stored to, and that nothing has
+/// proved since. It belongs to the file, not to a mapping. All of it in whole pages; wants the table lock.
+#[derive(Default)]
+pub struct Debt {
+    /// Taken from the marks of a mapping, and in no enforcement yet.
+    pub owed: FewRanges,
+    /// Those of what is owed that nobody saw stored to: cached pages of mappings that are not tracked.
+    pub guessed: FewRanges,
+    /// In the enforcement under way. A fork child that finds some has them to prove itself.
+    pub proving: FewRanges,
+    /// An msync has failed for these. What they hold is still in the page cache.
+    pub refused: FewRanges,
+    /// The same, and what they held has left the page cache: only a new store makes an end of it.
+    pub lost: FewRanges,
+    /// What that msync returned.
+    pub errno: i32,
+    /// What no msync has told of yet: an enforcement before another call of the program's found these pages
+    /// gone, or failed for them and they are gone since. Storing anew is no end of that.
+    pub untold: FewRanges,
+    /// The errno of that failure; 0 where nobody knows whether they are safe.
+    pub untold_errno: i32,
+    /// Nobody was told of what is `refused` either.
+    pub refused_untold: bool,
+    /// The process that has seen the page cache since, by its birth.
+    pub birth: u32,
+}
+
+impl Debt {
+    /// Whether an msync must fail, whatever it finds.
+    pub fn is_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Whether there is something that the next msync must tell or fail for.
+    pub fn is_pending(&self) -> bool {
+        self.is_refused() || !self.untold.is_empty()
+    }
+
+    /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
+    pub fn lose_refused(&mut self) {
+        match self.refused_untold && !self.refused.is_empty() {
+            true => {
+                self.untold.add_all(self.refused.iter());
+                self.untold_errno = self.errno;
+            }
+            false => self.lost.add_all(self.refused.iter()),
+        }
+        self.refused.clear();
+    }
 }
 
 /// Bytes kept of a path; a longer one is cut at the front.
@@ -68,6 +123,13 @@ pub struct File {
     pub lost: i32,
     /// How long the last fdatasync of it took, ns.
     pub flush_ns: u64,
+    pub debt: Debt,
+    /// Whether the debt holds the file, also when it is not mapped any more.
+    kept: bool,
+    /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
+    pub dropped: bool,
+    /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
+    pub doubted: bool,
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
@@ -105,7 +167,12 @@ const BUCKETS: usize = 1024;
 pub struct Files {
     buckets: UnsafeCell<[*mut File; BUCKETS]>,
     pool: Pool<File>,
+    /// Files that are held by their debt alone, or may be.
+    kept: Cell<usize>,
 }
+
+/// Files whose debt holds them, at the most: more are forgotten with their last mapping.
+const KEPT: usize = 1024;
 
 // SAFETY: used under the table lock only.
 unsafe impl Sync for Files {}
@@ -115,6 +182,7 @@ impl Files {
         Files {
             buckets: UnsafeCell::new([null_mut(); BUCKETS]),
             pool: Pool::new(),
+            kept: Cell::new(0),
         }
     }
 
@@ -158,6 +226,10 @@ impl Files {
                 suspect: false,
                 lost: 0,
                 flush_ns: 0,
+                debt: Debt::default(),
+                kept: false,
+                dropped: false,
+                doubted: false,
                 low: usize::MAX,
                 high: 0,
                 canaries: Default::default(),
@@ -182,6 +254,12 @@ impl Files {
         // SAFETY: live, and under the table lock.
         let f = unsafe { file.as_mut() };
         f.refs -= 1;
+        if f.refs == 1 && f.kept {
+            // Not mapped any more: nothing may keep the filesystem busy.
+            f.debt.lose_refused();
+            let handle = core::mem::take(&mut f.handle);
+            return (handle.generation != 0).then_some(handle);
+        }
         if f.refs > 0 {
             return None;
         }
@@ -195,8 +273,31 @@ impl Files {
         }
         let handle = f.handle;
         // SAFETY: no entry and no enforcement refers to it any more.
-        unsafe { self.pool.give(file) };
+        unsafe {
+            core::ptr::drop_in_place(&raw mut (*file.as_ptr()).debt);
+            self.pool.give(file);
+        }
         (handle.generation != 0).then_some(handle)
+    }
+
+    /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for. Returns
+    /// what [`Files::release`] does.
+    pub fn settle_debt(&self, mut file: NonNull<File>) -> Option<Handle> {
+        // SAFETY: live, and under the table lock.
+        let f = unsafe { file.as_mut() };
+        match (f.debt.is_pending(), f.kept) {
+            (true, false) if self.kept.get() < KEPT => {
+                (f.kept, f.refs) = (true, f.refs + 1);
+                self.kept.set(self.kept.get() + 1);
+                None
+            }
+            (false, true) => {
+                f.kept = false;
+                self.kept.set(self.kept.get() - 1);
+                self.release(file)
+            }
+            _ => None,
+        }
     }
 
     /// Tells `each` of every file of that (device, inode): more than one where the kernel has several

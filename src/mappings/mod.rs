@@ -43,6 +43,8 @@ unsafe impl Sync for Tracked {}
 static ANY: AtomicBool = AtomicBool::new(false);
 /// The table could not follow (memory is out): nothing is tracked any more.
 static LOST: AtomicBool = AtomicBool::new(false);
+/// Whether a file was ever tracked that is verified.
+static VERIFIED: AtomicBool = AtomicBool::new(false);
 /// Filter over (device, inode) of every file ever tracked: a clear bit says "none".
 static SEEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
@@ -50,6 +52,53 @@ static SEEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 #[inline]
 pub fn any() -> bool {
     ANY.load(Ordering::Relaxed)
+}
+
+/// Whether a file that is verified was ever tracked. Any context, before boot too.
+#[inline]
+pub fn any_verified() -> bool {
+    VERIFIED.load(Ordering::Relaxed)
+}
+
+/// Runs `run` for every mapping, clipped to `[start, end)`, each with a hold on its file and without the lock.
+/// With all signals blocked.
+pub fn each(start: usize, end: usize, mut run: impl FnMut(&Entry)) {
+    let mut from = start;
+    loop {
+        let mut next = None;
+        let mut table = lock();
+        table.for_each(from, end, |entry| {
+            next = Some(entry);
+            false
+        });
+        let Some(entry) = next else { return };
+        table.hold(entry.file);
+        drop(table);
+        run(&entry);
+        ops::release(entry.file);
+        from = entry.end;
+    }
+}
+
+/// Runs `run` for every file of that (device, inode), held and without the lock: more than one where the
+/// kernel has several inodes of it. With all signals blocked.
+pub fn each_of_inode(dev: u64, ino: u64, mut run: impl FnMut(NonNull<File>)) {
+    let mut last = None;
+    loop {
+        let mut found = None;
+        let mut table = lock();
+        table.for_each_of_inode(dev, ino, |file| {
+            if last < Some(file) && found.is_none_or(|other| file < other) {
+                found = Some(file);
+            }
+        });
+        let Some(file) = found else { return };
+        table.hold(file);
+        drop(table);
+        last = Some(file);
+        run(file);
+        ops::release(file);
+    }
 }
 
 /// Whether `[addr, addr + len)` holds a tracked mapping. Lock-free; any context.
@@ -154,6 +203,9 @@ impl Guard {
         if let Some(file) = self.files().find(&key) {
             return Some(file);
         }
+        if crate::dirty::is_verified(traits.local_block) && !traits.dax {
+            VERIFIED.store(true, Ordering::Relaxed);
+        }
         let (word, bit) = seen(key.dev, key.ino);
         SEEN[word].fetch_or(bit, Ordering::Relaxed);
         self.files().add(key, traits)
@@ -173,6 +225,52 @@ impl Guard {
     /// Lets `file` go; a handle returned must be closed by the custodian, without the lock.
     pub fn release(&mut self, file: NonNull<File>) -> Option<Handle> {
         let handle = self.files().release(file)?;
+        (handle.generation == self.process.generation()).then_some(handle)
+    }
+
+    /// Notes that `pages` of `file` were stored to, or, where they are only `guessed`, may have been.
+    pub fn owe(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges, guessed: bool) {
+        // SAFETY: the caller holds the file, and the lock.
+        let debt = unsafe { &mut (*file.as_ptr()).debt };
+        match guessed {
+            true => {
+                let mut new = crate::dirty::Ranges::new();
+                new.add_all(pages.iter());
+                new.remove_all(&debt.owed);
+                debt.guessed.add_all(new.iter());
+            }
+            false => debt.guessed.remove_all(pages),
+        }
+        debt.owed.add_all(pages.iter());
+    }
+
+    /// Notes that `pages` of `file` are about to be proved, before anybody can take their mapping away.
+    pub fn prove(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
+        // SAFETY: the caller holds the file, and the lock.
+        let debt = unsafe { &mut (*file.as_ptr()).debt };
+        debt.proving.add_all(pages.iter());
+    }
+
+    /// The program itself has taken `[start, end)` out of the file: nobody need be told of what was there. What is
+    /// owed stays: it may have been stored since.
+    pub fn forgive(&mut self, file: NonNull<File>, start: u64, end: u64) {
+        // SAFETY: the caller holds the file, and the lock.
+        let debt = unsafe { &mut (*file.as_ptr()).debt };
+        debt.refused.remove(start, end);
+        debt.lost.remove(start, end);
+        debt.untold.remove(start, end);
+    }
+
+    /// The page cache of `file` was dropped.
+    pub fn lose_refused(&mut self, file: NonNull<File>) {
+        // SAFETY: the caller holds the file, and the lock.
+        unsafe { &mut *file.as_ptr() }.debt.lose_refused();
+    }
+
+    /// After a change of the file's debt: see [`Files::settle_debt`]. A handle returned must be closed by
+    /// the custodian, without the lock.
+    pub fn settle_debt(&mut self, file: NonNull<File>) -> Option<Handle> {
+        let handle = self.files().settle_debt(file)?;
         (handle.generation == self.process.generation()).then_some(handle)
     }
 

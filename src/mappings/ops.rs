@@ -5,6 +5,7 @@ use super::file::{Handle, Key};
 use super::table::{Entry, Marks};
 use super::{Guard, Taken, lock, lock_if, lock_in_memory, overlaps, truth};
 use crate::dirty::canary;
+use crate::enforce::before;
 use crate::sys::{self, signals::Quiet};
 use crate::{
     config, custodian, dirty, enforce, findings, handles, log, prealloc, process, real, stats,
@@ -62,6 +63,7 @@ pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
         .replaces()
         .then(|| {
             findings::before_unmap(call.addr as usize, call.len);
+            unmapping(call.addr as usize, call.len);
             take(call.addr as usize, call.len, None)
         })
         .flatten();
@@ -88,8 +90,19 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     } else {
         classify::candidate(call.fd)
     };
+    // On FUSE with FOPEN_DIRECT_IO each mmap drops the page cache.
+    let known = match &candidate {
+        Ok(Candidate { key, .. }) if super::may_know(key.dev, key.ino) && before::is_needed() => {
+            before::changing((key.dev, key.ino));
+            Some((key.dev, key.ino))
+        }
+        _ => None,
+    };
     // SAFETY: the caller's contract.
     let result = unsafe { mmap_other(call, real) };
+    if let Some(inode) = known {
+        dirty::removal::changed(inode, 0..0);
+    }
     if result == libc::MAP_FAILED {
         return result;
     }
@@ -175,7 +188,14 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
         marks: Marks::default(),
     };
     let locks = lock_in_memory::times();
+    // Two threads that map a file for the first time do not both open it: on FUSE each open may drop the page
+    // cache, and what the other is about to find in it.
+    let first = writable && !handles::is_open(file);
+    let quiesced = first.then(|| enforce::before::quiesce(file));
     entry.marks.registered = handles::open(call.fd, &entry);
+    if let Some(quiesced) = quiesced {
+        quiesced.end();
+    }
     let (inserted, excluded) = {
         let mut table = lock();
         // SAFETY: held above.
@@ -239,12 +259,44 @@ unsafe fn munmap_tracked(addr: *mut c_void, len: size_t, quiet: &Quiet) -> c_int
         enforce::before_unmap(addr as usize, len);
     }
     findings::before_unmap(addr as usize, len);
+    unmapping(addr as usize, len);
     let taken = take(addr as usize, len, Some(quiet));
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(addr, len) };
     log::munmap(addr as usize, len, result, taken.as_ref(), started);
     settle(taken, result == 0, Some(quiet));
     result
+}
+
+/// What is owed in a range that a call is about to unmap is noted, or proved, while it can be.
+fn unmapping(addr: usize, len: usize) {
+    if addr & (sys::page_size() - 1) == 0 && overlaps(addr, len) {
+        let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+        enforce::before::unmapping(addr, end);
+    }
+}
+
+/// The arguments of mremap(2), lengths in whole pages.
+struct Mremap {
+    old: usize,
+    old_size: usize,
+    new_size: usize,
+    flags: c_int,
+    new: usize,
+}
+
+impl Mremap {
+    fn is(&self, flag: c_int) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Makes a mapping shorter where it is, or longer if there is room.
+    fn is_in_place(&self) -> bool {
+        let moves = libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        self.old_size > 0
+            && !self.is(moves)
+            && (self.new_size <= self.old_size || !self.is(libc::MREMAP_MAYMOVE))
+    }
 }
 
 /// mremap(2) in a process that has tracked mappings.
@@ -261,27 +313,145 @@ pub unsafe fn mremap(
     new: *mut c_void,
 ) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
-    let (from, old_size) = (old as usize, sys::page_up(old_len as u64) as usize);
-    let new_size = sys::page_up(new_len as u64) as usize;
-    let fixed = flags & libc::MREMAP_FIXED != 0;
-    let replaced = fixed.then(|| take(new as usize, new_len, None)).flatten();
-    // An old size of 0 maps the pages of a shared mapping a second time.
-    let copied = (old_len == 0).then(|| entry_at(from)).flatten();
-    let moved = take(from, old_len, None);
-    // SAFETY: the caller's contract.
-    let result = unsafe { real::mremap(old, old_len, new_len, flags, new) };
-    let done = result != libc::MAP_FAILED;
-    log::mremap(
-        from,
-        old_len,
-        new_len,
+    let call = Mremap {
+        old: old as usize,
+        old_size: sys::page_up(old_len as u64) as usize,
+        new_size: sys::page_up(new_len as u64) as usize,
         flags,
-        result as usize,
-        moved.as_ref(),
-        started,
-    );
-    if fixed && !(done && covers(&moved, old_size)) {
-        let (source, target) = (from..from + old_size, new as usize..new as usize + new_size);
+        new: new as usize,
+    };
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real::mremap(old, old_len, new_len, flags, new) } as usize;
+    let first = entry_at(call.old);
+    let result = match &first {
+        _ if call.is_in_place() => resize(&call, real),
+        Some(entry) => moved(&call, entry, real),
+        None if call.is(libc::MREMAP_FIXED) => moved_over(&call, real),
+        None => real(),
+    };
+    let done = result != libc::MAP_FAILED as usize;
+    let file = first.map(|entry| entry.file);
+    log::mremap(call.old, old_len, new_len, flags, result, file, started);
+    if let Some(entry) = first {
+        release(entry.file);
+    }
+    if done && overlaps(result, call.new_size) {
+        // Where the mapping stays, only what it has grown by is new.
+        let known = if result == call.old { call.old_size } else { 0 };
+        enforce::before::track(result + known.min(call.new_size), result + call.new_size);
+    }
+    if done && call.new_size > call.old_size {
+        new_part(result + call.old_size, result + call.new_size);
+    }
+    result as *mut c_void
+}
+
+/// Only the end of the mapping changes: what stays is in the table all the time, and other threads' msyncs
+/// find it.
+fn resize(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
+    let old_end = call.old + call.old_size;
+    let shrinks = call.new_size < call.old_size;
+    let tail = shrinks.then(|| {
+        let (start, len) = (call.old + call.new_size, call.old_size - call.new_size);
+        unmapping(start, len);
+        take(start, len, None)
+    });
+    let result = real();
+    let done = result != libc::MAP_FAILED as usize;
+    settle(tail.flatten(), done, None);
+    if done && call.new_size > call.old_size {
+        lengthen(old_end, call.new_size - call.old_size);
+    }
+    result
+}
+
+/// The mapping that ends at `end` is longer now.
+fn lengthen(end: usize, by: usize) {
+    settle(take(end, by, None), true, None);
+    let mut table = lock();
+    let mut last = None;
+    table.for_each(end - 1, end, |entry| {
+        last = Some(entry);
+        true
+    });
+    if let Some(entry) = last {
+        table.insert(Entry {
+            start: end,
+            end: end + by,
+            offset: entry.offset + entry.len() as u64,
+            marks: Marks::default(),
+            ..entry
+        });
+    }
+}
+
+/// The mapping moves, perhaps, or its pages are mapped a second time. `entry` is what is at its beginning. No
+/// enforcement of the file runs meanwhile, so none looks where nothing is any more; but the entries stay in
+/// the table, so that an msync of another thread waits and does not pass them by.
+fn moved(call: &Mremap, entry: &Entry, real: impl FnOnce() -> usize) -> usize {
+    if call.is(libc::MREMAP_FIXED) {
+        return moved_over(call, real);
+    }
+    if call.old_size == 0 {
+        let result = real();
+        if result != libc::MAP_FAILED as usize {
+            insert_over(Entry {
+                start: result,
+                end: result + call.new_size,
+                marks: Marks::default(),
+                ..*entry
+            });
+        }
+        return result;
+    }
+    let quiet = sys::signals::Blocked::all();
+    let quiesced = enforce::before::quiesce(entry.file);
+    enforce::before::moving(call.old, call.old + call.old_size);
+    let result = real();
+    if result == call.old {
+        lengthen(call.old + call.old_size, call.new_size - call.old_size);
+    } else if result != libc::MAP_FAILED as usize {
+        settle(take(result, call.new_size, None), true, None);
+        if let Some(taken) = take(call.old, call.old_size, None) {
+            relocate(taken, call, result);
+        }
+    }
+    quiesced.end();
+    drop(quiet);
+    result
+}
+
+/// With `MREMAP_FIXED`: the target is unmapped, and several mappings may move at once.
+fn moved_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
+    unmapping(call.new, call.new_size);
+    if call.new_size < call.old_size {
+        unmapping(call.old + call.new_size, call.old_size - call.new_size);
+    }
+    let quiet = sys::signals::Blocked::all();
+    let source = entry_at(call.old);
+    let quiesced = source.map(|entry| enforce::before::quiesce(entry.file));
+    enforce::before::moving(call.old, call.old.saturating_add(call.old_size));
+    let result = move_over(call, real);
+    if let Some(quiesced) = quiesced {
+        quiesced.end();
+    }
+    drop(quiet);
+    if let Some(entry) = source {
+        release(entry.file);
+    }
+    result
+}
+
+fn move_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
+    let replaced = take(call.new, call.new_size, None);
+    // An old size of 0 maps the pages of a shared mapping a second time.
+    let copied = (call.old_size == 0).then(|| entry_at(call.old)).flatten();
+    let moved = take(call.old, call.old_size, None);
+    let result = real();
+    let done = result != libc::MAP_FAILED as usize;
+    if !(done && covers(&moved, call.old_size)) {
+        let source = call.old..call.old + call.old_size;
+        let target = call.new..call.new + call.new_size;
         match source.start < target.end && target.start < source.end {
             true => {
                 let both = source.start.min(target.start)..source.end.max(target.end);
@@ -290,33 +460,30 @@ pub unsafe fn mremap(
             false => reconcile(replaced, moved, &[source, target]),
         }
     } else {
-        settle(replaced, done, None);
-        if done && overlaps(result as usize, new_len) {
-            settle(take(result as usize, new_len, None), true, None);
-        }
-        match moved {
-            Some(moved) if done => {
-                let stays = flags & libc::MREMAP_DONTUNMAP != 0;
-                relocate(moved, from, old_size, result as usize, new_size, stays);
-            }
-            moved => settle(moved, false, None),
+        settle(replaced, true, None);
+        settle(take(result, call.new_size, None), true, None);
+        if let Some(moved) = moved {
+            relocate(moved, call, result);
         }
     }
     if let Some(entry) = copied {
         if done {
-            lock().insert(Entry {
-                start: result as usize,
-                end: result as usize + new_size,
+            insert_over(Entry {
+                start: result,
+                end: result + call.new_size,
                 marks: Marks::default(),
                 ..entry
             });
         }
         release(entry.file);
     }
-    if done && new_size > old_size {
-        new_part(result as usize + old_size, result as usize + new_size);
-    }
     result
+}
+
+/// Adds a mapping where the kernel has just made it: what the table has there is gone.
+fn insert_over(entry: Entry) {
+    settle(take(entry.start, entry.len(), None), true, None);
+    lock().insert(entry);
 }
 
 /// Whether the entries are the whole of the range, so that the kernel found no gap in it.
@@ -375,8 +542,10 @@ fn entry_at(addr: usize) -> Option<Entry> {
     found
 }
 
-/// Enters what mremap moved from `from` to `to`.
-fn relocate(moved: Taken, from: usize, old_size: usize, to: usize, new_size: usize, stays: bool) {
+/// Enters what mremap moved to `to`.
+fn relocate(moved: Taken, call: &Mremap, to: usize) {
+    let (from, old_size, new_size) = (call.old, call.old_size, call.new_size);
+    let stays = call.is(libc::MREMAP_DONTUNMAP);
     in_batches(moved, None, |table, entry, close| {
         if !stays {
             canary::take(table, &entry, |addr| close.unmap(addr));

@@ -3,7 +3,7 @@
 use super::raw;
 use core::ffi::{CStr, c_int};
 use rustix::fd::{BorrowedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 
 /// Gives the calling thread an empty descriptor table of its own (close_range(2) with
@@ -53,9 +53,60 @@ pub fn inode(fd: c_int) -> Option<(u64, u64)> {
     inode_of(fd, c"", AtFlags::EMPTY_PATH)
 }
 
-/// The same of the file at `path`.
-pub fn inode_at(path: &CStr) -> Option<(u64, u64)> {
-    inode_of(CWD, path, AtFlags::empty())
+/// What a descriptor of the program's is open on.
+pub struct Kind {
+    pub dev: u64,
+    pub ino: u64,
+    pub file_type: FileType,
+}
+
+/// What `fd` is open on, without asking a server: a plain fstat(2) may have FUSE drop the file's page cache
+/// ([`size`]).
+pub fn kind(fd: c_int) -> Option<Kind> {
+    // SAFETY: used before this function returns; where it is not open, the call fails.
+    let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    if let Ok(stat) = statx(fd, c"", flags, StatxFlags::INO | StatxFlags::TYPE) {
+        return Some(Kind {
+            dev: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            file_type: FileType::from_raw_mode(stat.stx_mode.into()),
+        });
+    }
+    // No statx(2): an old kernel, or a sandbox.
+    let stat = rustix::fs::fstat(fd).ok()?;
+    Some(Kind {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        file_type: FileType::from_raw_mode(stat.st_mode),
+    })
+}
+
+/// The same of the file at `path`, seen from the program's descriptor `dir`, or `AT_FDCWD`.
+pub fn inode_at(dir: c_int, path: &CStr) -> Option<(u64, u64)> {
+    let dir = match dir {
+        libc::AT_FDCWD => CWD,
+        // SAFETY: used before this function returns; where it is not open, the call fails.
+        fd if fd >= 0 => unsafe { BorrowedFd::borrow_raw(fd) },
+        _ => return None,
+    };
+    inode_of(dir, path, AtFlags::empty())
+}
+
+/// The flags that `fd` is open with (fcntl(2), F_GETFL); nothing where it is not. Any context.
+pub fn flags(fd: c_int) -> Option<c_int> {
+    let arguments = [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: only asks.
+    let flags = unsafe { raw::syscall(libc::SYS_fcntl, arguments) };
+    flags.ok().map(|flags| flags as c_int)
+}
+
+/// Where `fd` is in its file, bytes (lseek(2)). Any context.
+pub fn position(fd: c_int) -> Option<u64> {
+    let arguments = [fd as usize, 0, libc::SEEK_CUR as usize, 0, 0, 0];
+    // SAFETY: only asks.
+    let position = unsafe { raw::syscall(libc::SYS_lseek, arguments) };
+    position.ok().map(|position| position as u64)
 }
 
 fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {

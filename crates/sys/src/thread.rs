@@ -333,6 +333,15 @@ unsafe fn clone(
     raw::check(ret).map(|id| id as c_int)
 }
 
+/// Whether the program has one thread, for all that the C library knows (`__libc_single_threaded`, glibc 2.32).
+pub fn is_single() -> bool {
+    unsafe extern "C" {
+        static __libc_single_threaded: core::ffi::c_char;
+    }
+    // SAFETY: a byte that the C library sets when it makes a thread.
+    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
+}
+
 /// Page faults of the calling thread so far, minor and major (getrusage(2), `RUSAGE_THREAD`). The
 /// kernel counts those that system calls take on the thread's behalf too.
 pub fn faults() -> i64 {

@@ -112,11 +112,12 @@ impl Campaign {
         tree: &mut Tree,
         judgement: &Judgement,
     ) {
-        let is_known = !self.native && !self.strict && known::is_known(&row.name, kind);
+        let whole = tree.current();
+        let races = (whole.is_threaded() || whole.uses("fork")) && known::is_race(&row.name, kind);
+        let is_known = !self.native && !self.strict && (races || known::is_known(&row.name, kind));
         if is_known || self.found.lock().expect("found").has(&row.name, kind) {
             return;
         }
-        let whole = tree.current();
         let shrunk = shrink(mounted, tree, kind, SHRINKING);
         let again = shrunk.is_some();
         let (program, judgement) = shrunk.unwrap_or((whole, judgement.clone()));

@@ -1,0 +1,162 @@
+//! Before it is lost: what is owed of a verified file is synced and proved while it can be, right before a
+//! call of the program's that takes pages out of the page cache, or the mapping away through which they can
+//! be compared.
+//!
+//! ftruncate(2) on FUSE drops all pages of the file, whichever direction it goes
+//! (`fuse_do_setattr` in fs/fuse/dir.c); an open(2) does where the daemon does not say FOPEN_KEEP_CACHE; madvise(2),
+//! fallocate(2) and their kin drop what they are asked to. The kernel writes dirty pages back first, to a filesystem
+//! that may lie about it; afterwards nobody can tell. What fails here is not told by the call, which is not about
+//! that, but by the next msync (see [`super::debt`]).
+
+use super::chain::Chain;
+use super::context::Context;
+use super::{conclude, flush, turn};
+use crate::config;
+use crate::custodian::{self, Worker};
+use crate::dirty::{self, removal::Inode};
+use crate::mappings::{self, file::File, table::Entry};
+use crate::process;
+use crate::sys::signals::Blocked;
+use core::ptr::NonNull;
+use keepmydata_records::Enforce;
+use keepmydata_sync::commit::Ticket;
+
+/// Whether there is anything to be done for a call of the program's. Any context.
+pub fn is_needed() -> bool {
+    mappings::any_verified() && config::settings().enforce == Enforce::Full
+}
+
+/// `[start, end)` is about to be unmapped, or mapped anew. The marks of stores go with the mapping: they are
+/// noted with the file; what no other mapping has is proved now.
+pub fn unmapping(start: usize, end: usize) {
+    each(start, end, |entry| {
+        let uncovered = |worker: &mut Worker| {
+            dirty::harvest(worker, entry);
+            is_uncovered(entry, start, end)
+        };
+        if custodian::run(process::this(), uncovered) == Ok(true) {
+            prove(entry.file);
+        }
+    });
+}
+
+/// Pages of `[start, end)` are about to leave the page tables, and perhaps the page cache.
+pub fn dropping(start: usize, end: usize) {
+    each(start, end, |entry| prove_owed(entry.file));
+}
+
+/// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file.
+pub fn moving(start: usize, end: usize) {
+    each(start, end, |entry| {
+        let _ = custodian::run(process::this(), |worker| dirty::harvest(worker, entry));
+    });
+}
+
+/// `[start, end)` is mapped now because a mapping has moved or grown, and nobody can have stored to it there: from
+/// here on stores are tracked.
+pub fn track(start: usize, end: usize) {
+    each(start, end, |entry| {
+        let _ = custodian::run(process::this(), |worker| {
+            dirty::register_late(worker, entry)
+        });
+    });
+}
+
+/// The file, or the whole page cache of it, is about to be changed by the program.
+pub fn changing((dev, ino): Inode) {
+    if !is_needed() || process::this().is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    mappings::each_of_inode(dev, ino, prove_owed);
+}
+
+/// Runs `run` for every writable mapping of a verified file in `[start, end)`.
+fn each(start: usize, end: usize, mut run: impl FnMut(&Entry)) {
+    if !is_needed() || process::this().is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    mappings::each(start, end, |entry| {
+        if entry.writable && is_verified(entry.file) {
+            run(entry);
+        }
+    });
+}
+
+/// Whether `file`, which the caller holds, is verified and not left out.
+fn is_verified(file: NonNull<File>) -> bool {
+    let _table = mappings::lock();
+    // SAFETY: held by the caller, and under the lock.
+    let file = unsafe { file.as_ref() };
+    !file.excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
+}
+
+/// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`.
+fn is_uncovered(entry: &Entry, start: usize, end: usize) -> bool {
+    let mut owed = dirty::Ranges::new();
+    let table = mappings::lock();
+    // SAFETY: held by the caller, and under the lock.
+    let debt = unsafe { &(*entry.file.as_ptr()).debt };
+    let end_offset = entry.offset + entry.len() as u64;
+    owed.add_all(debt.owed.within(entry.offset, end_offset));
+    // An enforcement under way needs the mapping, too.
+    owed.add_all(debt.proving.within(entry.offset, end_offset));
+    table.for_each_of(entry.file, 0, |other| {
+        for part in [other.clip(0, start), other.clip(end, usize::MAX)] {
+            if let Some(part) = part.filter(|part| part.writable) {
+                owed.remove(part.offset, part.offset + part.len() as u64);
+            }
+        }
+        !owed.is_empty()
+    });
+    !owed.is_empty()
+}
+
+/// Proves what is owed of `file`, which the caller holds, if anything is.
+fn prove_owed(file: NonNull<File>) {
+    if is_verified(file)
+        && custodian::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
+    {
+        prove(file);
+    }
+}
+
+/// An enforcement of `file`, which the caller holds, that answers no call and drops nothing.
+fn prove(file: NonNull<File>) {
+    let mut files = Chain::of_file(process::this(), file);
+    let _ = files.enter();
+    if files.is_empty() {
+        return;
+    }
+    files.prepare();
+    files.on_custodian(|worker, context| {
+        flush(worker, context);
+        conclude(worker, context);
+    });
+    // Who waits is served by what was proved, or refused, and by nothing else.
+    let mut clean = true;
+    files.each(|context| clean &= context.verdicts.uncertain + context.unverified_pages() == 0);
+    files.leave(clean.then_some(Context::outcome));
+}
+
+/// Keeps enforcements of a file out while its mappings change: they would look where nothing is any more.
+pub struct Quiesced {
+    file: NonNull<File>,
+    number: u32,
+}
+
+/// Waits until no enforcement of `file`, which the caller holds, is under way, and lets none begin before
+/// [`Quiesced::end`]. With all signals blocked.
+pub fn quiesce(file: NonNull<File>) -> Quiesced {
+    while turn::enter(file) != Ticket::Lead {}
+    let number = turn::begin(file).number;
+    Quiesced { file, number }
+}
+
+impl Quiesced {
+    /// Lets those that wait go on.
+    pub fn end(self) {
+        turn::abandon(self.file, self.number);
+    }
+}

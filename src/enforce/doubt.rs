@@ -1,0 +1,89 @@
+//! What must not be silent: an msync that returned 0 without a proof. At any level but `off`, the first one of a
+//! file is told of in one line, and their number at the end of the process in one more.
+
+use super::context::Context;
+use crate::custodian::{self, Worker};
+use crate::log::{self, FileName};
+use crate::mappings;
+use crate::process;
+use crate::sys::{self, signals::Blocked};
+use core::sync::atomic::{AtomicU64, Ordering};
+use keepmydata_records::{Level, LineBuf, event};
+
+/// Counted in a process; all-zero is "none".
+#[derive(Default)]
+pub struct Doubts {
+    msyncs: AtomicU64,
+    pages: AtomicU64,
+}
+
+/// The msync of `context` returns 0. On a custodian thread.
+pub fn of(worker: &Worker, context: &Context) {
+    let unverified = context.unverified_pages();
+    let pages = context.verdicts.uncertain + unverified;
+    if pages == 0 || context.settles {
+        return;
+    }
+    let doubts = &worker.process().doubts;
+    doubts.msyncs.fetch_add(1, Ordering::Relaxed);
+    doubts.pages.fetch_add(pages, Ordering::Relaxed);
+    let known = {
+        let _table = mappings::lock();
+        // SAFETY: held by the chain, and under the lock.
+        core::mem::replace(unsafe { &mut (*context.file.as_ptr()).doubted }, true)
+    };
+    if known {
+        return;
+    }
+    let name = FileName::of(context.file);
+    let mut message = LineBuf::<320>::new();
+    let why = match unverified {
+        0 if context.verdicts.uncertain == context.unread_pages => {
+            "they can only be read back from the page cache here, and could not be dropped from it"
+        }
+        0 => "they had left the page cache before they could be compared",
+        _ if context.reason.is_empty() => "they could not be compared",
+        _ => context.reason,
+    };
+    log::text(
+        &mut message,
+        format_args!(
+            "msync returned 0 and {pages} {} of this file {} not proved to be safe: {why}. \
+             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn tells of each",
+            if pages == 1 { "page" } else { "pages" },
+            if pages == 1 { "is" } else { "are" },
+        ),
+    );
+    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    name.fill(&mut record);
+    record.call = Some(context.call);
+    record.verdicts = context.verify.then_some(context.verdicts);
+    record.message = message.as_str().into();
+    log::notice(worker, &record);
+}
+
+/// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.
+#[cold]
+pub fn at_end() {
+    let process = process::this();
+    if process.doubts.msyncs.load(Ordering::Relaxed) == 0 || process.is_borrowed() {
+        return;
+    }
+    let msyncs = process.doubts.msyncs.swap(0, Ordering::Relaxed);
+    let pages = process.doubts.pages.swap(0, Ordering::Relaxed);
+    let _quiet = Blocked::all();
+    let tid = sys::gettid();
+    let _ = custodian::run(process, |worker| {
+        let mut message = LineBuf::<320>::new();
+        log::text(
+            &mut message,
+            format_args!(
+                "{msyncs} msync calls of this process returned 0 without a proof, for {pages} pages in all; \
+                 KEEPMYDATA_UNCERTAIN=error makes such calls fail"
+            ),
+        );
+        let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);
+        record.message = message.as_str().into();
+        log::notice(worker, &record);
+    });
+}

@@ -1,0 +1,195 @@
+//! Calls that change a file past its mappings, or may drop its page cache: open and creat, writes past the page
+//! cache, copy_file_range. See [`before`] and [`removal`].
+
+use crate::dirty::removal::{self, Inode};
+use crate::enforce::before;
+use crate::{real, sys};
+use core::ffi::c_void;
+use core::ops::Range;
+use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
+
+/// The file that `fd` is open on is about to be changed. Any context.
+#[cold]
+#[inline(never)]
+pub fn before_fd(fd: c_int) {
+    let state = real::enter();
+    if let Some(inode) = removal::tracked_fd(fd) {
+        before::changing(inode);
+    }
+    real::leave(state);
+}
+
+/// The same of the file at `path`, seen from `dir`; says which it is, if it is tracked.
+#[cold]
+#[inline(never)]
+pub fn before_path(dir: c_int, path: *const c_char) -> Option<Inode> {
+    let state = real::enter();
+    let inode = removal::tracked_path(dir, path);
+    if let Some(inode) = inode {
+        before::changing(inode);
+    }
+    real::leave(state);
+    inode
+}
+
+/// `range` of the inode was changed, and the rest of its page cache may be gone.
+#[cold]
+#[inline(never)]
+fn after(inode: Inode, range: Range<u64>) {
+    let state = real::enter();
+    removal::changed(inode, range);
+    real::leave(state);
+}
+
+/// All of what `fd` is open on may have been changed.
+pub fn changed_fd(fd: c_int) {
+    let state = real::enter();
+    let inode = removal::tracked_fd(fd);
+    real::leave(state);
+    if let Some(inode) = inode {
+        after(inode, 0..u64::MAX);
+    }
+}
+
+/// After an open with `flags` of a tracked file: with O_TRUNC nothing of it is left, else only the page cache may
+/// be gone.
+fn opened(inode: Option<Inode>, flags: c_int, result: c_int) {
+    if let Some(inode) = inode.filter(|_| result >= 0) {
+        let truncated = flags & libc::O_TRUNC != 0;
+        after(inode, if truncated { 0..u64::MAX } else { 0..0 });
+    }
+}
+
+/// The C prototypes take the mode as a variable argument, which every ABI that Linux has passes as the one after
+/// the flags; without O_CREAT and O_TMPFILE it is never looked at.
+macro_rules! opens {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) at $dir:expr, $path:expr, flags $flags:expr;)*) => {$(
+        #[doc = concat!("Hook for `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// As the C function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
+            if !before::is_needed() {
+                // SAFETY: the caller's contract.
+                return unsafe { real::$name($($arg),*) };
+            }
+            let inode = before_path($dir, $path);
+            // SAFETY: the caller's contract.
+            let result = unsafe { real::$name($($arg),*) };
+            opened(inode, $flags, result);
+            result
+        }
+    )*};
+}
+
+const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+
+opens! {
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) at libc::AT_FDCWD, path, flags flags;
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) at libc::AT_FDCWD, path, flags flags;
+    fn __open(path: *const c_char, flags: c_int, mode: mode_t) at libc::AT_FDCWD, path, flags flags;
+    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) at libc::AT_FDCWD, path, flags flags;
+    fn __open_2(path: *const c_char, flags: c_int) at libc::AT_FDCWD, path, flags flags;
+    fn __open64_2(path: *const c_char, flags: c_int) at libc::AT_FDCWD, path, flags flags;
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) at dir, path, flags flags;
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) at dir, path, flags flags;
+    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) at dir, path, flags flags;
+    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) at dir, path, flags flags;
+    fn creat(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
+    fn creat64(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
+}
+
+/// Whether `fd` writes past the page cache.
+fn is_direct(fd: c_int) -> bool {
+    sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
+}
+
+macro_rules! writes {
+    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr;)*) => {$(
+        #[doc = concat!("Hook for `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// As the C function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
+            if !before::is_needed() || !is_direct($fd) {
+                // SAFETY: the caller's contract.
+                return unsafe { real::$name($fd $(, $arg)*) };
+            }
+            before_fd($fd);
+            // SAFETY: the caller's contract.
+            let result = unsafe { real::$name($fd $(, $arg)*) };
+            wrote($fd, $offset, result);
+            result
+        }
+    )*};
+}
+
+/// `result` bytes were written at `offset`, or, where that is -1, up to the descriptor's position.
+#[cold]
+#[inline(never)]
+fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
+    let Ok(len) = u64::try_from(result) else {
+        return;
+    };
+    let state = real::enter();
+    let start = match u64::try_from(offset) {
+        Ok(start) => Some(start),
+        Err(_) => sys::fd::position(fd).and_then(|end| end.checked_sub(len)),
+    };
+    if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), start) {
+        removal::changed(inode, start..start.saturating_add(len));
+    }
+    real::leave(state);
+}
+
+writes! {
+    fn write(fd, buf: *const c_void, count: size_t) at -1;
+    fn __write(fd, buf: *const c_void, count: size_t) at -1;
+    fn writev(fd, iov: *const iovec, count: c_int) at -1;
+    fn pwrite(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
+    fn pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
+    fn __pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
+    fn pwritev(fd, iov: *const iovec, count: c_int, offset: off_t) at offset;
+    fn pwritev64(fd, iov: *const iovec, count: c_int, offset: off_t) at offset;
+    fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset;
+    fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset;
+}
+
+/// Hook for `copy_file_range`.
+///
+/// # Safety
+/// As copy_file_range(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn copy_file_range(
+    from: c_int,
+    from_offset: *mut off_t,
+    to: c_int,
+    to_offset: *mut off_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    if !before::is_needed() {
+        // SAFETY: the caller's contract.
+        return unsafe { real::copy_file_range(from, from_offset, to, to_offset, len, flags) };
+    }
+    before_fd(to);
+    // What is copied from must be what was stored: the filesystem may copy it itself.
+    before_fd(from);
+    // SAFETY: the caller's contract.
+    let result = unsafe { real::copy_file_range(from, from_offset, to, to_offset, len, flags) };
+    if result > 0 {
+        // The kernel has moved the offset on.
+        let start = match to_offset.is_null() {
+            true => -1,
+            false => {
+                // SAFETY: the call has just read and written it.
+                let end = unsafe { to_offset.read() };
+                end - result as off_t
+            }
+        };
+        wrote(to, start, result);
+    }
+    result
+}
