@@ -271,6 +271,18 @@ pub fn unmap(addr: usize) {
     let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
 }
 
+/// Whether one of the canaries of `file`, which the caller holds, is dead; nothing where it has none. On a custodian
+/// thread.
+pub fn are_any_dead(worker: &Worker, file: NonNull<File>) -> Option<bool> {
+    let pagemap = worker.pagemap()?;
+    let mut table = mappings::lock();
+    let all = of(&mut table, file).all.iter();
+    let living = all.filter(|canary| canary.lives);
+    living
+        .map(|canary| !vm::is_present(pagemap, canary.addr))
+        .reduce(|any, dead| any || dead)
+}
+
 /// Brings canaries in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
 /// has gone because the program said so. Says whether one was dead. On a custodian thread.
 pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {

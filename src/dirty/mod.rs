@@ -4,6 +4,7 @@ mod cachestat;
 pub mod canary;
 mod mincore;
 mod pagemap;
+pub mod pin;
 mod ranges;
 pub mod removal;
 mod whole;
@@ -189,6 +190,9 @@ pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Resu
 pub fn harvest(worker: &Worker, entry: &Entry) {
     let mut stored = Ranges::new();
     let mut table = mappings::lock();
+    let mut anew = Ranges::new();
+    pagemap::stored_anew(worker, entry, &mut anew);
+    table.stored_anew(entry.file, &anew);
     let scanned = pagemap::scan_part(worker, entry, &mut stored);
     if scanned.is_err() {
         stored.clear();

@@ -116,6 +116,25 @@ pub fn forget(worker: &Worker, start: usize, end: usize) {
     });
 }
 
+/// Adds what of `file`, which the caller holds, was stored to since the last scan, and takes the marks away.
+///
+/// Errors: `EOPNOTSUPP` where the stores to one of its mappings are not tracked: then all marks stay.
+pub fn take_marks(worker: &Worker, file: NonNull<File>, into: &mut Ranges) -> Result<(), Errno> {
+    if !super::are_stores_seen(worker, file) {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let (mut result, mut anew) = (Ok(()), Ranges::new());
+    mappings::lock().for_each_of(file, 0, |entry| {
+        if entry.writable {
+            stored_anew(worker, &entry, &mut anew);
+            result = scan_part(worker, &entry, into);
+        }
+        result.is_ok()
+    });
+    mappings::lock().stored_anew(file, &anew);
+    result
+}
+
 /// Takes the marks away of pages in `range` of the file that have left the page cache.
 pub fn unmark_absent(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
     let generation = worker.process().generation();
@@ -268,9 +287,24 @@ fn each_registered(
 ///
 /// Errors: `EOPNOTSUPP` where it is not registered.
 pub fn scan_part(worker: &Worker, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {
+    let pagemap = of_registered(worker, entry).ok_or(Errno::OPNOTSUPP)?;
+    scan(pagemap, entry, into)
+}
+
+/// Adds what of `entry` was stored to since the last scan and has not been dropped since. Nothing where it is not
+/// registered. Under the table lock.
+pub fn stored_anew(worker: &Worker, entry: &Entry, into: &mut Ranges) {
+    if let Some(pagemap) = of_registered(worker, entry) {
+        let all = entry.start as u64..entry.end as u64;
+        let _ = each_run(pagemap, all, Find::WrittenPresent, |run| {
+            add(into, entry, run)
+        });
+    }
+}
+
+fn of_registered<'a>(worker: &'a Worker, entry: &Entry) -> Option<BorrowedFd<'a>> {
     let registered = entry.marks.registered == worker.process().generation();
-    let pagemap = worker.pagemap().filter(|_| registered);
-    scan(pagemap.ok_or(Errno::OPNOTSUPP)?, entry, into)
+    worker.pagemap().filter(|_| registered)
 }
 
 fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 //! The pages that go so were stored to and leave the page cache, as those do that the kernel drops with
 //! what was stored in them. These are no loss: their marks go too.
 
+use super::pin::Pinned;
 use super::{canary, pagemap};
 use crate::custodian;
 use crate::mappings::{self, file::File};
@@ -58,14 +59,19 @@ pub fn truncated(inode: Inode, size: off_t) {
 pub fn advised(start: usize, end: usize) {
     mappings::each(start, end, |entry| {
         let range = entry.offset..entry.offset + entry.len() as u64;
-        of_file(entry.file, &range);
+        of_file(entry.file, &range, None);
     });
 }
 
 /// The program has taken the bytes `range` out of the inode, or put others in their place, past its mappings; the
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {
-    mappings::each_of_inode(dev, ino, |file| of_file(file, &range));
+    mappings::each_of_inode(dev, ino, |file| of_file(file, &range, None));
+}
+
+/// The same for one file, which the caller holds; `pinned` are its pages from before the call.
+pub fn changed_file(file: NonNull<File>, range: &Range<u64>, pinned: Option<&Pinned>) {
+    of_file(file, range, pinned);
 }
 
 /// The largest folio, bytes: what one page table can map.
@@ -91,7 +97,7 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
 }
 
 /// Takes the marks of what has gone in `range` of `file`, which the caller holds.
-fn of_file(file: NonNull<File>, range: &Range<u64>) {
+fn of_file(file: NonNull<File>, range: &Range<u64>, pinned: Option<&Pinned>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
@@ -108,7 +114,32 @@ fn of_file(file: NonNull<File>, range: &Range<u64>) {
         let nobody_stored = sys::thread::is_single()
             || super::are_stores_seen(worker, file) && !super::is_owed(worker, file);
         let all = !local_block && nobody_stored;
-        let range = if all { &(0..u64::MAX) } else { range };
+        let everything = 0..u64::MAX;
+        let dropped = canary::are_any_dead(worker, file).filter(|_| !local_block);
+        if let Some(dropped) = dropped {
+            mappings::lock().note_drop(file, dropped);
+        }
+        if !all && dropped == Some(true) {
+            // What has marks now was stored to around the call, by other threads: these pages are in doubt, and
+            // none that is stored to from here on.
+            if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
+                pagemap::unmark_absent(worker, file, &everything);
+                if canary::revive(worker, file, &everything) {
+                    mappings::lock().lose_refused(file);
+                }
+                return;
+            }
+            let mut stored = super::Ranges::new();
+            let known = pagemap::take_marks(worker, file, &mut stored).is_ok();
+            if known {
+                mappings::lock().doubt(file, &stored);
+            }
+            if known && canary::revive(worker, file, &everything) {
+                mappings::lock().lose_refused(file);
+            }
+            return;
+        }
+        let range = if all { &everything } else { range };
         if canary::revive(worker, file, range) && !local_block {
             mappings::lock().lose_refused(file);
         }

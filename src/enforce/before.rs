@@ -13,10 +13,16 @@ use super::context::Context;
 use super::{conclude, flush, turn};
 use crate::config;
 use crate::custodian::{self, Worker};
+use crate::dirty::pin::{Pinned, pin};
 use crate::dirty::{self, removal::Inode};
-use crate::mappings::{self, file::File, table::Entry};
+use crate::mappings::{
+    self,
+    file::{File, Key},
+    table::Entry,
+};
 use crate::process;
-use crate::sys::signals::Blocked;
+use crate::sys::{self, signals::Blocked};
+use core::ops::Range;
 use core::ptr::NonNull;
 use keepmydata_records::Enforce;
 use keepmydata_sync::commit::Ticket;
@@ -69,6 +75,62 @@ pub fn changing((dev, ino): Inode) {
     }
     let _quiet = Blocked::all();
     mappings::each_of_inode(dev, ino, prove_owed);
+}
+
+/// A call of the program's is under way that may drop the page cache of a file.
+pub struct Dropping {
+    inode: Inode,
+    /// The kernel may have two inodes of one file.
+    quiesced: [Option<(Quiesced, Option<Pinned>)>; 2],
+}
+
+impl Dropping {
+    /// What is owed is proved. In a process of several threads no enforcement of the file runs until
+    /// [`Dropping::end`]: it would find pages gone without knowing when and why. Signals are blocked until then: a
+    /// handler may sync the file.
+    pub fn begin(inode: Inode) -> Dropping {
+        let mut quiesced = [None, None];
+        if sys::thread::is_single() {
+            changing(inode);
+        } else if is_needed() && !process::this().is_borrowed() {
+            let mut free = quiesced.iter_mut();
+            mappings::each_of_inode(inode.0, inode.1, |file| {
+                if let Some(free) = free.next().filter(|_| is_verified(file)) {
+                    {
+                        let mut table = mappings::lock();
+                        table.hold(file);
+                        table.count_dropping(file, true);
+                    }
+                    let turn = quiesce(file);
+                    prove_until_quiet(&turn);
+                    let drops = mappings::lock().drops(file);
+                    let pin = |worker: &mut Worker| drops.then(|| pin(worker, file)).flatten();
+                    let pinned = custodian::run(process::this(), pin).ok().flatten();
+                    *free = Some((turn, pinned));
+                }
+            });
+        }
+        Dropping { inode, quiesced }
+    }
+
+    /// The call is done; it has changed `range`, or failed.
+    pub fn end(self, range: Option<Range<u64>>) {
+        let alone = self.quiesced.iter().all(Option::is_none);
+        if let Some(range) = range.clone().filter(|_| alone) {
+            dirty::removal::changed(self.inode, range);
+        }
+        for (quiesced, pinned) in self.quiesced.into_iter().flatten() {
+            let file = quiesced.file;
+            if let Some(range) = &range {
+                dirty::removal::changed_file(file, range, pinned.as_ref());
+            }
+            // Its descriptor is in the helper's table.
+            let _ = custodian::run(process::this(), |_| drop(pinned));
+            mappings::lock().count_dropping(file, false);
+            quiesced.end();
+            mappings::ops::release(file);
+        }
+    }
 }
 
 /// Runs `run` for every writable mapping of a verified file in `[start, end)`.
@@ -138,6 +200,47 @@ fn prove(file: NonNull<File>) {
     let mut clean = true;
     files.each(|context| clean &= context.verdicts.uncertain + context.unverified_pages() == 0);
     files.leave(clean.then_some(Context::outcome));
+}
+
+/// A new mapping of the file of `key` is there. Its thread does not come to store to it while another's call is about
+/// to drop the page cache: it waits for that.
+pub fn wait_for_dropping(key: &Key) {
+    if !is_needed() || process::this().is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let file = {
+        let mut table = mappings::lock();
+        let found = table.find(key).filter(|&file| table.is_dropping(file));
+        let Some(file) = found else { return };
+        table.hold(file);
+        file
+    };
+    quiesce(file).end();
+    mappings::ops::release(file);
+}
+
+/// How often what other threads have stored meanwhile is proved, too.
+const AGAIN: usize = 8;
+
+/// Proves what is owed of the file, until nobody has stored to it since: other threads come to rest when they sync
+/// or open it.
+fn prove_until_quiet(turn: &Quiesced) {
+    let is_owed =
+        || custodian::run(process::this(), |worker| dirty::is_owed(worker, turn.file)) == Ok(true);
+    for _ in 0..AGAIN {
+        if !is_owed() {
+            return;
+        }
+        let mut files = Chain::of_file(process::this(), turn.file);
+        files.each(|context| context.turn = Some(turn.number));
+        files.prepare();
+        files.on_custodian(|worker, context| {
+            flush(worker, context);
+            conclude(worker, context);
+        });
+        files.let_go();
+    }
 }
 
 /// Keeps enforcements of a file out while its mappings change: they would look where nothing is any more.

@@ -288,6 +288,19 @@ impl Chain {
         }
     }
 
+    /// Lets everything go, and the turns go on.
+    pub fn let_go(&mut self) {
+        while let Some(context) = self.first {
+            // SAFETY: contexts in the chain are this chain's alone.
+            let c = unsafe { &mut *context.as_ptr() };
+            self.first = c.next;
+            if !c.kept {
+                mappings::ops::release(c.file);
+                context::give(self.process, context);
+            }
+        }
+    }
+
     /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
     /// nothing was done.
     pub fn leave(&mut self, result: Option<Outcome>) {

@@ -87,6 +87,8 @@ pub struct Context {
     pub uncovered: Ranges,
     /// An earlier msync has failed for pages that are not proved yet, with this errno; 0 is none.
     pub refused: i32,
+    /// How many pages that is about.
+    pub refused_pages: u64,
     /// Whether it syncs what the program is about to take away: nothing is dropped, and no call is
     /// answered.
     pub settles: bool,
@@ -213,6 +215,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).cause).write(None);
         Ranges::init(&raw mut (*c).uncovered);
         (&raw mut (*c).refused).write(0);
+        (&raw mut (*c).refused_pages).write(0);
         (&raw mut (*c).settles).write(false);
         (&raw mut (*c).lost).write(0);
         (&raw mut (*c).lost_pages).write(0);

@@ -64,6 +64,8 @@ pub fn settle(worker: &Worker, context: &mut Context) {
             }
         }
     }
+    let pages = debt.refused.bytes() + debt.lost.bytes() + debt.untold.bytes();
+    context.refused_pages = pages / sys::page_size() as u64;
     if debt.is_refused() {
         context.refused = debt.errno;
     } else if !context.settles && !debt.untold.is_empty() {

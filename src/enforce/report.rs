@@ -362,6 +362,21 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
             message,
             format_args!("writeback failed; the data is still in memory, and dirty again"),
         ),
+        Err(_) if stale == 0 && context.refused != 0 => log::text(
+            message,
+            format_args!(
+                "{} pages of this file, for which a sync has failed before, are neither proved nor stored \
+                 anew",
+                context.refused_pages
+            ),
+        ),
+        Err(_) if stale == 0 && context.cause.is_none() => log::text(
+            message,
+            format_args!(
+                "{uncertain} pages left the page cache before they could be compared, or could not be read \
+                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error"
+            ),
+        ),
         Err(_) if context.cause.is_some() => log::text(
             message,
             format_args!(

@@ -2,7 +2,7 @@
 //! cache, copy_file_range. See [`before`] and [`removal`].
 
 use crate::dirty::removal::{self, Inode};
-use crate::enforce::before;
+use crate::enforce::before::{self, Dropping};
 use crate::{real, sys};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -19,17 +19,49 @@ pub fn before_fd(fd: c_int) {
     real::leave(state);
 }
 
-/// The same of the file at `path`, seen from `dir`; says which it is, if it is tracked.
-#[cold]
-#[inline(never)]
-pub fn before_path(dir: c_int, path: *const c_char) -> Option<Inode> {
-    let state = real::enter();
-    let inode = removal::tracked_path(dir, path);
-    if let Some(inode) = inode {
-        before::changing(inode);
+/// A call that may drop the page cache of a tracked file: from before it to after it.
+pub struct Call {
+    state: real::Entered,
+    dropping: Dropping,
+}
+
+impl Call {
+    /// For the file at `path`, seen from `dir`; nothing where it is not tracked. All signals are blocked, and
+    /// cancellation is put off, until [`Call::end`].
+    #[cold]
+    #[inline(never)]
+    pub fn at_path(dir: c_int, path: *const c_char) -> Option<Call> {
+        Call::of(|| removal::tracked_path(dir, path))
     }
-    real::leave(state);
-    inode
+
+    /// The same for what `fd` is open on.
+    #[cold]
+    #[inline(never)]
+    pub fn at_fd(fd: c_int) -> Option<Call> {
+        Call::of(|| removal::tracked_fd(fd))
+    }
+
+    fn of(inode: impl FnOnce() -> Option<Inode>) -> Option<Call> {
+        let state = real::enter();
+        match inode() {
+            Some(inode) => Some(Call {
+                state,
+                dropping: Dropping::begin(inode),
+            }),
+            None => {
+                real::leave(state);
+                None
+            }
+        }
+    }
+
+    /// The call has changed `range`, and the rest of the page cache may be gone; nothing where it failed.
+    #[cold]
+    #[inline(never)]
+    pub fn end(self, range: Option<Range<u64>>) {
+        self.dropping.end(range);
+        real::leave(self.state);
+    }
 }
 
 /// `range` of the inode was changed, and the rest of its page cache may be gone.
@@ -53,10 +85,11 @@ pub fn changed_fd(fd: c_int) {
 
 /// After an open with `flags` of a tracked file: with O_TRUNC nothing of it is left, else only the page cache may
 /// be gone.
-fn opened(inode: Option<Inode>, flags: c_int, result: c_int) {
-    if let Some(inode) = inode.filter(|_| result >= 0) {
+fn opened(call: Option<Call>, flags: c_int, result: c_int) {
+    if let Some(call) = call {
         let truncated = flags & libc::O_TRUNC != 0;
-        after(inode, if truncated { 0..u64::MAX } else { 0..0 });
+        let range = if truncated { 0..u64::MAX } else { 0..0 };
+        call.end((result >= 0).then_some(range));
     }
 }
 
@@ -74,10 +107,10 @@ macro_rules! opens {
                 // SAFETY: the caller's contract.
                 return unsafe { real::$name($($arg),*) };
             }
-            let inode = before_path($dir, $path);
+            let call = Call::at_path($dir, $path);
             // SAFETY: the caller's contract.
             let result = unsafe { real::$name($($arg),*) };
-            opened(inode, $flags, result);
+            opened(call, $flags, result);
             result
         }
     )*};

@@ -1,7 +1,7 @@
 //! ftruncate, truncate and their names with 64: see [`findings`](crate::findings) and
 //! [`removal`].
 
-use super::change;
+use super::change::Call;
 use crate::dirty::removal;
 use crate::enforce::before;
 use crate::{findings, mappings, real, stats};
@@ -35,42 +35,46 @@ truncate! {
 
 #[cold]
 fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let real = || {
-        if before::is_needed() {
-            change::before_fd(fd);
-        }
-        real()
-    };
-    let result = match stats::on() {
+    let real = || changing(|| Call::at_fd(fd), || removal::tracked_fd(fd), size, real);
+    match stats::on() {
         true => findings::truncate_fd(fd, size, real),
         false => real(),
-    };
-    after(result, size, || removal::tracked_fd(fd));
-    result
+    }
 }
 
 #[cold]
 fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let real = || {
-        if before::is_needed() {
-            change::before_path(libc::AT_FDCWD, path);
-        }
-        real()
-    };
-    let result = match stats::on() {
+    let dir = libc::AT_FDCWD;
+    let call = || Call::at_path(dir, path);
+    let real = || changing(call, || removal::tracked_path(dir, path), size, real);
+    match stats::on() {
         true => findings::truncate_path(path, size, real),
         false => real(),
-    };
-    after(result, size, || removal::tracked_path(libc::AT_FDCWD, path));
-    result
+    }
 }
 
-fn after(result: c_int, size: off_t, inode: impl FnOnce() -> Option<removal::Inode>) {
-    if result == 0 {
-        let state = real::enter();
-        if let Some(inode) = inode() {
-            removal::truncated(inode, size);
+/// `real` truncates the file of `call`, which is `inode`, to `size` bytes.
+fn changing(
+    call: impl FnOnce() -> Option<Call>,
+    inode: impl FnOnce() -> Option<removal::Inode>,
+    size: off_t,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let call = before::is_needed().then(call).flatten();
+    let result = real();
+    match call {
+        Some(call) => {
+            let start = u64::try_from(size).unwrap_or(0);
+            call.end((result == 0).then_some(start..u64::MAX));
         }
-        real::leave(state);
+        None if result == 0 => {
+            let state = real::enter();
+            if let Some(inode) = inode() {
+                removal::truncated(inode, size);
+            }
+            real::leave(state);
+        }
+        None => {}
     }
+    result
 }

@@ -126,6 +126,10 @@ pub struct File {
     pub debt: Debt,
     /// Whether the debt holds the file, also when it is not mapped any more.
     kept: bool,
+    /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
+    pub dropping: u32,
+    /// Whether the calls of the program's that may drop the page cache do: once one was seen to.
+    pub drops: Option<bool>,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
@@ -228,6 +232,8 @@ impl Files {
                 flush_ns: 0,
                 debt: Debt::default(),
                 kept: false,
+                dropping: 0,
+                drops: None,
                 dropped: false,
                 doubted: false,
                 low: usize::MAX,

@@ -261,6 +261,51 @@ impl Guard {
         debt.untold.remove(start, end);
     }
 
+    /// `pages` of `file` were stored to: of what they held when an msync failed for them the program has been told.
+    pub fn stored_anew(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
+        // SAFETY: the caller holds the file, and the lock.
+        unsafe { &mut *file.as_ptr() }.debt.lost.remove_all(pages);
+    }
+
+    /// Notes that `pages` of `file` were stored to in the moment in which its page cache was dropped: what they hold
+    /// now is owed, and of what they held before nobody knows.
+    pub fn doubt(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
+        // SAFETY: the caller holds the file, and the lock.
+        let debt = unsafe { &mut (*file.as_ptr()).debt };
+        debt.untold.add_all(pages.iter());
+        debt.owed.add_all(pages.iter());
+    }
+
+    /// A call of the program's has dropped the page cache of `file`, or not: what the next ones are expected to do.
+    pub fn note_drop(&mut self, file: NonNull<File>, dropped: bool) {
+        // SAFETY: the caller holds the file, and the lock.
+        let drops = &mut unsafe { &mut *file.as_ptr() }.drops;
+        *drops = Some(dropped || *drops == Some(true));
+    }
+
+    /// Whether such a call is expected to: also where none was seen yet.
+    pub fn drops(&self, file: NonNull<File>) -> bool {
+        // SAFETY: the caller holds the file, and the lock.
+        let file = unsafe { file.as_ref() };
+        !file.traits.local_block && file.drops != Some(false)
+    }
+
+    /// One call more, or less, is under way that may drop the page cache of `file`.
+    pub fn count_dropping(&mut self, file: NonNull<File>, begins: bool) {
+        // SAFETY: the caller holds the file, and the lock.
+        let count = unsafe { &mut (*file.as_ptr()).dropping };
+        *count = match begins {
+            true => *count + 1,
+            false => count.saturating_sub(1),
+        };
+    }
+
+    /// Whether such a call is under way.
+    pub fn is_dropping(&self, file: NonNull<File>) -> bool {
+        // SAFETY: the caller holds the file, and the lock.
+        unsafe { file.as_ref() }.dropping > 0
+    }
+
     /// The page cache of `file` was dropped.
     pub fn lose_refused(&mut self, file: NonNull<File>) {
         // SAFETY: the caller holds the file, and the lock.

@@ -107,6 +107,9 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
         return result;
     }
     let tracked = candidate.and_then(|candidate| track(call, result as usize, candidate, quiet));
+    if let Ok(key) = &tracked {
+        before::wait_for_dropping(key);
+    }
     log::mmap(call, result as usize, tracked, started);
     result
 }

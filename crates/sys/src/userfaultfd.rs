@@ -19,6 +19,8 @@ pub enum Find {
     WrittenAndProtect,
     /// The same pages, left as they are.
     Written,
+    /// Those of them with a page behind their entry: they were stored to.
+    WrittenPresent,
     /// Those of them whose entry is empty; they are protected again in the same step.
     WrittenAbsentAndProtect,
     /// Pages without a page behind their entry.
@@ -88,6 +90,7 @@ pub fn scan(
     let (category, inverted) = match find {
         // With this alone, an entry that is empty counts as written.
         Find::WrittenAndProtect | Find::Written => (IS_WRITTEN, 0),
+        Find::WrittenPresent => (IS_WRITTEN | IS_PRESENT, 0),
         Find::WrittenAbsentAndProtect => (IS_WRITTEN | IS_PRESENT, IS_PRESENT),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
         Find::Present => (IS_PRESENT, 0),
@@ -96,7 +99,7 @@ pub fn scan(
         size: size_of::<ScanArg>() as u64,
         flags: match find {
             Find::WrittenAndProtect | Find::WrittenAbsentAndProtect => WP_MATCHING | CHECK_WPASYNC,
-            Find::Written | Find::Absent | Find::Present => 0,
+            Find::Written | Find::WrittenPresent | Find::Absent | Find::Present => 0,
         },
         start,
         end,
