@@ -254,6 +254,10 @@ fn the_tarball_works_from_where_it_is_unpacked() {
         .arg(scratch.dir()));
     let name = tarball.file_name().unwrap().to_str().unwrap();
     let unpacked = scratch.path(name.strip_suffix(".tar.gz").unwrap());
+    assert_has_no_line_tables(
+        &unpacked.join("lib/keepmydata/libkeepmydata.so"),
+        &scratch.path("libkeepmydata.so.debug"),
+    );
     let mut command = Command::new(unpacked.join("bin/keepmydata"));
     let log = run(command
         .args(["--log=info", "--", "true"])
@@ -263,6 +267,45 @@ fn the_tarball_works_from_where_it_is_unpacked() {
         "{}",
         stderr(&log)
     );
+}
+
+/// The line tables lie apart, and so a program that stops in the library keeps its own language in gdb.
+fn assert_has_no_line_tables(library: &Path, apart: &Path) {
+    let sections = |file: &Path| stdout(&run(Command::new("readelf").args(["-S", "-W"]).arg(file)));
+    assert!(!sections(library).contains(".debug_"));
+    assert!(sections(library).contains(".gnu_debuglink"));
+    assert!(sections(apart).contains(".debug_line"));
+    let named = stdout(&run(Command::new("nm").arg(library)));
+    assert!(named.contains("enforce"), "stacks have no names");
+
+    or_skip!(installed("gdb"));
+    let scratch = Scratch::new();
+    let program = scratch.path("mapper");
+    let source = format!("{ROOT}/preload-tests/programs/mapper.c");
+    run(Command::new("cc")
+        .args(["-g", "-O0", "-o"])
+        .arg(&program)
+        .arg(source));
+    let printed = |library: &Path| {
+        let mut gdb = Command::new("gdb");
+        let stopped = run(gdb
+            .args(["-nx", "-q", "-batch"])
+            .args(["-ex", "set startup-with-shell off", "-ex"])
+            .arg(format!("set environment LD_PRELOAD {}", library.display()))
+            .args(["-ex", "catch syscall msync", "-ex", "run"])
+            .args(["-ex", "print stored", "--args"])
+            .arg(&program)
+            .arg(scratch.path("file")));
+        let said = stdout(&stopped);
+        assert!(said.contains("call to syscall msync"), "{said}");
+        said.contains("$1 = ")
+    };
+    // Side by side gdb finds them.
+    let joined = scratch.path("libkeepmydata.so");
+    fs::copy(library, &joined).unwrap();
+    fs::copy(apart, scratch.path("libkeepmydata.so.debug")).unwrap();
+    assert!(!printed(&joined), "gdb does not look at the language");
+    assert!(printed(library));
 }
 
 /// What `scripts/package` prints last: a path in `directory`.

@@ -26,7 +26,7 @@ fn retried(first: &str, dirty: u32) -> String {
     format!("msync {first}\nmemory kept\ncached 4 dirty {dirty}\nmsync 0\n")
 }
 
-/// The page table of the seed case where nothing arrived (contract, section 1).
+/// The page table of the seed case where nothing arrived (docs/promise.md).
 fn check_page_table(report: &Value) {
     let rows = report["pages"].as_array().expect("a page table");
     let expected = [

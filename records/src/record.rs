@@ -22,8 +22,8 @@ choice! {
 }
 
 choice! {
-    /// What the read-back of a page says; ordered from good to bad (contract, "A mismatch is not
-    /// yet a tear").
+    /// What the read-back of a page says; ordered from good to bad (docs/promise.md, "Copy and
+    /// witness").
     pub enum Verdict {
         /// The filesystem holds what was synced.
         Verified = "verified",

@@ -1,4 +1,4 @@
-//! Enforcement: one msync, step by step (contract, section 3).
+//! Enforcement: one msync, step by step (docs/promise.md).
 //!
 //! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
 //!    with a witness of each page;

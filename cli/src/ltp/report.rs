@@ -168,7 +168,7 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
 mod tests {
     use super::*;
 
-    /// The seed case of the contract: four pages, the last three torn.
+    /// The case of docs/promise.md: four pages, the last three torn.
     #[test]
     fn the_range_is_told_page_by_page_and_call_by_call() {
         let c = Comparison {
