@@ -18,7 +18,6 @@ use crate::sys::signals::Blocked;
 use crate::{config, dirty, log, prealloc, stats};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
-use core::ptr::NonNull;
 use keepmydata_records::{Enforce, LineBuf};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
@@ -38,16 +37,14 @@ pub fn wanted(writable: bool, excluded: bool) -> bool {
 /// opened from the program's descriptor `fd`, and has the stores to the mapping tracked, as far as that is
 /// wanted. Returns what to note as `registered` in its entry. Without a handle, enforcement goes on with
 /// less.
-pub fn open(fd: RawFd, entry: &Entry) -> u32 {
+pub fn open(fd: RawFd, entry: &Entry<'_>) -> u32 {
     let file = entry.file;
     let _quiet = Blocked::all();
     let process = process::this();
     if !wanted(entry.writable, name(file, fd)) {
         return 0;
     }
-    // SAFETY: held by the caller; traits never change.
-    let traits = unsafe { file.as_ref() }.traits;
-    let tracked = dirty::wants_registration(traits);
+    let tracked = dirty::wants_registration(file.traits);
     if !tracked && has_handle(file, process.generation()) {
         return 0;
     }
@@ -94,12 +91,11 @@ static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]))
 
 /// Notes the path of a file that the caller holds, if it has none, by the program's descriptor `fd`: without
 /// a descriptor of the shim's (readlink(2)). Says whether the file is excluded.
-fn name(file: NonNull<File>, fd: RawFd) -> bool {
+fn name(file: &File, fd: RawFd) -> bool {
     let mut link = LineBuf::<48>::new();
     log::text(&mut link, format_args!("/proc/thread-self/fd/{fd}\0"));
-    let _table = mappings::lock();
-    // SAFETY: held by the caller, and under the lock.
-    let f = unsafe { &mut *file.as_ptr() };
+    let mut table = mappings::lock();
+    let f = table.get_mut(file);
     if f.path().is_empty() {
         // SAFETY: under the lock.
         let buffer = unsafe { &mut *SCRATCH.0.get() };
@@ -125,7 +121,7 @@ fn copy(worker: &Worker, fd: RawFd) -> Result<Opened, Errno> {
 /// The same on a custodian thread, for a file that was mapped by a parent process and whose
 /// descriptor may be closed: by the kernel's own link to the mapping, or by path, if that still
 /// leads to the same inode.
-pub fn reopen(worker: &Worker, file: NonNull<File>) {
+pub fn reopen(worker: &Worker, file: &File) {
     let generation = worker.process().generation();
     if !worker.has_descriptors() || has_handle(file, generation) || is_leased(file) {
         return;
@@ -143,14 +139,9 @@ pub fn reopen(worker: &Worker, file: NonNull<File>) {
 /// A copy of a parent process's handle of `file`: where an open drops the page cache (FUSE without KEEP_CACHE), a
 /// fork child must not drop what its parent, or itself, has stored and not synced. Nothing where the parent has
 /// gone, or may not be asked (pidfd_getfd(2)).
-fn inherit(worker: &Worker, file: NonNull<File>) -> Option<Opened> {
-    let (handle, local_block) = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let f = unsafe { file.as_ref() };
-        (f.handle, f.traits.local_block)
-    };
-    if local_block || handle.generation == 0 {
+fn inherit(worker: &Worker, file: &File) -> Option<Opened> {
+    let handle = of(file);
+    if file.traits.local_block || handle.generation == 0 {
         return None;
     }
     let fd = worker.copy_from(handle.holder, handle.fd)?;
@@ -166,17 +157,16 @@ fn inherit(worker: &Worker, file: NonNull<File>) -> Option<Opened> {
 /// if that still leads to the same inode.
 fn open_without_descriptor(
     worker: &Worker,
-    file: NonNull<File>,
+    file: &File,
     mapping: Option<(usize, usize)>,
 ) -> Result<Opened, Errno> {
-    let (key, path, length) = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let f = unsafe { file.as_ref() };
+    let (path, length) = {
+        let table = mappings::lock();
+        let f = table.get(file);
         let mut path = [0u8; PATH + 1];
         let whole = if f.path_is_whole() { f.path() } else { b"" };
         path[..whole.len()].copy_from_slice(whole);
-        (f.key, path, whole.len())
+        (path, whole.len())
     };
     let by_mapping = open_direct(|flags| {
         let (start, end) = mapping.ok_or(Errno::NOENT)?;
@@ -187,7 +177,7 @@ fn open_without_descriptor(
         // What is there may be another file by now, which opening might do something to.
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let found = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())?;
-        match sys::fd::inode(found.as_raw_fd()) == Some((key.dev, key.ino)) {
+        match sys::fd::inode(found.as_raw_fd()) == Some((file.key.dev, file.key.ino)) {
             true => open_direct(|flags| worker.reopen_own(found.as_raw_fd(), flags)),
             false => Err(Errno::STALE),
         }
@@ -197,16 +187,15 @@ fn open_without_descriptor(
 /// Opens the handle of `file`, which the caller holds, again without `O_DIRECT`, under the same number.
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
-pub fn without_direct(worker: &Worker, file: NonNull<File>) -> Result<(), Errno> {
+pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
     let fd = of(file).fd;
     let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
     let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
     let [new, old, flags] = arguments;
     // SAFETY: the handle's number is the file's alone; its description is replaced in one step.
     unsafe { sys::raw::syscall(libc::SYS_dup3, [new, old, flags, 0, 0, 0])? };
-    let _table = mappings::lock();
-    // SAFETY: as above.
-    let handle = unsafe { &mut (*file.as_ptr()).handle };
+    let mut table = mappings::lock();
+    let handle = &mut table.get_mut(file).handle;
     (handle.direct, handle.writable) = (false, false);
     Ok(())
 }
@@ -218,24 +207,22 @@ pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
 }
 
 /// Whether opening the file would have broken a lease on it.
-fn is_leased(file: NonNull<File>) -> bool {
+fn is_leased(file: &File) -> bool {
     of(file).errno == Errno::AGAIN.raw_os_error()
 }
 
-fn has_handle(file: NonNull<File>, generation: u32) -> bool {
+fn has_handle(file: &File, generation: u32) -> bool {
     of(file).generation == generation
 }
 
 /// Whether `file`, which the caller holds, has a handle of this process.
-pub fn is_open(file: NonNull<File>) -> bool {
+pub fn is_open(file: &File) -> bool {
     has_handle(file, process::this().generation())
 }
 
 /// The handle of `file`, which the caller holds. Not under the table lock.
-pub fn of(file: NonNull<File>) -> Handle {
-    let _table = mappings::lock();
-    // SAFETY: held by the caller, and under the lock.
-    unsafe { file.as_ref() }.handle
+pub fn of(file: &File) -> Handle {
+    mappings::lock().get(file).handle
 }
 
 /// What was opened.
@@ -247,7 +234,7 @@ struct Opened {
 
 /// Opens the handle of the first mapping of a file: for writing too, where that is wanted and allowed.
 fn open_first(
-    entry: &Entry,
+    entry: &Entry<'_>,
     open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<Opened, Errno> {
     if entry.writable
@@ -288,27 +275,26 @@ fn quietly(
 }
 
 /// Stores what was opened with the file, if it is the file.
-fn keep(worker: &Worker, file: NonNull<File>, opened: Result<Opened, Errno>) {
+fn keep(worker: &Worker, file: &File, opened: Result<Opened, Errno>) {
     let looked = opened.and_then(|opened| Ok((about(opened.fd.as_fd())?, opened)));
     let close_late;
     {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let f = unsafe { &mut *file.as_ptr() };
+        let mut table = mappings::lock();
+        let f = table.get_mut(file);
         if f.handle.generation == worker.process().generation() {
             return;
         }
         close_late = match looked {
-            Ok((about, opened)) if (about.dev, about.ino) == (f.key.dev, f.key.ino) => {
+            Ok((about, opened)) if (about.dev, about.ino) == (file.key.dev, file.key.ino) => {
                 f.handle = Handle {
                     generation: worker.process().generation(),
                     fd: opened.fd.into_raw_fd(),
                     direct: opened.direct
-                        && !f.traits.dax
+                        && !file.traits.dax
                         && about
                             .align
                             .is_some_and(|align| align <= sys::page_size() as u32),
-                    uncounted: f.traits.dax,
+                    uncounted: file.traits.dax,
                     writable: opened.writable,
                     holder: worker.own_pid(),
                     errno: 0,

@@ -35,28 +35,16 @@ pub fn range(start: usize, end: usize) {
 fn allocate_range(start: usize, end: usize) {
     let _quiet = Blocked::all();
     let tid = sys::gettid();
-    let mut at = start;
-    loop {
-        let mut next = None;
-        // Not allocated under the lock: that waits for the filesystem.
-        let mut table = mappings::lock();
-        table.for_each(at, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let excluded = unsafe { entry.file.as_ref() }.excluded;
-            next = (entry.writable && !excluded).then_some(entry);
-            next.is_none()
-        });
-        let Some(entry) = next else { return };
-        table.hold(entry.file);
-        drop(table);
+    mappings::each(start, end, |entry| {
+        if !entry.writable || mappings::lock().get(entry.file).excluded {
+            return;
+        }
         let _ = custodian::run(process::this(), |worker| {
             let timer = Timer::start();
-            let outcome = allocate(worker, &entry);
-            tell(worker, &entry, outcome, tid, timer);
+            let outcome = allocate(worker, entry);
+            tell(worker, entry, outcome, tid, timer);
         });
-        mappings::ops::release(entry.file);
-        at = entry.end;
-    }
+    });
 }
 
 /// What was allocated, bytes, or the hole where that ended.
@@ -69,7 +57,7 @@ struct Failed {
 }
 
 /// Allocates the holes of `entry`, whose file the caller holds.
-fn allocate(worker: &Worker, entry: &Entry) -> Outcome {
+fn allocate(worker: &Worker, entry: &Entry<'_>) -> Outcome {
     let start = entry.offset;
     let whole = |errno| Failed {
         offset: start,
@@ -148,7 +136,7 @@ impl Filler<'_> {
 }
 
 /// What could not be allocated at warn, what was at debug.
-fn tell(worker: &Worker, entry: &Entry, outcome: Outcome, tid: i32, timer: Timer) {
+fn tell(worker: &Worker, entry: &Entry<'_>, outcome: Outcome, tid: i32, timer: Timer) {
     let level = match outcome {
         Ok(0) => return,
         Ok(_) => Level::Debug,

@@ -19,7 +19,6 @@ use crate::process;
 use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm};
 use core::ffi::c_void;
 use core::ops::Range;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 
@@ -53,10 +52,9 @@ pub struct Canaries {
 }
 
 /// The canaries of a file that the caller holds. Under the table lock.
-fn of(_table: &mut mappings::Guard, file: NonNull<File>) -> &mut Canaries {
+fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Canaries {
     let birth = process::this().birth();
-    // SAFETY: held, and under the lock, which the result borrows.
-    let canaries = unsafe { &mut (*file.as_ptr()).canaries };
+    let canaries = &mut table.get_mut(file).canaries;
     if canaries.birth != birth {
         *canaries = Canaries {
             birth,
@@ -68,13 +66,11 @@ fn of(_table: &mut mappings::Guard, file: NonNull<File>) -> &mut Canaries {
 
 /// Plants a canary in `entry`, a mapping of a file that the caller holds, if the file has not got
 /// enough: on the last page that is inside the file. On a custodian thread.
-pub fn plant(worker: &Worker, entry: &Entry) {
+pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
     {
         let mut table = mappings::lock();
         let enough = of(&mut table, file).all.iter().all(|c| c.addr != 0);
-        // SAFETY: held, and under the lock.
-        let file = unsafe { file.as_ref() };
         // The page cache of a local filesystem is dropped by nobody but its user.
         if enough || file.traits.local_block {
             return;
@@ -88,7 +84,7 @@ pub fn plant(worker: &Worker, entry: &Entry) {
 }
 
 /// The size of the file in whole pages, bytes; 0 where it is unknown.
-fn size(worker: &Worker, file: NonNull<File>) -> u64 {
+fn size(worker: &Worker, file: &File) -> u64 {
     match worker.borrow_handle(&handles::of(file)).map(sys::fd::size) {
         Some(Ok(size)) => sys::page_up(size),
         _ => 0,
@@ -96,7 +92,7 @@ fn size(worker: &Worker, file: NonNull<File>) -> u64 {
 }
 
 /// Plants one on the page of `entry` at `offset` in the file.
-fn plant_at(worker: &Worker, file: NonNull<File>, entry: &Entry, offset: u64) {
+fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
     let source = entry.start + (offset - entry.offset) as usize;
     let Some(addr) = duplicate(file, source, offset) else {
         return;
@@ -124,22 +120,20 @@ fn plant_at(worker: &Worker, file: NonNull<File>, entry: &Entry, offset: u64) {
 
 /// The page at `offset` of the file is mapped. If the handle's inode has not got it, another inode has the pages,
 /// and the count of this one says nothing.
-fn look_for_stacking(worker: &Worker, file: NonNull<File>, offset: u64) {
+fn look_for_stacking(worker: &Worker, file: &File, offset: u64) {
     let counted = worker
         .borrow_cached(&handles::of(file))
         .map(|cached| cachestat(cached, offset, sys::page_size() as u64));
     if let Some(Ok(stat)) = counted
         && stat.cached == 0
     {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { &mut *file.as_ptr() }.handle.uncounted = true;
+        mappings::lock().get_mut(file).handle.uncounted = true;
     }
 }
 
 /// Maps the page a second time and notes it, under the lock, so that the program's mapping stays
 /// meanwhile and whoever takes that away finds the note.
-fn duplicate(file: NonNull<File>, source: usize, offset: u64) -> Option<usize> {
+fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     let size = sys::page_size();
     let mut table = mappings::lock();
     let free = of(&mut table, file).all.iter_mut().find(|c| c.addr == 0)?;
@@ -165,7 +159,7 @@ fn duplicate(file: NonNull<File>, source: usize, offset: u64) -> Option<usize> {
 /// Whether the page cache of `file`, which the caller holds, was dropped since the last time;
 /// `again` brings the dead ones to life, so that the next answer is about the time from here on. On
 /// a custodian thread.
-pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
+pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
     let Some(pagemap) = worker.pagemap() else {
         return false;
     };
@@ -188,8 +182,7 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
             }
         }
         canaries.dropped &= !again;
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { &mut *file.as_ptr() }.dropped |= dropped;
+        table.get_mut(file).dropped |= dropped;
         of(&mut table, file).dropped |= dropped && !again;
         dropped
     };
@@ -205,7 +198,7 @@ pub fn ask(worker: &Worker, file: NonNull<File>, again: bool) -> bool {
 
 /// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had
 /// are gone, or were made by a parent process. On a custodian thread.
-pub fn ensure(worker: &Worker, file: NonNull<File>) {
+pub fn ensure(worker: &Worker, file: &File) {
     let mut found = None;
     {
         let mut table = mappings::lock();
@@ -213,7 +206,7 @@ pub fn ensure(worker: &Worker, file: NonNull<File>) {
             return;
         }
         table.for_each_of(file, 0, |entry| {
-            found = entry.writable.then_some(entry);
+            found = entry.writable.then(|| entry.with(file));
             found.is_none()
         });
     }
@@ -224,7 +217,7 @@ pub fn ensure(worker: &Worker, file: NonNull<File>) {
 
 /// Notes whether a canary of `entry`, whose file the caller holds and which is about to go, is dead. On a custodian
 /// thread.
-pub fn note(worker: &Worker, entry: &Entry) {
+pub fn note(worker: &Worker, entry: &Entry<'_>) {
     let Some(pagemap) = worker.pagemap().filter(|_| ANY.load(Ordering::Relaxed)) else {
         return;
     };
@@ -239,7 +232,7 @@ pub fn note(worker: &Worker, entry: &Entry) {
 
 /// Takes all canaries of `file`, which the caller holds, away: they keep their pages in the page cache. Later
 /// [`ensure`]. On a custodian thread.
-pub fn clear(worker: &Worker, file: NonNull<File>) {
+pub fn clear(worker: &Worker, file: &File) {
     let _ = ask(worker, file, false);
     let mut gone = [0; MOST];
     for (canary, gone) in of(&mut mappings::lock(), file)
@@ -254,7 +247,7 @@ pub fn clear(worker: &Worker, file: NonNull<File>) {
 
 /// Takes the canaries of the program's mapping `entry` away, which is gone; `unmap` is told the
 /// address of each page that must be unmapped, when the lock is free again.
-pub fn take(table: &mut mappings::Guard, entry: &Entry, mut unmap: impl FnMut(usize)) {
+pub fn take(table: &mut mappings::Guard, entry: &Entry<'_>, mut unmap: impl FnMut(usize)) {
     if !ANY.load(Ordering::Relaxed) {
         return;
     }
@@ -273,7 +266,7 @@ pub fn unmap(addr: usize) {
 
 /// Whether one of the canaries of `file`, which the caller holds, is dead; nothing where it has none. On a custodian
 /// thread.
-pub fn are_any_dead(worker: &Worker, file: NonNull<File>) -> Option<bool> {
+pub fn are_any_dead(worker: &Worker, file: &File) -> Option<bool> {
     let pagemap = worker.pagemap()?;
     let mut table = mappings::lock();
     let all = of(&mut table, file).all.iter();
@@ -285,7 +278,7 @@ pub fn are_any_dead(worker: &Worker, file: NonNull<File>) -> Option<bool> {
 
 /// Brings canaries in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
 /// has gone because the program said so. Says whether one was dead. On a custodian thread.
-pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {
+pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let Some(pagemap) = worker.pagemap() else {
         return false;
     };
@@ -298,9 +291,7 @@ pub fn revive(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool 
     }
     let any = dead.iter().any(|&addr| addr != 0);
     if any {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { &mut *file.as_ptr() }.dropped = true;
+        mappings::lock().get_mut(file).dropped = true;
     }
     for addr in dead.into_iter().filter(|&addr| addr != 0) {
         if vm::populate_read(addr, sys::page_size()).is_err() {
@@ -324,36 +315,23 @@ pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {
         return;
     }
     let _quiet = Blocked::all();
-    // One file after the other, where the kernel has several inodes of it.
-    while let Some(file) = in_the_way(dev, ino, &range) {
-        let moved = custodian::run(process::this(), |worker| move_one(worker, file, &range));
-        mappings::ops::release(file);
-        if moved != Ok(true) {
-            return;
-        }
-    }
-}
-
-/// A file of the inode with a canary in the range, held.
-fn in_the_way(dev: u64, ino: u64, range: &Range<u64>) -> Option<NonNull<File>> {
-    let birth = process::this().birth();
-    let mut found = None;
-    let mut table = mappings::lock();
-    table.for_each_of_inode(dev, ino, |file| {
-        // SAFETY: live, and under the lock.
-        let canaries = unsafe { &file.as_ref().canaries };
-        let mut all = canaries.all.iter();
-        if canaries.birth == birth && all.any(|c| c.lives && range.contains(&c.offset)) {
-            found = Some(file);
+    mappings::each_of_inode(dev, ino, |file| {
+        let move_one = |worker: &mut Worker| move_one(worker, file, &range);
+        while is_in_the_way(file, &range) && custodian::run(process::this(), move_one) == Ok(true) {
         }
     });
-    table.hold(found?);
-    found
+}
+
+/// Whether `file` has a canary in the range.
+fn is_in_the_way(file: &File, range: &Range<u64>) -> bool {
+    let mut table = mappings::lock();
+    let mut all = of(&mut table, file).all.iter();
+    all.any(|c| c.lives && range.contains(&c.offset))
 }
 
 /// Moves one canary out of the range: to the page before it, which a program that reads on has read
 /// already, or after it. Says whether there was one.
-fn move_one(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {
+fn move_one(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let page = sys::page_size() as u64;
     let mut place = None;
     let old = {
@@ -371,7 +349,7 @@ fn move_one(worker: &Worker, file: NonNull<File>, range: &Range<u64>) -> bool {
                 place = before
                     .filter(|offset| *offset >= entry.offset)
                     .or((after < end).then_some(after))
-                    .map(|offset| (entry, offset));
+                    .map(|offset| (entry.with(file), offset));
             }
             place.is_none()
         });

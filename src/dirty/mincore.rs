@@ -3,14 +3,13 @@
 use super::{LARGEST, Ranges};
 use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::{self, vm};
-use core::ptr::NonNull;
 
 /// Pages that one call asks about.
 const PAGES: usize = 1024;
 
 /// Adds what the writable mappings of `file`, which the caller holds, have in the page cache; of those
 /// that are too large to go through, all up to `size` bytes of the file.
-pub fn cached(file: NonNull<File>, size: u64, into: &mut Ranges) {
+pub fn cached(file: &File, size: u64, into: &mut Ranges) {
     mappings::lock().for_each_of(file, 0, |entry| {
         if entry.writable {
             cached_in(&entry, size, into);
@@ -20,7 +19,7 @@ pub fn cached(file: NonNull<File>, size: u64, into: &mut Ranges) {
 }
 
 /// The same for one mapping. Under the table lock, so that it stays.
-pub fn cached_in(entry: &Entry, size: u64, into: &mut Ranges) {
+pub fn cached_in(entry: &Entry<'_>, size: u64, into: &mut Ranges) {
     let page = sys::page_size();
     let end = size.min(entry.offset + entry.len() as u64);
     if end <= entry.offset {

@@ -21,7 +21,6 @@ use crate::mappings::{self, table::Entry};
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
-use core::ptr::NonNull;
 use keepmydata_records::{Enforce, Invalidate, Track, Verify};
 use rustix::io::Errno;
 
@@ -32,7 +31,7 @@ const LARGEST: usize = 16 << 30;
 /// What a tracker is asked about: a file that the caller holds.
 pub struct Query<'a> {
     pub worker: &'a Worker,
-    pub file: NonNull<File>,
+    pub file: &'a File,
     pub handle: Handle,
 }
 
@@ -84,7 +83,7 @@ pub struct Found<'a> {
 impl Found<'_> {
     /// Adds what of a mapping, of which nothing is known, is among the `cached` pages of the file
     /// ([`Query::cached`]): the rest cannot be dirty.
-    fn guess(&mut self, entry: &Entry, cached: &Ranges) {
+    fn guess(&mut self, entry: &Entry<'_>, cached: &Ranges) {
         self.guess_range(entry.offset, entry.offset + entry.len() as u64, cached);
     }
 
@@ -145,9 +144,7 @@ pub fn learn(
     suspect: bool,
     into: &mut Found<'_>,
 ) -> (&'static str, &'static str) {
-    // SAFETY: held by the caller; traits never change.
-    let traits = unsafe { query.file.as_ref() }.traits;
-    let (choices, mut why) = choose(traits, verify, suspect);
+    let (choices, mut why) = choose(query.file.traits, verify, suspect);
     for tracker in choices {
         into.dirty.clear();
         into.absent.clear();
@@ -187,7 +184,7 @@ pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Resu
 
 /// Moves the marks of `entry`, a mapping or a part of one, to what is owed of its file, which the caller
 /// holds. Of a mapping whose stores are not tracked, all that is cached. On a custodian thread.
-pub fn harvest(worker: &Worker, entry: &Entry) {
+pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     let mut stored = Ranges::new();
     let mut table = mappings::lock();
     let mut anew = Ranges::new();
@@ -204,7 +201,7 @@ pub fn harvest(worker: &Worker, entry: &Entry) {
 }
 
 /// Whether anything may be owed of `file`, which the caller holds. On a custodian thread.
-pub fn is_owed(worker: &Worker, file: NonNull<File>) -> bool {
+pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
     let table = mappings::lock();
     table.for_each_of(file, 0, |entry| {
@@ -215,12 +212,11 @@ pub fn is_owed(worker: &Worker, file: NonNull<File>) -> bool {
             };
         !owed
     });
-    // SAFETY: held by the caller, and under the lock.
-    owed || unsafe { !file.as_ref().debt.owed.is_empty() }
+    owed || !table.get(file).debt.owed.is_empty()
 }
 
 /// Whether the stores to all writable mappings of `file`, which the caller holds, are tracked.
-pub fn are_stores_seen(worker: &Worker, file: NonNull<File>) -> bool {
+pub fn are_stores_seen(worker: &Worker, file: &File) -> bool {
     let generation = worker.process().generation();
     let mut seen = true;
     mappings::lock().for_each_of(file, 0, |entry| {
@@ -235,7 +231,7 @@ const FEW_PAGES: u64 = 1024;
 
 /// Whether a mapping whose stores are not tracked, because a parent process made it, may have been stored to; not
 /// if that is more than can be proved in passing.
-fn may_be_stored(entry: &Entry) -> bool {
+fn may_be_stored(entry: &Entry<'_>) -> bool {
     let mut cached = Ranges::new();
     mincore::cached_in(entry, u64::MAX, &mut cached);
     (1..=FEW_PAGES).contains(&(cached.bytes() / sys::page_size() as u64))
@@ -243,17 +239,16 @@ fn may_be_stored(entry: &Entry) -> bool {
 
 /// Whether the mapping `entry`, whose file the caller holds, has pages that may be dirty. What is not
 /// known counts as dirty.
-pub fn may_be_dirty(worker: &Worker, entry: &Entry) -> bool {
-    let (handle, suspect, local_block) = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let file = unsafe { entry.file.as_ref() };
-        (file.handle, file.suspect, file.traits.local_block)
+pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
+    let (handle, suspect) = {
+        let table = mappings::lock();
+        let state = table.get(entry.file);
+        (state.handle, state.suspect)
     };
     if suspect {
         return true;
     }
-    let verified = is_verified(local_block);
+    let verified = is_verified(entry.file.traits.local_block);
     match config::settings().track {
         Track::Pagemap => pagemap::is_written(worker, entry),
         Track::Auto if verified => pagemap::is_written(worker, entry),
@@ -275,9 +270,8 @@ pub fn is_verified(local_block: bool) -> bool {
 
 /// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns the
 /// generation to note in its entry, 0 where that cannot be. On a custodian thread.
-pub fn register(worker: &Worker, entry: &Entry) -> u32 {
-    // SAFETY: held by the caller; traits never change.
-    let traits = unsafe { entry.file.as_ref() }.traits;
+pub fn register(worker: &Worker, entry: &Entry<'_>) -> u32 {
+    let traits = entry.file.traits;
     let registered = match wants_pagemap(traits) {
         true => pagemap::register(worker, entry),
         false => 0,
@@ -291,9 +285,8 @@ pub fn register(worker: &Worker, entry: &Entry) -> u32 {
 
 /// Has the stores to `entry`, a mapping in the table whose file the caller holds, tracked if they are not. On a
 /// custodian thread.
-pub fn register_late(worker: &Worker, entry: &Entry) {
-    // SAFETY: held by the caller; traits never change.
-    if !wants_pagemap(unsafe { entry.file.as_ref() }.traits) {
+pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
+    if !wants_pagemap(entry.file.traits) {
         return;
     }
     let generation = worker.process().generation();

@@ -12,7 +12,6 @@ use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::userfaultfd::{self, Find, Region};
 use crate::sys::{self, vm};
 use core::ops::Range;
-use core::ptr::NonNull;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -82,7 +81,7 @@ impl Tracker for Pagemap {
 /// What is locked must not be registered. Where a page of it that is write-protected has left the page
 /// cache, a store does not return: the fault is handled and comes again for ever (measured on Linux
 /// 6.18). mlock(2) itself hangs likewise where a page was never touched.
-pub fn register(worker: &Worker, entry: &Entry) -> u32 {
+pub fn register(worker: &Worker, entry: &Entry<'_>) -> u32 {
     let (start, len) = (entry.start, entry.len());
     let Some(fd) = worker.userfaultfd() else {
         return 0;
@@ -119,7 +118,7 @@ pub fn forget(worker: &Worker, start: usize, end: usize) {
 /// Adds what of `file`, which the caller holds, was stored to since the last scan, and takes the marks away.
 ///
 /// Errors: `EOPNOTSUPP` where the stores to one of its mappings are not tracked: then all marks stay.
-pub fn take_marks(worker: &Worker, file: NonNull<File>, into: &mut Ranges) -> Result<(), Errno> {
+pub fn take_marks(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), Errno> {
     if !super::are_stores_seen(worker, file) {
         return Err(Errno::OPNOTSUPP);
     }
@@ -136,7 +135,7 @@ pub fn take_marks(worker: &Worker, file: NonNull<File>, into: &mut Ranges) -> Re
 }
 
 /// Takes the marks away of pages in `range` of the file that have left the page cache.
-pub fn unmark_absent(worker: &Worker, file: NonNull<File>, range: &Range<u64>) {
+pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
     let generation = worker.process().generation();
     let Some(pagemap) = worker.pagemap() else {
         return;
@@ -241,7 +240,7 @@ fn find_in(
 /// scan. Nothing for a mapping that is not registered.
 pub fn for_each_written(
     worker: &Worker,
-    entry: &Entry,
+    entry: &Entry<'_>,
     start: usize,
     end: usize,
     mut each: impl FnMut(usize, usize),
@@ -256,7 +255,7 @@ pub fn for_each_written(
 }
 
 /// Whether the mapping `entry` was stored to since the last scan, or that is not known.
-pub fn is_written(worker: &Worker, entry: &Entry) -> bool {
+pub fn is_written(worker: &Worker, entry: &Entry<'_>) -> bool {
     let registered = entry.marks.registered == worker.process().generation();
     let Some(pagemap) = worker.pagemap().filter(|_| registered) else {
         return true;
@@ -270,7 +269,7 @@ pub fn is_written(worker: &Worker, entry: &Entry) -> bool {
 /// Every registered writable mapping of the file, under the table lock, until `each` fails.
 fn each_registered(
     query: &Query<'_>,
-    mut each: impl FnMut(BorrowedFd<'_>, &Entry) -> Result<(), Errno>,
+    mut each: impl FnMut(BorrowedFd<'_>, &Entry<'_>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
     let mut result = Ok(());
@@ -286,14 +285,14 @@ fn each_registered(
 /// Adds what of `entry` was stored to since the last scan, and takes the marks away. Under the table lock.
 ///
 /// Errors: `EOPNOTSUPP` where it is not registered.
-pub fn scan_part(worker: &Worker, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {
+pub fn scan_part(worker: &Worker, entry: &Entry<'_>, into: &mut Ranges) -> Result<(), Errno> {
     let pagemap = of_registered(worker, entry).ok_or(Errno::OPNOTSUPP)?;
     scan(pagemap, entry, into)
 }
 
 /// Adds what of `entry` was stored to since the last scan and has not been dropped since. Nothing where it is not
 /// registered. Under the table lock.
-pub fn stored_anew(worker: &Worker, entry: &Entry, into: &mut Ranges) {
+pub fn stored_anew(worker: &Worker, entry: &Entry<'_>, into: &mut Ranges) {
     if let Some(pagemap) = of_registered(worker, entry) {
         let all = entry.start as u64..entry.end as u64;
         let _ = each_run(pagemap, all, Find::WrittenPresent, |run| {
@@ -302,12 +301,12 @@ pub fn stored_anew(worker: &Worker, entry: &Entry, into: &mut Ranges) {
     }
 }
 
-fn of_registered<'a>(worker: &'a Worker, entry: &Entry) -> Option<BorrowedFd<'a>> {
+fn of_registered<'a>(worker: &'a Worker, entry: &Entry<'_>) -> Option<BorrowedFd<'a>> {
     let registered = entry.marks.registered == worker.process().generation();
     worker.pagemap().filter(|_| registered)
 }
 
-fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Ranges) -> Result<(), Errno> {
+fn scan(pagemap: BorrowedFd<'_>, entry: &Entry<'_>, into: &mut Ranges) -> Result<(), Errno> {
     let all = entry.start as u64..entry.end as u64;
     each_run(pagemap, all, Find::WrittenAndProtect, |run| {
         add(into, entry, run);
@@ -315,12 +314,12 @@ fn scan(pagemap: BorrowedFd<'_>, entry: &Entry, into: &mut Ranges) -> Result<(),
 }
 
 /// Adds a run of addresses in `entry` as what it is of the file.
-fn add(into: &mut Ranges, entry: &Entry, run: &Region) {
+fn add(into: &mut Ranges, entry: &Entry<'_>, run: &Region) {
     let (start, end) = of_file(entry, run);
     into.add(start, end);
 }
 
-fn of_file(entry: &Entry, run: &Region) -> (u64, u64) {
+fn of_file(entry: &Entry<'_>, run: &Region) -> (u64, u64) {
     let start = entry.start as u64;
     (
         entry.offset + (run.start - start),

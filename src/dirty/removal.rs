@@ -10,7 +10,6 @@ use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
 use core::ops::Range;
-use core::ptr::NonNull;
 use libc::{c_char, c_int, off_t};
 
 /// A device and inode that may be those of a tracked file.
@@ -70,7 +69,7 @@ pub fn changed((dev, ino): Inode, range: Range<u64>) {
 }
 
 /// The same for one file, which the caller holds; `pinned` are its pages from before the call.
-pub fn changed_file(file: NonNull<File>, range: &Range<u64>, pinned: Option<&Pinned>) {
+pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     of_file(file, range, pinned);
 }
 
@@ -97,14 +96,12 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
 }
 
 /// Takes the marks of what has gone in `range` of `file`, which the caller holds.
-fn of_file(file: NonNull<File>, range: &Range<u64>, pinned: Option<&Pinned>) {
+fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
-        // SAFETY: held by the caller, and under the lock.
-        let file = unsafe { file.as_ref() };
         let local_block = file.traits.local_block;
-        (local_block, local_block || file.handle.uncounted)
+        (local_block, local_block || table.get(file).handle.uncounted)
     };
     let gone = widen(range, has_large_folios);
     let _ = custodian::run_if_there(process::this(), |worker| {

@@ -11,7 +11,7 @@ use keepmydata_records::event;
 
 /// Before all steps. On a custodian thread.
 pub fn open(context: &mut Context) {
-    context.slot = stats::slot(context.file);
+    context.slot = stats::slot(&context.file);
 }
 
 /// After the dirty ranges were learnt, before the real msync. On a custodian thread.
@@ -79,23 +79,23 @@ pub fn done(worker: &Worker, context: &Context) {
 
 /// Another thread's flush served it. On a thread of the program's.
 pub fn served(context: &Context) {
-    if let Some(slot) = stats::slot(context.file) {
-        findings::served(slot, context.file, context.addr, end(context));
+    if let Some(slot) = stats::slot(&context.file) {
+        findings::served(slot, &context.file, context.addr, end(context));
     }
 }
 
 /// Who tells of a finding of this msync.
-pub fn teller<'a>(worker: &'a Worker, context: &Context) -> Option<Teller<'a>> {
+pub fn teller<'a>(worker: &'a Worker, context: &'a Context) -> Option<Teller<'a>> {
     Some(Teller {
         worker,
         slot: context.slot?,
-        file: context.file,
+        file: &context.file,
         tid: context.tid,
         call: Some(context.call),
     })
 }
 
-fn call<'a>(worker: &'a Worker, context: &Context) -> Option<Call<'a>> {
+fn call<'a>(worker: &'a Worker, context: &'a Context) -> Option<Call<'a>> {
     Some(Call {
         teller: teller(worker, context)?,
         handle: context.handle,

@@ -17,13 +17,12 @@ use crate::dirty::pin::{Pinned, pin};
 use crate::dirty::{self, removal::Inode};
 use crate::mappings::{
     self,
-    file::{File, Key},
+    file::{File, Held, Key},
     table::Entry,
 };
 use crate::process;
 use crate::sys::{self, signals::Blocked};
 use core::ops::Range;
-use core::ptr::NonNull;
 use keepmydata_records::Enforce;
 use keepmydata_sync::commit::Ticket;
 
@@ -96,11 +95,7 @@ impl Dropping {
             let mut free = quiesced.iter_mut();
             mappings::each_of_inode(inode.0, inode.1, |file| {
                 if let Some(free) = free.next().filter(|_| is_verified(file)) {
-                    {
-                        let mut table = mappings::lock();
-                        table.hold(file);
-                        table.count_dropping(file, true);
-                    }
+                    mappings::lock().count_dropping(file, true);
                     let turn = quiesce(file);
                     prove_until_quiet(&turn);
                     let drops = mappings::lock().drops(file);
@@ -120,7 +115,7 @@ impl Dropping {
             dirty::removal::changed(self.inode, range);
         }
         for (quiesced, pinned) in self.quiesced.into_iter().flatten() {
-            let file = quiesced.file;
+            let file = &quiesced.file;
             if let Some(range) = &range {
                 dirty::removal::changed_file(file, range, pinned.as_ref());
             }
@@ -128,13 +123,12 @@ impl Dropping {
             let _ = custodian::run(process::this(), |_| drop(pinned));
             mappings::lock().count_dropping(file, false);
             quiesced.end();
-            mappings::ops::release(file);
         }
     }
 }
 
 /// Runs `run` for every writable mapping of a verified file in `[start, end)`.
-fn each(start: usize, end: usize, mut run: impl FnMut(&Entry)) {
+fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
     if !is_needed() || process::this().is_borrowed() {
         return;
     }
@@ -147,19 +141,16 @@ fn each(start: usize, end: usize, mut run: impl FnMut(&Entry)) {
 }
 
 /// Whether `file`, which the caller holds, is verified and not left out.
-fn is_verified(file: NonNull<File>) -> bool {
-    let _table = mappings::lock();
-    // SAFETY: held by the caller, and under the lock.
-    let file = unsafe { file.as_ref() };
-    !file.excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
+fn is_verified(file: &File) -> bool {
+    let excluded = mappings::lock().get(file).excluded;
+    !excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
 }
 
 /// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`.
-fn is_uncovered(entry: &Entry, start: usize, end: usize) -> bool {
+fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     let mut owed = dirty::Ranges::new();
     let table = mappings::lock();
-    // SAFETY: held by the caller, and under the lock.
-    let debt = unsafe { &(*entry.file.as_ptr()).debt };
+    let debt = &table.get(entry.file).debt;
     let end_offset = entry.offset + entry.len() as u64;
     owed.add_all(debt.owed.within(entry.offset, end_offset));
     // An enforcement under way needs the mapping, too.
@@ -176,7 +167,7 @@ fn is_uncovered(entry: &Entry, start: usize, end: usize) -> bool {
 }
 
 /// Proves what is owed of `file`, which the caller holds, if anything is.
-fn prove_owed(file: NonNull<File>) {
+fn prove_owed(file: &File) {
     if is_verified(file)
         && custodian::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
     {
@@ -185,7 +176,7 @@ fn prove_owed(file: NonNull<File>) {
 }
 
 /// An enforcement of `file`, which the caller holds, that answers no call and drops nothing.
-fn prove(file: NonNull<File>) {
+fn prove(file: &File) {
     let mut files = Chain::of_file(process::this(), file);
     let _ = files.enter();
     if files.is_empty() {
@@ -209,15 +200,14 @@ pub fn wait_for_dropping(key: &Key) {
         return;
     }
     let _quiet = Blocked::all();
-    let file = {
-        let mut table = mappings::lock();
-        let found = table.find(key).filter(|&file| table.is_dropping(file));
-        let Some(file) = found else { return };
-        table.hold(file);
-        file
+    let found = {
+        let table = mappings::lock();
+        let found = table.find(key).filter(|file| table.is_dropping(file));
+        found.map(File::hold)
     };
-    quiesce(file).end();
-    mappings::ops::release(file);
+    if let Some(file) = found {
+        quiesce(&file).end();
+    }
 }
 
 /// How often what other threads have stored meanwhile is proved, too.
@@ -227,12 +217,12 @@ const AGAIN: usize = 8;
 /// or open it.
 fn prove_until_quiet(turn: &Quiesced) {
     let is_owed =
-        || custodian::run(process::this(), |worker| dirty::is_owed(worker, turn.file)) == Ok(true);
+        || custodian::run(process::this(), |worker| dirty::is_owed(worker, &turn.file)) == Ok(true);
     for _ in 0..AGAIN {
         if !is_owed() {
             return;
         }
-        let mut files = Chain::of_file(process::this(), turn.file);
+        let mut files = Chain::of_file(process::this(), &turn.file);
         files.each(|context| context.turn = Some(turn.number));
         files.prepare();
         files.on_custodian(|worker, context| {
@@ -245,21 +235,24 @@ fn prove_until_quiet(turn: &Quiesced) {
 
 /// Keeps enforcements of a file out while its mappings change: they would look where nothing is any more.
 pub struct Quiesced {
-    file: NonNull<File>,
+    file: Held,
     number: u32,
 }
 
 /// Waits until no enforcement of `file`, which the caller holds, is under way, and lets none begin before
 /// [`Quiesced::end`]. With all signals blocked.
-pub fn quiesce(file: NonNull<File>) -> Quiesced {
+pub fn quiesce(file: &File) -> Quiesced {
     while turn::enter(file) != Ticket::Lead {}
     let number = turn::begin(file).number;
-    Quiesced { file, number }
+    Quiesced {
+        file: file.hold(),
+        number,
+    }
 }
 
 impl Quiesced {
     /// Lets those that wait go on.
     pub fn end(self) {
-        turn::abandon(self.file, self.number);
+        turn::abandon(&self.file, self.number);
     }
 }

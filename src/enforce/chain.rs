@@ -39,11 +39,9 @@ impl Chain {
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
         let call = context::next_call();
         let tid = sys::gettid();
-        let mut table = mappings::lock();
-        let mut held: Option<NonNull<File>> = None;
+        let table = mappings::lock();
         table.for_each(addr, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let excluded = unsafe { entry.file.as_ref() }.excluded;
+            let excluded = table.get(entry.file).excluded;
             if !entry.writable || excluded || chain.has(entry.file) {
                 return true;
             }
@@ -58,18 +56,15 @@ impl Chain {
             (context.addr, context.len, context.flags) = (addr, len, flags);
             context.offset = entry.offset;
             chain.insert(new);
-            held = Some(entry.file);
             true
         });
-        if held.is_some() {
-            chain.add_twins(&table);
-            chain.each(|context| table.hold(context.file));
-        }
+        chain.add_twins(&table);
+        drop(table);
         chain
     }
 
     /// One file, which the caller holds: see [`super::before`].
-    pub fn of_file(process: &'static Process, file: NonNull<File>) -> Chain {
+    pub fn of_file(process: &'static Process, file: &File) -> Chain {
         let mut chain = Chain {
             process,
             first: None,
@@ -87,19 +82,19 @@ impl Chain {
         context.flags = libc::MS_SYNC;
         context.settles = true;
         chain.insert(new);
-        mappings::lock().hold(file);
         chain
     }
 
     /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
     fn add_twins(&mut self, table: &mappings::Guard) {
         let Some(first) = self.first else { return };
-        // SAFETY: contexts in the chain are this chain's alone; files are live under the lock.
-        let (call, key) = unsafe { (first.as_ref(), first.as_ref().file.as_ref().key) };
+        // SAFETY: contexts in the chain are this chain's alone.
+        let call = unsafe { first.as_ref() };
+        let key = call.file.key;
         if key.handle == 0 {
             return;
         }
-        table.for_each_of_inode(key.dev, key.ino, |file| {
+        table.of_inode(key.dev, key.ino).for_each(|file| {
             if !self.has(file)
                 && let Some(new) = context::new(self.process, file)
             {
@@ -121,9 +116,9 @@ impl Chain {
         }
     }
 
-    fn has(&self, file: NonNull<File>) -> bool {
+    fn has(&self, file: &File) -> bool {
         let mut found = false;
-        self.each(|context| found |= context.file == file);
+        self.each(|context| found |= *context.file == *file);
         found
     }
 
@@ -132,7 +127,7 @@ impl Chain {
         unsafe {
             let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
             while let Some(next) = *at
-                && (*next.as_ptr()).file < (*new.as_ptr()).file
+                && *(*next.as_ptr()).file < *(*new.as_ptr()).file
             {
                 at = &raw mut (*next.as_ptr()).next;
             }
@@ -159,7 +154,7 @@ impl Chain {
         unsafe {
             while let Some(context) = *at {
                 let c = &mut *context.as_ptr();
-                match turn::enter(c.file) {
+                match turn::enter(&c.file) {
                     Ticket::Lead => at = &raw mut c.next,
                     Ticket::Served(errno) => {
                         let served = match errno {
@@ -173,7 +168,6 @@ impl Chain {
                             report::shared(c, served);
                         }
                         *at = c.next;
-                        mappings::ops::release(c.file);
                         context::give(self.process, context);
                     }
                 }
@@ -209,7 +203,7 @@ impl Chain {
         let (mut heard, generation) = (0, self.process.generation());
         let end = context.addr.saturating_add(len);
         mappings::lock().for_each(context.addr, end, |entry| {
-            let is = entry.file == context.file && entry.marks.heard == generation;
+            let is = *entry.file == *context.file && entry.marks.heard == generation;
             heard += if is { entry.len() } else { 0 };
             is
         });
@@ -240,7 +234,7 @@ impl Chain {
         let end = addr.saturating_add(len);
         mappings::lock().mark(addr, end, |entry, marks| {
             self.each(|context| {
-                if context.file == entry.file && context.handle.generation == generation {
+                if *context.file == *entry.file && context.handle.generation == generation {
                     marks.heard = generation;
                 }
             });
@@ -295,7 +289,6 @@ impl Chain {
             let c = unsafe { &mut *context.as_ptr() };
             self.first = c.next;
             if !c.kept {
-                mappings::ops::release(c.file);
                 context::give(self.process, context);
             }
         }
@@ -307,19 +300,17 @@ impl Chain {
         while let Some(context) = self.first {
             // SAFETY: contexts in the chain are this chain's alone.
             let c = unsafe { &mut *context.as_ptr() };
-            let (file, kept) = (c.file, c.kept);
-            let number = c.turn.unwrap_or_else(|| turn::begin(file).number);
+            let number = c.turn.unwrap_or_else(|| turn::begin(&c.file).number);
             match result {
                 Some(result) => {
                     let outcome = result(c);
                     self.result = self.result.and(outcome);
-                    turn::leave(file, number, outcome);
+                    turn::leave(&c.file, number, outcome);
                 }
-                None => turn::abandon(file, number),
+                None => turn::abandon(&c.file, number),
             }
             self.first = c.next;
-            if !kept {
-                mappings::ops::release(file);
+            if !c.kept {
                 context::give(self.process, context);
             }
         }

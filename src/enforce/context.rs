@@ -2,10 +2,9 @@
 
 use super::copy::Copies;
 use crate::config;
-use crate::custodian::Worker;
-use crate::dirty::{Query, Ranges};
+use crate::dirty::Ranges;
 use crate::log::{Timed, Timer};
-use crate::mappings::file::{File, Handle, Traits};
+use crate::mappings::file::{File, Handle, Held, Traits};
 use crate::process::Process;
 use crate::stats::Slot;
 use crate::sys::pool::Pool;
@@ -21,7 +20,7 @@ pub const ROWS: usize = 64;
 pub struct Context {
     /// The next file of the same msync, by address.
     pub next: Option<NonNull<Context>>,
-    pub file: NonNull<File>,
+    pub file: Held,
     /// Number of the msync in this process.
     pub call: u64,
     /// The program's thread.
@@ -108,15 +107,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// What a tracker is asked about the file.
-    pub fn query<'a>(&self, worker: &'a Worker) -> Query<'a> {
-        Query {
-            worker,
-            file: self.file,
-            handle: self.handle,
-        }
-    }
-
     /// A flush failed.
     pub fn fails(&mut self, errno: Errno) {
         self.flush_error.get_or_insert(errno);
@@ -165,19 +155,18 @@ pub fn next_call() -> u64 {
     CALLS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// A new context for `file`, which the caller holds; nothing when memory is out.
-pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
+/// A new context, with a hold on `file`; nothing when memory is out.
+pub fn new(process: &Process, file: &File) -> Option<NonNull<Context>> {
     let block = {
         let _lock = process.contexts_lock.lock();
         CONTEXTS.0.recycled().or_else(|| CONTEXTS.0.fresh())?
     };
     // Field by field: a whole `Context` would pass over the caller's stack.
     let c = block.as_ptr();
-    // SAFETY: the block is ours; every field is written before the reference is made. The file is held,
-    // and its traits never change.
+    // SAFETY: the block is ours; every field is written before the reference is made.
     unsafe {
         (&raw mut (*c).next).write(None);
-        (&raw mut (*c).file).write(file);
+        (&raw mut (*c).file).write(file.hold());
         (&raw mut (*c).call).write(0);
         (&raw mut (*c).tid).write(0);
         (&raw mut (*c).timer).write(Timer::start());
@@ -191,7 +180,7 @@ pub fn new(process: &Process, file: NonNull<File>) -> Option<NonNull<Context>> {
         (&raw mut (*c).turn).write(None);
         (&raw mut (*c).slot).write(None);
         (&raw mut (*c).handle).write(Handle::default());
-        (&raw mut (*c).traits).write(file.as_ref().traits);
+        (&raw mut (*c).traits).write(file.traits);
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).learnt).write(false);
@@ -238,7 +227,7 @@ pub fn boot() {
     }
 }
 
-/// Puts a context back; its copies must have been let go.
+/// Puts a context back, and lets its file go; its copies must have been let go. Not under the table lock.
 pub fn give(process: &Process, context: NonNull<Context>) {
     // SAFETY: the caller is done with it: what it has mapped is unmapped.
     unsafe { core::ptr::drop_in_place(context.as_ptr()) };

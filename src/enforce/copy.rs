@@ -8,7 +8,7 @@
 use super::context::Context;
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::{self, Query, Ranges};
 use crate::mappings::{self, table::Entry};
 use crate::sys::list::List;
 use crate::sys::{self, vm, wipe};
@@ -575,7 +575,11 @@ pub fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     context.copies.fill(&context.gone, &context.guessed);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
-    let query = context.query(worker);
+    let query = Query {
+        worker,
+        file: &context.file,
+        handle: context.handle,
+    };
     let mut since = Ranges::new();
     if dirty::absent(&query, &context.dirty, &mut since).is_ok() {
         since.remove_all(&context.absent);
@@ -586,7 +590,7 @@ pub fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
 }
 
 fn witness(context: &mut Context) {
-    let (file, dirty, copies) = (context.file, &context.dirty, &mut context.copies);
+    let (file, dirty, copies) = (&context.file, &context.dirty, &mut context.copies);
     let mut known = Ranges::new();
     // The lock keeps the entries where they are while they are duplicated.
     let table = mappings::lock();
@@ -602,7 +606,7 @@ fn witness(context: &mut Context) {
     });
 }
 
-fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry, dirty: &Ranges) {
+fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry<'_>, dirty: &Ranges) {
     let mapped = entry.offset..entry.offset + entry.len() as u64;
     // Other mappings may have brought them all.
     let is_new = |range: &ByteRange| !known.covers(range.offset, range.end());
@@ -631,7 +635,7 @@ fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry, dirty: &Ran
     }
 }
 
-fn witness_range(copies: &mut Copies, known: &Ranges, entry: &Entry, from: u64, to: u64) {
+fn witness_range(copies: &mut Copies, known: &Ranges, entry: &Entry<'_>, from: u64, to: u64) {
     let len = (to - from) as usize;
     let addr = entry.start + (from - entry.offset) as usize;
     let room = copies.witness_count < WITNESSES;

@@ -18,9 +18,8 @@ use rustix::io::Errno;
 /// something.
 pub fn take(context: &mut Context, dropped: bool) -> bool {
     let birth = process::this().birth();
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let debt = unsafe { &mut (*context.file.as_ptr()).debt };
+    let mut table = mappings::lock();
+    let debt = &mut table.get_mut(&context.file).debt;
     if dirty::sees_stores(context.tracker) && !debt.lost.is_empty() {
         // Stored anew: what these pages held before is of no interest any more.
         let mut stored = Ranges::new();
@@ -53,9 +52,8 @@ pub fn settle(worker: &Worker, context: &mut Context) {
     if context.verify {
         find_uncovered(worker, context);
     }
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let debt = unsafe { &mut (*context.file.as_ptr()).debt };
+    let mut table = mappings::lock();
+    let debt = &mut table.get_mut(&context.file).debt;
     if !debt.refused.is_empty() && context.flush_error.is_none() {
         for page in 0..context.copies.pages() {
             if matches!(context.copies.state(page), State::Verified | State::Newer) {
@@ -100,8 +98,7 @@ fn find_uncovered(worker: &Worker, context: &mut Context) {
 pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     let handle = {
         let mut table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock.
-        let debt = unsafe { &mut (*context.file.as_ptr()).debt };
+        let debt = &mut table.get_mut(&context.file).debt;
         debt.proving.clear();
         if !context.verify && !debt.is_pending() {
             return;
@@ -120,7 +117,7 @@ pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
             debt.untold_errno = 0;
             debt.refused_untold = false;
         }
-        table.settle_debt(context.file)
+        table.settle_debt(&context.file)
     };
     if let Some(handle) = handle {
         worker.close(handle.fd);
@@ -128,7 +125,7 @@ pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
 }
 
 /// What is in doubt, and no msync has said so.
-fn note_untold(debt: &mut Debt, context: &mut Context) {
+fn note_untold(debt: &mut Debt, context: &Context) {
     debt.owed.add_all(context.uncovered.iter());
     for page in 0..context.copies.pages() {
         let (start, _) = context.copies.place_of(page);
@@ -138,7 +135,7 @@ fn note_untold(debt: &mut Debt, context: &mut Context) {
     }
 }
 
-fn refuse(debt: &mut Debt, context: &mut Context, errno: Errno) {
+fn refuse(debt: &mut Debt, context: &Context, errno: Errno) {
     if context.refused == 0 || debt.errno == 0 {
         debt.errno = errno.raw_os_error();
     }
@@ -170,9 +167,8 @@ fn refuse(debt: &mut Debt, context: &mut Context, errno: Errno) {
 
 /// Nothing was synced: what was being proved is owed as before.
 pub fn give_back(context: &Context) {
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let debt = unsafe { &mut (*context.file.as_ptr()).debt };
+    let mut table = mappings::lock();
+    let debt = &mut table.get_mut(&context.file).debt;
     debt.owed.add_all(debt.proving.iter());
     debt.proving.clear();
 }

@@ -28,14 +28,13 @@ pub fn of(worker: &Worker, context: &Context) {
     doubts.msyncs.fetch_add(1, Ordering::Relaxed);
     doubts.pages.fetch_add(pages, Ordering::Relaxed);
     let known = {
-        let _table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock.
-        core::mem::replace(unsafe { &mut (*context.file.as_ptr()).doubted }, true)
+        let mut table = mappings::lock();
+        core::mem::replace(&mut table.get_mut(&context.file).doubted, true)
     };
     if known {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut message = LineBuf::<320>::new();
     let why = match unverified {
         0 if context.verdicts.uncertain == context.unread_pages => {

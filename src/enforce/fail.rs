@@ -13,7 +13,7 @@ use super::copy::{BUFFER, State};
 use super::heal::make_page_dirty;
 use super::readback;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::{self, Query, Ranges};
 use crate::mappings;
 use crate::sys::extents::{self, Hole};
 use crate::sys::{self, vm, wipe};
@@ -39,9 +39,8 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
         Some(_) => unwritten_dirty_again(worker, context),
     };
     let lost = lost.max(u64::from(may_have_dropped(worker, context, errno)));
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let file = unsafe { &mut *context.file.as_ptr() };
+    let mut table = mappings::lock();
+    let file = table.get_mut(&context.file);
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which
     // is told once, and after which nothing is missing (`dio_warn_stale_pagecache` in fs/iomap/direct-io.c).
     file.suspect = !(context.traits.local_block && errno == Errno::IO);
@@ -49,7 +48,7 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
         file.lost = errno.raw_os_error();
     }
     context.lost_pages = lost;
-    crate::reads::set_fresh(&file.key, false);
+    crate::reads::set_fresh(&context.file.key, false);
 }
 
 /// Through the program's own mappings: unmapping one of a FUSE file, a witness too, writes all its
@@ -91,7 +90,7 @@ fn may_have_dropped(worker: &Worker, context: &Context, errno: Errno) -> bool {
     };
     let size = sys::fd::size(handle).unwrap_or(u64::MAX);
     let mut mapped = Ranges::new();
-    mappings::lock().for_each_of(context.file, 0, |entry| {
+    mappings::lock().for_each_of(&context.file, 0, |entry| {
         if entry.writable {
             mapped.add(entry.offset, entry.offset + entry.len() as u64);
         }
@@ -128,7 +127,11 @@ fn is_lost(context: &Context, page: Again) -> bool {
 /// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
 /// cannot be asked past the page cache, every cached page.
 fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
-    let query = context.query(worker);
+    let query = Query {
+        worker,
+        file: &context.file,
+        handle: context.handle,
+    };
     let mut found = dirty::Found {
         dirty: &mut context.cached,
         absent: &mut context.absent,
@@ -203,7 +206,7 @@ fn compare_again(
 /// has left the page cache this waits for the filesystem.
 fn read_page(context: &Context, offset: u64, into: &mut [u8]) -> bool {
     let mut found = None;
-    mappings::lock().for_each_of(context.file, 0, |entry| {
+    mappings::lock().for_each_of(&context.file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
         if entry.writable && (entry.offset..end).contains(&offset) {
             found = Some(entry.start + (offset - entry.offset) as usize);
@@ -231,7 +234,7 @@ fn dirty_again(context: &Context, offset: u64) -> Again {
     let size = sys::page_size();
     let mut done = Again::Unmapped;
     let table = mappings::lock();
-    table.for_each_of(context.file, 0, |entry| {
+    table.for_each_of(&context.file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
         if !entry.writable || !(entry.offset..end).contains(&offset) {
             return true;

@@ -46,14 +46,16 @@ fn msync_mappings(context: &Context) -> Result<(), Errno> {
     let mut from = 0;
     loop {
         let mut next = None;
-        mappings::lock().for_each_of(context.file, from, |entry| {
-            next = entry.writable.then_some(entry);
+        mappings::lock().for_each_of(&context.file, from, |entry| {
+            next = entry.writable.then_some((entry.start, entry.len()));
             next.is_none()
         });
-        let Some(entry) = next else { return result };
-        from = entry.end;
+        let Some((start, len)) = next else {
+            return result;
+        };
+        from = start + len;
         // SAFETY: msync changes no memory; where the mapping is gone by now, it syncs another's.
-        let synced = unsafe { msync(entry.start as *mut _, entry.len(), MsyncFlags::SYNC) };
+        let synced = unsafe { msync(start as *mut _, len, MsyncFlags::SYNC) };
         // Unmapped by another thread meanwhile.
         result = result.and(synced.or_else(|e| if e == Errno::NOMEM { Ok(()) } else { Err(e) }));
     }

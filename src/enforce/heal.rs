@@ -92,12 +92,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     if context.traits.local_block || context.refilled {
         return false;
     }
-    let dropped = {
-        let _table = mappings::lock();
-        // SAFETY: held by the chain, and under the lock.
-        unsafe { context.file.as_ref() }.dropped
-    };
-    if dropped {
+    if mappings::lock().get(&context.file).dropped {
         return false;
     }
     let evicted = |stat: &CacheStat| stat.evicted + stat.recently_evicted > 0;
@@ -121,7 +116,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     let pages = context.dirty.bytes() / sys::page_size() as u64;
     context.copies.missed == 0
         && context.copies.pages() as u64 == pages
-        && !canary::ask(worker, context.file, false)
+        && !canary::ask(worker, &context.file, false)
 }
 
 fn climb(worker: &Worker, context: &mut Context) {

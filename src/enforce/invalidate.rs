@@ -73,7 +73,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
 /// cached costs more.
 fn are_few_mappings(context: &Context) -> bool {
     let mut count = 0;
-    mappings::lock().for_each_of(context.file, 0, |_| {
+    mappings::lock().for_each_of(&context.file, 0, |_| {
         count += 1;
         count < 16
     });
@@ -92,7 +92,7 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
     loop {
         let mut left = AT_ONCE;
         let table = mappings::lock();
-        table.for_each_of(context.file, at, |entry| {
+        table.for_each_of(&context.file, at, |entry| {
             at = entry.end;
             let end = entry.offset + entry.len() as u64;
             let shared = is_shared(entry.start, entry.len());
@@ -117,7 +117,7 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
 /// Drops the entries of pages that were not stored to since the dirty ranges were learnt. One that
 /// was, by another thread, must keep its entry: an empty one means, to the next msync, that the page
 /// was dropped from the page cache with what was stored in it.
-fn drop_unwritten(worker: &Worker, entry: &Entry, shared: bool, start: usize, end: usize) {
+fn drop_unwritten(worker: &Worker, entry: &Entry<'_>, shared: bool, start: usize, end: usize) {
     let mut at = start;
     dirty::for_each_written(worker, entry, start, end, |from, to| {
         drop_again_present(worker, entry, shared, at, from);
@@ -128,7 +128,7 @@ fn drop_unwritten(worker: &Worker, entry: &Entry, shared: bool, start: usize, en
 
 /// Drops entries; those of pages that were stored to in this very moment come back at once, from the
 /// page cache, where they are dirty.
-fn drop_again_present(worker: &Worker, entry: &Entry, shared: bool, start: usize, end: usize) {
+fn drop_again_present(worker: &Worker, entry: &Entry<'_>, shared: bool, start: usize, end: usize) {
     if start < end {
         match shared {
             // SAFETY: within what is shared, and is in the table, whose lock is held.

@@ -11,9 +11,9 @@ use super::copy::State;
 use super::{context, report, turn, verify};
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::{self, Query, Ranges};
 use crate::log::Timer;
-use crate::mappings::{self, file::File};
+use crate::mappings::file::File;
 use crate::process::Process;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::{self, thread};
@@ -71,7 +71,7 @@ impl List {
 
     /// Leaves the pages `dirty` of `file` out. Returns those of whom nothing is left to look at, which are in the
     /// list no more: one leads to the next.
-    fn leave_out(&mut self, file: NonNull<File>, dirty: &Ranges) -> Option<NonNull<Context>> {
+    fn leave_out(&mut self, file: &File, dirty: &Ranges) -> Option<NonNull<Context>> {
         let mut done = None;
         let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
         // SAFETY: contexts in the list are the list's alone, and the lock is held; `at` is the list's
@@ -80,7 +80,7 @@ impl List {
             while let Some(found) = *at {
                 let context = &mut *found.as_ptr();
                 let before = context.copies.bytes();
-                if context.file == file && !context.copies.leave_out(dirty) {
+                if *context.file == *file && !context.copies.leave_out(dirty) {
                     *at = context.later;
                     self.len -= 1;
                     self.bytes -= before;
@@ -152,7 +152,7 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
 }
 
 /// This process syncs `dirty` of `file` again: earlier copies of it are out of date.
-pub fn supersede(process: &Process, file: NonNull<File>, dirty: &Ranges) {
+pub fn supersede(process: &Process, file: &File, dirty: &Ranges) {
     if config::settings().reverify_ms.0 == 0 {
         return;
     }
@@ -170,7 +170,6 @@ fn let_go(process: &Process, context: NonNull<Context>) {
     // SAFETY: out of the list, and the caller's alone.
     let c = unsafe { &mut *context.as_ptr() };
     c.copies.let_go();
-    mappings::ops::release(c.file);
     context::give(process, context);
 }
 
@@ -213,7 +212,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
     // SAFETY: out of the list, and this thread's alone.
     let c = unsafe { &mut *context.as_ptr() };
     let timer = Timer::start();
-    let syncs = turn::begun(c.file);
+    let syncs = turn::begun(&c.file);
     for state in c.copies.states() {
         *state = match state {
             State::Verified => State::Unchecked,
@@ -221,10 +220,14 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         };
     }
     let result = verify::check(worker, c);
-    let query = c.query(worker);
+    let query = Query {
+        worker,
+        file: &c.file,
+        handle: c.handle,
+    };
     c.cached.clear();
     let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
-    let superseded = syncs != turn::begun(c.file);
+    let superseded = syncs != turn::begun(&c.file);
     for page in 0..c.copies.pages() {
         // Without a witness, what differs is uncertain.
         if c.copies.state(page) == State::Uncertain {

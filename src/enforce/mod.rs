@@ -120,28 +120,13 @@ pub fn before_unmap(addr: usize, len: usize) {
 /// Whether a tracked mapping has pages in `[start, end)` that may be dirty.
 fn may_be_dirty(start: usize, end: usize) -> bool {
     let _quiet = Blocked::all();
-    let mut from = start;
-    loop {
-        let mut next = None;
-        let mut table = mappings::lock();
-        table.for_each(from, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let excluded = unsafe { entry.file.as_ref() }.excluded;
-            next = (entry.writable && !excluded).then_some(entry);
-            next.is_none()
-        });
-        let Some(entry) = next else { return false };
-        table.hold(entry.file);
-        drop(table);
-        let asked = custodian::run(process::this(), |worker| {
-            dirty::may_be_dirty(worker, &entry)
-        });
-        mappings::ops::release(entry.file);
-        if asked != Ok(false) {
-            return true;
+    mappings::any_of(start, end, |entry| {
+        if !entry.writable || mappings::lock().get(entry.file).excluded {
+            return false;
         }
-        from = entry.end;
-    }
+        let ask = |worker: &mut Worker| dirty::may_be_dirty(worker, entry);
+        custodian::run(process::this(), ask) != Ok(false)
+    })
 }
 
 /// The real call, and a record of it.
@@ -236,9 +221,8 @@ fn refuse(worker: &Worker, context: &mut Context) {
     match context.verify {
         true => debt::give_back(context),
         false if !context.dirty.is_empty() => {
-            let _table = mappings::lock();
-            // SAFETY: held by the chain, and under the lock. What was stored is not known any more.
-            unsafe { &mut *context.file.as_ptr() }.suspect = true;
+            // What was stored is not known any more.
+            mappings::lock().get_mut(&context.file).suspect = true;
         }
         false => {}
     }
@@ -272,7 +256,7 @@ fn conclude(worker: &Worker, context: &mut Context) {
     }
     if context.cause.is_some() {
         // The handle has heard of an error that other open files of the program's have not.
-        mappings::lock().mark_each(context.file, |_, marks| marks.heard = 0);
+        mappings::lock().mark_each(&context.file, |_, marks| marks.heard = 0);
     }
     debt::settle(worker, context);
     let outcome = context.outcome();
@@ -305,14 +289,13 @@ fn conclude(worker: &Worker, context: &mut Context) {
 }
 
 fn remember_success(context: &Context) {
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let file = unsafe { &mut *context.file.as_ptr() };
+    let mut table = mappings::lock();
+    let file = table.get_mut(&context.file);
     // What was suspect has been read back now.
     file.suspect = false;
     file.dropped = false;
     file.flush_ns = context.flush_ns;
-    reads::set_fresh(&file.key, context.verify);
+    reads::set_fresh(&context.file.key, context.verify);
 }
 
 /// # Safety

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::{copy, debt, later, report, turn};
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, canary};
+use crate::dirty::{self, Query, canary};
 use crate::handles;
 use crate::log::{self, Timer};
 use crate::mappings;
@@ -45,8 +45,8 @@ fn begin_early(context: &mut Context) {
         || settings.reverify_ms.0 > 0
         || log::enabled(Level::Info);
     if early && context.turn.is_none() {
-        turn::gather(context.file);
-        context.turn = Some(turn::begin(context.file).number);
+        turn::gather(&context.file);
+        context.turn = Some(turn::begin(&context.file).number);
     }
 }
 
@@ -56,8 +56,8 @@ pub fn begin_late(worker: &Worker, context: &mut Context) {
     if context.turn.is_some() {
         return;
     }
-    turn::gather(context.file);
-    let Begun { number, shared } = turn::begin(context.file);
+    turn::gather(&context.file);
+    let Begun { number, shared } = turn::begin(&context.file);
     context.turn = Some(number);
     let file = worker.borrow_cached(&context.handle);
     if let Some(file) = file.filter(|_| shared && context.learnt) {
@@ -84,14 +84,18 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     begin_early(context);
     context.learnt = true;
     let timer = Timer::at(Level::Info);
-    let query = context.query(worker);
+    let query = Query {
+        worker,
+        file: &context.file,
+        handle: context.handle,
+    };
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
         absent: &mut context.absent,
         gone: &mut context.gone,
         guessed: &mut context.guessed,
     };
-    let dropped = context.verify && canary::ask(worker, context.file, true);
+    let dropped = context.verify && canary::ask(worker, &context.file, true);
     // What is verified always is known from its debt.
     let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
     (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
@@ -99,12 +103,16 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         dirty::guess_all(&query, &mut found);
     }
     if context.verify && debt::take(context, dropped) {
-        let query = context.query(worker);
+        let query = Query {
+            worker,
+            file: &context.file,
+            handle: context.handle,
+        };
         context.absent.clear();
         let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
     }
     report::step(worker, context, event::DIRTY, timer, Ok(()));
-    later::supersede(worker.process(), context.file, &context.dirty);
+    later::supersede(worker.process(), &context.file, &context.dirty);
     if dropped && suspect {
         lose(context);
     }
@@ -113,7 +121,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         context.reason = "not verified: too many pages that may be dirty";
     }
     if context.verify && !context.dirty.is_empty() {
-        canary::ensure(worker, context.file);
+        canary::ensure(worker, &context.file);
         let timer = Timer::at(Level::Info);
         let copied = copy::copy(worker, context);
         if copied.is_err() {
@@ -126,7 +134,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
             context.reason =
                 "not verified in part: too many ranges to witness, or memory that cannot be read";
         }
-        context.refilled = dropped || canary::ask(worker, context.file, false);
+        context.refilled = dropped || canary::ask(worker, &context.file, false);
     }
     if opens_late {
         find_handle(worker, context);
@@ -148,9 +156,8 @@ fn wants_verification(context: &Context) -> bool {
 /// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
 /// filesystem that fails, and the next sync has nothing to write and nothing to compare.
 fn lose(context: &mut Context) {
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let file = unsafe { &mut *context.file.as_ptr() };
+    let mut table = mappings::lock();
+    let file = table.get_mut(&context.file);
     if file.lost == 0 {
         file.lost = Errno::IO.raw_os_error();
     }
@@ -158,15 +165,14 @@ fn lose(context: &mut Context) {
 }
 
 fn find_handle(worker: &Worker, context: &mut Context) {
-    handles::reopen(worker, context.file);
+    handles::reopen(worker, &context.file);
     look_up(context);
 }
 
 /// What is known of the file.
 fn look_up(context: &mut Context) {
-    let _table = mappings::lock();
-    // SAFETY: held by the chain, and under the lock.
-    let file = unsafe { context.file.as_ref() };
+    let table = mappings::lock();
+    let file = table.get(&context.file);
     context.handle = file.handle;
     context.lost = file.lost;
     context.suspect = file.suspect;

@@ -6,7 +6,7 @@ use super::copy::{State, hash};
 use super::readback;
 use super::verify::Unsettled;
 use crate::custodian::Worker;
-use crate::dirty;
+use crate::dirty::{self, Query};
 use crate::log::{self, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
@@ -29,7 +29,7 @@ pub fn step(
     if !log::enabled(Level::Debug) {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, Level::Debug, what);
     timed.stamp(&mut record);
     answer(&mut record, result);
@@ -57,7 +57,7 @@ pub fn flush(worker: &Worker, context: &Context) {
     if !log::enabled(Level::Debug) {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, Level::Debug, event::FLUSH);
     timed.stamp(&mut record);
     record.addr = Some(HexU64(context.addr as u64));
@@ -72,18 +72,21 @@ pub fn race(worker: &Worker, context: &mut Context) {
         return;
     }
     let timer = Timer::start();
-    let query = context.query(worker);
+    let query = Query {
+        worker,
+        file: &context.file,
+        handle: context.handle,
+    };
     context.cached.clear();
     // Where the marks are there for the findings, they say it exactly.
-    // SAFETY: held by the chain; traits never change.
-    let marked = dirty::wants_pagemap(unsafe { context.file.as_ref() }.traits);
+    let marked = dirty::wants_pagemap(context.traits);
     let tracker = if marked { "pagemap" } else { context.tracker };
     let asked = dirty::stored_since(&query, tracker, &mut context.cached)
         .or_else(|_| dirty::stored_since(&query, context.tracker, &mut context.cached));
     if asked.is_err() || context.cached.is_empty() {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, Level::Info, event::RACE);
     timer.stamp(&mut record);
     record.tracker = context.tracker.into();
@@ -113,7 +116,7 @@ pub fn reverified(worker: &Worker, context: &mut Context, timer: Timer, result: 
         return;
     }
     fill_rows(worker, context);
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, level, event::REVERIFY);
     timer.stamp(&mut record);
     answer(&mut record, result);
@@ -133,7 +136,7 @@ pub fn not_reverified(worker: &Worker, context: &Context) {
     if !log::enabled(Level::Warn) {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, Level::Warn, event::REVERIFY);
     record.reason =
         "left out: more copies wait for their second look than KEEPMYDATA_COPY_BUDGET allows, or \
@@ -158,7 +161,7 @@ pub fn healed(
     if !log::enabled(Level::Debug) {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut message = LineBuf::<128>::new();
     log::text(
         &mut message,
@@ -188,7 +191,7 @@ pub fn msync(worker: &Worker, context: &mut Context) {
     }
     let healed_error = outcome.is_ok() && context.healed.is_some();
     if log::enabled(Level::Info) && !context.settles {
-        let name = FileName::of(context.file);
+        let name = FileName::of(&context.file);
         let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
         log::text(
             &mut by_name,
@@ -219,7 +222,7 @@ pub fn shared(context: &Context, outcome: Result<(), Errno>) {
     if !log::enabled(Level::Info) {
         return;
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
     log::text(
         &mut by_name,
@@ -245,25 +248,15 @@ pub fn watched(addr: usize, len: usize, bits: i32, result: i32, timer: Timer) {
     let errno = (result != 0).then(|| Name(unsafe { *libc::__errno_location() }));
     let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
     log::text(&mut by_name, format_args!("{}", flags::msync(bits)));
-    let mut found = None;
-    {
-        let mut table = mappings::lock();
-        table.for_each(addr, addr.saturating_add(len.max(1)), |entry| {
-            found = Some(entry);
-            false
-        });
-        if let Some(entry) = found {
-            table.hold(entry.file);
-        }
-    }
-    let name = found.map(|entry| FileName::of(entry.file));
+    let found = mappings::first_in(addr, addr.saturating_add(len.max(1)));
+    let name = found.as_ref().map(|entry| FileName::of(&entry.file));
     let process = process::this();
     let mut record = log::record(process, Level::Info, sys::gettid(), event::MSYNC);
     timer.stamp(&mut record);
     if let Some(name) = &name {
         name.fill(&mut record);
     }
-    record.offset = found.map(|entry| entry.offset);
+    record.offset = found.as_ref().map(|entry| entry.offset);
     record.addr = Some(HexU64(addr as u64));
     record.length = Some(len as u64);
     record.flags = by_name.as_str().into();
@@ -271,9 +264,6 @@ pub fn watched(addr: usize, len: usize, bits: i32, result: i32, timer: Timer) {
     record.errno = errno;
     record.reason = "passed through".into();
     log::emit_from_program(&record);
-    if let Some(entry) = found {
-        mappings::ops::release(entry.file);
-    }
 }
 
 fn of_context<'a>(
@@ -325,7 +315,7 @@ fn report(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     if outcome.is_ok() {
         fill_rows(worker, context);
     }
-    let name = FileName::of(context.file);
+    let name = FileName::of(&context.file);
     let mut message = LineBuf::<256>::new();
     describe(&mut message, context, outcome);
     let mut record = of_context(worker, context, &name, level, event::REPORT);

@@ -1,40 +1,35 @@
-//! A file's turns: its [`GroupCommit`], under the table lock.
+//! A file's turns: its [`GroupCommit`](keepmydata_sync::commit::GroupCommit), under the table lock.
 
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
-use core::ptr::NonNull;
-use keepmydata_sync::commit::{ABANDONED, Begun, GroupCommit, Ticket};
+use keepmydata_sync::commit::{ABANDONED, Begun, Ticket};
 use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
 
 /// Waits for the caller's turn on `file`, which it holds.
-pub fn enter(file: NonNull<File>) -> Ticket {
+pub fn enter(file: &File) -> Ticket {
     // SAFETY: every use of a group takes the table lock.
-    unsafe { group(&file).enter(mappings::lock, process::this().birth()) }
+    unsafe { file.group.enter(mappings::lock, process::this().birth()) }
 }
 
 /// Begins the flush that the caller leads.
-pub fn begin(file: NonNull<File>) -> Begun {
+pub fn begin(file: &File) -> Begun {
     // SAFETY: as in `enter`.
-    unsafe { group(&file).begin(mappings::lock, process::this().birth()) }
+    unsafe { file.group.begin(mappings::lock, process::this().birth()) }
 }
 
 /// Waits, a fraction of what a flush takes, for as many callers as the last flush of `file` began with:
 /// those that it served come again while this one is about to begin, and would have to wait for the one
 /// after. The leader calls this before [`begin`].
-pub fn gather(file: NonNull<File>) {
+pub fn gather(file: &File) {
     // SAFETY: as in `enter`.
-    let is_short = || unsafe { group(&file).is_short(mappings::lock, process::this().birth()) };
+    let is_short = || unsafe { file.group.is_short(mappings::lock, process::this().birth()) };
     if !is_short() {
         return;
     }
-    let last = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        unsafe { file.as_ref() }.flush_ns
-    };
+    let last = { mappings::lock().get(file).flush_ns };
     let until = sys::monotonic_ns() + (last / 4).min(LONGEST_GATHER_NS);
     while is_short() && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();
@@ -42,13 +37,13 @@ pub fn gather(file: NonNull<File>) {
 }
 
 /// The number of the flush of `file`, which the caller holds, that began last.
-pub fn begun(file: NonNull<File>) -> u32 {
+pub fn begun(file: &File) -> u32 {
     // SAFETY: as in `enter`.
-    unsafe { group(&file).begun(mappings::lock, process::this().birth()) }
+    unsafe { file.group.begun(mappings::lock, process::this().birth()) }
 }
 
 /// Ends flush `number` of `file` with `result`.
-pub fn leave(file: NonNull<File>, number: u32, result: Result<(), Errno>) {
+pub fn leave(file: &File, number: u32, result: Result<(), Errno>) {
     end(
         file,
         number,
@@ -57,16 +52,14 @@ pub fn leave(file: NonNull<File>, number: u32, result: Result<(), Errno>) {
 }
 
 /// Ends flush `number` of `file`, which was not done: those who wait for it need another.
-pub fn abandon(file: NonNull<File>, number: u32) {
+pub fn abandon(file: &File, number: u32) {
     end(file, number, ABANDONED);
 }
 
-fn end(file: NonNull<File>, number: u32, result: i32) {
+fn end(file: &File, number: u32, result: i32) {
     // SAFETY: as in `enter`.
-    unsafe { group(&file).leave(mappings::lock, process::this().birth(), number, result) }
-}
-
-fn group(file: &NonNull<File>) -> &GroupCommit {
-    // SAFETY: held by the caller, so live; the rest of the file is not looked at.
-    unsafe { &(*file.as_ptr()).group }
+    unsafe {
+        file.group
+            .leave(mappings::lock, process::this().birth(), number, result)
+    }
 }

@@ -43,7 +43,7 @@ impl Unsettled {
 pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     match check_all(worker, context) {
         Err(Errno::INVAL) if context.handle.direct => {
-            handles::without_direct(worker, context.file)?;
+            handles::without_direct(worker, &context.file)?;
             context.handle.direct = false;
             check_all(worker, context)
         }
@@ -83,7 +83,7 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
     }
     if through_cache {
         doubt_what_stayed(worker, context);
-        canary::ensure(worker, context.file);
+        canary::ensure(worker, &context.file);
     }
     let mut unsettled = Unsettled::default();
     for state in context.copies.states() {
@@ -117,7 +117,7 @@ fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
 /// and the witness with them: a difference is then uncertain at best.
 fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();
-    canary::clear(worker, context.file);
+    canary::clear(worker, &context.file);
     super::invalidate::drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);

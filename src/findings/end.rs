@@ -2,7 +2,7 @@
 
 use super::{Teller, unsynced};
 use crate::custodian;
-use crate::mappings;
+use crate::mappings::{self, file::File};
 use crate::process;
 use crate::stats;
 use crate::sys::{self, signals::Blocked};
@@ -33,18 +33,12 @@ pub fn at_end(how: Boundary) {
     let faults = sys::thread::process_faults();
     let _ = custodian::run(process::this(), |worker| {
         stats::for_each(|slot, key| {
-            let file = {
-                let mut table = mappings::lock();
-                let Some(file) = table.find(&key) else {
-                    return;
-                };
-                table.hold(file);
-                file
-            };
+            let held = mappings::lock().find(&key).map(File::hold);
+            let Some(file) = held else { return };
             let teller = Teller {
                 worker,
                 slot,
-                file,
+                file: &file,
                 tid,
                 call: None,
             };
@@ -52,7 +46,6 @@ pub fn at_end(how: Boundary) {
                 let mut pages = unsynced::find(&teller, &track, 0, usize::MAX);
                 unsynced::tell(&teller, &track, finding, &mut pages);
             }
-            mappings::ops::release(file);
         });
         stats::write(worker, tid, faults);
     });

@@ -35,9 +35,8 @@ pub fn mapped(start: usize, end: usize) {
                     }
                     true
                 });
-                // SAFETY: held by the teller, and under the lock.
-                let file = unsafe { teller.file.as_ref() };
-                file.traits.local_block.then_some(file.handle)
+                let handle = table.get(teller.file).handle;
+                teller.file.traits.local_block.then_some(handle)
             };
             let handle = handle.and_then(|handle| teller.worker.borrow_handle(&handle));
             if let (Some(handle), Some(mut track)) = (handle, teller.slot.track()) {

@@ -30,7 +30,6 @@ use crate::mappings::{
 use crate::process;
 use crate::stats::{self, Slot};
 use crate::sys::{self, signals::Blocked};
-use core::ptr::NonNull;
 use keepmydata_records::{Finding, Level, event};
 
 /// Who tells, and about what.
@@ -38,8 +37,7 @@ use keepmydata_records::{Finding, Level, event};
 pub struct Teller<'a> {
     pub worker: &'a Worker,
     pub slot: &'a Slot,
-    /// Held by the caller.
-    pub file: NonNull<File>,
+    pub file: &'a File,
     /// The program's thread.
     pub tid: i32,
     /// The number of the msync.
@@ -65,9 +63,6 @@ impl Teller<'_> {
     }
 }
 
-/// Files that are held at a time, of those that one call of the program's concerns.
-const FILES: usize = 8;
-
 /// Runs `work` on a custodian thread for each file that is mapped in `[addr, end)`, is `wanted` and
 /// looked at. Nothing in a vfork child, or where there is no custodian.
 fn for_each_file(
@@ -82,60 +77,20 @@ fn for_each_file(
     }
     let _quiet = Blocked::all();
     let tid = sys::gettid();
-    let mut last = None;
-    loop {
-        let files = next_files(addr, end, &wanted, last);
-        if files[0].is_none() {
+    mappings::each_file(addr, end, |file| {
+        if !wanted(&file.key) {
             return;
         }
         let _ = custodian::run(process, |worker| {
-            for &file in files.iter().flatten() {
-                if let Some(slot) = stats::slot(file) {
-                    work(&Teller {
-                        worker,
-                        slot,
-                        file,
-                        tid,
-                        call: None,
-                    });
-                }
+            if let Some(slot) = stats::slot(file) {
+                work(&Teller {
+                    worker,
+                    slot,
+                    file,
+                    tid,
+                    call: None,
+                });
             }
         });
-        for file in files.into_iter().flatten() {
-            mappings::ops::release(file);
-        }
-        last = files[FILES - 1];
-        if last.is_none() {
-            return;
-        }
-    }
-}
-
-/// The first files after `last`, by where they are in memory, that are mapped in `[addr, end)` and
-/// `wanted`; they are held.
-fn next_files(
-    addr: usize,
-    end: usize,
-    wanted: impl Fn(&Key) -> bool,
-    last: Option<NonNull<File>>,
-) -> [Option<NonNull<File>>; FILES] {
-    let mut files = [None; FILES];
-    let mut table = mappings::lock();
-    table.for_each(addr, end, |entry| {
-        // SAFETY: live, and under the lock.
-        let key = unsafe { entry.file.as_ref() }.key;
-        let file = Some(entry.file);
-        if file > last && !files.contains(&file) && wanted(&key) {
-            let place = files
-                .iter()
-                .position(|other| other.is_none() || *other > file);
-            if let Some(place) = place {
-                files[place..].rotate_right(1);
-                files[place] = file;
-            }
-        }
-        true
     });
-    files.iter().flatten().for_each(|&file| table.hold(file));
-    files
 }

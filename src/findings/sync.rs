@@ -4,7 +4,7 @@ use super::{Teller, for_each_file, holes, unsynced};
 use crate::dirty::{self, Query, Ranges};
 use crate::handles;
 use crate::mappings;
-use crate::mappings::file::Handle;
+use crate::mappings::file::{File, Handle};
 use crate::stats::{self, Number, Slot, Track};
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
@@ -113,12 +113,7 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
 
 /// Another thread's flush did it: whether it would have been redundant, nobody can say. With signals
 /// blocked.
-pub fn served(
-    slot: &Slot,
-    file: core::ptr::NonNull<mappings::file::File>,
-    addr: usize,
-    end: usize,
-) {
+pub fn served(slot: &Slot, file: &File, addr: usize, end: usize) {
     slot.add(Number::Msyncs, 1);
     if let Some(mut track) = slot.track() {
         let table = mappings::lock();
@@ -212,9 +207,8 @@ fn scan(call: &Call<'_>, track: &mut Track) -> bool {
         gone: &mut gone,
         guessed: &mut guessed,
     };
-    // SAFETY: held by the teller; traits never change.
-    let traits = unsafe { call.teller.file.as_ref() }.traits;
-    let scanned = dirty::wants_pagemap(traits) && dirty::scan(&query, &mut found).is_ok();
+    let scanned =
+        dirty::wants_pagemap(call.teller.file.traits) && dirty::scan(&query, &mut found).is_ok();
     scanned
         && take_over(
             &Scanned {

@@ -10,7 +10,7 @@ use keepmydata_records::Finding;
 
 /// Adds what of the mapping `entry` was stored to since the last msync, or is owed from before it,
 /// and is dirty in the page cache. Under the table lock, so that the mapping stays.
-fn add(worker: &Worker, file: Cached<'_>, entry: &Entry, owed: &Ranges, into: &mut Ranges) {
+fn add(worker: &Worker, file: Cached<'_>, entry: &Entry<'_>, owed: &Ranges, into: &mut Ranges) {
     if !entry.writable {
         return;
     }
@@ -27,8 +27,7 @@ fn add(worker: &Worker, file: Cached<'_>, entry: &Entry, owed: &Ranges, into: &m
 pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ranges {
     let mut found = Ranges::new();
     let table = mappings::lock();
-    // SAFETY: held by the teller, and under the lock.
-    let handle = unsafe { teller.file.as_ref() }.handle;
+    let handle = table.get(teller.file).handle;
     if let Some(file) = teller.worker.borrow_cached(&handle) {
         table.for_each(start, end, |entry| {
             if entry.file == teller.file {

@@ -2,11 +2,10 @@
 
 use super::{FileName, Timer, emit_from_program, enabled, record, text};
 use crate::mappings::classify::Bypass;
-use crate::mappings::file::{File, Key};
+use crate::mappings::file::{File, Held, Key};
 use crate::mappings::ops::Mmap;
 use crate::mappings::{self, Taken};
 use crate::{process, sys};
-use core::ptr::NonNull;
 use keepmydata_records::{Errno, HexU64, Level, LineBuf, event, flags};
 use libc::c_int;
 
@@ -74,7 +73,7 @@ pub fn mremap(
     new_len: usize,
     bits: c_int,
     to: usize,
-    file: Option<NonNull<File>>,
+    file: Option<&File>,
     timer: Timer,
 ) {
     if !enabled(Level::Trace) || file.is_none() {
@@ -133,24 +132,18 @@ pub fn read(
 
 /// The name of a tracked file; nothing if it is tracked no more.
 fn name_of(key: Key) -> Option<FileName> {
-    let table = mappings::lock();
-    let file = table.find(&key);
-    name_of_found(table, file?)
+    let file = mappings::lock().find(&key).map(File::hold);
+    name_of_found(file)
 }
 
 /// The same by what stat(2) tells, for a descriptor of whichever of the file's inodes.
 fn name_of_inode(dev: u64, ino: u64) -> Option<FileName> {
-    let table = mappings::lock();
-    let file = table.find_inode(dev, ino);
-    name_of_found(table, file?)
+    let file = mappings::lock().of_inode(dev, ino).last().map(File::hold);
+    name_of_found(file)
 }
 
-fn name_of_found(mut table: mappings::Guard, file: NonNull<File>) -> Option<FileName> {
-    table.hold(file);
-    drop(table);
-    let name = FileName::of(file);
-    mappings::ops::release(file);
-    Some(name)
+fn name_of_found(file: Option<Held>) -> Option<FileName> {
+    file.map(|file| FileName::of(&file))
 }
 
 fn flag_names(buffer: &mut LineBuf<{ flags::LONGEST }>, names: flags::Flags) {

@@ -16,7 +16,6 @@ use crate::mappings::file::File;
 use crate::process::{self, Process};
 use crate::{config, sys};
 use core::fmt;
-use core::ptr::NonNull;
 use keepmydata_records::{Dev, Level, LineBuf, LogFormat, Record};
 
 /// Bytes of the longest line; what is longer is shortened, and says so.
@@ -127,13 +126,12 @@ pub struct FileName {
 
 impl FileName {
     /// Of a file that the caller holds.
-    pub fn of(file: NonNull<File>) -> FileName {
-        let _table = crate::mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let f = unsafe { file.as_ref() };
+    pub fn of(file: &File) -> FileName {
+        let table = crate::mappings::lock();
+        let f = table.get(file);
         let mut name = FileName {
-            dev: f.key.dev,
-            ino: f.key.ino,
+            dev: file.key.dev,
+            ino: file.key.ino,
             len: f.path().len(),
             path: [0; crate::mappings::file::PATH],
         };

@@ -2,8 +2,14 @@
 
 use crate::dirty::FewRanges;
 use crate::sys::pool::Pool;
-use core::cell::{Cell, UnsafeCell};
-use core::ptr::{NonNull, null_mut};
+use core::cell::UnsafeCell;
+use core::cmp::Ordering;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+use keepmydata_sync::commit::GroupCommit;
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,13 +114,23 @@ impl Debt {
 /// Bytes kept of a path; a longer one is cut at the front.
 pub const PATH: usize = 512;
 
-/// A file that is or was mapped. All fields want the table lock.
+/// A file that is or was mapped: what never changes, and what locks itself. Who has a reference to it may look
+/// at that at any time; for the rest, [`State`], one needs the table lock
+/// ([`Guard::get`](super::Guard::get)). Two are equal if they are one and the same, and their order is that of
+/// their addresses.
 pub struct File {
-    hash_next: *mut File,
     pub key: Key,
     pub traits: Traits,
-    /// Mappings, and enforcements under way.
-    refs: u32,
+    pub group: GroupCommit,
+    /// Mappings, enforcements under way, and its debt where that holds it. It may grow without the table lock,
+    /// and becomes less under it.
+    refs: AtomicU32,
+    state: UnsafeCell<State>,
+}
+
+/// What changes about a file.
+pub struct State {
+    next: Option<NonNull<File>>,
     pub handle: Handle,
     pub excluded: bool,
     /// A sync of it failed: it is verified next time, whatever the setting.
@@ -138,7 +154,6 @@ pub struct File {
     pub low: usize,
     pub high: usize,
     pub canaries: crate::dirty::canary::Canaries,
-    pub group: keepmydata_sync::commit::GroupCommit,
     path_len: u16,
     path: [u8; PATH],
 }
@@ -146,7 +161,78 @@ pub struct File {
 // What docs/limitations.md says.
 const _: () = assert!(size_of::<File>() <= 2048);
 
+impl PartialEq for File {
+    fn eq(&self, other: &File) -> bool {
+        ptr::eq(self, other)
+    }
+}
+
+impl Eq for File {}
+
+impl PartialOrd for File {
+    fn partial_cmp(&self, other: &File) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for File {
+    fn cmp(&self, other: &File) -> Ordering {
+        ptr::from_ref(self).cmp(&ptr::from_ref(other))
+    }
+}
+
 impl File {
+    /// One more reference to it.
+    pub fn hold(&self) -> Held {
+        self.refs.fetch_add(1, Relaxed);
+        Held(NonNull::from(self))
+    }
+}
+
+/// Owns a reference to a file, and lets go of it when it is dropped: then without the table lock, which that
+/// takes. Under the lock [`Guard::release`](super::Guard::release) does it.
+#[must_use]
+pub struct Held(NonNull<File>);
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        // SAFETY: a file lives as long as there is a reference that somebody owns.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Held {
+    /// The file, which is held for as long as nobody calls [`FileRef::adopt`].
+    pub(super) fn leave(self) -> FileRef {
+        FileRef(ManuallyDrop::new(self).0)
+    }
+
+    /// The same reference once more.
+    ///
+    /// # Safety
+    /// Only one of the two is used from here on.
+    pub(super) unsafe fn share(&self) -> Held {
+        Held(self.0)
+    }
+}
+
+/// How the address table refers to a file: each of its entries owns a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRef(NonNull<File>);
+
+impl FileRef {
+    /// The reference that [`Held::leave`] has left.
+    ///
+    /// # Safety
+    /// Once for each.
+    pub(super) unsafe fn adopt(self) -> Held {
+        Held(self.0)
+    }
+}
+
+impl State {
     /// The path that it was mapped under, as bytes; empty while unknown.
     pub fn path(&self) -> &[u8] {
         &self.path[..self.path_len as usize]
@@ -159,7 +245,7 @@ impl File {
         self.path_len = tail.len() as u16;
     }
 
-    /// Whether [`File::path`] is whole, so that it can be opened.
+    /// Whether [`State::path`] is whole, so that it can be opened.
     pub fn path_is_whole(&self) -> bool {
         self.path().first() == Some(&b'/')
     }
@@ -167,170 +253,187 @@ impl File {
 
 const BUCKETS: usize = 1024;
 
-/// Every tracked file. All methods want the table lock.
+/// Every tracked file. There is one, behind the table lock: a shared reference to it, or the only one, is how the
+/// methods know that the lock is held.
 pub struct Files {
-    buckets: UnsafeCell<[*mut File; BUCKETS]>,
+    buckets: [Option<NonNull<File>>; BUCKETS],
     pool: Pool<File>,
     /// Files that are held by their debt alone, or may be.
-    kept: Cell<usize>,
+    kept: usize,
 }
 
 /// Files whose debt holds them, at the most: more are forgotten with their last mapping.
 const KEPT: usize = 1024;
 
-// SAFETY: used under the table lock only.
-unsafe impl Sync for Files {}
+fn bucket_of(key: &Key) -> usize {
+    let hash = (key.dev ^ key.ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 54) as usize % BUCKETS
+}
 
 impl Files {
     pub const fn new() -> Files {
         Files {
-            buckets: UnsafeCell::new([null_mut(); BUCKETS]),
+            buckets: [None; BUCKETS],
             pool: Pool::new(),
-            kept: Cell::new(0),
+            kept: 0,
         }
     }
 
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "the table lock makes the caller the only one"
-    )]
-    fn bucket(&self, dev: u64, ino: u64) -> &mut *mut File {
-        let hash = (dev ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // SAFETY: under the table lock nobody else has a reference into the array.
-        unsafe { &mut (*self.buckets.get())[(hash >> 54) as usize % BUCKETS] }
+    /// What changes about `file`.
+    pub fn get<'a>(&'a self, file: &'a File) -> &'a State {
+        // SAFETY: written through the only reference to all files alone, and this is another one.
+        unsafe { &*file.state.get() }
+    }
+
+    /// The same, to change it.
+    pub fn get_mut<'a>(&'a mut self, file: &'a File) -> &'a mut State {
+        // SAFETY: reached through a reference to all files alone, and this is the only one.
+        unsafe { &mut *file.state.get() }
+    }
+
+    /// The file of an entry that is in the table now, and stays there as long as `self` is shared.
+    ///
+    /// # Safety
+    /// So it is.
+    pub unsafe fn of_entry(&self, file: FileRef) -> &File {
+        // SAFETY: the entry owns a reference.
+        unsafe { file.0.as_ref() }
+    }
+
+    /// The files of a bucket.
+    fn in_bucket(&self, bucket: usize) -> impl Iterator<Item = &File> {
+        let mut next = self.buckets[bucket];
+        core::iter::from_fn(move || {
+            // SAFETY: files in the chains are live, and leave them through the only reference to all files.
+            let file = unsafe { next?.as_ref() };
+            next = self.get(file).next;
+            Some(file)
+        })
     }
 
     /// The file of `key`.
-    pub fn find(&self, key: &Key) -> Option<NonNull<File>> {
-        let mut file = *self.bucket(key.dev, key.ino);
-        while let Some(found) = NonNull::new(file) {
-            // SAFETY: files in the chains are live.
-            let f = unsafe { found.as_ref() };
-            if f.key == *key {
-                return Some(found);
-            }
-            file = f.hash_next;
-        }
-        None
+    pub fn find(&self, key: &Key) -> Option<&File> {
+        self.in_bucket(bucket_of(key)).find(|file| file.key == *key)
     }
 
-    /// Adds a file with no reference yet; nothing when memory is out.
-    pub fn add(&self, key: Key, traits: Traits) -> Option<NonNull<File>> {
+    /// Adds a file; nothing when memory is out.
+    pub fn add(&mut self, key: Key, traits: Traits) -> Option<Held> {
         let block = self.pool.recycled().or_else(|| self.pool.fresh())?;
-        let head = self.bucket(key.dev, key.ino);
+        let head = &mut self.buckets[bucket_of(&key)];
         // SAFETY: the block is ours; the new file is complete before the chain leads to it.
         unsafe {
-            block.as_ptr().write(File {
-                hash_next: *head,
+            block.write(File {
                 key,
                 traits,
-                refs: 0,
-                handle: Handle::default(),
-                excluded: false,
-                suspect: false,
-                lost: 0,
-                flush_ns: 0,
-                debt: Debt::default(),
-                kept: false,
-                dropping: 0,
-                drops: None,
-                dropped: false,
-                doubted: false,
-                low: usize::MAX,
-                high: 0,
-                canaries: Default::default(),
-                group: keepmydata_sync::commit::GroupCommit::default(),
-                path_len: 0,
-                path: [0; PATH],
+                group: GroupCommit::default(),
+                refs: AtomicU32::new(1),
+                state: UnsafeCell::new(State {
+                    next: *head,
+                    handle: Handle::default(),
+                    excluded: false,
+                    suspect: false,
+                    lost: 0,
+                    flush_ns: 0,
+                    debt: Debt::default(),
+                    kept: false,
+                    dropping: 0,
+                    drops: None,
+                    dropped: false,
+                    doubted: false,
+                    low: usize::MAX,
+                    high: 0,
+                    canaries: Default::default(),
+                    path_len: 0,
+                    path: [0; PATH],
+                }),
             });
         }
-        *head = block.as_ptr();
-        Some(block)
+        *head = Some(block);
+        Some(Held(block))
     }
 
-    /// Keeps `file` until the matching [`Files::release`].
-    pub fn hold(&self, mut file: NonNull<File>) {
-        // SAFETY: live, and under the table lock.
-        unsafe { file.as_mut() }.refs += 1;
-    }
-
-    /// Lets `file` go. With its last reference it is gone, and the handle that must be closed is
-    /// returned.
-    pub fn release(&self, mut file: NonNull<File>) -> Option<Handle> {
-        // SAFETY: live, and under the table lock.
-        let f = unsafe { file.as_mut() };
-        f.refs -= 1;
-        if f.refs == 1 && f.kept {
+    /// Lets `held` go. With its last reference a file is gone, and the handle that must be closed is returned.
+    pub fn release(&mut self, held: Held) -> Option<Handle> {
+        let file = held.leave().0;
+        // SAFETY: the reference is given up only now.
+        let f = unsafe { file.as_ref() };
+        let refs = f.refs.fetch_sub(1, Relaxed) - 1;
+        let state = self.get_mut(f);
+        if refs == 1 && state.kept {
             // Not mapped any more: nothing may keep the filesystem busy.
-            f.debt.lose_refused();
-            let handle = core::mem::take(&mut f.handle);
+            state.debt.lose_refused();
+            let handle = core::mem::take(&mut state.handle);
             return (handle.generation != 0).then_some(handle);
         }
-        if f.refs > 0 {
+        if refs > 0 {
             return None;
         }
-        let mut at = self.bucket(f.key.dev, f.key.ino) as *mut *mut File;
-        // SAFETY: the chain holds the file; nobody else walks it.
-        unsafe {
-            while *at != file.as_ptr() {
-                at = &raw mut (**at).hash_next;
+        let handle = state.handle;
+        if let Some(block) = self.unlink(f) {
+            // SAFETY: it came from the pool, and no entry and no enforcement refers to it any more.
+            unsafe {
+                block.drop_in_place();
+                self.pool.give(block);
             }
-            *at = f.hash_next;
-        }
-        let handle = f.handle;
-        // SAFETY: no entry and no enforcement refers to it any more.
-        unsafe {
-            core::ptr::drop_in_place(&raw mut (*file.as_ptr()).debt);
-            self.pool.give(file);
         }
         (handle.generation != 0).then_some(handle)
     }
 
+    /// Takes `file` out of its chain, and returns what led to it there: the pointer that it was made with.
+    fn unlink(&mut self, file: &File) -> Option<NonNull<File>> {
+        let next = self.get(file).next;
+        let bucket = bucket_of(&file.key);
+        let leads = |link: Option<NonNull<File>>| link == Some(NonNull::from(file));
+        if leads(self.buckets[bucket]) {
+            return core::mem::replace(&mut self.buckets[bucket], next);
+        }
+        let mut at = self.buckets[bucket];
+        while let Some(before) = at {
+            // SAFETY: files in the chains are live.
+            let link = &mut self.get_mut(unsafe { before.as_ref() }).next;
+            if leads(*link) {
+                return core::mem::replace(link, next);
+            }
+            at = *link;
+        }
+        None
+    }
+
     /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for. Returns
     /// what [`Files::release`] does.
-    pub fn settle_debt(&self, mut file: NonNull<File>) -> Option<Handle> {
-        // SAFETY: live, and under the table lock.
-        let f = unsafe { file.as_mut() };
-        match (f.debt.is_pending(), f.kept) {
-            (true, false) if self.kept.get() < KEPT => {
-                (f.kept, f.refs) = (true, f.refs + 1);
-                self.kept.set(self.kept.get() + 1);
+    pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {
+        let kept = self.kept;
+        let state = self.get_mut(file);
+        match (state.debt.is_pending(), state.kept) {
+            (true, false) if kept < KEPT => {
+                state.kept = true;
+                self.kept += 1;
+                file.hold().leave();
                 None
             }
             (false, true) => {
-                f.kept = false;
-                self.kept.set(self.kept.get() - 1);
-                self.release(file)
+                state.kept = false;
+                self.kept -= 1;
+                self.release(Held(NonNull::from(file)))
             }
             _ => None,
         }
     }
 
-    /// Tells `each` of every file of that (device, inode): more than one where the kernel has several
-    /// inodes of it.
-    pub fn for_each_of_inode(&self, dev: u64, ino: u64, mut each: impl FnMut(NonNull<File>)) {
-        let mut file = *self.bucket(dev, ino);
-        while let Some(found) = NonNull::new(file) {
-            // SAFETY: files in the chains are live.
-            let f = unsafe { found.as_ref() };
-            file = f.hash_next;
-            if (f.key.dev, f.key.ino) == (dev, ino) {
-                each(found);
-            }
-        }
+    /// Every file of that (device, inode): more than one where the kernel has several inodes of it.
+    pub fn of_inode(&self, dev: u64, ino: u64) -> impl Iterator<Item = &File> {
+        let key = Key {
+            dev,
+            ino,
+            handle: 0,
+        };
+        self.in_bucket(bucket_of(&key))
+            .filter(move |file| (file.key.dev, file.key.ino) == (dev, ino))
     }
 
-    /// Tells `each` of every file.
+    /// Every file.
     #[cfg(test)]
-    pub fn for_each(&self, mut each: impl FnMut(NonNull<File>)) {
-        // SAFETY: under the table lock.
-        for head in unsafe { &*self.buckets.get() } {
-            let mut file = *head;
-            while let Some(found) = NonNull::new(file) {
-                // SAFETY: files in the chains are live.
-                file = unsafe { found.as_ref() }.hash_next;
-                each(found);
-            }
-        }
+    pub fn all(&self) -> impl Iterator<Item = &File> {
+        (0..BUCKETS).flat_map(|bucket| self.in_bucket(bucket))
     }
 }

@@ -13,26 +13,28 @@ pub mod table;
 mod tests;
 mod truth;
 
+use crate::custodian;
 use crate::process::{self, Process};
 use crate::real;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::{Blocked, Quiet};
-use core::ptr::NonNull;
+use core::cell::UnsafeCell;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use file::{File, Files, Handle, Key};
+use file::{File, FileRef, Files, Handle, Held, Key, State};
 use table::{Entry, Marks, Table};
 
 /// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
 struct Tracked {
     table: Table,
-    files: Files,
+    files: UnsafeCell<Files>,
     taken: Pool<TakenNode>,
 }
 
 static TRACKED: Tracked = Tracked {
     table: Table::new(),
-    files: Files::new(),
+    files: UnsafeCell::new(Files::new()),
     taken: Pool::new(),
 };
 
@@ -62,42 +64,77 @@ pub fn any_verified() -> bool {
 
 /// Runs `run` for every mapping, clipped to `[start, end)`, each with a hold on its file and without the lock.
 /// With all signals blocked.
-pub fn each(start: usize, end: usize, mut run: impl FnMut(&Entry)) {
+pub fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
+    any_of(start, end, |entry| {
+        run(entry);
+        false
+    });
+}
+
+/// The same, until `run` returns true: says whether it did.
+pub fn any_of(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>) -> bool) -> bool {
     let mut from = start;
     loop {
-        let mut next = None;
-        let mut table = lock();
-        table.for_each(from, end, |entry| {
-            next = Some(entry);
-            false
-        });
-        let Some(entry) = next else { return };
-        table.hold(entry.file);
-        drop(table);
-        run(&entry);
-        ops::release(entry.file);
+        let Some(entry) = first_in(from, end) else {
+            return false;
+        };
+        if run(&entry.with(&entry.file)) {
+            return true;
+        }
         from = entry.end;
     }
 }
 
+/// The first mapping, clipped to `[start, end)`, with a hold on its file.
+pub fn first_in(start: usize, end: usize) -> Option<HeldEntry> {
+    let mut first = None;
+    lock().for_each(start, end, |entry| {
+        first = Some(entry.with(entry.file.hold()));
+        false
+    });
+    first
+}
+
+/// Runs `run` for every file, held and without the lock, that has a mapping in `[start, end)`, by where they are
+/// in memory. With all signals blocked.
+pub fn each_file(start: usize, end: usize, run: impl FnMut(&File)) {
+    each_held(run, |table, each| {
+        table.for_each(start, end, |entry| {
+            each(entry.file);
+            true
+        });
+    });
+}
+
 /// Runs `run` for every file of that (device, inode), held and without the lock: more than one where the
 /// kernel has several inodes of it. With all signals blocked.
-pub fn each_of_inode(dev: u64, ino: u64, mut run: impl FnMut(NonNull<File>)) {
-    let mut last = None;
+pub fn each_of_inode(dev: u64, ino: u64, run: impl FnMut(&File)) {
+    each_held(run, |table, each| table.of_inode(dev, ino).for_each(each));
+}
+
+/// Runs `run` for all files that `walk` finds, the lowest first.
+fn each_held(mut run: impl FnMut(&File), walk: impl Fn(&Guard, &mut dyn FnMut(&File))) {
+    let mut last = ptr::null();
     loop {
-        let mut found = None;
-        let mut table = lock();
-        table.for_each_of_inode(dev, ino, |file| {
-            if last < Some(file) && found.is_none_or(|other| file < other) {
-                found = Some(file);
-            }
-        });
-        let Some(file) = found else { return };
-        table.hold(file);
-        drop(table);
-        last = Some(file);
-        run(file);
-        ops::release(file);
+        let mut next: Option<Held> = None;
+        {
+            let table = lock();
+            let mut found = None;
+            walk(&table, &mut |file| {
+                let at = ptr::from_ref(file);
+                if last < at && found.is_none_or(|found| at < found) {
+                    found = Some(at);
+                }
+            });
+            walk(&table, &mut |file| {
+                if found == Some(ptr::from_ref(file)) && next.is_none() {
+                    next = Some(file.hold());
+                }
+            });
+        }
+        let Some(file) = next else { return };
+        last = ptr::from_ref(&*file);
+        run(&file);
     }
 }
 
@@ -159,9 +196,12 @@ fn lock_with(_quiet: Option<Blocked>) -> Guard {
     }
 }
 
+/// A mapping with a hold on its file.
+pub type HeldEntry = keepmydata_table::Entry<Held>;
+
 struct TakenNode {
     next: Option<NonNull<TakenNode>>,
-    entry: Entry,
+    entry: HeldEntry,
 }
 
 /// Entries that left the table for the time of a real call; they still hold their files.
@@ -176,62 +216,94 @@ impl Taken {
     }
 }
 
+/// The last hold may close the handle, before the drop returns: umount(8) right after munmap must find nothing
+/// open.
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `self` owns, which nobody uses any more.
+        let held = unsafe { self.share() };
+        let handle = lock().release(held);
+        if handle.is_some() {
+            close(&[handle]);
+        }
+    }
+}
+
+/// Closes handles before it returns.
+fn close(handles: &[Option<Handle>]) {
+    if handles.is_empty() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let process = process::this();
+    let _ = custodian::run(process, |worker| {
+        for handle in handles.iter().flatten() {
+            if handle.generation == process.generation() {
+                worker.close(handle.fd);
+            }
+        }
+    });
+}
+
 impl Guard {
     fn files(&self) -> &Files {
-        &TRACKED.files
+        // SAFETY: reached through the guard alone, of which there is one, for as long as it is borrowed.
+        unsafe { &*TRACKED.files.get() }
+    }
+
+    fn files_mut(&mut self) -> &mut Files {
+        // SAFETY: as above, and the guard is borrowed by nobody else.
+        unsafe { &mut *TRACKED.files.get() }
+    }
+
+    /// What changes about `file`.
+    pub fn get<'a>(&'a self, file: &'a File) -> &'a State {
+        self.files().get(file)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut<'a>(&'a mut self, file: &'a File) -> &'a mut State {
+        self.files_mut().get_mut(file)
     }
 
     /// The file of `key`, if it is tracked.
-    pub fn find(&self, key: &Key) -> Option<NonNull<File>> {
+    pub fn find(&self, key: &Key) -> Option<&File> {
         self.files().find(key)
     }
 
-    /// A tracked file of that (device, inode).
-    pub fn find_inode(&self, dev: u64, ino: u64) -> Option<NonNull<File>> {
-        let mut found = None;
-        self.for_each_of_inode(dev, ino, |file| found = Some(file));
-        found
-    }
-
-    /// Tells `each` of every tracked file of that (device, inode).
-    pub fn for_each_of_inode(&self, dev: u64, ino: u64, each: impl FnMut(NonNull<File>)) {
-        self.files().for_each_of_inode(dev, ino, each);
+    /// Every tracked file of that (device, inode).
+    pub fn of_inode(&self, dev: u64, ino: u64) -> impl Iterator<Item = &File> {
+        self.files().of_inode(dev, ino)
     }
 
     /// The file of `key`, which is added if it is new; nothing when memory is out.
-    pub fn find_or_add(&mut self, key: Key, traits: file::Traits) -> Option<NonNull<File>> {
+    pub fn find_or_add(&mut self, key: Key, traits: file::Traits) -> Option<Held> {
         if let Some(file) = self.files().find(&key) {
-            return Some(file);
+            return Some(file.hold());
         }
         if crate::dirty::is_verified(traits.local_block) && !traits.dax {
             VERIFIED.store(true, Ordering::Relaxed);
         }
         let (word, bit) = seen(key.dev, key.ino);
         SEEN[word].fetch_or(bit, Ordering::Relaxed);
-        self.files().add(key, traits)
+        self.files_mut().add(key, traits)
     }
 
-    /// Tells `each` of every tracked file.
+    /// Every tracked file.
     #[cfg(test)]
-    pub fn for_each_file(&self, each: impl FnMut(NonNull<File>)) {
-        self.files().for_each(each);
-    }
-
-    /// Keeps `file` until [`Guard::release`].
-    pub fn hold(&mut self, file: NonNull<File>) {
-        self.files().hold(file);
+    pub fn all_files(&self) -> impl Iterator<Item = &File> {
+        self.files().all()
     }
 
     /// Lets `file` go; a handle returned must be closed by the custodian, without the lock.
-    pub fn release(&mut self, file: NonNull<File>) -> Option<Handle> {
-        let handle = self.files().release(file)?;
+    pub fn release(&mut self, file: Held) -> Option<Handle> {
+        let handle = self.files_mut().release(file)?;
         (handle.generation == self.process.generation()).then_some(handle)
     }
 
     /// Notes that `pages` of `file` were stored to, or, where they are only `guessed`, may have been.
-    pub fn owe(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges, guessed: bool) {
-        // SAFETY: the caller holds the file, and the lock.
-        let debt = unsafe { &mut (*file.as_ptr()).debt };
+    pub fn owe(&mut self, file: &File, pages: &crate::dirty::Ranges, guessed: bool) {
+        let debt = &mut self.get_mut(file).debt;
         match guessed {
             true => {
                 let mut new = crate::dirty::Ranges::new();
@@ -245,55 +317,47 @@ impl Guard {
     }
 
     /// Notes that `pages` of `file` are about to be proved, before anybody can take their mapping away.
-    pub fn prove(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
-        // SAFETY: the caller holds the file, and the lock.
-        let debt = unsafe { &mut (*file.as_ptr()).debt };
+    pub fn prove(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+        let debt = &mut self.get_mut(file).debt;
         debt.proving.add_all(pages.iter());
     }
 
     /// The program itself has taken `[start, end)` out of the file: nobody need be told of what was there. What is
     /// owed stays: it may have been stored since.
-    pub fn forgive(&mut self, file: NonNull<File>, start: u64, end: u64) {
-        // SAFETY: the caller holds the file, and the lock.
-        let debt = unsafe { &mut (*file.as_ptr()).debt };
+    pub fn forgive(&mut self, file: &File, start: u64, end: u64) {
+        let debt = &mut self.get_mut(file).debt;
         debt.refused.remove(start, end);
         debt.lost.remove(start, end);
         debt.untold.remove(start, end);
     }
 
     /// `pages` of `file` were stored to: of what they held when an msync failed for them the program has been told.
-    pub fn stored_anew(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
-        // SAFETY: the caller holds the file, and the lock.
-        unsafe { &mut *file.as_ptr() }.debt.lost.remove_all(pages);
+    pub fn stored_anew(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+        self.get_mut(file).debt.lost.remove_all(pages);
     }
 
     /// Notes that `pages` of `file` were stored to in the moment in which its page cache was dropped: what they hold
     /// now is owed, and of what they held before nobody knows.
-    pub fn doubt(&mut self, file: NonNull<File>, pages: &crate::dirty::Ranges) {
-        // SAFETY: the caller holds the file, and the lock.
-        let debt = unsafe { &mut (*file.as_ptr()).debt };
+    pub fn doubt(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+        let debt = &mut self.get_mut(file).debt;
         debt.untold.add_all(pages.iter());
         debt.owed.add_all(pages.iter());
     }
 
     /// A call of the program's has dropped the page cache of `file`, or not: what the next ones are expected to do.
-    pub fn note_drop(&mut self, file: NonNull<File>, dropped: bool) {
-        // SAFETY: the caller holds the file, and the lock.
-        let drops = &mut unsafe { &mut *file.as_ptr() }.drops;
+    pub fn note_drop(&mut self, file: &File, dropped: bool) {
+        let drops = &mut self.get_mut(file).drops;
         *drops = Some(dropped || *drops == Some(true));
     }
 
     /// Whether such a call is expected to: also where none was seen yet.
-    pub fn drops(&self, file: NonNull<File>) -> bool {
-        // SAFETY: the caller holds the file, and the lock.
-        let file = unsafe { file.as_ref() };
-        !file.traits.local_block && file.drops != Some(false)
+    pub fn drops(&self, file: &File) -> bool {
+        !file.traits.local_block && self.get(file).drops != Some(false)
     }
 
     /// One call more, or less, is under way that may drop the page cache of `file`.
-    pub fn count_dropping(&mut self, file: NonNull<File>, begins: bool) {
-        // SAFETY: the caller holds the file, and the lock.
-        let count = unsafe { &mut (*file.as_ptr()).dropping };
+    pub fn count_dropping(&mut self, file: &File, begins: bool) {
+        let count = &mut self.get_mut(file).dropping;
         *count = match begins {
             true => *count + 1,
             false => count.saturating_sub(1),
@@ -301,32 +365,34 @@ impl Guard {
     }
 
     /// Whether such a call is under way.
-    pub fn is_dropping(&self, file: NonNull<File>) -> bool {
-        // SAFETY: the caller holds the file, and the lock.
-        unsafe { file.as_ref() }.dropping > 0
+    pub fn is_dropping(&self, file: &File) -> bool {
+        self.get(file).dropping > 0
     }
 
     /// The page cache of `file` was dropped.
-    pub fn lose_refused(&mut self, file: NonNull<File>) {
-        // SAFETY: the caller holds the file, and the lock.
-        unsafe { &mut *file.as_ptr() }.debt.lose_refused();
+    pub fn lose_refused(&mut self, file: &File) {
+        self.get_mut(file).debt.lose_refused();
     }
 
     /// After a change of the file's debt: see [`Files::settle_debt`]. A handle returned must be closed by
     /// the custodian, without the lock.
-    pub fn settle_debt(&mut self, file: NonNull<File>) -> Option<Handle> {
-        let handle = self.files().settle_debt(file)?;
+    pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {
+        let handle = self.files_mut().settle_debt(file)?;
         (handle.generation == self.process.generation()).then_some(handle)
     }
 
     /// Adds a mapping that overlaps none; says whether the table could take it.
-    pub fn insert(&mut self, entry: Entry) -> bool {
-        if LOST.load(Ordering::Relaxed) || TRACKED.table.insert(entry).is_err() {
+    pub fn insert(&mut self, entry: Entry<'_>) -> bool {
+        if LOST.load(Ordering::Relaxed) {
             return false;
         }
-        self.hold(entry.file);
-        // SAFETY: live, and under the lock.
-        let file = unsafe { &mut *entry.file.as_ptr() };
+        let reference = entry.file.hold().leave();
+        if TRACKED.table.insert(entry.with(reference)).is_err() {
+            // SAFETY: the table has not taken it.
+            let _ = self.release(unsafe { reference.adopt() });
+            return false;
+        }
+        let file = self.get_mut(entry.file);
         file.low = file.low.min(entry.start);
         file.high = file.high.max(entry.end);
         if !ANY.swap(true, Ordering::Release) {
@@ -342,15 +408,19 @@ impl Guard {
             return Taken { first };
         }
         let removed = TRACKED.table.remove(start, end, |entry, stays| {
-            // The entry held its file once; now its parts in the table and this piece do.
+            // SAFETY: the reference of the entry, which is out of the table; its parts there get their own.
+            let entry = entry.with(unsafe { entry.file.adopt() });
             for _ in 0..stays {
-                self.files().hold(entry.file);
+                entry.file.hold().leave();
             }
             let pool = &TRACKED.taken;
             if let Some(node) = pool.recycled().or_else(|| pool.fresh()) {
                 // SAFETY: the block is unused.
                 unsafe { node.as_ptr().write(TakenNode { next: first, entry }) };
                 first = Some(node);
+            } else {
+                // Under the lock it cannot be dropped.
+                entry.file.leave();
             }
         });
         if removed.is_err() {
@@ -361,7 +431,11 @@ impl Guard {
 
     /// Tells `each` of the taken entries, which end with it, until it returns false; each still holds its
     /// file meanwhile.
-    pub fn consume(&mut self, taken: &mut Taken, mut each: impl FnMut(&mut Guard, Entry) -> bool) {
+    pub fn consume(
+        &mut self,
+        taken: &mut Taken,
+        mut each: impl FnMut(&mut Guard, HeldEntry) -> bool,
+    ) {
         while let Some(node) = taken.first {
             // SAFETY: made in `take`, and nobody else has it.
             let TakenNode { next, entry } = unsafe { node.as_ptr().read() };
@@ -375,23 +449,21 @@ impl Guard {
     }
 
     /// Tells `each` of every mapping of `file` above address `from`, until it returns false.
-    pub fn for_each_of(
-        &self,
-        file: NonNull<File>,
+    pub fn for_each_of<'a>(
+        &'a self,
+        file: &File,
         from: usize,
-        mut each: impl FnMut(Entry) -> bool,
+        mut each: impl FnMut(Entry<'a>) -> bool,
     ) {
-        // SAFETY: the caller holds the file, and the lock.
-        let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
+        let (low, high) = (self.get(file).low, self.get(file).high);
         self.for_each(low.max(from), high, |entry| {
             entry.file != file || each(entry)
         });
     }
 
     /// Lets `change` change the marks of every mapping of `file`.
-    pub fn mark_each(&mut self, file: NonNull<File>, mut change: impl FnMut(&Entry, &mut Marks)) {
-        // SAFETY: the caller holds the file, and the lock.
-        let (low, high) = unsafe { (file.as_ref().low, file.as_ref().high) };
+    pub fn mark_each(&mut self, file: &File, mut change: impl FnMut(&Entry<'_>, &mut Marks)) {
+        let (low, high) = (self.get(file).low, self.get(file).high);
         self.mark(low, high, |entry, marks| {
             if entry.file == file {
                 change(entry, marks);
@@ -400,35 +472,55 @@ impl Guard {
     }
 
     /// Lets `change` change the marks of every mapping that overlaps `[start, end)`, as a whole.
-    pub fn mark(&mut self, start: usize, end: usize, change: impl FnMut(&Entry, &mut Marks)) {
+    pub fn mark(
+        &mut self,
+        start: usize,
+        end: usize,
+        mut change: impl FnMut(&Entry<'_>, &mut Marks),
+    ) {
         if !LOST.load(Ordering::Relaxed) {
-            TRACKED.table.mark(start, end, change);
+            TRACKED.table.mark(start, end, |entry, marks| {
+                change(&self.refer(entry), marks);
+            });
         }
     }
 
     /// Tells `each` of every mapping, clipped to `[start, end)`, until it returns false.
-    pub fn for_each(&self, start: usize, end: usize, each: impl FnMut(Entry) -> bool) {
+    pub fn for_each<'a>(
+        &'a self,
+        start: usize,
+        end: usize,
+        mut each: impl FnMut(Entry<'a>) -> bool,
+    ) {
         if !LOST.load(Ordering::Relaxed) {
-            TRACKED.table.for_each(start, end, each);
+            TRACKED
+                .table
+                .for_each(start, end, |entry| each(self.refer(&entry)));
         }
+    }
+
+    /// An entry of the table, which stays in it as long as the guard is shared.
+    fn refer(&self, entry: &keepmydata_table::Entry<FileRef>) -> Entry<'_> {
+        // SAFETY: so it is, because the table is changed through the only reference to the guard.
+        entry.with(unsafe { self.files().of_entry(entry.file) })
     }
 }
 
 impl Taken {
     /// Tells `each` of every entry, in no order.
-    pub fn for_each(&self, mut each: impl FnMut(&Entry)) {
+    pub fn for_each(&self, mut each: impl FnMut(&Entry<'_>)) {
         let mut at = self.first;
         while let Some(node) = at {
             // SAFETY: a node lives until it is consumed.
             let node = unsafe { node.as_ref() };
-            each(&node.entry);
+            each(&node.entry.with(&node.entry.file));
             at = node.next;
         }
     }
 
     /// The file of one of the entries.
-    pub fn first_file(&self) -> Option<NonNull<File>> {
+    pub fn first_file(&self) -> Option<&File> {
         // SAFETY: a node lives until it is consumed.
-        self.first.map(|node| unsafe { node.as_ref() }.entry.file)
+        self.first.map(|node| &*unsafe { node.as_ref() }.entry.file)
     }
 }

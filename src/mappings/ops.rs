@@ -3,7 +3,9 @@
 use super::classify::{self, Bypass, Candidate};
 use super::file::{Handle, Key};
 use super::table::{Entry, Marks};
-use super::{Guard, Taken, lock, lock_if, lock_in_memory, overlaps, truth};
+use super::{
+    Guard, HeldEntry, Taken, close, first_in, lock, lock_if, lock_in_memory, overlaps, truth,
+};
 use crate::dirty::canary;
 use crate::enforce::before;
 use crate::sys::{self, signals::Quiet};
@@ -12,7 +14,6 @@ use crate::{
 };
 use core::ffi::c_void;
 use core::ops::Range;
-use core::ptr::NonNull;
 use keepmydata_records::{Level, Munmap};
 use libc::{c_int, off_t, size_t};
 
@@ -129,26 +130,29 @@ fn track_known(
     let generation = process::this().generation();
     let mut table = lock_if(Some(quiet));
     let file = table.find(&key)?;
-    // SAFETY: a found file is live, and the lock is held.
-    let (handle, traits, excluded) = unsafe {
-        let file = file.as_ref();
-        (file.handle, file.traits, file.excluded)
-    };
-    // SAFETY: as above.
-    let unnamed = unsafe { file.as_ref() }.path().is_empty();
-    let handled =
-        handle.generation == generation && !dirty::wants_pagemap(traits) && !prealloc::on();
-    if unnamed || handles::wanted(writable, excluded) && !handled {
+    let state = table.get(file);
+    let excluded = state.excluded;
+    let handled = state.handle.generation == generation
+        && !dirty::wants_pagemap(file.traits)
+        && !prealloc::on();
+    if state.path().is_empty() || handles::wanted(writable, excluded) && !handled {
         return None;
     }
+    let file = file.hold();
     let inserted = table.insert(Entry {
         start,
         end: start + sys::page_up(call.len as u64) as usize,
         offset: call.offset as u64,
-        file,
+        file: &file,
         writable,
         marks: Marks::default(),
     });
+    // The entry has a hold of its own, if there is one.
+    let handle = table.release(file);
+    drop(table);
+    if handle.is_some() {
+        close(&[handle]);
+    }
     Some(outcome(inserted, excluded, key))
 }
 
@@ -167,54 +171,47 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     }
     let Candidate { key, writable } = candidate;
     let known = match super::may_know(key.dev, key.ino) {
-        true => lock().find(&key),
+        true => lock().find(&key).map(|file| file.traits),
         false => None,
     };
     let traits = match known {
-        // SAFETY: a found file is live; its traits never change.
-        Some(file) => unsafe { (*file.as_ptr()).traits },
+        Some(traits) => traits,
         None => classify::traits(call.fd)?,
     };
     let len = sys::page_up(call.len as u64) as usize;
-    let file = {
-        let mut table = lock();
-        let file = table.find_or_add(key, traits).ok_or(Bypass::OutOfMemory)?;
-        table.hold(file);
-        file
-    };
+    let added = lock().find_or_add(key, traits);
+    let file = added.ok_or(Bypass::OutOfMemory)?;
     let mut entry = Entry {
         start,
         end: start + len,
         offset: call.offset as u64,
-        file,
+        file: &file,
         writable,
         marks: Marks::default(),
     };
     let locks = lock_in_memory::times();
     // Two threads that map a file for the first time do not both open it: on FUSE each open may drop the page
     // cache, and what the other is about to find in it.
-    let first = writable && !handles::is_open(file);
-    let quiesced = first.then(|| enforce::before::quiesce(file));
+    let first = writable && !handles::is_open(&file);
+    let quiesced = first.then(|| enforce::before::quiesce(&file));
     entry.marks.registered = handles::open(call.fd, &entry);
     if let Some(quiesced) = quiesced {
         quiesced.end();
     }
     let (inserted, excluded) = {
         let mut table = lock();
-        // SAFETY: held above.
-        (table.insert(entry), unsafe { file.as_ref() }.excluded)
+        (table.insert(entry), table.get(&file).excluded)
     };
     if !inserted {
         let mut close = Closing::default();
         canary::take(&mut lock(), &entry, |addr| close.unmap(addr));
         close.all();
     }
-    stats::mapped(file);
+    stats::mapped(&file);
     if inserted {
         lock_in_memory::since(locks, start, start + len);
         new_part(start, start + len);
     }
-    release(file);
     outcome(inserted, excluded, key)
 }
 
@@ -224,14 +221,6 @@ fn new_part(start: usize, end: usize) {
     if overlaps(start, end - start) {
         prealloc::range(start, end);
         findings::mapped(start, end);
-    }
-}
-
-/// Lets a held file go, and closes its handle if that was the last hold.
-pub fn release(file: NonNull<super::file::File>) {
-    let handle = lock().release(file);
-    if handle.is_some() {
-        close(&[handle]);
     }
 }
 
@@ -328,16 +317,14 @@ pub unsafe fn mremap(
     let first = entry_at(call.old);
     let result = match &first {
         _ if call.is_in_place() => resize(&call, real),
-        Some(entry) => moved(&call, entry, real),
+        Some(entry) => moved(&call, &entry.with(&entry.file), real),
         None if call.is(libc::MREMAP_FIXED) => moved_over(&call, real),
         None => real(),
     };
     let done = result != libc::MAP_FAILED as usize;
-    let file = first.map(|entry| entry.file);
+    let file = first.as_ref().map(|entry| &*entry.file);
     log::mremap(call.old, old_len, new_len, flags, result, file, started);
-    if let Some(entry) = first {
-        release(entry.file);
-    }
+    drop(first);
     if done && overlaps(result, call.new_size) {
         // Where the mapping stays, only what it has grown by is new.
         let known = if result == call.old { call.old_size } else { 0 };
@@ -374,24 +361,24 @@ fn lengthen(end: usize, by: usize) {
     let mut table = lock();
     let mut last = None;
     table.for_each(end - 1, end, |entry| {
-        last = Some(entry);
-        true
+        last = Some(entry.with(entry.file.hold()));
+        false
     });
-    if let Some(entry) = last {
-        table.insert(Entry {
-            start: end,
-            end: end + by,
-            offset: entry.offset + entry.len() as u64,
-            marks: Marks::default(),
-            ..entry
-        });
-    }
+    let Some(entry) = last else { return };
+    table.insert(Entry {
+        start: end,
+        end: end + by,
+        offset: entry.offset + entry.len() as u64,
+        marks: Marks::default(),
+        ..entry.with(&entry.file)
+    });
+    drop(table);
 }
 
 /// The mapping moves, perhaps, or its pages are mapped a second time. `entry` is what is at its beginning. No
 /// enforcement of the file runs meanwhile, so none looks where nothing is any more; but the entries stay in
 /// the table, so that an msync of another thread waits and does not pass them by.
-fn moved(call: &Mremap, entry: &Entry, real: impl FnOnce() -> usize) -> usize {
+fn moved(call: &Mremap, entry: &Entry<'_>, real: impl FnOnce() -> usize) -> usize {
     if call.is(libc::MREMAP_FIXED) {
         return moved_over(call, real);
     }
@@ -432,16 +419,15 @@ fn moved_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
     }
     let quiet = sys::signals::Blocked::all();
     let source = entry_at(call.old);
-    let quiesced = source.map(|entry| enforce::before::quiesce(entry.file));
+    let quiesced = source
+        .as_ref()
+        .map(|entry| enforce::before::quiesce(&entry.file));
     enforce::before::moving(call.old, call.old.saturating_add(call.old_size));
     let result = move_over(call, real);
     if let Some(quiesced) = quiesced {
         quiesced.end();
     }
     drop(quiet);
-    if let Some(entry) = source {
-        release(entry.file);
-    }
     result
 }
 
@@ -469,22 +455,19 @@ fn move_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
             relocate(moved, call, result);
         }
     }
-    if let Some(entry) = copied {
-        if done {
-            insert_over(Entry {
-                start: result,
-                end: result + call.new_size,
-                marks: Marks::default(),
-                ..entry
-            });
-        }
-        release(entry.file);
+    if let Some(entry) = copied.filter(|_| done) {
+        insert_over(Entry {
+            start: result,
+            end: result + call.new_size,
+            marks: Marks::default(),
+            ..entry.with(&entry.file)
+        });
     }
     result
 }
 
 /// Adds a mapping where the kernel has just made it: what the table has there is gone.
-fn insert_over(entry: Entry) {
+fn insert_over(entry: Entry<'_>) {
     settle(take(entry.start, entry.len(), None), true, None);
     lock().insert(entry);
 }
@@ -503,7 +486,7 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
     if replaced.is_none() && moved.is_none() {
         return;
     }
-    let known = |each: &mut dyn FnMut(&Entry)| {
+    let known = |each: &mut dyn FnMut(&Entry<'_>)| {
         replaced
             .iter()
             .chain(&moved)
@@ -513,14 +496,17 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
     let asked = custodian::run(process::this(), |worker| {
         truth::for_each_vma(worker, ranges, |vma| {
             for range in ranges {
-                let mut found = None;
-                known(&mut |entry| found = found.or_else(|| vma.entry(entry, range)));
-                if let Some(entry) = found {
-                    let mut table = lock();
-                    if !super::TRACKED.table.overlaps(entry.start, entry.end) {
-                        table.insert(entry);
+                let mut found = false;
+                known(&mut |entry| {
+                    let entry = vma.entry(entry, range).filter(|_| !found);
+                    if let Some(entry) = entry {
+                        found = true;
+                        let mut table = lock();
+                        if !super::TRACKED.table.overlaps(entry.start, entry.end) {
+                            table.insert(entry);
+                        }
                     }
-                }
+                });
             }
         })
     });
@@ -532,17 +518,8 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
 }
 
 /// The entry at `addr`, running on from there, with a hold on its file.
-fn entry_at(addr: usize) -> Option<Entry> {
-    let mut table = lock();
-    let mut found = None;
-    table.for_each(addr, addr + 1, |entry| {
-        found = Some(entry);
-        false
-    });
-    if let Some(entry) = found {
-        table.hold(entry.file);
-    }
-    found
+fn entry_at(addr: usize) -> Option<HeldEntry> {
+    first_in(addr, addr + 1)
 }
 
 /// Enters what mremap moved to `to`.
@@ -551,7 +528,7 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
     let stays = call.is(libc::MREMAP_DONTUNMAP);
     in_batches(moved, None, |table, entry, close| {
         if !stays {
-            canary::take(table, &entry, |addr| close.unmap(addr));
+            canary::take(table, entry, |addr| close.unmap(addr));
         }
         let at = entry.start - from;
         // The mapping that reaches to the old end is the one that grows.
@@ -566,11 +543,11 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
                 start: to + at,
                 end: to + end,
                 marks: Marks::default(),
-                ..entry
+                ..*entry
             });
         }
         if stays {
-            table.insert(entry);
+            table.insert(*entry);
         }
     });
 }
@@ -589,7 +566,7 @@ fn take(addr: usize, len: size_t, quiet: Option<&Quiet>) -> Option<Taken> {
 fn settle(taken: Option<Taken>, gone: bool, quiet: Option<&Quiet>) {
     let Some(taken) = taken else { return };
     in_batches(taken, quiet, |table, entry, close| match gone {
-        true => canary::take(table, &entry, |addr| close.unmap(addr)),
+        true => canary::take(table, entry, |addr| close.unmap(addr)),
         false => restore(table, entry),
     });
 }
@@ -599,13 +576,13 @@ fn settle(taken: Option<Taken>, gone: bool, quiet: Option<&Quiet>) {
 fn in_batches(
     mut taken: Taken,
     quiet: Option<&Quiet>,
-    mut each: impl FnMut(&mut Guard, Entry, &mut Closing),
+    mut each: impl FnMut(&mut Guard, &Entry<'_>, &mut Closing),
 ) {
     while !taken.is_empty() {
         let mut close = Closing::default();
         let mut table = lock_if(quiet);
         table.consume(&mut taken, |table, entry| {
-            each(table, entry, &mut close);
+            each(table, &entry.with(&entry.file), &mut close);
             close.add(table.release(entry.file));
             close.has_room()
         });
@@ -616,13 +593,13 @@ fn in_batches(
 
 /// Returns to the table what of `entry` is still mapped: MAP_FIXED and MREMAP_FIXED can fail after
 /// they have unmapped some of what was there.
-fn restore(table: &mut Guard, entry: Entry) {
+fn restore(table: &mut Guard, entry: &Entry<'_>) {
     if sys::vm::is_mapped(entry.start, entry.len()) {
-        table.insert(entry);
+        table.insert(*entry);
     } else if entry.len() > sys::page_size() {
         let middle = entry.start + sys::page_up(entry.len() as u64 / 2) as usize;
         for half in [entry.clip(0, middle), entry.clip(middle, usize::MAX)] {
-            half.into_iter().for_each(|half| restore(table, half));
+            half.into_iter().for_each(|half| restore(table, &half));
         }
     }
 }
@@ -663,20 +640,4 @@ impl Closing {
         canaries.for_each(canary::unmap);
         close(&self.handles[..self.handle_count]);
     }
-}
-
-/// Closes handles before the call returns: umount(8) right after munmap must find nothing open.
-fn close(handles: &[Option<Handle>]) {
-    if handles.is_empty() {
-        return;
-    }
-    let _quiet = sys::signals::Blocked::all();
-    let process = process::this();
-    let _ = custodian::run(process, |worker| {
-        for handle in handles.iter().flatten() {
-            if handle.generation == process.generation() {
-                worker.close(handle.fd);
-            }
-        }
-    });
 }

@@ -1,8 +1,8 @@
 //! The address table ([`keepmydata_table`]), whose entries refer to tracked files.
 
-use super::file::File;
-use core::ptr::NonNull;
+use super::file::{File, FileRef};
 pub use keepmydata_table::Marks;
 
-pub type Entry = keepmydata_table::Entry<NonNull<File>>;
-pub type Table = keepmydata_table::Table<NonNull<File>>;
+/// A mapping of a file that somebody holds, or, under the table lock, that is in the table.
+pub type Entry<'a> = keepmydata_table::Entry<&'a File>;
+pub type Table = keepmydata_table::Table<FileRef>;

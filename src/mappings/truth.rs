@@ -56,9 +56,8 @@ fn parse(line: &[u8]) -> Option<Vma> {
 
 impl Vma {
     /// The entry for the part of this mapping in `range`, if it is of the file of `known`.
-    pub fn entry(&self, known: &Entry, range: &Range<usize>) -> Option<Entry> {
-        // SAFETY: the file of a taken entry is held.
-        let ino = unsafe { known.file.as_ref() }.key.ino;
+    pub fn entry<'a>(&self, known: &Entry<'a>, range: &Range<usize>) -> Option<Entry<'a>> {
+        let ino = known.file.key.ino;
         let whole = Entry {
             start: self.start,
             end: self.end,

@@ -19,7 +19,7 @@ use crate::mappings::{
 use crate::process;
 use crate::sys::lock::Mutex;
 use crate::sys::wipe;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use keepmydata_records::{FINDINGS, Finding, FindingCounts, Level, Stats};
 
@@ -202,17 +202,12 @@ fn store() -> Option<&'static Store> {
 
 /// The place of `file`, which the caller holds; nothing where nothing is counted, or the file is left
 /// out by `KEEPMYDATA_FILES`. With signals blocked, and not under the table lock.
-pub fn slot(file: NonNull<File>) -> Option<&'static Slot> {
+pub fn slot(file: &File) -> Option<&'static Slot> {
     let store = store()?;
-    let (key, excluded) = {
-        let _table = mappings::lock();
-        // SAFETY: held by the caller, and under the lock.
-        let f = unsafe { file.as_ref() };
-        (f.key, f.excluded)
-    };
-    if excluded {
+    if mappings::lock().get(file).excluded {
         return None;
     }
+    let key = file.key;
     let known = store.slots.iter().find(|slot| slot.is_of(&key));
     known.or_else(|| store.take(&key, file))
 }
@@ -225,7 +220,7 @@ pub fn known(key: &Key) -> Option<&'static Slot> {
 impl Store {
     /// A place for a new file.
     #[cold]
-    fn take(&self, key: &Key, file: NonNull<File>) -> Option<&Slot> {
+    fn take(&self, key: &Key, file: &File) -> Option<&Slot> {
         let _lock = self.lock.lock();
         // Another thread may have been quicker.
         if let Some(slot) = self.slots.iter().find(|slot| slot.is_of(key)) {
@@ -251,9 +246,8 @@ impl Store {
             track.last = None;
             track.failed = false;
             track.sample = Sample::default();
-            let _table = mappings::lock();
-            // SAFETY: held by the caller, and under the lock.
-            let path = unsafe { file.as_ref() }.path();
+            let table = mappings::lock();
+            let path = table.get(file).path();
             track.path[..path.len()].copy_from_slice(path);
             track.path_len = path.len();
         }
@@ -290,7 +284,7 @@ pub fn for_each(mut each: impl FnMut(&'static Slot, Key)) {
 }
 
 /// A mapping of `file`, which the caller holds, is tracked now: from here on the file has a place.
-pub fn mapped(file: NonNull<File>) {
+pub fn mapped(file: &File) {
     if on() && !process::this().is_borrowed() {
         let _quiet = crate::sys::signals::Blocked::all();
         let _ = slot(file);

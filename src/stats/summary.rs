@@ -76,8 +76,7 @@ pub fn before_unmap(worker: &Worker, start: usize, end: usize) {
     {
         let table = mappings::lock();
         table.for_each(start, end, |entry| {
-            // SAFETY: live, and under the lock.
-            let key = Some(unsafe { entry.file.as_ref() }.key);
+            let key = Some(entry.file.key);
             let mut stays = last.contains(&key) || key.and_then(|key| known(&key)).is_none();
             table.for_each_of(entry.file, 0, |other| {
                 stays |= other.start < start || end < other.end;
@@ -112,8 +111,7 @@ fn sample(worker: &Worker, wanted: impl Fn(&Key) -> bool) {
     let _ = smaps::for_each(worker, |counts| {
         let mut found = None;
         mappings::lock().for_each(counts.start, counts.end, |entry| {
-            // SAFETY: live, and under the lock.
-            found = Some(unsafe { entry.file.as_ref() }.key);
+            found = Some(entry.file.key);
             false
         });
         let slot = found.filter(&wanted).and_then(|key| known(&key));
@@ -130,17 +128,14 @@ fn sample(worker: &Worker, wanted: impl Fn(&Key) -> bool) {
 /// Pages of the file of `key` in the page cache, where that can be told; nothing for a file that is
 /// not mapped.
 fn cached(worker: &Worker, key: &Key) -> Option<Option<u64>> {
-    let (file, handle) = {
-        let mut table = mappings::lock();
+    let (_file, handle) = {
+        let table = mappings::lock();
         let file = table.find(key)?;
-        table.hold(file);
-        // SAFETY: live, and under the lock.
-        (file, unsafe { file.as_ref() }.handle)
+        (file.hold(), table.get(file).handle)
     };
     let stat = worker
         .borrow_cached(&handle)
         .and_then(|file| cachestat(file, 0, 0).ok());
-    mappings::ops::release(file);
     Some(stat.map(|stat| stat.cached))
 }
 

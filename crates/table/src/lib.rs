@@ -51,14 +51,29 @@ pub struct Marks {
 }
 
 #[allow(clippy::len_without_is_empty, reason = "none is empty")]
-impl<F: Copy> Entry<F> {
+impl<F> Entry<F> {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
+    /// The same with another reference to its file.
+    pub fn with<G>(&self, file: G) -> Entry<G> {
+        Entry {
+            start: self.start,
+            end: self.end,
+            offset: self.offset,
+            file,
+            writable: self.writable,
+            marks: self.marks,
+        }
+    }
+
     /// The part inside `[start, end)`, if any.
-    pub fn clip(&self, start: usize, end: usize) -> Option<Entry<F>> {
+    pub fn clip(&self, start: usize, end: usize) -> Option<Entry<F>>
+    where
+        F: Copy,
+    {
         let from = self.start.max(start);
         let to = self.end.min(end);
         (from < to).then(|| Entry {
