@@ -98,6 +98,7 @@ fn say_what_is_missing() {
     let Some((wanted, instead)) = crate::dirty::replaced() else {
         return;
     };
+    let (wanted, instead) = (wanted.name(), instead.name());
     let mut message = LineBuf::<160>::new();
     log::text(
         &mut message,

@@ -1,24 +1,15 @@
 //! `cachestat`: the page cache of the whole file, in parts and by halving.
 
-use super::{Found, Query, Ranges, Tracker};
+use super::Ranges;
 use crate::sys;
 use crate::sys::cachestat::{CacheStat, Cached, cachestat};
 use core::sync::atomic::{AtomicU8, Ordering};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// cachestat(2), Linux 6.5. Counts pages under writeback as dirty: they are not stable yet.
-/// Granular as the filesystem's folios: 4 KiB on FUSE, up to 1 MiB on ext4 and xfs.
-pub struct Cachestat;
-
-impl Tracker for Cachestat {
-    fn name(&self) -> &'static str {
-        "cachestat"
-    }
-
-    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-        find(query.cache().ok_or(Errno::BADF)?, unstable, into.dirty)
-    }
+/// Adds the ranges of the file that are dirty or being written.
+pub fn all_unstable(file: Cached<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    find(file, unstable, into)
 }
 
 /// Pages newer than the backing store, or on the way there.

@@ -96,27 +96,61 @@ impl Found<'_> {
 }
 
 /// A source of dirty ranges.
-pub trait Tracker {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracker {
+    /// userfaultfd `WP_ASYNC` and `PAGEMAP_SCAN`, Linux 6.7. Exact to the page, for this process's
+    /// stores, and the kernel's on its behalf (a read into the mapping).
+    Pagemap,
+    /// cachestat(2), Linux 6.5. Counts pages under writeback as dirty: they are not stable yet.
+    /// Granular as the filesystem's folios: 4 KiB on FUSE, up to 1 MiB on ext4 and xfs.
+    Cachestat,
+    /// Every cached page of every mapping: works on any kernel, at the price of verifying and dropping
+    /// everything.
+    Whole,
+}
+
+impl Tracker {
     /// Its name in settings and logs.
-    fn name(&self) -> &'static str;
+    pub fn name(self) -> &'static str {
+        match self {
+            Tracker::Pagemap => "pagemap",
+            Tracker::Cachestat => "cachestat",
+            Tracker::Whole => "whole",
+        }
+    }
 
     /// Adds the ranges of the file that may be dirty. On an error the caller asks the next tracker; `EBUSY`
     /// is that of memory that is locked.
-    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno>;
+    fn dirty(self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+        match self {
+            Tracker::Pagemap => pagemap::dirty(query, into),
+            Tracker::Cachestat => {
+                cachestat::all_unstable(query.cache().ok_or(Errno::BADF)?, into.dirty)
+            }
+            Tracker::Whole => whole::dirty(query, into),
+        }
+    }
+
+    /// Whether it knows which pages this process has stored to, also after they were written back or
+    /// dropped.
+    pub fn sees_stores(self) -> bool {
+        self == Tracker::Pagemap
+    }
 }
 
 /// Trackers, the best first, and why in that order.
-type Choice = (&'static [&'static dyn Tracker], &'static str);
+type Choice = (&'static [Tracker], &'static str);
 
 /// Where the dirty ranges of a file come from. Where they are to be verified, the page cache's own count
 /// is not good enough (see [`pagemap`]).
 ///
 /// After a sync that failed (`suspect`), the marks of what it was to write are taken away already.
 fn choose(traits: Traits, verify: bool, suspect: bool) -> Choice {
-    const WHOLE: &[&dyn Tracker] = &[&whole::Whole];
-    const COUNT: &[&dyn Tracker] = &[&cachestat::Cachestat, &whole::Whole];
-    const MARKS: &[&dyn Tracker] = &[&pagemap::Pagemap, &cachestat::Cachestat, &whole::Whole];
-    const MARKS_ONLY: &[&dyn Tracker] = &[&pagemap::Pagemap, &whole::Whole];
+    use Tracker::{Cachestat, Pagemap, Whole};
+    const WHOLE: &[Tracker] = &[Whole];
+    const COUNT: &[Tracker] = &[Cachestat, Whole];
+    const MARKS: &[Tracker] = &[Pagemap, Cachestat, Whole];
+    const MARKS_ONLY: &[Tracker] = &[Pagemap, Whole];
     match config::settings().track {
         _ if suspect => (WHOLE, "the last sync failed"),
         _ if traits.dax => (WHOLE, "DAX"),
@@ -143,20 +177,20 @@ pub fn learn(
     verify: bool,
     suspect: bool,
     into: &mut Found<'_>,
-) -> (&'static str, &'static str) {
+) -> (Option<Tracker>, &'static str) {
     let (choices, mut why) = choose(query.file.traits, verify, suspect);
-    for tracker in choices {
+    for &tracker in choices {
         into.dirty.clear();
         into.absent.clear();
         into.gone.clear();
         into.guessed.clear();
         match tracker.dirty(query, into) {
-            Ok(()) => return (tracker.name(), why),
+            Ok(()) => return (Some(tracker), why),
             Err(Errno::BUSY) => why = "a mapping of the file is locked in memory",
             Err(_) => why = "the first choice is not to be had here",
         }
     }
-    ("", why)
+    (None, why)
 }
 
 /// Whether dirty ranges are dropped one by one (`KEEPMYDATA_INVALIDATE=dirty`) from a page cache of single
@@ -167,17 +201,15 @@ fn drops_marked(traits: Traits) -> bool {
     config::settings().invalidate == Invalidate::Dirty && !traits.local_block
 }
 
-/// Whether the tracker named `tracker` knows which pages this process has stored to, also after they
-/// were written back or dropped.
-pub fn sees_stores(tracker: &str) -> bool {
-    tracker == "pagemap"
-}
-
-/// Adds what was stored to since the tracker named `tracker` was last asked: with `pagemap` by this
-/// process, else what is dirty in the page cache.
-pub fn stored_since(query: &Query<'_>, tracker: &str, into: &mut Ranges) -> Result<(), Errno> {
+/// Adds what was stored to since `tracker` was last asked: with [`Tracker::Pagemap`] by this process, else
+/// what is dirty in the page cache.
+pub fn stored_since(
+    query: &Query<'_>,
+    tracker: Option<Tracker>,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
     match tracker {
-        "pagemap" => pagemap::stored_since(query, into),
+        Some(Tracker::Pagemap) => pagemap::stored_since(query, into),
         _ => cachestat::dirty(query.cache().ok_or(Errno::BADF)?, into),
     }
 }
@@ -367,18 +399,22 @@ pub fn wants_pagemap(traits: Traits) -> bool {
 /// Adds what this process stored to since the last scan, whatever tracker the file has otherwise,
 /// and takes the marks away.
 pub fn scan(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-    pagemap::Pagemap.dirty(query, into)
+    pagemap::dirty(query, into)
 }
 
 /// The tracker that was asked for, and the one that is used, where that is another.
-pub fn replaced() -> Option<(&'static str, &'static str)> {
-    let wanted = match config::settings().track {
-        Track::Pagemap if sys::userfaultfd::open().is_err() => "pagemap",
-        Track::Cachestat if !cachestat::works() => "cachestat",
-        _ => return None,
-    };
-    let counts = wanted == "pagemap" && cachestat::works();
-    Some((wanted, if counts { "cachestat" } else { "whole" }))
+pub fn replaced() -> Option<(Tracker, Tracker)> {
+    match config::settings().track {
+        Track::Pagemap if sys::userfaultfd::open().is_err() => {
+            let instead = match cachestat::works() {
+                true => Tracker::Cachestat,
+                false => Tracker::Whole,
+            };
+            Some((Tracker::Pagemap, instead))
+        }
+        Track::Cachestat if !cachestat::works() => Some((Tracker::Cachestat, Tracker::Whole)),
+        _ => None,
+    }
 }
 
 /// The trackers that this kernel offers, for the log's first line.

@@ -6,7 +6,7 @@
 //! the page back: a daemon that lies about it is not found out otherwise. And it knows that a page
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
-use super::{Found, LARGEST, Query, Ranges, Tracker};
+use super::{Found, LARGEST, Query, Ranges};
 use crate::custodian::Worker;
 use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::userfaultfd::{self, Find, Region};
@@ -18,61 +18,52 @@ use rustix::io::Errno;
 /// Runs of pages that one call brings.
 const RUNS: usize = 128;
 
-/// userfaultfd `WP_ASYNC` and `PAGEMAP_SCAN`, Linux 6.7. Exact to the page, for this process's
-/// stores, and the kernel's on its behalf (a read into the mapping).
-pub struct Pagemap;
-
-impl Tracker for Pagemap {
-    fn name(&self) -> &'static str {
-        "pagemap"
-    }
-
-    fn dirty(&self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-        let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
-        let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
-        let size = query.size()?;
-        let mut unknown = Ranges::new();
-        let mut result = Ok(());
-        {
-            // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
-            let mut table = mappings::lock();
-            table.mark_each(query.file, |entry, marks| {
-                if !entry.writable || result.is_err() {
-                    return;
-                }
-                let registered = entry.marks.registered == query.generation();
-                // Locked, perhaps behind the C library's back.
-                if vm::is_locked(entry.start, entry.len()) {
-                    if registered {
-                        userfaultfd::unregister(userfaultfd, entry.start, entry.len());
-                        marks.registered = 0;
-                    }
-                    result = Err(Errno::BUSY);
-                    return;
-                }
-                if registered {
-                    result = scan(pagemap, entry, into.dirty);
-                    return;
-                }
-                // Made by a parent process: unknown means dirty. Registered first, so that a store
-                // to a page that is not cached yet leaves its mark.
-                marks.registered = register(query.worker, entry);
-                unknown.add(entry.offset, entry.offset + entry.len() as u64);
-            });
-            // Whoever unmaps what was found from here on waits until it is proved.
-            table.prove(query.file, into.dirty);
-        }
-        result?;
-        absent(query, into.dirty, into.absent)?;
-        only_uncached(query, into.absent, into.gone);
-        if !unknown.is_empty() {
-            let cached = query.cached(size);
-            for range in unknown.iter() {
-                into.guess_range(range.offset, range.end(), &cached);
+/// Adds what this process stored to since the last scan, and takes the marks away.
+pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
+    let size = query.size()?;
+    let mut unknown = Ranges::new();
+    let mut result = Ok(());
+    {
+        // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
+        let mut table = mappings::lock();
+        table.mark_each(query.file, |entry, marks| {
+            if !entry.writable || result.is_err() {
+                return;
             }
-        }
-        Ok(())
+            let registered = entry.marks.registered == query.generation();
+            // Locked, perhaps behind the C library's back.
+            if vm::is_locked(entry.start, entry.len()) {
+                if registered {
+                    userfaultfd::unregister(userfaultfd, entry.start, entry.len());
+                    marks.registered = 0;
+                }
+                result = Err(Errno::BUSY);
+                return;
+            }
+            if registered {
+                result = scan(pagemap, entry, into.dirty);
+                return;
+            }
+            // Made by a parent process: unknown means dirty. Registered first, so that a store
+            // to a page that is not cached yet leaves its mark.
+            marks.registered = register(query.worker, entry);
+            unknown.add(entry.offset, entry.offset + entry.len() as u64);
+        });
+        // Whoever unmaps what was found from here on waits until it is proved.
+        table.prove(query.file, into.dirty);
     }
+    result?;
+    absent(query, into.dirty, into.absent)?;
+    only_uncached(query, into.absent, into.gone);
+    if !unknown.is_empty() {
+        let cached = query.cached(size);
+        for range in unknown.iter() {
+            into.guess_range(range.offset, range.end(), &cached);
+        }
+    }
+    Ok(())
 }
 
 /// Registers a mapping; returns the generation to note in its entry, or 0 where the kernel has no

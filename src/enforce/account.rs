@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use crate::custodian::Worker;
-use crate::dirty;
 use crate::findings::{self, Call, Scanned, Teller};
 use crate::log::Timed;
 use crate::stats::{self, Number};
@@ -18,7 +17,7 @@ pub fn open(context: &mut Context) {
 pub fn begin(worker: &Worker, context: &Context) {
     let Some(slot) = context.slot else { return };
     if context.settles {
-        if dirty::sees_stores(context.tracker) {
+        if context.sees_stores() {
             findings::note_stored(slot, &context.dirty);
         }
         return;
@@ -29,7 +28,7 @@ pub fn begin(worker: &Worker, context: &Context) {
         context.dirty.bytes() / sys::page_size() as u64,
     );
     if let Some(call) = call(worker, context) {
-        let scanned = dirty::sees_stores(context.tracker).then_some(Scanned {
+        let scanned = context.sees_stores().then_some(Scanned {
             stored: &context.dirty,
             guessed: &context.guessed,
         });

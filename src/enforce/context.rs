@@ -2,7 +2,7 @@
 
 use super::copy::Copies;
 use crate::config;
-use crate::dirty::Ranges;
+use crate::dirty::{Ranges, Tracker};
 use crate::log::{Timed, Timer};
 use crate::mappings::file::{File, Handle, Held, Traits};
 use crate::process::Process;
@@ -49,7 +49,7 @@ pub struct Context {
     pub suspect: bool,
     /// Whether the dirty ranges were asked for before the flush.
     pub learnt: bool,
-    pub tracker: &'static str,
+    pub tracker: Option<Tracker>,
     /// Why that one.
     pub chosen: &'static str,
     /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
@@ -107,6 +107,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether all pages that this process has stored to are known.
+    pub fn sees_stores(&self) -> bool {
+        self.tracker.is_some_and(Tracker::sees_stores)
+    }
+
     /// A flush failed.
     pub fn fails(&mut self, errno: Errno) {
         self.flush_error.get_or_insert(errno);
@@ -184,7 +189,7 @@ pub fn new(process: &Process, file: &File) -> Option<NonNull<Context>> {
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
         (&raw mut (*c).learnt).write(false);
-        (&raw mut (*c).tracker).write("");
+        (&raw mut (*c).tracker).write(None);
         (&raw mut (*c).chosen).write("");
         (&raw mut (*c).idle).write(false);
         Ranges::init(&raw mut (*c).dirty);

@@ -7,7 +7,7 @@
 use super::context::Context;
 use super::copy::State;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::Ranges;
 use crate::mappings::{self, file::Debt};
 use crate::process;
 use crate::sys;
@@ -20,7 +20,7 @@ pub fn take(context: &mut Context, dropped: bool) -> bool {
     let birth = process::this().birth();
     let mut table = mappings::lock();
     let debt = &mut table.get_mut(&context.file).debt;
-    if dirty::sees_stores(context.tracker) && !debt.lost.is_empty() {
+    if context.sees_stores() && !debt.lost.is_empty() {
         // Stored anew: what these pages held before is of no interest any more.
         let mut stored = Ranges::new();
         stored.add_all(context.dirty.iter());

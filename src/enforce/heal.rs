@@ -64,7 +64,7 @@ pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
 /// What is right as copied may lack what was stored before the page cache was dropped, and so may what
 /// is not there any more. Pages that nobody saw stored to lack nothing, where stores are seen.
 fn doubt(context: &mut Context) {
-    let sees_stores = dirty::sees_stores(context.tracker);
+    let sees_stores = context.sees_stores();
     for page in 0..context.copies.pages() {
         let (offset, _) = context.copies.place_of(page);
         let state = &mut context.copies.states()[page];

@@ -5,7 +5,7 @@ use super::folios;
 use super::report;
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Ranges};
+use crate::dirty::{self, Ranges, Tracker};
 use crate::log::{self, Timer};
 use crate::mappings::{self, table::Entry};
 use crate::sys::cachestat::{Cached, cachestat};
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 16 << 20;
 /// Whether no page of the file is dirty, before the flush: not only in this process, where the tracker
 /// knows no more than that.
 pub fn nothing_is_dirty(worker: &Worker, context: &Context) -> bool {
-    if !context.dirty.is_empty() || context.tracker == "cachestat" {
+    if !context.dirty.is_empty() || context.tracker == Some(Tracker::Cachestat) {
         return context.dirty.is_empty();
     }
     let file = worker.borrow_cached(&context.handle);
@@ -46,7 +46,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     // It looks at every cached page.
     let cached = || log::enabled(Level::Info).then(|| cached(file)).flatten();
     let before = cached();
-    if context.verify && !dirty::sees_stores(context.tracker) {
+    if context.verify && !context.sees_stores() {
         drop_mappings(worker, context, &context.cached);
         for range in context.cached.as_slice() {
             let len = NonZeroU64::new(range.length);

@@ -244,7 +244,7 @@ fn flush(worker: &Worker, context: &mut Context) {
 /// The steps after the flush.
 fn conclude(worker: &Worker, context: &mut Context) {
     // Reading back past the page cache writes dirty pages back, and their count forgets them.
-    let is_counted = !dirty::sees_stores(context.tracker);
+    let is_counted = !context.sees_stores();
     if is_counted {
         report::race(worker, context);
     }

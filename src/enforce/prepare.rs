@@ -5,7 +5,7 @@ use super::context::Context;
 use super::{copy, debt, later, report, turn};
 use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Query, canary};
+use crate::dirty::{self, Query, Tracker, canary};
 use crate::handles;
 use crate::log::{self, Timer};
 use crate::mappings;
@@ -99,7 +99,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     // What is verified always is known from its debt.
     let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
     (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
-    if dropped && !dirty::sees_stores(context.tracker) {
+    if dropped && !context.tracker.is_some_and(Tracker::sees_stores) {
         dirty::guess_all(&query, &mut found);
     }
     if context.verify && debt::take(context, dropped) {

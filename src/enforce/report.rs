@@ -6,7 +6,7 @@ use super::copy::{State, hash};
 use super::readback;
 use super::verify::Unsettled;
 use crate::custodian::Worker;
-use crate::dirty::{self, Query};
+use crate::dirty::{self, Query, Tracker};
 use crate::log::{self, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
@@ -80,7 +80,10 @@ pub fn race(worker: &Worker, context: &mut Context) {
     context.cached.clear();
     // Where the marks are there for the findings, they say it exactly.
     let marked = dirty::wants_pagemap(context.traits);
-    let tracker = if marked { "pagemap" } else { context.tracker };
+    let tracker = match marked {
+        true => Some(Tracker::Pagemap),
+        false => context.tracker,
+    };
     let asked = dirty::stored_since(&query, tracker, &mut context.cached)
         .or_else(|_| dirty::stored_since(&query, context.tracker, &mut context.cached));
     if asked.is_err() || context.cached.is_empty() {
@@ -89,7 +92,7 @@ pub fn race(worker: &Worker, context: &mut Context) {
     let name = FileName::of(&context.file);
     let mut record = of_context(worker, context, &name, Level::Info, event::RACE);
     timer.stamp(&mut record);
-    record.tracker = context.tracker.into();
+    record.tracker = context.tracker.map_or("", Tracker::name).into();
     record.dirty = context.cached.as_slice().into();
     record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
     if let Some(teller) = account::teller(worker, context) {
@@ -296,7 +299,7 @@ fn answer(record: &mut Record<'_>, result: Result<(), Errno>) {
 }
 
 fn fill_dirty<'a>(record: &mut Record<'a>, context: &'a Context) {
-    record.tracker = context.tracker.into();
+    record.tracker = context.tracker.map_or("", Tracker::name).into();
     record.dirty = context.dirty.as_slice().into();
     record.dirty_pages = Some(context.dirty.bytes() / sys::page_size() as u64);
     record.reason = context.reason.into();
