@@ -7,16 +7,7 @@
 #[cfg(not(test))]
 use crate::hooks;
 use crate::{config, log, process, real, sys};
-use core::sync::atomic::{AtomicBool, Ordering};
 use keepmydata_records::{Enforce, Level, LineBuf, event};
-
-static OPEN: AtomicBool = AtomicBool::new(false);
-
-/// Whether the shim has booted. Any context.
-#[inline]
-pub fn is_open() -> bool {
-    OPEN.load(Ordering::Relaxed)
-}
 
 #[cfg(not(test))]
 #[used]
@@ -25,7 +16,7 @@ static CONSTRUCTOR: extern "C" fn() = boot;
 
 /// Runs once, before main, on the thread that loads the shim.
 pub extern "C" fn boot() {
-    if is_open() {
+    if process::is_open() {
         return;
     }
     // SAFETY: errno of this thread; a program may start with any, and must start with the same.
@@ -55,7 +46,7 @@ pub extern "C" fn boot() {
         say_what_is_missing();
         #[cfg(not(test))]
         hooks::boot();
-        OPEN.store(true, Ordering::Release);
+        process::open();
     }
     handshake();
     // SAFETY: as above.

@@ -5,7 +5,9 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
-use keepmydata_records::{BadValue, LogFile, OptionSpec, Settings, Value};
+use keepmydata_records::{
+    BadValue, Enforce, LogFile, OptionSpec, Prealloc, Settings, Value, Verify,
+};
 use once_cell::sync::OnceCell;
 
 static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
@@ -13,6 +15,21 @@ static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
 /// The settings of this process. After [`boot`] only.
 pub fn settings() -> &'static Settings<'static> {
     SETTINGS.get_or_init(Settings::default)
+}
+
+/// Whether msync of a file on such a filesystem is verified.
+pub fn is_verified(local_block: bool) -> bool {
+    match settings().verify {
+        Verify::On => true,
+        Verify::Auto => !local_block,
+        Verify::Off => false,
+    }
+}
+
+/// Whether the holes of mappings are to be allocated. Any context after boot.
+pub fn preallocates() -> bool {
+    let settings = settings();
+    settings.prealloc == Prealloc::On && settings.enforce == Enforce::Full
 }
 
 /// Reads the environment; `bad` is told of each value that cannot be used. Called once.

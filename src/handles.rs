@@ -11,11 +11,11 @@
 
 use crate::custodian::{self, TaskPath, Worker};
 use crate::mappings::file::{File, Handle, PATH};
-use crate::mappings::{self, table::Entry};
+use crate::mappings::{self, handle_of, table::Entry};
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
-use crate::{config, dirty, log, prealloc, stats};
+use crate::{config, dirty, log, stats};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use keepmydata_records::{Enforce, LineBuf};
@@ -140,7 +140,7 @@ pub fn reopen(worker: &Worker, file: &File) {
 /// fork child must not drop what its parent, or itself, has stored and not synced. Nothing where the parent has
 /// gone, or may not be asked (pidfd_getfd(2)).
 fn inherit(worker: &Worker, file: &File) -> Option<Opened> {
-    let handle = of(file);
+    let handle = handle_of(file);
     if file.traits.local_block || handle.generation == 0 {
         return None;
     }
@@ -188,7 +188,7 @@ fn open_without_descriptor(
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
 pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
-    let fd = of(file).fd;
+    let fd = handle_of(file).fd;
     let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
     let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
     let [new, old, flags] = arguments;
@@ -208,21 +208,16 @@ pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
 
 /// Whether opening the file would have broken a lease on it.
 fn is_leased(file: &File) -> bool {
-    of(file).errno == Errno::AGAIN.raw_os_error()
+    handle_of(file).errno == Errno::AGAIN.raw_os_error()
 }
 
 fn has_handle(file: &File, generation: u32) -> bool {
-    of(file).generation == generation
+    handle_of(file).generation == generation
 }
 
 /// Whether `file`, which the caller holds, has a handle of this process.
 pub fn is_open(file: &File) -> bool {
     has_handle(file, process::this().generation())
-}
-
-/// The handle of `file`, which the caller holds. Not under the table lock.
-pub fn of(file: &File) -> Handle {
-    mappings::lock().get(file).handle
 }
 
 /// What was opened.
@@ -238,7 +233,7 @@ fn open_first(
     open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<Opened, Errno> {
     if entry.writable
-        && prealloc::on()
+        && config::preallocates()
         && let Ok(opened) = open_direct(|flags| open(flags | OFlags::RDWR))
     {
         return Ok(Opened {

@@ -12,21 +12,15 @@ use crate::process;
 use crate::sys::extents::{self, Hole};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, handles};
-use keepmydata_records::{self as records, Enforce, HexU64, Level, LineBuf, Prealloc, event};
+use keepmydata_records::{self as records, HexU64, Level, LineBuf, event};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
-/// Whether the holes of mappings are to be allocated. Any context after boot.
-pub fn on() -> bool {
-    let settings = config::settings();
-    settings.prealloc == Prealloc::On && settings.enforce == Enforce::Full
-}
-
 /// Allocates the holes of the writable mappings in `[start, end)`, of files that are looked at. On a
 /// thread of the program's, before it learns that these are mapped. Failures are in the log.
 pub fn range(start: usize, end: usize) {
-    if on() && !process::this().is_borrowed() {
+    if config::preallocates() && !process::this().is_borrowed() {
         allocate_range(start, end);
     }
 }
@@ -66,7 +60,7 @@ fn allocate(worker: &Worker, entry: &Entry<'_>) -> Outcome {
     };
     // A fork child has none of a mapping that it inherited.
     handles::reopen(worker, entry.file);
-    let handle = handles::of(entry.file);
+    let handle = mappings::handle_of(entry.file);
     let Some(fd) = worker.borrow_handle(&handle) else {
         let errno = match handle.errno {
             0 => Errno::BADF,

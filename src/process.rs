@@ -12,7 +12,7 @@ use crate::sys::signals::Blocked;
 use crate::sys::{self, wipe};
 use core::mem::size_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 /// See the module's documentation. Every field's all-zero state is its initial one.
 pub struct Process {
@@ -30,6 +30,20 @@ pub struct Process {
 static STATE: AtomicPtr<Process> = AtomicPtr::new(null_mut());
 /// Outlives forks: each process in a line of forks gets a number of its own.
 static GENERATIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the shim has booted.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the shim has booted: until then every hook is a plain pass-through. Any context.
+#[inline]
+pub fn is_open() -> bool {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// It has.
+pub fn open() {
+    OPEN.store(true, Ordering::Release);
+}
 
 const FRESH: u32 = 0;
 const ADOPTING: u32 = 1;

@@ -7,7 +7,7 @@ use crate::dirty::canary;
 use crate::log::{self, Timer};
 use crate::mappings::{self, file::Key};
 use crate::sys;
-use crate::{boot, config};
+use crate::{config, process};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use keepmydata_records::{Level, Read};
 use libc::{c_int, iovec, off_t};
@@ -220,7 +220,7 @@ pub fn set_fresh(key: &Key, verified: bool) {
 
 /// A file is tracked now: at trace, reads are of interest.
 pub fn watch_for_log() {
-    if boot::is_open() && log::enabled(Level::Trace) {
+    if process::is_open() && log::enabled(Level::Trace) {
         WATCHED.store(true, Ordering::Relaxed);
     }
 }

@@ -28,13 +28,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Ways up that are there still: who uses whom. What is gone must go from this list too, and nothing comes.
 const UPWARD: &[(&str, &str)] = &[
-    ("custodian", "boot"),
     ("custodian", "log"),
-    ("custodian", "mappings"),
-    ("dirty", "handles"),
-    ("handles", "prealloc"),
-    ("hooks", "boot"),
-    ("log", "boot"),
     ("mappings", "dirty"),
     ("mappings", "enforce"),
     ("mappings", "findings"),
@@ -45,8 +39,6 @@ const UPWARD: &[(&str, &str)] = &[
     ("mappings", "stats"),
     ("process", "custodian"),
     ("process", "enforce"),
-    ("reads", "boot"),
-    ("stats", "dirty"),
 ];
 
 /// Modules that use each other still, by package: none is to come.

@@ -25,7 +25,7 @@ mod worker;
 pub use errand::on_program;
 pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
 pub use process::{TaskPath, boot};
-pub use worker::Worker;
+pub use worker::{Handle, Worker};
 
 use crate::process::Process;
 use crate::sys::ids::Ids;

@@ -6,9 +6,9 @@
 
 use super::exec;
 use crate::process::{self, Process};
+use crate::sys;
 use crate::sys::ids::Ids;
 use crate::sys::signals::Blocked;
-use crate::{boot, sys};
 use core::cell::OnceCell;
 use core::ffi::c_char;
 use core::ptr::NonNull;
@@ -127,7 +127,7 @@ fn nudge(process: &Process) {
 /// The process, with signals blocked; nothing before boot and in a `vfork` child, whose parent's
 /// threads are none of its business.
 fn of_this_process() -> Option<(&'static Process, Blocked)> {
-    if !boot::is_open() {
+    if !process::is_open() {
         return None;
     }
     let quiet = Blocked::all();

@@ -3,7 +3,6 @@
 use super::errand::AtWork;
 use super::process::{TaskPath, state};
 use crate::log;
-use crate::mappings::file::Handle;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{c_int, c_void};
@@ -13,6 +12,25 @@ use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+
+/// The shim's own open file description, in the custodian's table of one generation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handle {
+    /// Number of the process generation whose custodian holds it; 0 is none.
+    pub generation: u32,
+    pub fd: i32,
+    /// Opened `O_DIRECT`, and whole pages are aligned enough for it.
+    pub direct: bool,
+    /// Nobody may ask for the cached pages of what it is open on: DAX, where there is no page cache, or a
+    /// filesystem on top of another, whose inode has the pages (overlayfs, FUSE passthrough).
+    pub uncounted: bool,
+    /// Opened for writing too.
+    pub writable: bool,
+    /// The process that has it in its table, where that is a helper of its own: its children may take a copy.
+    pub holder: i32,
+    /// errno of the attempt to open it, where that failed.
+    pub errno: i32,
+}
 
 /// What work on a custodian thread can use. Work that found no custodian gets one without
 /// descriptors.

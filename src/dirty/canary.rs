@@ -13,8 +13,9 @@
 //! It costs a page, which stays in the page cache, and one read of it, a mapping.
 
 use crate::custodian::{self, Worker};
-use crate::handles;
-use crate::mappings::{self, file::File, table::Entry};
+pub use crate::mappings::canaries::MOST;
+use crate::mappings::canaries::{Canaries, Canary};
+use crate::mappings::{self, file::File, handle_of, table::Entry};
 use crate::process;
 use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm};
 use core::ffi::c_void;
@@ -22,34 +23,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 
-/// Mappings of one file that have a canary; more tell nothing that these do not.
-pub const MOST: usize = 4;
-
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);
-
-/// One page of a mapping of the program's.
-#[derive(Clone, Copy, Debug, Default)]
-struct Canary {
-    /// Where the shim has the page; 0 is none.
-    addr: usize,
-    /// Where the program has it.
-    source: usize,
-    /// Where in the file it is, bytes.
-    offset: u64,
-    /// Whether it has been faulted in.
-    lives: bool,
-}
-
-/// The canaries of one file; they want the table lock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Canaries {
-    /// The process that they belong to, by its birth: a fork child has none (`MADV_DONTFORK`).
-    birth: u32,
-    /// One was found dead by somebody other than [`ask`].
-    dropped: bool,
-    all: [Canary; MOST],
-}
 
 /// The canaries of a file that the caller holds. Under the table lock.
 fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Canaries {
@@ -85,7 +60,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
 
 /// The size of the file in whole pages, bytes; 0 where it is unknown.
 fn size(worker: &Worker, file: &File) -> u64 {
-    match worker.borrow_handle(&handles::of(file)).map(sys::fd::size) {
+    match worker.borrow_handle(&handle_of(file)).map(sys::fd::size) {
         Some(Ok(size)) => sys::page_up(size),
         _ => 0,
     }
@@ -122,7 +97,7 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
 /// and the count of this one says nothing.
 fn look_for_stacking(worker: &Worker, file: &File, offset: u64) {
     let counted = worker
-        .borrow_cached(&handles::of(file))
+        .borrow_cached(&handle_of(file))
         .map(|cached| cachestat(cached, offset, sys::page_size() as u64));
     if let Some(Ok(stat)) = counted
         && stat.cached == 0

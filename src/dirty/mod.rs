@@ -5,14 +5,14 @@ pub mod canary;
 mod mincore;
 mod pagemap;
 pub mod pin;
-mod ranges;
 pub mod removal;
 mod whole;
 
+pub use crate::config::is_verified;
 pub use cachestat::unstable_in as unstable;
 pub use cachestat::{cached, cached_in};
+pub use keepmydata_ranges::Ranges;
 pub use pagemap::{absent, for_each_written};
-pub use ranges::{FewRanges, Ranges};
 
 use crate::config;
 use crate::custodian::{self, Worker};
@@ -21,7 +21,7 @@ use crate::mappings::{self, table::Entry};
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
-use keepmydata_records::{Enforce, Invalidate, Track, Verify};
+use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
 
 /// Larger mappings are not tracked page by page, in bytes: each page costs 8 bytes of page table.
@@ -288,15 +288,6 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
             .borrow_cached(&handle)
             .is_none_or(|file| cachestat::is_unstable(file, entry.offset, entry.len() as u64)),
         Track::Whole => true,
-    }
-}
-
-/// Whether msync of a file on such a filesystem is verified.
-pub fn is_verified(local_block: bool) -> bool {
-    match config::settings().verify {
-        Verify::On => true,
-        Verify::Auto => !local_block,
-        Verify::Off => false,
     }
 }
 

@@ -8,7 +8,6 @@
 
 use super::Ranges;
 use crate::custodian::Worker;
-use crate::handles;
 use crate::mappings::{self, file::File};
 use crate::sys::{self, vm, wipe};
 use core::ffi::c_void;
@@ -33,7 +32,7 @@ pub struct Pinned {
 /// Keeps every page of the writable mappings of `file`, which the caller holds; nothing where there are too many. On a
 /// helper thread.
 pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
-    let size = sys::page_up(sys::fd::size(worker.borrow_handle(&handles::of(file))?).ok()?);
+    let size = sys::page_up(sys::fd::size(worker.borrow_handle(&mappings::handle_of(file))?).ok()?);
     let mut places = [(0usize, 0u64, 0usize); PIECES];
     let (mut count, mut pages) = (0, 0);
     let mut known = Ranges::new();
@@ -151,7 +150,7 @@ fn splice(pipe: &OwnedFd, mut at: usize, mut len: usize) -> Result<(), Errno> {
 impl Pinned {
     /// Whether the filesystem holds what every page held last. On a helper thread.
     pub fn is_held(&self, worker: &Worker, file: &File) -> bool {
-        let handle = handles::of(file);
+        let handle = mappings::handle_of(file);
         let Some(fd) = worker.borrow_handle(&handle).filter(|_| handle.direct) else {
             return false;
         };

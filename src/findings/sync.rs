@@ -2,7 +2,6 @@
 
 use super::{Teller, for_each_file, holes, unsynced};
 use crate::dirty::{self, Query, Ranges};
-use crate::handles;
 use crate::mappings;
 use crate::mappings::file::{File, Handle};
 use crate::stats::{self, Number, Slot, Track};
@@ -173,7 +172,7 @@ fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
         |teller| {
             each(&Call {
                 teller: *teller,
-                handle: handles::of(teller.file),
+                handle: mappings::handle_of(teller.file),
                 addr,
                 end,
             });

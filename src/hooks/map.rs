@@ -2,7 +2,7 @@
 
 use crate::mappings::classify::is_shared_file;
 use crate::mappings::ops::{self, Mmap, RealMmap};
-use crate::{boot, mappings, real};
+use crate::{mappings, process, real};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
 
@@ -84,7 +84,7 @@ unsafe fn looked_at(
     let state = real::defer_cancel();
     // SAFETY: the caller's contract.
     let result = unsafe {
-        match boot::is_open() {
+        match process::is_open() {
             false => call.call(next),
             true if is_shared_file(flags) => {
                 let state = real::enter();

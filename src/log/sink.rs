@@ -4,7 +4,7 @@
 use super::file::{self, Failure};
 use crate::custodian::{self, Worker};
 use crate::sys::write::{self, Way};
-use crate::{boot, config, process};
+use crate::{config, process};
 use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -142,7 +142,7 @@ fn to_file(worker: &Worker, line: &[u8]) -> Result<(), Failure> {
     match worker.log_file(|| file::open(path))? {
         Some(file) => Ok(put(file, Way::Plain, line)?),
         // Before main a descriptor of the shim's is in nobody's way.
-        None if !boot::is_open() => {
+        None if !process::is_open() => {
             let file = file::open(path)?;
             Ok(put(file.as_fd(), Way::Plain, line)?)
         }

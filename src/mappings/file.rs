@@ -1,6 +1,6 @@
 //! Tracked files, found by what identifies an inode.
 
-use crate::dirty::FewRanges;
+pub use crate::custodian::Handle;
 use crate::sys::pool::Pool;
 use core::cell::UnsafeCell;
 use core::cmp::Ordering;
@@ -9,6 +9,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use keepmydata_ranges::FewRanges;
 use keepmydata_sync::commit::GroupCommit;
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
@@ -39,25 +40,6 @@ pub struct Traits {
     /// Some extents may not be stored as they are read (btrfs compresses): those are read through the page
     /// cache whatever the flags, and prove nothing ([`crate::sys::extents::encoded`]).
     pub encodes: bool,
-}
-
-/// The shim's own open file description, in the custodian's table of one generation.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Handle {
-    /// Number of the process generation whose custodian holds it; 0 is none.
-    pub generation: u32,
-    pub fd: i32,
-    /// Opened `O_DIRECT`, and whole pages are aligned enough for it.
-    pub direct: bool,
-    /// Nobody may ask for the cached pages of what it is open on: DAX, where there is no page cache, or a
-    /// filesystem on top of another, whose inode has the pages (overlayfs, FUSE passthrough).
-    pub uncounted: bool,
-    /// Opened for writing too.
-    pub writable: bool,
-    /// The process that has it in its table, where that is a helper of its own: its children may take a copy.
-    pub holder: i32,
-    /// errno of the attempt to open it, where that failed.
-    pub errno: i32,
 }
 
 /// What this process owes a file that is verified: pages that it may have stored to, and that nothing has
@@ -153,7 +135,7 @@ pub struct State {
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
-    pub canaries: crate::dirty::canary::Canaries,
+    pub canaries: super::canaries::Canaries,
     path_len: u16,
     path: [u8; PATH],
 }

@@ -4,6 +4,7 @@
 //! another thread may be given the same addresses the moment the kernel has them free, and nobody
 //! may then take its memory for a tracked file's.
 
+pub mod canaries;
 pub mod classify;
 pub mod file;
 pub mod lock_in_memory;
@@ -15,14 +16,15 @@ mod truth;
 
 use crate::custodian;
 use crate::process::{self, Process};
-use crate::real;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::{Blocked, Quiet};
+use crate::{config, real};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, FileRef, Files, Handle, Held, Key, State};
+use keepmydata_ranges::Ranges;
 use table::{Entry, Marks, Table};
 
 /// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
@@ -136,6 +138,11 @@ fn each_held(mut run: impl FnMut(&File), walk: impl Fn(&Guard, &mut dyn FnMut(&F
         last = ptr::from_ref(&*file);
         run(&file);
     }
+}
+
+/// The handle of `file`. Not under the table lock.
+pub fn handle_of(file: &File) -> Handle {
+    lock().get(file).handle
 }
 
 /// Whether `[addr, addr + len)` holds a tracked mapping. Lock-free; any context.
@@ -281,7 +288,7 @@ impl Guard {
         if let Some(file) = self.files().find(&key) {
             return Some(file.hold());
         }
-        if crate::dirty::is_verified(traits.local_block) && !traits.dax {
+        if config::is_verified(traits.local_block) && !traits.dax {
             VERIFIED.store(true, Ordering::Relaxed);
         }
         let (word, bit) = seen(key.dev, key.ino);
@@ -302,11 +309,11 @@ impl Guard {
     }
 
     /// Notes that `pages` of `file` were stored to, or, where they are only `guessed`, may have been.
-    pub fn owe(&mut self, file: &File, pages: &crate::dirty::Ranges, guessed: bool) {
+    pub fn owe(&mut self, file: &File, pages: &Ranges, guessed: bool) {
         let debt = &mut self.get_mut(file).debt;
         match guessed {
             true => {
-                let mut new = crate::dirty::Ranges::new();
+                let mut new = Ranges::new();
                 new.add_all(pages.iter());
                 new.remove_all(&debt.owed);
                 debt.guessed.add_all(new.iter());
@@ -317,7 +324,7 @@ impl Guard {
     }
 
     /// Notes that `pages` of `file` are about to be proved, before anybody can take their mapping away.
-    pub fn prove(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+    pub fn prove(&mut self, file: &File, pages: &Ranges) {
         let debt = &mut self.get_mut(file).debt;
         debt.proving.add_all(pages.iter());
     }

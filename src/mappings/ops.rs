@@ -134,7 +134,7 @@ fn track_known(
     let excluded = state.excluded;
     let handled = state.handle.generation == generation
         && !dirty::wants_pagemap(file.traits)
-        && !prealloc::on();
+        && !config::preallocates();
     if state.path().is_empty() || handles::wanted(writable, excluded) && !handled {
         return None;
     }

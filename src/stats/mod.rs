@@ -10,7 +10,6 @@ mod summary;
 
 pub use summary::{before_unmap, write};
 
-use crate::dirty::Ranges;
 use crate::log;
 use crate::mappings::{
     self,
@@ -21,6 +20,7 @@ use crate::sys::lock::Mutex;
 use crate::sys::wipe;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use keepmydata_ranges::Ranges;
 use keepmydata_records::{FINDINGS, Finding, FindingCounts, Level, Stats};
 
 /// Files that are kept apart.

@@ -1,7 +1,7 @@
 //! A list of byte ranges of a file.
 
-use crate::sys::list::List;
 use keepmydata_records::ByteRange;
+use keepmydata_sys::list::List;
 
 /// Ranges that need no memory of their own, where the list does not say otherwise.
 const FEW: usize = 64;
