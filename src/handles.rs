@@ -11,7 +11,10 @@
 
 use crate::custodian::{self, TaskPath, Worker};
 use crate::mappings::file::{File, Handle, PATH};
-use crate::mappings::{self, handle_of, table::Entry};
+use crate::mappings::{
+    self, handle_of,
+    table::{Entry, Marks},
+};
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
@@ -35,18 +38,18 @@ pub fn wanted(writable: bool, excluded: bool) -> bool {
 
 /// Gives the file of a new mapping, which the caller holds, its path, a handle of this process's helper,
 /// opened from the program's descriptor `fd`, and has the stores to the mapping tracked, as far as that is
-/// wanted. Returns what to note as `registered` in its entry. Without a handle, enforcement goes on with
+/// wanted. Returns what to note in its entry. Without a handle, enforcement goes on with
 /// less.
-pub fn open(fd: RawFd, entry: &Entry<'_>) -> u32 {
+pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
     let file = entry.file;
     let _quiet = Blocked::all();
     let process = process::this();
     if !wanted(entry.writable, name(file, fd)) {
-        return 0;
+        return Marks::default();
     }
     let tracked = dirty::wants_registration(file.traits);
     if !tracked && has_handle(file, process.generation()) {
-        return 0;
+        return Marks::default();
     }
     let enforced = config::settings().enforce == Enforce::Full;
     // Opening the file would break a write lease on it (fcntl(2), F_SETLEASE).
@@ -75,10 +78,10 @@ pub fn open(fd: RawFd, entry: &Entry<'_>) -> u32 {
         }
         match tracked {
             true => dirty::register(worker, entry),
-            false => 0,
+            false => Marks::default(),
         }
     })
-    .unwrap_or(0)
+    .unwrap_or_default()
 }
 
 /// Room for a path, used under the table lock: the program's stack may be small.

@@ -45,6 +45,7 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
                 Marks {
                     registered: u32::from(step[2]),
                     heard: 0,
+                    tracked: to * PAGE,
                 },
             );
             if insert(table, from, to, what) {

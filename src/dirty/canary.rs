@@ -43,16 +43,23 @@ fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Canaries {
 /// enough: on the last page that is inside the file. On a custodian thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
+    let size = size(worker, file);
     {
         let mut table = mappings::lock();
-        let enough = of(&mut table, file).all.iter().all(|c| c.addr != 0);
+        let canaries = of(&mut table, file);
+        let enough = canaries.all.iter().all(|c| c.addr != 0);
+        let is_first = canaries.all.iter().all(|c| c.addr == 0);
+        // Until now a drop was seen by nobody but the marks of what is tracked.
+        if is_first && super::pagemap::has_untracked(worker, &table, file, size) {
+            of(&mut table, file).dropped = true;
+        }
         // The page cache of a local filesystem is dropped by nobody but its user.
         if enough || file.traits.local_block {
             return;
         }
     }
     let page = sys::page_size() as u64;
-    let end = size(worker, file).min(entry.offset + entry.len() as u64);
+    let end = size.min(entry.offset + entry.len() as u64);
     if end > entry.offset {
         plant_at(worker, file, entry, end - page);
     }
@@ -169,6 +176,21 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
         }
     }
     dropped
+}
+
+/// Whether the page cache of `file`, which the caller holds, may have been dropped since the last sync that
+/// succeeded, for all that its canaries tell. On a custodian thread.
+pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
+    let dropped = table.get(file).dropped;
+    let canaries = of(table, file);
+    let Some(pagemap) = worker.pagemap() else {
+        return true;
+    };
+    let mut alive = canaries.all.iter().filter(|c| c.lives).peekable();
+    dropped
+        || canaries.dropped
+        || alive.peek().is_none() && !file.traits.local_block
+        || alive.any(|canary| !vm::is_present(pagemap, canary.addr))
 }
 
 /// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had

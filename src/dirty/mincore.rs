@@ -20,25 +20,32 @@ pub fn cached(file: &File, size: u64, into: &mut Ranges) {
 
 /// The same for one mapping. Under the table lock, so that it stays.
 pub fn cached_in(entry: &Entry<'_>, size: u64, into: &mut Ranges) {
+    cached_from(entry, entry.offset, size, into);
+}
+
+/// The same for what of a mapping lies between the offsets `start` and `size` of the file.
+pub fn cached_from(entry: &Entry<'_>, start: u64, size: u64, into: &mut Ranges) {
     let page = sys::page_size();
     let end = size.min(entry.offset + entry.len() as u64);
-    if end <= entry.offset {
+    let offset = start.max(entry.offset);
+    if end <= offset {
         return;
     }
-    let pages = (end - entry.offset) as usize / page;
+    let pages = (end - offset) as usize / page;
     if pages * page > LARGEST {
-        into.add(entry.offset, end);
+        into.add(offset, end);
         return;
     }
+    let address = entry.start + (offset - entry.offset) as usize;
     for first in (0..pages).step_by(PAGES) {
         let mut states = [1; PAGES];
         let states = &mut states[..PAGES.min(pages - first)];
         // What cannot be told counts as cached: an error leaves the states as they are.
-        let _ = vm::are_cached(entry.start + first * page, states);
+        let _ = vm::are_cached(address + first * page, states);
         for run in states.chunk_by(|a, b| (a ^ b) & 1 == 0) {
             if run[0] & 1 != 0 {
                 let before = run.as_ptr() as usize - states.as_ptr() as usize;
-                let start = entry.offset + ((first + before) * page) as u64;
+                let start = offset + ((first + before) * page) as u64;
                 into.add(start, start + (run.len() * page) as u64);
             }
         }

@@ -12,19 +12,22 @@ pub use crate::config::is_verified;
 pub use cachestat::unstable_in as unstable;
 pub use cachestat::{cached, cached_in};
 pub use keepmydata_ranges::Ranges;
-pub use pagemap::{absent, for_each_written};
+pub use pagemap::{absent, for_each_mapped, for_each_written};
 
 use crate::config;
 use crate::custodian::{self, Worker};
 use crate::mappings::file::{File, Handle, Traits};
-use crate::mappings::{self, table::Entry};
+use crate::mappings::{
+    self,
+    table::{Entry, Marks},
+};
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
 
-/// Larger mappings are not tracked page by page, in bytes: each page costs 8 bytes of page table.
+/// Mappings of more of a file are not tracked page by page, in bytes: each page costs 8 bytes of page table.
 /// Nor is so much compared that is only guessed to be dirty.
 const LARGEST: usize = 16 << 30;
 
@@ -217,17 +220,28 @@ pub fn stored_since(
 /// Moves the marks of `entry`, a mapping or a part of one, to what is owed of its file, which the caller
 /// holds. Of a mapping whose stores are not tracked, all that is cached. On a custodian thread.
 pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
-    let mut stored = Ranges::new();
+    let (mut stored, mut guessed) = (Ranges::new(), Ranges::new());
+    let size = size(worker, entry.file);
     let mut table = mappings::lock();
     let mut anew = Ranges::new();
     pagemap::stored_anew(worker, entry, &mut anew);
     table.stored_anew(entry.file, &anew);
-    let scanned = pagemap::scan_part(worker, entry, &mut stored);
-    if scanned.is_err() {
-        stored.clear();
-        mincore::cached_in(entry, u64::MAX, &mut stored);
+    match pagemap::scan_part(worker, entry, &mut stored) {
+        Ok(()) => {
+            pagemap::guess_untracked(worker, &mut table, entry, size, |range, may_be_gone| {
+                match may_be_gone {
+                    true => stored.add(range.start, range.end),
+                    false => mincore::cached_from(entry, range.start, range.end, &mut guessed),
+                }
+            })
+        }
+        Err(_) => {
+            stored.clear();
+            mincore::cached_in(entry, size, &mut guessed);
+        }
     }
-    table.owe(entry.file, &stored, scanned.is_err());
+    table.owe(entry.file, &stored, false);
+    table.owe(entry.file, &guessed, true);
     drop(table);
     canary::note(worker, entry);
 }
@@ -235,12 +249,13 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
 /// Whether anything may be owed of `file`, which the caller holds. On a custodian thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
+    let size = size(worker, file);
     let table = mappings::lock();
     table.for_each_of(file, 0, |entry| {
         owed = entry.writable
             && match entry.marks.registered == worker.process().generation() {
-                true => pagemap::is_written(worker, &entry),
-                false => may_be_stored(&entry),
+                true => pagemap::is_written(worker, &entry, size),
+                false => may_be_stored(&entry, size),
             };
         !owed
     });
@@ -263,9 +278,9 @@ const FEW_PAGES: u64 = 1024;
 
 /// Whether a mapping whose stores are not tracked, because a parent process made it, may have been stored to; not
 /// if that is more than can be proved in passing.
-fn may_be_stored(entry: &Entry<'_>) -> bool {
+fn may_be_stored(entry: &Entry<'_>, size: u64) -> bool {
     let mut cached = Ranges::new();
-    mincore::cached_in(entry, u64::MAX, &mut cached);
+    mincore::cached_in(entry, size, &mut cached);
     (1..=FEW_PAGES).contains(&(cached.bytes() / sys::page_size() as u64))
 }
 
@@ -282,8 +297,8 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
     }
     let verified = is_verified(entry.file.traits.local_block);
     match config::settings().track {
-        Track::Pagemap => pagemap::is_written(worker, entry),
-        Track::Auto if verified => pagemap::is_written(worker, entry),
+        Track::Pagemap => pagemap::is_written(worker, entry, size(worker, entry.file)),
+        Track::Auto if verified => pagemap::is_written(worker, entry, size(worker, entry.file)),
         Track::Auto | Track::Cachestat => worker
             .borrow_cached(&handle)
             .is_none_or(|file| cachestat::is_unstable(file, entry.offset, entry.len() as u64)),
@@ -291,19 +306,31 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
     }
 }
 
-/// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns the
-/// generation to note in its entry, 0 where that cannot be. On a custodian thread.
-pub fn register(worker: &Worker, entry: &Entry<'_>) -> u32 {
+/// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns what
+/// to note in its entry. On a custodian thread.
+pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     let traits = entry.file.traits;
-    let registered = match wants_pagemap(traits) {
-        true => pagemap::register(worker, entry),
-        false => 0,
+    let marks = match wants_pagemap(traits) {
+        true => pagemap::register(worker, entry, size(worker, entry.file)),
+        false => Marks::default(),
     };
     let enforced = config::settings().enforce == Enforce::Full;
-    if enforced && (registered != 0 || is_verified(traits.local_block)) {
+    if enforced && (marks.registered != 0 || is_verified(traits.local_block)) {
         canary::plant(worker, entry);
     }
-    registered
+    marks
+}
+
+/// The size of the file, which the caller holds, in whole pages, bytes; where it is unknown, unlimited. On a
+/// custodian thread, not under the table lock.
+pub fn size(worker: &Worker, file: &File) -> u64 {
+    match worker
+        .borrow_handle(&mappings::handle_of(file))
+        .map(sys::fd::size)
+    {
+        Some(Ok(size)) => sys::page_up(size),
+        _ => u64::MAX,
+    }
 }
 
 /// Has the stores to `entry`, a mapping in the table whose file the caller holds, tracked if they are not. On a
@@ -313,10 +340,14 @@ pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
         return;
     }
     let generation = worker.process().generation();
+    let size = size(worker, entry.file);
     mappings::lock().mark(entry.start, entry.end, |found, marks| {
         if found.file == entry.file && found.start == entry.start && marks.registered != generation
         {
-            marks.registered = pagemap::register(worker, found);
+            *marks = Marks {
+                heard: marks.heard,
+                ..pagemap::register(worker, found, size)
+            };
         }
     });
     canary::plant(worker, entry);

@@ -6,9 +6,14 @@
 //! the page back: a daemon that lies about it is not found out otherwise. And it knows that a page
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
-use super::{Found, LARGEST, Query, Ranges};
+use super::{Found, LARGEST, Query, Ranges, canary, mincore, size};
 use crate::custodian::Worker;
-use crate::mappings::{self, file::File, table::Entry};
+use crate::mappings::{
+    self, Guard,
+    file::File,
+    table::{Entry, Marks},
+};
+use crate::sys::cachestat::cachestat;
 use crate::sys::userfaultfd::{self, Find, Region};
 use crate::sys::{self, vm};
 use core::ops::Range;
@@ -23,7 +28,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
     let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
     let size = query.size()?;
-    let mut unknown = Ranges::new();
+    let (mut unknown, mut grown) = (Ranges::new(), Ranges::new());
     let mut result = Ok(());
     {
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
@@ -44,13 +49,26 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
             }
             if registered {
                 result = scan(pagemap, entry, into.dirty);
+                if let Some(new) = untracked(entry, size) {
+                    track(userfaultfd, entry, marks, size);
+                    grown.add(new.start, new.end);
+                    mincore::cached_from(entry, new.start, new.end, into.guessed);
+                }
                 return;
             }
             // Made by a parent process: unknown means dirty. Registered first, so that a store
             // to a page that is not cached yet leaves its mark.
-            marks.registered = register(query.worker, entry);
+            *marks = Marks {
+                heard: marks.heard,
+                ..register(query.worker, entry, size)
+            };
             unknown.add(entry.offset, entry.offset + entry.len() as u64);
         });
+        into.guessed.remove_all(into.dirty);
+        into.dirty.add_all(into.guessed.iter());
+        if may_be_gone(query.worker, &mut table, query.file, &grown) {
+            into.dirty.add_all(grown.iter());
+        }
         // Whoever unmaps what was found from here on waits until it is proved.
         table.prove(query.file, into.dirty);
     }
@@ -66,29 +84,149 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Registers a mapping; returns the generation to note in its entry, or 0 where the kernel has no
-/// such thing, the mapping is too large, or it is locked in memory.
+/// Registers a mapping of a file of `size` bytes; returns what to note in its entry, which is nothing where the
+/// kernel has no such thing, too much of the file is mapped, or the mapping is locked in memory.
+///
+/// Stores are tracked up to the end of the file: there are none beyond. What it grows by is taken in by
+/// [`follow_growth`], or by the next scan.
 ///
 /// What is locked must not be registered. Where a page of it that is write-protected has left the page
 /// cache, a store does not return: the fault is handled and comes again for ever (measured on Linux
 /// 6.18). mlock(2) itself hangs likewise where a page was never touched.
-pub fn register(worker: &Worker, entry: &Entry<'_>) -> u32 {
+pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     let (start, len) = (entry.start, entry.len());
+    let inside = end_inside(entry, size) - start;
     let Some(fd) = worker.userfaultfd() else {
-        return 0;
+        return Marks::default();
     };
-    let registered = len <= LARGEST
+    let registered = inside <= LARGEST
         && worker.pagemap().is_some()
         && !vm::is_locked(start, len)
-        && userfaultfd::register(fd, start, len).is_ok();
+        && userfaultfd::register(fd, start, len, inside).is_ok();
     if !registered {
-        return 0;
+        return Marks::default();
     }
     if vm::is_locked(start, len) {
         userfaultfd::unregister(fd, start, len);
-        return 0;
+        return Marks::default();
     }
-    worker.process().generation()
+    Marks {
+        registered: worker.process().generation(),
+        tracked: start + inside,
+        heard: 0,
+    }
+}
+
+/// The address where `entry` ends, or where its file does, which is of `size` bytes in whole pages.
+fn end_inside(entry: &Entry<'_>, size: u64) -> usize {
+    let len = size.saturating_sub(entry.offset).min(entry.len() as u64);
+    entry.start + len as usize
+}
+
+/// What of `entry`, which is registered, is inside of its file, of `size` bytes in whole pages, and not tracked:
+/// the file has grown. As offsets in the file.
+fn untracked(entry: &Entry<'_>, size: u64) -> Option<Range<u64>> {
+    let end = end_inside(entry, size);
+    let start = entry.marks.tracked.clamp(entry.start, entry.end);
+    let at = |address: usize| entry.offset + (address - entry.start) as u64;
+    (start < end).then(|| at(start)..at(end))
+}
+
+/// The part of `entry`, which is registered, that is tracked.
+fn tracked(entry: &Entry<'_>) -> Range<u64> {
+    entry.start as u64..entry.marks.tracked.clamp(entry.start, entry.end) as u64
+}
+
+/// Has stores to all of `entry` tracked that is inside of its file; what was stored to [`untracked`] pages before is
+/// not known. Where too much would be, none. Under the table lock.
+fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
+    let end = end_inside(entry, size);
+    let from = marks.tracked.clamp(entry.start, entry.end);
+    let done = end - entry.start <= LARGEST
+        && from < end
+        && userfaultfd::protect(fd, from, end - from).is_ok();
+    if done {
+        marks.tracked = end;
+    } else {
+        userfaultfd::unregister(fd, entry.start, entry.len());
+        marks.registered = 0;
+    }
+}
+
+/// The file, which the caller holds, may have grown: from here on stores to what it has grown by are tracked. What
+/// was stored there before, by another thread, is owed. On a custodian thread.
+pub fn follow_growth(worker: &Worker, file: &File) {
+    let Some(fd) = worker.userfaultfd() else {
+        return;
+    };
+    let generation = worker.process().generation();
+    let size = size(worker, file);
+    if size == u64::MAX {
+        return;
+    }
+    let mut stored = Ranges::new();
+    let mut table = mappings::lock();
+    table.mark_each(file, |entry, marks| {
+        let new = match entry.writable && marks.registered == generation {
+            true => untracked(entry, size),
+            false => None,
+        };
+        // It cannot be locked: that ends the registration.
+        if let Some(new) = new {
+            track(fd, entry, marks, size);
+            mincore::cached_from(entry, new.start, new.end, &mut stored);
+        }
+    });
+    if !stored.is_empty() {
+        table.owe(file, &stored, true);
+    }
+}
+
+/// Whether a registered mapping of `file`, which the caller holds, is not tracked up to the end of the file, which
+/// is of `size` bytes.
+pub fn has_untracked(worker: &Worker, table: &Guard, file: &File, size: u64) -> bool {
+    let generation = worker.process().generation();
+    let mut found = false;
+    table.for_each_of(file, 0, |entry| {
+        found = entry.writable
+            && entry.marks.registered == generation
+            && untracked(&entry, size).is_some();
+        !found
+    });
+    found
+}
+
+/// Tells `tell` of what is [`untracked`] of `entry`, the file of which the caller holds, and whether pages of it may
+/// have left the page cache; what has not can be found there.
+pub fn guess_untracked(
+    worker: &Worker,
+    table: &mut Guard,
+    entry: &Entry<'_>,
+    size: u64,
+    tell: impl FnOnce(Range<u64>, bool),
+) {
+    if let Some(range) = untracked(entry, size) {
+        let mut ranges = Ranges::new();
+        ranges.add(range.start, range.end);
+        let gone = may_be_gone(worker, table, entry.file, &ranges);
+        tell(range, gone);
+    }
+}
+
+/// Whether pages of `ranges`, stores to which are not tracked, may have left the page cache of `file`, which the
+/// caller holds: dropped, which the canaries tell, or evicted, which leaves a trace.
+fn may_be_gone(worker: &Worker, table: &mut Guard, file: &File, ranges: &Ranges) -> bool {
+    if ranges.is_empty() {
+        return false;
+    }
+    let handle = table.get(file).handle;
+    let Some(cached) = worker.borrow_cached(&handle) else {
+        return true;
+    };
+    canary::may_be_dropped(worker, table, file)
+        || ranges.iter().any(|range| {
+            cachestat(cached, range.offset, range.length).is_ok_and(|stat| stat.evicted > 0)
+        })
 }
 
 /// Forgets the mappings that overlap `[start, end)`: what was stored to them is unknown, and counts as
@@ -133,7 +271,8 @@ pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
     };
     mappings::lock().for_each_of(file, 0, |entry| {
         let from = range.start.max(entry.offset);
-        let to = range.end.min(entry.offset + entry.len() as u64);
+        let end = tracked(&entry).end - entry.start as u64;
+        let to = range.end.min(entry.offset + end);
         if entry.marks.registered == generation && from < to {
             let at = |offset: u64| entry.start as u64 + (offset - entry.offset);
             // A page that is only in part in the range stays: where it is absent, that was somebody else.
@@ -150,8 +289,9 @@ pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
 pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
     query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
     each_registered(query, |pagemap, entry| {
-        let all = entry.start as u64..entry.end as u64;
-        each_run(pagemap, all, Find::Written, |run| add(into, entry, run))
+        each_run(pagemap, tracked(entry), Find::Written, |run| {
+            add(into, entry, run)
+        })
     })
 }
 
@@ -238,22 +378,57 @@ pub fn for_each_written(
 ) {
     let registered = entry.marks.registered == worker.process().generation();
     if let Some(pagemap) = worker.pagemap().filter(|_| registered) {
-        let range = start as u64..end as u64;
+        let range = start as u64..tracked(entry).end.min(end as u64);
         let _ = each_run(pagemap, range, Find::Written, |run| {
             each(run.start as usize, run.end as usize);
         });
     }
 }
 
-/// Whether the mapping `entry` was stored to since the last scan, or that is not known.
-pub fn is_written(worker: &Worker, entry: &Entry<'_>) -> bool {
+/// The pages in a row without an entry that are left out, bytes: what one page table maps. Dropping such a
+/// gap along with what is around it costs less than another call.
+const GAP: usize = 2 << 20;
+
+/// Tells `each` of the parts of `range`, addresses, that have page table entries, until it returns false; all of
+/// the range where nobody can say. Says whether it never did. Under the table lock.
+pub fn for_each_mapped(
+    worker: &Worker,
+    range: Range<usize>,
+    each: &mut dyn FnMut(Range<usize>) -> bool,
+) -> bool {
+    let Some(pagemap) = worker.pagemap() else {
+        return each(range);
+    };
+    let (mut pending, mut goes_on) = (range.start..range.start, true);
+    let addresses = range.start as u64..range.end as u64;
+    let scanned = each_run(pagemap, addresses, Find::Present, |run| {
+        let run = run.start as usize..run.end as usize;
+        if run.start - pending.end > GAP && !pending.is_empty() {
+            goes_on = goes_on && each(pending.clone());
+            pending.start = run.start;
+        } else if pending.is_empty() {
+            pending.start = run.start;
+        }
+        pending.end = run.end;
+    });
+    match scanned {
+        Err(_) => goes_on && each(pending.start..range.end),
+        Ok(()) if pending.is_empty() => goes_on,
+        Ok(()) => goes_on && each(pending),
+    }
+}
+
+/// Whether the mapping `entry` of a file of `size` bytes was stored to since the last scan, or that is not known.
+pub fn is_written(worker: &Worker, entry: &Entry<'_>, size: u64) -> bool {
     let registered = entry.marks.registered == worker.process().generation();
     let Some(pagemap) = worker.pagemap().filter(|_| registered) else {
         return true;
     };
-    let range = entry.start as u64..entry.end as u64;
+    if untracked(entry, size).is_some() {
+        return true;
+    }
     let mut written = false;
-    let scanned = each_run(pagemap, range, Find::Written, |_| written = true);
+    let scanned = each_run(pagemap, tracked(entry), Find::Written, |_| written = true);
     written || scanned.is_err()
 }
 
@@ -285,8 +460,7 @@ pub fn scan_part(worker: &Worker, entry: &Entry<'_>, into: &mut Ranges) -> Resul
 /// registered. Under the table lock.
 pub fn stored_anew(worker: &Worker, entry: &Entry<'_>, into: &mut Ranges) {
     if let Some(pagemap) = of_registered(worker, entry) {
-        let all = entry.start as u64..entry.end as u64;
-        let _ = each_run(pagemap, all, Find::WrittenPresent, |run| {
+        let _ = each_run(pagemap, tracked(entry), Find::WrittenPresent, |run| {
             add(into, entry, run)
         });
     }
@@ -298,8 +472,7 @@ fn of_registered<'a>(worker: &'a Worker, entry: &Entry<'_>) -> Option<BorrowedFd
 }
 
 fn scan(pagemap: BorrowedFd<'_>, entry: &Entry<'_>, into: &mut Ranges) -> Result<(), Errno> {
-    let all = entry.start as u64..entry.end as u64;
-    each_run(pagemap, all, Find::WrittenAndProtect, |run| {
+    each_run(pagemap, tracked(entry), Find::WrittenAndProtect, |run| {
         add(into, entry, run);
     })
 }

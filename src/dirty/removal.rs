@@ -49,6 +49,16 @@ pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
     changed(inode, start..end);
 }
 
+/// The file may be longer now.
+pub fn grown((dev, ino): Inode) {
+    mappings::each_of_inode(dev, ino, |file| {
+        if super::wants_pagemap(file.traits) {
+            let grown = |worker: &mut custodian::Worker| pagemap::follow_growth(worker, file);
+            let _ = custodian::run_if_there(process::this(), grown);
+        }
+    });
+}
+
 /// What is beyond the end of a file that was truncated to `size` bytes.
 pub fn truncated(inode: Inode, size: off_t) {
     changed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
@@ -105,6 +115,7 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     };
     let gone = widen(range, has_large_folios);
     let _ = custodian::run_if_there(process::this(), |worker| {
+        pagemap::follow_growth(worker, file);
         pagemap::unmark_absent(worker, file, &gone);
         // What was owed was proved before the call. If nobody has stored since, all of the page cache may
         // have gone, and nothing with it. Where stores are not seen, other threads may have.

@@ -86,26 +86,31 @@ fn cached(file: Cached<'_>) -> Option<u64> {
 
 /// Drops the page table entries of `ranges` in every mapping of the file: mapped pages stay in the
 /// page cache. Bit by bit under the table lock: a range that is in the table cannot be unmapped, and
-/// its addresses be given to somebody else, before the lock is free.
+/// its addresses be given to somebody else, before the lock is free. What has no entries costs nothing: a
+/// mapping may be a thousand times larger than what of it was touched.
 pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
     let mut at = 0;
     loop {
         let mut left = AT_ONCE;
         let table = mappings::lock();
         table.for_each_of(&context.file, at, |entry| {
-            at = entry.end;
             let end = entry.offset + entry.len() as u64;
             let shared = is_shared(entry.start, entry.len());
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
-                let len = (range.length as usize).min(left);
-                drop_unwritten(worker, &entry, shared, start, start + len);
-                left -= len;
-                if left == 0 {
-                    at = start + len;
+                let range = start..start + range.length as usize;
+                let whole = dirty::for_each_mapped(worker, range, &mut |mapped| {
+                    let len = mapped.len().min(left);
+                    drop_unwritten(worker, &entry, shared, mapped.start, mapped.start + len);
+                    left -= len;
+                    at = mapped.start + len;
+                    left > 0
+                });
+                if !whole {
                     return false;
                 }
             }
+            at = entry.end;
             true
         });
         if left > 0 {

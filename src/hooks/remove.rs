@@ -52,10 +52,12 @@ macro_rules! fallocate {
             }
             // SAFETY: the caller's contract.
             let result = unsafe { real::$name(fd, mode, offset, len) };
-            if result == 0 && takes {
+            if result == 0 && mappings::any() {
                 let state = real::enter();
-                if let Some(inode) = removal::tracked_fd(fd) {
-                    removal::allocated(inode, mode, offset, len);
+                match removal::tracked_fd(fd) {
+                    Some(inode) if takes => removal::allocated(inode, mode, offset, len),
+                    Some(inode) => removal::grown(inode),
+                    None => {}
                 }
                 real::leave(state);
             }

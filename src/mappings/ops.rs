@@ -194,7 +194,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     // cache, and what the other is about to find in it.
     let first = writable && !handles::is_open(&file);
     let quiesced = first.then(|| enforce::before::quiesce(&file));
-    entry.marks.registered = handles::open(call.fd, &entry);
+    entry.marks = handles::open(call.fd, &entry);
     if let Some(quiesced) = quiesced {
         quiesced.end();
     }

@@ -49,25 +49,42 @@ pub fn open() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Registers `[start, start + len)`, which the program has just mapped, and protects every page.
-pub fn register(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errno> {
-    let (start, len) = (start as u64, len as u64);
-    let mut register = [start, len, REGISTER_MODE_WP, 0];
+/// Registers `[start, start + len)`, which the program has just mapped, and protects the pages of the first
+/// `protected` bytes. The kernel makes page tables for all that is protected.
+///
+/// It is one mapping, of which all is registered: a part would be split off, and mremap(2) takes no two mappings
+/// at once.
+pub fn register(
+    fd: BorrowedFd<'_>,
+    start: usize,
+    len: usize,
+    protected: usize,
+) -> Result<(), Errno> {
+    let mut register = [start as u64, len as u64, REGISTER_MODE_WP, 0];
     ioctl(
         fd.as_raw_fd(),
         UFFDIO_REGISTER,
         register.as_mut_ptr().cast(),
     )?;
-    let mut protect = [start, len, WRITEPROTECT_MODE_WP];
-    let protected = ioctl(
+    let done = protect(fd, start, protected);
+    if done.is_err() {
+        unregister(fd, start, len);
+    }
+    done
+}
+
+/// Protects the pages of `[start, start + len)`, which is registered. What was stored to them before is not known
+/// any more.
+pub fn protect(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errno> {
+    if len == 0 {
+        return Ok(());
+    }
+    let mut protect = [start as u64, len as u64, WRITEPROTECT_MODE_WP];
+    ioctl(
         fd.as_raw_fd(),
         UFFDIO_WRITEPROTECT,
         protect.as_mut_ptr().cast(),
-    );
-    if protected.is_err() {
-        unregister(fd, start as usize, len as usize);
-    }
-    protected
+    )
 }
 
 /// Takes back [`register`], with all marks.

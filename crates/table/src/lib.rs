@@ -39,15 +39,18 @@ pub struct Entry<F> {
     pub marks: Marks,
 }
 
-/// What is noted of a mapping while it is in the table, each the number of a process generation; 0 is
-/// none. Not a part of what it is: [`Table::mark`] changes them where they are.
+/// What is noted of a mapping while it is in the table. Not a part of what it is: [`Table::mark`] changes them
+/// where they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Its stores are tracked page by page.
+    /// The process generation in which its stores are tracked page by page; 0 is none.
     pub registered: u32,
-    /// The program has been told of every writeback error that its open file had seen, by an msync of
+    /// The same in which the program has been told of every writeback error that its open file had seen, by an msync of
     /// the mapping while the file had a handle: a later error is the handle's too.
     pub heard: u32,
+    /// Where it is registered: the address up to which its stores are tracked, the end of the file as it was. May
+    /// lie beyond the end of the entry, of which a part may be left.
+    pub tracked: usize,
 }
 
 #[allow(clippy::len_without_is_empty, reason = "none is empty")]
@@ -286,8 +289,8 @@ impl<F: Copy, M: Memory> Table<F, M> {
                 if entry.clip(start, end).is_some() {
                     let mut marks = entry.marks;
                     change(&entry, &mut marks);
-                    // SAFETY: read and written under the lock only, which the caller holds; a mark is
-                    // one word, and a fork child takes none of its parent's for its own.
+                    // SAFETY: read and written under the lock only, which the caller holds; each mark
+                    // is one word, and a fork child takes none of its parent's for its own.
                     unsafe { (*leaf.rest.get())[i].marks = marks };
                 }
             }
