@@ -3,7 +3,8 @@
 //!
 //! # How a call flows
 //!
-//! `hooks` -> `mappings` -> `enforce` -> `log`, with `custodian` doing what needs a descriptor.
+//! `hooks` -> `track` (mapping calls) -> `enforce` (msync) -> `dirty` -> `mappings`, with `log` to tell of it and
+//! `custodian` to do what needs a descriptor. Each module uses those below it only.
 //!
 //! # The order in which it boots
 //!
@@ -44,6 +45,7 @@ mod process;
 mod reads;
 mod real;
 mod stats;
+mod track;
 #[cfg(target_arch = "x86_64")]
 mod unwind;
 

@@ -4,12 +4,15 @@
 //! statx(2), which asks no server, and a filter without a lock ends it for any file that was never tracked.
 
 use crate::dirty::canary;
-use crate::log::{self, Timer};
-use crate::mappings::{self, file::Key};
+use crate::log::{self, FileName, Timer};
+use crate::mappings::{
+    self,
+    file::{File, Key},
+};
 use crate::sys;
 use crate::{config, process};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use keepmydata_records::{Level, Read};
+use keepmydata_records::{Level, Read, event};
 use libc::{c_int, iovec, off_t};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
@@ -145,7 +148,46 @@ pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
         position(fd)?.checked_sub(moved)
     });
     let len = range.len.bytes();
-    log::read(call, fd, seen.inode, offset, len, result, seen.timer);
+    record(call, fd, seen.inode, offset, len, result, seen.timer);
+}
+
+/// A read of a tracked file: `offset` is where it began, if that is known.
+#[cold]
+fn record(
+    call: &str,
+    fd: c_int,
+    (dev, ino): (u64, u64),
+    offset: Option<u64>,
+    len: usize,
+    result: isize,
+    timer: Timer,
+) {
+    let errno = (result < 0).then(log::errno_now);
+    let name = name_of_inode(dev, ino);
+    let mut record = log::record(process::this(), Level::Trace, sys::gettid(), event::READ);
+    timer.stamp(&mut record);
+    match &name {
+        Some(name) => name.fill(&mut record),
+        // Mapped once, and no more.
+        None => {
+            record.dev = Some(log::device(dev));
+            record.ino = Some(ino);
+        }
+    }
+    record.fd = Some(fd);
+    record.offset = offset;
+    record.length = Some(len as u64);
+    record.result = Some(result as i64);
+    record.errno = errno;
+    record.message = call.into();
+    log::emit_from_program(&record);
+}
+
+/// The name of a tracked file by what stat(2) tells, for a descriptor of whichever of its inodes; nothing if it
+/// is tracked no more.
+fn name_of_inode(dev: u64, ino: u64) -> Option<FileName> {
+    let file = mappings::lock().of_inode(dev, ino).last().map(File::hold);
+    file.map(|file| FileName::of(&file))
 }
 
 /// (device, inode) of a regular file; one statx(2) that asks no server. Nothing for a file that was never tracked.

@@ -29,14 +29,6 @@ const FLOORS: &[&[&str]] = &[
 /// Ways up that are there still: who uses whom. What is gone must go from this list too, and nothing comes.
 const UPWARD: &[(&str, &str)] = &[
     ("custodian", "log"),
-    ("mappings", "dirty"),
-    ("mappings", "enforce"),
-    ("mappings", "findings"),
-    ("mappings", "handles"),
-    ("mappings", "log"),
-    ("mappings", "prealloc"),
-    ("mappings", "reads"),
-    ("mappings", "stats"),
     ("process", "custodian"),
     ("process", "enforce"),
 ];

@@ -1,6 +1,6 @@
-//! mlock, mlock2, mlockall: see [`lock_in_memory`](crate::mappings::lock_in_memory).
+//! mlock, mlock2, mlockall: see [`lock_in_memory`](crate::track::lock_in_memory).
 
-use crate::mappings::lock_in_memory;
+use crate::track::lock_in_memory;
 use crate::{mappings, real};
 use core::ffi::c_void;
 use libc::{c_int, c_uint, size_t};

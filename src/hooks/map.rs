@@ -1,7 +1,7 @@
 //! mmap, mmap64, munmap, mremap.
 
 use crate::mappings::classify::is_shared_file;
-use crate::mappings::ops::{self, Mmap, RealMmap};
+use crate::track::{self, Mmap, RealMmap};
 use crate::{mappings, process, real};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
@@ -88,11 +88,11 @@ unsafe fn looked_at(
             false => call.call(next),
             true if is_shared_file(flags) => {
                 let state = real::enter();
-                let result = ops::mmap_file(&call, next, &state.quiet);
+                let result = track::mmap_file(&call, next, &state.quiet);
                 real::leave(state);
                 result
             }
-            true => ops::mmap_other(&call, next),
+            true => track::mmap_other(&call, next),
         }
     };
     real::allow_cancel(state);
@@ -108,7 +108,7 @@ pub unsafe extern "C-unwind" fn munmap(addr: *mut c_void, len: size_t) -> c_int 
     // SAFETY: the caller's contract.
     unsafe {
         match mappings::any() {
-            true => ops::munmap(addr, len),
+            true => track::munmap(addr, len),
             false => real::munmap(addr, len),
         }
     }
@@ -132,7 +132,7 @@ pub unsafe extern "C-unwind" fn mremap(
         match mappings::any() {
             true => {
                 let state = real::enter();
-                let result = ops::mremap(old, old_len, new_len, flags, new);
+                let result = track::mremap(old, old_len, new_len, flags, new);
                 real::leave(state);
                 result
             }

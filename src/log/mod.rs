@@ -4,11 +4,9 @@
 //! program's thread waits, so that the lines of a process stand in the order of its calls. `tracing`
 //! filters by level and carries the finished line to the [`sink`].
 
-mod calls;
 mod file;
 mod sink;
 
-pub use calls::{mmap, mremap, munmap, read};
 pub use sink::say_before_main;
 
 use crate::custodian::{self, Worker};
@@ -16,7 +14,7 @@ use crate::mappings::file::File;
 use crate::process::{self, Process};
 use crate::{config, sys};
 use core::fmt;
-use keepmydata_records::{Dev, Level, LineBuf, LogFormat, Record};
+use keepmydata_records::{Dev, Errno, Level, LineBuf, LogFormat, Record};
 
 /// Bytes of the longest line; what is longer is shortened, and says so.
 const LINE: usize = 16 * 1024;
@@ -206,4 +204,10 @@ pub fn emit_from_program(record: &Record<'_>) {
 /// Text put together in place, cut where it is too long.
 pub fn text<const N: usize>(buffer: &mut LineBuf<N>, args: fmt::Arguments<'_>) {
     let _ = fmt::Write::write_fmt(buffer, args);
+}
+
+/// errno of the program's thread that calls, as its last call has left it.
+pub fn errno_now() -> Errno {
+    // SAFETY: errno of the program's thread, which made the call.
+    Errno(unsafe { *libc::__errno_location() })
 }

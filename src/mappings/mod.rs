@@ -7,12 +7,7 @@
 pub mod canaries;
 pub mod classify;
 pub mod file;
-pub mod lock_in_memory;
-pub mod ops;
 pub mod table;
-#[cfg(test)]
-mod tests;
-mod truth;
 
 use crate::custodian;
 use crate::process::{self, Process};
@@ -237,7 +232,7 @@ impl Drop for Held {
 }
 
 /// Closes handles before it returns.
-fn close(handles: &[Option<Handle>]) {
+pub fn close(handles: &[Option<Handle>]) {
     if handles.is_empty() {
         return;
     }
@@ -402,10 +397,13 @@ impl Guard {
         let file = self.get_mut(entry.file);
         file.low = file.low.min(entry.start);
         file.high = file.high.max(entry.end);
-        if !ANY.swap(true, Ordering::Release) {
-            crate::reads::watch_for_log();
-        }
+        ANY.store(true, Ordering::Release);
         true
+    }
+
+    /// Whether a mapping overlaps `[start, end)`.
+    pub fn overlaps(&self, start: usize, end: usize) -> bool {
+        TRACKED.table.overlaps(start, end)
     }
 
     /// Takes what overlaps `[start, end)` out of the table, whole pieces and parts.

@@ -1,12 +1,12 @@
-//! Records of mapping calls and reads of tracked files: level trace, and what went wrong at warn.
+//! Records of mapping calls: level trace, and what went wrong at warn.
 
-use super::{FileName, Timer, emit_from_program, enabled, record, text};
+use super::Mmap;
+use crate::log::{FileName, Timer, emit_from_program, enabled, errno_now, record, text};
 use crate::mappings::classify::Bypass;
-use crate::mappings::file::{File, Held, Key};
-use crate::mappings::ops::Mmap;
+use crate::mappings::file::{File, Key};
 use crate::mappings::{self, Taken};
 use crate::{process, sys};
-use keepmydata_records::{Errno, HexU64, Level, LineBuf, event, flags};
+use keepmydata_records::{HexU64, Level, LineBuf, event, flags};
 use libc::c_int;
 
 /// mmap(2) of a file: it is tracked now, or `tracked` says why not.
@@ -98,59 +98,12 @@ pub fn mremap(
     emit_from_program(&record);
 }
 
-/// A read of a tracked file: `offset` is where it began, if that is known.
-#[cold]
-pub fn read(
-    call: &str,
-    fd: c_int,
-    (dev, ino): (u64, u64),
-    offset: Option<u64>,
-    len: usize,
-    result: isize,
-    timer: Timer,
-) {
-    let errno = (result < 0).then(errno_now);
-    let name = name_of_inode(dev, ino);
-    let mut record = record(process::this(), Level::Trace, sys::gettid(), event::READ);
-    timer.stamp(&mut record);
-    match &name {
-        Some(name) => name.fill(&mut record),
-        // Mapped once, and no more.
-        None => {
-            record.dev = Some(super::device(dev));
-            record.ino = Some(ino);
-        }
-    }
-    record.fd = Some(fd);
-    record.offset = offset;
-    record.length = Some(len as u64);
-    record.result = Some(result as i64);
-    record.errno = errno;
-    record.message = call.into();
-    emit_from_program(&record);
-}
-
 /// The name of a tracked file; nothing if it is tracked no more.
 fn name_of(key: Key) -> Option<FileName> {
     let file = mappings::lock().find(&key).map(File::hold);
-    name_of_found(file)
-}
-
-/// The same by what stat(2) tells, for a descriptor of whichever of the file's inodes.
-fn name_of_inode(dev: u64, ino: u64) -> Option<FileName> {
-    let file = mappings::lock().of_inode(dev, ino).last().map(File::hold);
-    name_of_found(file)
-}
-
-fn name_of_found(file: Option<Held>) -> Option<FileName> {
     file.map(|file| FileName::of(&file))
 }
 
 fn flag_names(buffer: &mut LineBuf<{ flags::LONGEST }>, names: flags::Flags) {
     text(buffer, format_args!("{names}"));
-}
-
-fn errno_now() -> Errno {
-    // SAFETY: errno of the program's thread, which made the call.
-    Errno(unsafe { *libc::__errno_location() })
 }

@@ -1,7 +1,9 @@
 //! The address table against the kernel: random mapping calls, checked with /proc/self/maps.
 
-use super::ops::{self, Mmap};
-use super::{lock, table::Entry};
+use super::Mmap;
+use crate::mappings::classify::is_shared_file;
+use crate::mappings::lock;
+use crate::mappings::table::Entry;
 use crate::{boot, real};
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -109,14 +111,14 @@ fn map(at: usize, len: usize, flags: i32, fd: i32, offset: usize, prot: i32) {
     };
     // SAFETY: the region is this test's own.
     unsafe {
-        match super::classify::is_shared_file(call.flags) {
+        match is_shared_file(call.flags) {
             true => {
                 let entered = real::enter();
-                let result = ops::mmap_file(&call, real::mmap, &entered.quiet);
+                let result = super::mmap_file(&call, real::mmap, &entered.quiet);
                 real::leave(entered);
                 result
             }
-            false => ops::mmap_other(&call, real::mmap),
+            false => super::mmap_other(&call, real::mmap),
         }
     };
 }
@@ -151,16 +153,16 @@ fn run(call: &Call, files: &[File]) {
             }
             Call::MapFails { at, len } => map(at, len, libc::MAP_SHARED, 9999, 0, rw),
             Call::Unmap { at, len } => {
-                ops::munmap(place(at), len * PAGE - 1);
+                super::munmap(place(at), len * PAGE - 1);
             }
             Call::UnmapMisaligned { at, len } => {
-                ops::munmap(place(at).byte_add(1), len * PAGE);
+                super::munmap(place(at).byte_add(1), len * PAGE);
             }
             Call::Protect { at, len, prot } => {
                 libc::mprotect(place(at), len * PAGE, prot);
             }
             Call::Resize { at, old, new } => {
-                ops::mremap(place(at), old * PAGE, new * PAGE, 0, null_mut());
+                super::mremap(place(at), old * PAGE, new * PAGE, 0, null_mut());
             }
             Call::Move {
                 at,
@@ -174,11 +176,11 @@ fn run(call: &Call, files: &[File]) {
                 if keep {
                     (flags, new) = (flags | libc::MREMAP_DONTUNMAP, old);
                 }
-                ops::mremap(place(at), old * PAGE, new * PAGE, flags, place(to));
+                super::mremap(place(at), old * PAGE, new * PAGE, flags, place(to));
             }
             Call::Duplicate { at, len, to } => {
                 let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-                ops::mremap(place(at), 0, len * PAGE, flags, place(to));
+                super::mremap(place(at), 0, len * PAGE, flags, place(to));
             }
         }
     }
@@ -258,7 +260,7 @@ fn the_table_is_what_the_kernel_says() {
     let steps = core::cell::Cell::new(0);
     proptest!(config, |(calls in prop::collection::vec(call(), 100..200))| {
         // SAFETY: the region is this test's own.
-        unsafe { ops::munmap(BASE as *mut c_void, PAGES * PAGE) };
+        unsafe { super::munmap(BASE as *mut c_void, PAGES * PAGE) };
         for (i, call) in calls.iter().enumerate() {
             run(call, &files);
             steps.set(steps.get() + 1);
@@ -269,6 +271,6 @@ fn the_table_is_what_the_kernel_says() {
     println!("{} steps", steps.get());
     assert!(steps.get() >= 10_000);
     // SAFETY: as above.
-    unsafe { ops::munmap(BASE as *mut c_void, PAGES * PAGE) };
+    unsafe { super::munmap(BASE as *mut c_void, PAGES * PAGE) };
     assert_eq!(lock().all_files().count(), 0, "a file is still held");
 }

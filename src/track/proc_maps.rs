@@ -3,8 +3,8 @@
 //! mremap(2) with `MREMAP_FIXED` moves several mappings at once (Linux 6.17), leaves what lies at the
 //! target of a gap, and may fail half-way. Only the kernel knows then.
 
-use super::table::{Entry, Marks};
 use crate::custodian::Worker;
+use crate::mappings::table::{Entry, Marks};
 use crate::sys::lines;
 use core::ops::Range;
 use rustix::fd::AsFd;

@@ -1,16 +1,24 @@
-//! What mmap, munmap and mremap do to the table: the slow paths of their hooks.
+//! What mmap, munmap and mremap do to the address table, and what follows from it: the slow paths of their hooks.
+//!
+//! What a call unmaps leaves the table *before* the real call and returns to it if that fails: see
+//! [`crate::mappings`].
 
-use super::classify::{self, Bypass, Candidate};
-use super::file::{Handle, Key};
-use super::table::{Entry, Marks};
-use super::{
-    Guard, HeldEntry, Taken, close, first_in, lock, lock_if, lock_in_memory, overlaps, truth,
-};
+pub mod lock_in_memory;
+mod proc_maps;
+mod records;
+#[cfg(test)]
+mod tests;
+
 use crate::dirty::canary;
 use crate::enforce::before;
+use crate::mappings::classify::{self, Bypass, Candidate};
+use crate::mappings::file::{Handle, Key};
+use crate::mappings::table::{Entry, Marks};
+use crate::mappings::{self, Guard, HeldEntry, Taken, close, first_in, lock, lock_if, overlaps};
 use crate::sys::{self, signals::Quiet};
 use crate::{
-    config, custodian, dirty, enforce, findings, handles, log, prealloc, process, real, stats,
+    config, custodian, dirty, enforce, findings, handles, log, prealloc, process, reads, real,
+    stats,
 };
 use core::ffi::c_void;
 use core::ops::Range;
@@ -93,7 +101,9 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     };
     // On FUSE with FOPEN_DIRECT_IO each mmap drops the page cache.
     let known = match &candidate {
-        Ok(Candidate { key, .. }) if super::may_know(key.dev, key.ino) && before::is_needed() => {
+        Ok(Candidate { key, .. })
+            if mappings::may_know(key.dev, key.ino) && before::is_needed() =>
+        {
             before::changing((key.dev, key.ino));
             Some((key.dev, key.ino))
         }
@@ -111,8 +121,17 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     if let Ok(key) = &tracked {
         before::wait_for_dropping(key);
     }
-    log::mmap(call, result as usize, tracked, started);
+    records::mmap(call, result as usize, tracked, started);
     result
+}
+
+/// Adds a mapping that overlaps none; says whether the table could take it.
+fn insert(table: &mut Guard, entry: Entry<'_>) -> bool {
+    let inserted = table.insert(entry);
+    if inserted {
+        reads::watch_for_log();
+    }
+    inserted
 }
 
 /// Puts one more mapping of a known file into the table, if nothing else is to be done: the file
@@ -124,7 +143,7 @@ fn track_known(
     quiet: &Quiet,
 ) -> Option<Result<Key, Bypass>> {
     let &Candidate { key, writable } = candidate;
-    if !super::may_know(key.dev, key.ino) || stats::on() {
+    if !mappings::may_know(key.dev, key.ino) || stats::on() {
         return None;
     }
     let generation = process::this().generation();
@@ -139,14 +158,17 @@ fn track_known(
         return None;
     }
     let file = file.hold();
-    let inserted = table.insert(Entry {
-        start,
-        end: start + sys::page_up(call.len as u64) as usize,
-        offset: call.offset as u64,
-        file: &file,
-        writable,
-        marks: Marks::default(),
-    });
+    let inserted = insert(
+        &mut table,
+        Entry {
+            start,
+            end: start + sys::page_up(call.len as u64) as usize,
+            offset: call.offset as u64,
+            file: &file,
+            writable,
+            marks: Marks::default(),
+        },
+    );
     // The entry has a hold of its own, if there is one.
     let handle = table.release(file);
     drop(table);
@@ -170,7 +192,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
         return done;
     }
     let Candidate { key, writable } = candidate;
-    let known = match super::may_know(key.dev, key.ino) {
+    let known = match mappings::may_know(key.dev, key.ino) {
         true => lock().find(&key).map(|file| file.traits),
         false => None,
     };
@@ -200,7 +222,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     }
     let (inserted, excluded) = {
         let mut table = lock();
-        (table.insert(entry), table.get(&file).excluded)
+        (insert(&mut table, entry), table.get(&file).excluded)
     };
     if !inserted {
         let mut close = Closing::default();
@@ -255,7 +277,7 @@ unsafe fn munmap_tracked(addr: *mut c_void, len: size_t, quiet: &Quiet) -> c_int
     let taken = take(addr as usize, len, Some(quiet));
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(addr, len) };
-    log::munmap(addr as usize, len, result, taken.as_ref(), started);
+    records::munmap(addr as usize, len, result, taken.as_ref(), started);
     settle(taken, result == 0, Some(quiet));
     result
 }
@@ -323,7 +345,7 @@ pub unsafe fn mremap(
     };
     let done = result != libc::MAP_FAILED as usize;
     let file = first.as_ref().map(|entry| &*entry.file);
-    log::mremap(call.old, old_len, new_len, flags, result, file, started);
+    records::mremap(call.old, old_len, new_len, flags, result, file, started);
     drop(first);
     if done && overlaps(result, call.new_size) {
         // Where the mapping stays, only what it has grown by is new.
@@ -365,13 +387,16 @@ fn lengthen(end: usize, by: usize) {
         false
     });
     let Some(entry) = last else { return };
-    table.insert(Entry {
-        start: end,
-        end: end + by,
-        offset: entry.offset + entry.len() as u64,
-        marks: Marks::default(),
-        ..entry.with(&entry.file)
-    });
+    insert(
+        &mut table,
+        Entry {
+            start: end,
+            end: end + by,
+            offset: entry.offset + entry.len() as u64,
+            marks: Marks::default(),
+            ..entry.with(&entry.file)
+        },
+    );
     drop(table);
 }
 
@@ -469,7 +494,7 @@ fn move_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
 /// Adds a mapping where the kernel has just made it: what the table has there is gone.
 fn insert_over(entry: Entry<'_>) {
     settle(take(entry.start, entry.len(), None), true, None);
-    lock().insert(entry);
+    insert(&mut lock(), entry);
 }
 
 /// Whether the entries are the whole of the range, so that the kernel found no gap in it.
@@ -494,7 +519,7 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
     };
     let quiet = sys::signals::Blocked::all();
     let asked = custodian::run(process::this(), |worker| {
-        truth::for_each_vma(worker, ranges, |vma| {
+        proc_maps::for_each_vma(worker, ranges, |vma| {
             for range in ranges {
                 let mut found = false;
                 known(&mut |entry| {
@@ -502,8 +527,8 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
                     if let Some(entry) = entry {
                         found = true;
                         let mut table = lock();
-                        if !super::TRACKED.table.overlaps(entry.start, entry.end) {
-                            table.insert(entry);
+                        if !table.overlaps(entry.start, entry.end) {
+                            insert(&mut table, entry);
                         }
                     }
                 });
@@ -539,15 +564,18 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
             (entry.end - from).min(new_size)
         };
         if at < end {
-            table.insert(Entry {
-                start: to + at,
-                end: to + end,
-                marks: Marks::default(),
-                ..*entry
-            });
+            insert(
+                table,
+                Entry {
+                    start: to + at,
+                    end: to + end,
+                    marks: Marks::default(),
+                    ..*entry
+                },
+            );
         }
         if stays {
-            table.insert(*entry);
+            insert(table, *entry);
         }
     });
 }
@@ -595,7 +623,7 @@ fn in_batches(
 /// they have unmapped some of what was there.
 fn restore(table: &mut Guard, entry: &Entry<'_>) {
     if sys::vm::is_mapped(entry.start, entry.len()) {
-        table.insert(*entry);
+        insert(table, *entry);
     } else if entry.len() > sys::page_size() {
         let middle = entry.start + sys::page_up(entry.len() as u64 / 2) as usize;
         for half in [entry.clip(0, middle), entry.clip(middle, usize::MAX)] {
