@@ -1,18 +1,16 @@
-//! What is true of one process only: its locks, its custodian, its number.
+//! What is true of one process only: its number, and what each module declares so ([`PerProcess`]).
 //!
 //! It all lies in memory that a fork child finds zeroed ([`crate::sys::wipe`]), and all-zero is its
 //! fresh state: no lock is held, there is no custodian. So a fork at any moment, by any system
 //! call, is safe without a handler: no lock stays taken, and the first slow path in the child makes
 //! the state its own (a new *generation*). A `vfork` child shares the parent's memory and state.
 
-use crate::custodian::Custodian;
-use crate::enforce::{Doubts, Later};
 use crate::sys::lock::Mutex;
 use crate::sys::signals::Blocked;
 use crate::sys::{self, wipe};
-use core::mem::size_of;
+use core::mem::{align_of, size_of};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// See the module's documentation. Every field's all-zero state is its initial one.
 pub struct Process {
@@ -20,14 +18,12 @@ pub struct Process {
     birth: AtomicU32,
     generation: AtomicU32,
     pid: AtomicI32,
-    pub table_lock: Mutex<()>,
-    pub contexts_lock: Mutex<()>,
-    pub custodian: Custodian,
-    pub later: Later,
-    pub doubts: Doubts,
 }
 
-static STATE: AtomicPtr<Process> = AtomicPtr::new(null_mut());
+// SAFETY: atomics.
+unsafe impl Zeroed for Process {}
+
+static STATE: PerProcess<Process> = PerProcess::new();
 /// Outlives forks: each process in a line of forks gets a number of its own.
 static GENERATIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -49,34 +45,80 @@ const FRESH: u32 = 0;
 const ADOPTING: u32 = 1;
 const ADOPTED: u32 = 2;
 
-/// Makes the state; called once, while booting. Says whether it could.
+/// All-zero is a valid value, and the initial one.
+///
+/// # Safety
+/// So it is.
+pub unsafe trait Zeroed: 'static {}
+
+// SAFETY: it is open.
+unsafe impl Zeroed for Mutex<()> {}
+
+/// A value of each process's own, in a static of the module that it belongs to.
+pub struct PerProcess<T>(AtomicPtr<T>);
+
+/// Where they all are.
+static MEMORY: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+static USED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes; a page.
+const ROOM: usize = 4096;
+
+impl<T: Zeroed> PerProcess<T> {
+    /// One that [`PerProcess::boot`] must find a place for.
+    pub const fn new() -> PerProcess<T> {
+        PerProcess(AtomicPtr::new(null_mut()))
+    }
+
+    /// Finds its place; called once, while booting. Says whether there was one.
+    pub fn boot(&self) -> bool {
+        let at = USED
+            .load(Ordering::Relaxed)
+            .next_multiple_of(align_of::<T>());
+        let end = at + size_of::<T>();
+        if end > ROOM {
+            return false;
+        }
+        USED.store(end, Ordering::Relaxed);
+        // SAFETY: within the memory, which [`boot`] has mapped.
+        let place = unsafe { MEMORY.load(Ordering::Relaxed).add(at) };
+        self.0.store(place.cast(), Ordering::Release);
+        true
+    }
+
+    /// The value of this process. Any context after it was booted; the hooks' gate sees to that.
+    #[inline]
+    pub fn get(&self) -> &'static T {
+        // SAFETY: the gate opens only after each has its place, which is never unmapped; all-zero or as this
+        // process has left it, it is a valid `T`.
+        unsafe { &*self.0.load(Ordering::Acquire) }
+    }
+}
+
+/// Makes the memory for what is a process's own; called once, while booting. Says whether it could.
 pub fn boot() -> bool {
-    let Some((memory, wiped)) = wipe::map_wiped(size_of::<Process>()) else {
+    let Some((memory, wiped)) = wipe::map_wiped(ROOM) else {
         return false;
     };
     if !wiped {
         // SAFETY: registers a handler that is async-signal-safe (it only stores).
         unsafe { libc::pthread_atfork(None, None, Some(zero_in_child)) };
     }
-    STATE.store(memory.as_ptr().cast(), Ordering::Release);
-    crate::enforce::boot();
-    true
+    MEMORY.store(memory.as_ptr(), Ordering::Release);
+    STATE.boot()
 }
 
 /// For kernels without `MADV_WIPEONFORK` (before Linux 4.14): `fork` is covered, `_Fork` is not.
 extern "C" fn zero_in_child() {
-    let state = STATE.load(Ordering::Acquire);
-    if !state.is_null() {
+    let memory = MEMORY.load(Ordering::Acquire);
+    if !memory.is_null() {
         // SAFETY: the child has one thread, and all-zero is a valid state.
-        unsafe { state.write_bytes(0, 1) };
+        unsafe { memory.write_bytes(0, ROOM) };
     }
 }
 
 /// The state of this process. Any context after [`boot`] returned true; the hooks' gate sees to that.
 pub fn this() -> &'static Process {
-    // SAFETY: the gate opens only after boot made the state, which is never unmapped; all-zero or
-    // as the atomics and locks left it, it is a valid `Process`.
-    let state = unsafe { &*STATE.load(Ordering::Acquire) };
+    let state = STATE.get();
     if state.adopted.load(Ordering::Acquire) != ADOPTED {
         state.adopt();
     }

@@ -24,10 +24,10 @@ mod worker;
 
 pub use errand::on_program;
 pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
-pub use process::{TaskPath, boot};
+pub use process::{TaskPath, note_main_thread};
 pub use worker::{Handle, Worker};
 
-use crate::process::Process;
+use crate::process::{PerProcess, Process, Zeroed};
 use crate::sys::ids::Ids;
 use crate::sys::{lock, thread};
 use core::ffi::c_void;
@@ -36,13 +36,17 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 pub use keepmydata_sync::pool::Member;
 use keepmydata_sync::pool::{Job, WorkerPool};
+use rustix::io::Errno;
+use std::sync::OnceLock;
 
 /// The helper of one process. All-zero is "not started".
 pub struct Custodian {
     pool: WorkerPool<Call, NonNull<Ids>>,
     life: process::Life,
-    /// Threads that wait for it.
+    /// Threads that wait for it, and what else is to be done before it may end.
     jobs: AtomicU32,
+    /// Counts what those of its threads must look at that take no jobs; they sleep on it.
+    nudges: lock::Word,
     /// A thread could not take on the program's ids.
     stranger: AtomicBool,
     /// Descriptors in the helper's own table, plus one (0 is none): /proc, and the program's directory
@@ -55,6 +59,43 @@ pub struct Custodian {
     userfaultfd: AtomicI32,
     pagemap: AtomicI32,
     records_lost: AtomicU32,
+}
+
+// SAFETY: locks, atomics and pools of threads, which say so themselves.
+unsafe impl Zeroed for Custodian {}
+
+static OWN: PerProcess<Custodian> = PerProcess::new();
+
+/// The helper of this process.
+pub fn own() -> &'static Custodian {
+    OWN.get()
+}
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot() -> bool {
+    OWN.boot()
+}
+
+/// What somebody above must write down.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// It is threads of the program, for this reason.
+    IsThread(Errno),
+    /// It was killed, and the program ends now.
+    WasKilled,
+}
+
+static LISTENER: OnceLock<fn(&Worker, News)> = OnceLock::new();
+
+/// Has `listener` learn of all news; called once, while booting.
+pub fn listen(listener: fn(&Worker, News)) {
+    let _ = LISTENER.set(listener);
+}
+
+fn say(worker: &Worker, news: News) {
+    if let Some(listener) = LISTENER.get() {
+        listener(worker, news);
+    }
 }
 
 /// A closure on the stack of a thread that waits for it.
@@ -98,7 +139,7 @@ pub fn run_if_there<R>(
     process: &'static Process,
     work: impl FnOnce(&mut Worker) -> R,
 ) -> Option<R> {
-    match process.custodian.pool.is_there() {
+    match own().pool.is_there() {
         true => run(process, work).ok(),
         false => None,
     }
@@ -142,8 +183,8 @@ pub fn run<R>(
         data: (&raw mut this).cast(),
         errand: errand::Errand::default(),
     });
-    let pool = &process.custodian.pool;
-    let _counted = Counted::in_(&process.custodian.jobs);
+    let pool = &own().pool;
+    let _counted = Counted::in_(&own().jobs);
     loop {
         let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
         pool.ready(hire).map_err(Unavailable::Errno)?;
@@ -152,12 +193,12 @@ pub fn run<R>(
             break;
         }
     }
-    process.custodian.life.watch_caller();
+    own().life.watch_caller();
     job.wait(|done| {
         lock::wait_for(done, 0, LOOK_NS);
         job.payload.errand.run();
         if done.load(Ordering::Acquire) == 0 {
-            process.custodian.life.must_live();
+            own().life.must_live();
         }
     });
     // SAFETY: the job is done after the call has written its result.
@@ -175,6 +216,27 @@ impl Custodian {
             }
             made
         }
+    }
+
+    /// What such a thread sleeps on ([`lock::wait`]), and what wakes it.
+    pub fn nudges(&self) -> &lock::Word {
+        &self.nudges
+    }
+
+    /// Wakes such a thread, to look at its orders.
+    pub fn nudge(&self) {
+        self.nudges.fetch_add(1, Ordering::Release);
+        lock::wake_one(&self.nudges);
+    }
+
+    /// Something is to be done, until [`Custodian::end_job`]: the end of the process waits a little for it.
+    pub fn begin_job(&self) {
+        self.jobs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It was done, or need not be any more.
+    pub fn end_job(&self) {
+        self.jobs.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The thread is there.

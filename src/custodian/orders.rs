@@ -20,11 +20,11 @@ pub fn adopt_ids() {
     let Some((process, _quiet)) = of_this_process() else {
         return;
     };
-    let custodian = &process.custodian;
+    let custodian = super::own();
     // Made when it is this call's turn: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
-    custodian.pool.order(make, || nudge(process));
+    custodian.pool.order(make, nudge);
     if custodian.stranger.swap(false, Ordering::Relaxed) {
         // Others, with the caller's ids, are started with the next need.
         dismiss(process);
@@ -40,7 +40,7 @@ pub fn before_moving() {
     let Some((process, _quiet)) = of_this_process() else {
         return;
     };
-    let custodian = &process.custodian;
+    let custodian = super::own();
     if !custodian.pool.is_there() {
         return;
     }
@@ -79,7 +79,7 @@ pub fn at_exit() {
 /// execvp(3) does.
 pub fn at_exec(file: *const c_char, searches: bool) {
     if let Some((process, _quiet)) = of_this_process()
-        && process.custodian.life.is_process()
+        && super::own().life.is_process()
         && exec::finds(file, searches)
     {
         end(process, BEFORE_EXEC_NS);
@@ -87,12 +87,12 @@ pub fn at_exec(file: *const c_char, searches: bool) {
 }
 
 fn end(process: &'static Process, patience: u64) {
-    let custodian = &process.custodian;
+    let custodian = super::own();
     if !custodian.life.is_process() || !custodian.pool.is_there() {
         return;
     }
     let until = sys::monotonic_ns() + patience;
-    while !is_quiet(process) {
+    while !is_quiet() {
         if sys::monotonic_ns() >= until {
             // It learns of the end by itself.
             return;
@@ -105,23 +105,23 @@ fn end(process: &'static Process, patience: u64) {
 }
 
 /// Whether nobody waits for the helper, and it has nothing to look at by itself.
-fn is_quiet(process: &Process) -> bool {
-    process.custodian.jobs.load(Ordering::Acquire) == 0 && process.later.is_idle()
+fn is_quiet() -> bool {
+    super::own().jobs.load(Ordering::Acquire) == 0
 }
 
 fn dismiss(process: &'static Process) -> bool {
     let gone = || {
-        process.custodian.life.reap();
-        process.custodian.forget_descriptors();
+        super::own().life.reap();
+        super::own().forget_descriptors();
         process.renew();
     };
-    process.custodian.pool.dismiss(|| nudge(process), gone)
+    super::own().pool.dismiss(nudge, gone)
 }
 
 /// Wakes those that take no jobs.
-fn nudge(process: &Process) {
-    process.later.nudge();
-    process.custodian.life.nudge();
+fn nudge() {
+    super::own().nudge();
+    super::own().life.nudge();
 }
 
 /// The process, with signals blocked; nothing before boot and in a `vfork` child, whose parent's

@@ -14,12 +14,13 @@
 //! Else it is the init process's child by then, a zombie until that has waited for it.
 
 use super::worker;
+use crate::process;
 use crate::process::Process;
 use crate::sys::{self, lock, raw, thread};
-use crate::{log, process};
 use core::ffi::{c_int, c_void};
+use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use keepmydata_records::{Level, LineBuf, event};
+use keepmydata_records::LineBuf;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -69,7 +70,7 @@ impl TaskPath {
         if path.len == 0 || path.len == path.bytes.len() {
             let mut text = LineBuf::<32>::new();
             let (pid, tid) = (sys::getpid(), sys::gettid());
-            log::text(&mut text, format_args!("{pid}/task/{tid}"));
+            let _ = write!(text, "{pid}/task/{tid}");
             path.len = text.as_bytes().len();
             path.bytes[..path.len].copy_from_slice(text.as_bytes());
         }
@@ -90,7 +91,7 @@ impl TaskPath {
 /// Starts the helper of `process`, as a process or, where that cannot be, as a thread, which says how that
 /// went. On a thread of the program's.
 pub fn start(process: &'static Process) -> Result<(), Errno> {
-    let life = &process.custodian.life;
+    let life = &super::own().life;
     *life.starter.lock() = TaskPath::of_caller();
     match start_process(process) {
         Ok(()) => return Ok(()),
@@ -106,7 +107,7 @@ pub fn state(process: &'static Process) -> *mut c_void {
 }
 
 fn start_process(process: &'static Process) -> Result<(), Errno> {
-    let life = &process.custodian.life;
+    let life = &super::own().life;
     if is_emulated() || thread::has_own_pid_namespace_for_children() {
         return Err(Errno::OPNOTSUPP);
     }
@@ -236,9 +237,10 @@ impl Life {
             return;
         }
         let process = process::this();
-        let mut record = log::record(process, Level::Error, sys::gettid(), event::FINDING);
-        record.message = "keepmydata's helper process was killed; the program cannot go on".into();
-        log::emit(&super::Worker::without_descriptors(process), &record);
+        super::say(
+            &super::Worker::without_descriptors(process),
+            super::News::WasKilled,
+        );
         let arguments = [process.pid() as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
         // SAFETY: only numbers are passed.
         let _ = unsafe { raw::syscall(libc::SYS_kill, arguments) };
@@ -250,7 +252,7 @@ static MAIN_WORD: AtomicUsize = AtomicUsize::new(0);
 static MAIN_PID: AtomicI32 = AtomicI32::new(0);
 
 /// Learns where the main thread's word is; called once, while booting.
-pub fn boot() {
+pub fn note_main_thread() {
     let pid = sys::getpid();
     if pid == sys::gettid() {
         MAIN_WORD.store(thread::tid_word(), Ordering::Relaxed);
@@ -270,25 +272,25 @@ fn first_word(process: &Process) -> usize {
 extern "C" fn first(state: *mut c_void) -> c_int {
     // SAFETY: `start_process` passed the process state, which lives for ever.
     let process: &'static Process = unsafe { &*state.cast() };
-    let custodian = &process.custodian;
+    let custodian = super::own();
     if settle(process).is_err() {
         custodian.forget_descriptors();
-        return arrive(process, REFUSED);
+        return arrive(REFUSED);
     }
     custodian.pool.reserve();
     // SAFETY: as above.
     if unsafe { thread::spawn(worker::first_of_process, state) }.is_err() {
         custodian.pool.not_hired();
         custodian.forget_descriptors();
-        return arrive(process, REFUSED);
+        return arrive(REFUSED);
     }
     let member = custodian.pool.join();
-    arrive(process, ARRIVED);
+    arrive(ARRIVED);
     watch(process, member)
 }
 
-fn arrive(process: &Process, how: u32) -> c_int {
-    let arrived = &process.custodian.life.arrived;
+fn arrive(how: u32) -> c_int {
+    let arrived = &super::own().life.arrived;
     arrived.store(how, Ordering::Release);
     lock::wake_all(arrived);
     0
@@ -311,7 +313,7 @@ fn settle(process: &Process) -> Result<(), Errno> {
         },
     );
     worker::open_descriptors(process);
-    let program = process.custodian.program.load(Ordering::Relaxed) - 1;
+    let program = super::own().program.load(Ordering::Relaxed) - 1;
     // SAFETY: opened just now, and never closed.
     let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) });
     // What needs the same right as to open the program's descriptors anew (proc_pid_fd(5)).
@@ -320,14 +322,14 @@ fn settle(process: &Process) -> Result<(), Errno> {
 
 /// Waits for the program's end, and carries out orders meanwhile.
 fn watch(process: &'static Process, mut member: super::Member) -> c_int {
-    let life = &process.custodian.life;
+    let life = &super::own().life;
     // The word that is watched, and what it holds while its thread lives.
     let (mut watched, mut tid) = (0, 0);
     let mut patience = SOON_NS;
     loop {
         let nudges = life.nudges.load(Ordering::Acquire);
-        if process.custodian.attend(&mut member) {
-            process.custodian.left(member);
+        if super::own().attend(&mut member) {
+            super::own().left(member);
             return 0;
         }
         if watched == 0 {
@@ -380,13 +382,13 @@ fn is_gone(process: &Process, main_ended: bool) -> bool {
         Err(_) => main_ended,
     };
     // A thread that ends has no memory either. Asked later than the memory was, so that this is seen.
-    other && main_is_ending(process) == Some(false)
+    other && main_is_ending() == Some(false)
 }
 
 /// Whether the main thread has ended, or is about to (proc_pid_stat(5), flags). Others may live.
-fn main_is_ending(process: &Process) -> Option<bool> {
+fn main_is_ending() -> Option<bool> {
     const PF_EXITING: u64 = 4;
-    let program = process.custodian.program.load(Ordering::Relaxed) - 1;
+    let program = super::own().program.load(Ordering::Relaxed) - 1;
     // SAFETY: opened by `settle`, and never closed.
     let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) })?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

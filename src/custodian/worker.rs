@@ -2,12 +2,10 @@
 
 use super::errand::AtWork;
 use super::process::{TaskPath, state};
-use crate::log;
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
-use keepmydata_records::{Level, LineBuf, event};
 use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -126,12 +124,12 @@ impl Worker {
 
     /// A userfaultfd for asynchronous write protection, if the kernel has that.
     pub fn userfaultfd(&self) -> Option<BorrowedFd<'_>> {
-        self.once(&self.process.custodian.userfaultfd, sys::userfaultfd::open)
+        self.once(&super::own().userfaultfd, sys::userfaultfd::open)
     }
 
     /// /proc/self/pagemap.
     pub fn pagemap(&self) -> Option<BorrowedFd<'_>> {
-        self.once(&self.process.custodian.pagemap, || {
+        self.once(&super::own().pagemap, || {
             let path = ProcPath::new(b"self/pagemap");
             self.open_in_proc(&path, OFlags::RDONLY)
         })
@@ -159,7 +157,7 @@ impl Worker {
     }
 
     fn open_in_proc(&self, path: &ProcPath, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let proc = self.borrow(self.process.custodian.proc.load(Ordering::Relaxed) - 1);
+        let proc = self.borrow(super::own().proc.load(Ordering::Relaxed) - 1);
         openat(
             proc.ok_or(Errno::NOENT)?,
             path.as_c_str(),
@@ -171,7 +169,7 @@ impl Worker {
     /// A copy of the program's descriptor `fd`, in the helper's table, for as long as it takes to use it:
     /// the same open file description.
     pub fn borrow_from_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        let pidfd = self.process.custodian.pidfd.load(Ordering::Relaxed) - 1;
+        let pidfd = super::own().pidfd.load(Ordering::Relaxed) - 1;
         self.borrow(pidfd)?;
         let copy = sys::fd::pidfd_getfd(pidfd, fd).ok()?;
         // SAFETY: made just now, in this thread's table.
@@ -199,7 +197,7 @@ impl Worker {
 
     /// What descriptor `fd` of the program is open on, opened anew to append to it.
     pub fn reopen_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        let program = self.process.custodian.program.load(Ordering::Relaxed) - 1;
+        let program = super::own().program.load(Ordering::Relaxed) - 1;
         let mut path = ProcPath::new(b"fd/");
         path.number(fd);
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -216,7 +214,7 @@ impl Worker {
         if !self.here {
             return Ok(None);
         }
-        let slot = &self.process.custodian.log_file;
+        let slot = &super::own().log_file;
         if slot.load(Ordering::Acquire) == 0 {
             let opened = open()?;
             let value = opened.as_raw_fd() + 1;
@@ -240,10 +238,7 @@ impl Worker {
 
     /// Counts a record that could not be written.
     pub fn record_lost(&self) {
-        self.process
-            .custodian
-            .records_lost
-            .fetch_add(1, Ordering::Relaxed);
+        super::own().records_lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -256,14 +251,14 @@ fn start_another(process: &'static Process) -> Result<(), Errno> {
 pub extern "C" fn first_of_process(process: *mut c_void) -> c_int {
     // SAFETY: passed by who started it; the process state lives for ever.
     let process: &'static Process = unsafe { &*process.cast() };
-    serve(process, process.custodian.pool.opened())
+    serve(process, super::own().pool.opened())
 }
 
 /// The first thread of a helper that is none.
 pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
     // SAFETY: as above.
     let process: &'static Process = unsafe { &*process.cast() };
-    let custodian = &process.custodian;
+    let custodian = super::own();
     if let Err(errno) = leave_program(process) {
         custodian.pool.failed(errno.raw_os_error());
         return 0;
@@ -276,7 +271,7 @@ pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
 extern "C" fn another(process: *mut c_void) -> c_int {
     // SAFETY: as above.
     let process: &'static Process = unsafe { &*process.cast() };
-    serve(process, process.custodian.pool.join())
+    serve(process, super::own().pool.join())
 }
 
 /// Leaves the program's descriptor table to the program, and what is peculiar to the thread that made
@@ -290,7 +285,7 @@ pub fn leave_program(process: &Process) -> Result<(), Errno> {
 
 /// Opens what leads to the program. Without /proc there is less that can be done.
 pub fn open_descriptors(process: &Process) {
-    let custodian = &process.custodian;
+    let custodian = super::own();
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(proc) = openat(CWD, c"/proc", dir, Mode::empty()) {
         let path = ProcPath::new(custodian.life.starter().process());
@@ -313,25 +308,13 @@ pub fn open_descriptors(process: &Process) {
 }
 
 fn say_why_thread(process: &'static Process) {
-    let why = process.custodian.life.why_thread();
-    let Some(errno) = why.filter(|_| log::enabled(Level::Debug)) else {
-        return;
-    };
-    let mut message = LineBuf::<128>::new();
-    log::text(
-        &mut message,
-        format_args!(
-            "the helper is a thread of this process, not a process of its own (errno {})",
-            errno.raw_os_error()
-        ),
-    );
-    let mut record = log::record(process, Level::Debug, sys::gettid(), event::START);
-    record.message = message.as_str().into();
-    log::emit(&Worker::new(process, true), &record);
+    if let Some(errno) = super::own().life.why_thread() {
+        super::say(&Worker::new(process, true), super::News::IsThread(errno));
+    }
 }
 
 fn serve(process: &'static Process, mut member: Member) -> c_int {
-    let custodian = &process.custodian;
+    let custodian = super::own();
     let mut worker = Worker::new(process, true);
     loop {
         match custodian.pool.next(&mut member) {

@@ -45,7 +45,7 @@ impl Chain {
             if !entry.writable || excluded || chain.has(entry.file) {
                 return true;
             }
-            let Some(new) = context::new(process, entry.file) else {
+            let Some(new) = context::new(entry.file) else {
                 chain.incomplete = true;
                 return true;
             };
@@ -72,7 +72,7 @@ impl Chain {
             incomplete: false,
             result: Ok(()),
         };
-        let Some(new) = context::new(process, file) else {
+        let Some(new) = context::new(file) else {
             return chain;
         };
         // SAFETY: made just now.
@@ -96,7 +96,7 @@ impl Chain {
         }
         table.of_inode(key.dev, key.ino).for_each(|file| {
             if !self.has(file)
-                && let Some(new) = context::new(self.process, file)
+                && let Some(new) = context::new(file)
             {
                 // SAFETY: made just now.
                 let context = unsafe { &mut *new.as_ptr() };
@@ -168,7 +168,7 @@ impl Chain {
                             report::shared(c, served);
                         }
                         *at = c.next;
-                        context::give(self.process, context);
+                        context::give(context);
                     }
                 }
             }
@@ -289,7 +289,7 @@ impl Chain {
             let c = unsafe { &mut *context.as_ptr() };
             self.first = c.next;
             if !c.kept {
-                context::give(self.process, context);
+                context::give(context);
             }
         }
     }
@@ -311,7 +311,7 @@ impl Chain {
             }
             self.first = c.next;
             if !c.kept {
-                context::give(self.process, context);
+                context::give(context);
             }
         }
     }

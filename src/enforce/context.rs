@@ -5,8 +5,9 @@ use crate::config;
 use crate::dirty::{Ranges, Tracker};
 use crate::log::{Timed, Timer};
 use crate::mappings::file::{File, Handle, Held, Traits};
-use crate::process::Process;
+use crate::process::PerProcess;
 use crate::stats::Slot;
+use crate::sys::lock::Mutex;
 use crate::sys::pool::Pool;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -149,9 +150,10 @@ impl Context {
 
 struct Contexts(Pool<Context>);
 
-// SAFETY: used under `contexts_lock` only.
+// SAFETY: used under `CONTEXTS_LOCK` only.
 unsafe impl Sync for Contexts {}
 
+static CONTEXTS_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 static CONTEXTS: Contexts = Contexts(Pool::new());
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -161,9 +163,9 @@ pub fn next_call() -> u64 {
 }
 
 /// A new context, with a hold on `file`; nothing when memory is out.
-pub fn new(process: &Process, file: &File) -> Option<NonNull<Context>> {
+pub fn new(file: &File) -> Option<NonNull<Context>> {
     let block = {
-        let _lock = process.contexts_lock.lock();
+        let _lock = CONTEXTS_LOCK.get().lock();
         CONTEXTS.0.recycled().or_else(|| CONTEXTS.0.fresh())?
     };
     // Field by field: a whole `Context` would pass over the caller's stack.
@@ -224,19 +226,21 @@ pub fn new(process: &Process, file: &File) -> Option<NonNull<Context>> {
     Some(block)
 }
 
-/// Keeps memory for the first contexts: a process may map a file and then run out.
-pub fn boot() {
+/// Keeps memory for the first contexts: a process may map a file and then run out. Says whether there is a lock
+/// for them.
+pub fn boot() -> bool {
     if let Some(block) = CONTEXTS.0.fresh() {
         // SAFETY: from the pool, and unused.
         unsafe { CONTEXTS.0.give(block) };
     }
+    CONTEXTS_LOCK.boot()
 }
 
 /// Puts a context back, and lets its file go; its copies must have been let go. Not under the table lock.
-pub fn give(process: &Process, context: NonNull<Context>) {
+pub fn give(context: NonNull<Context>) {
     // SAFETY: the caller is done with it: what it has mapped is unmapped.
     unsafe { core::ptr::drop_in_place(context.as_ptr()) };
-    let _lock = process.contexts_lock.lock();
+    let _lock = CONTEXTS_LOCK.get().lock();
     // SAFETY: from the pool, and nobody's.
     unsafe { CONTEXTS.0.give(context) };
 }

@@ -5,16 +5,26 @@ use super::context::Context;
 use crate::custodian::{self, Worker};
 use crate::log::{self, FileName};
 use crate::mappings;
-use crate::process;
+use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use core::sync::atomic::{AtomicU64, Ordering};
 use keepmydata_records::{Level, LineBuf, event};
 
 /// Counted in a process; all-zero is "none".
 #[derive(Default)]
-pub struct Doubts {
+struct Doubts {
     msyncs: AtomicU64,
     pages: AtomicU64,
+}
+
+// SAFETY: numbers.
+unsafe impl Zeroed for Doubts {}
+
+static OWN: PerProcess<Doubts> = PerProcess::new();
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot() -> bool {
+    OWN.boot()
 }
 
 /// The msync of `context` returns 0. On a custodian thread.
@@ -24,7 +34,7 @@ pub fn of(worker: &Worker, context: &Context) {
     if pages == 0 || context.settles {
         return;
     }
-    let doubts = &worker.process().doubts;
+    let doubts = OWN.get();
     doubts.msyncs.fetch_add(1, Ordering::Relaxed);
     doubts.pages.fetch_add(pages, Ordering::Relaxed);
     let known = {
@@ -65,11 +75,12 @@ pub fn of(worker: &Worker, context: &Context) {
 #[cold]
 pub fn at_end() {
     let process = process::this();
-    if process.doubts.msyncs.load(Ordering::Relaxed) == 0 || process.is_borrowed() {
+    let doubts = OWN.get();
+    if doubts.msyncs.load(Ordering::Relaxed) == 0 || process.is_borrowed() {
         return;
     }
-    let msyncs = process.doubts.msyncs.swap(0, Ordering::Relaxed);
-    let pages = process.doubts.pages.swap(0, Ordering::Relaxed);
+    let msyncs = doubts.msyncs.swap(0, Ordering::Relaxed);
+    let pages = doubts.pages.swap(0, Ordering::Relaxed);
     let _quiet = Blocked::all();
     let tid = sys::gettid();
     let _ = custodian::run(process, |worker| {

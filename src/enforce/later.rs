@@ -10,25 +10,23 @@ use super::context::Context;
 use super::copy::State;
 use super::{context, report, turn, verify};
 use crate::config;
-use crate::custodian::Worker;
+use crate::custodian::{self, Worker};
 use crate::dirty::{self, Query, Ranges};
 use crate::log::Timer;
 use crate::mappings::file::File;
-use crate::process::Process;
+use crate::process::{PerProcess, Process, Zeroed};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::{self, thread};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 /// Second looks under way at once; beyond, they are left out.
 const MOST: u32 = 256;
 
 /// What waits for its second look. All-zero is "nothing".
-pub struct Later {
+struct Later {
     list: Mutex<List>,
-    /// Counts what was added; the thread sleeps on it.
-    added: AtomicU32,
 }
 
 struct List {
@@ -37,8 +35,6 @@ struct List {
     /// Of memory that the copies take.
     bytes: usize,
     has_thread: bool,
-    /// The thread looks at one that was in the list.
-    looks: bool,
 }
 
 /// What the thread does next.
@@ -65,7 +61,6 @@ impl List {
         self.first = context.later;
         self.len -= 1;
         self.bytes -= context.copies.bytes();
-        self.looks = true;
         Next::Look(first)
     }
 
@@ -96,18 +91,14 @@ impl List {
     }
 }
 
-impl Later {
-    /// Whether nothing waits for its second look, or is looked at.
-    pub fn is_idle(&self) -> bool {
-        let list = self.list.lock();
-        list.len == 0 && !list.looks
-    }
+// SAFETY: a lock that is open, of an empty list.
+unsafe impl Zeroed for Later {}
 
-    /// Wakes the thread, to look at its orders.
-    pub fn nudge(&self) {
-        self.added.fetch_add(1, Ordering::Release);
-        lock::wake_one(&self.added);
-    }
+static OWN: PerProcess<Later> = PerProcess::new();
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot() -> bool {
+    OWN.boot()
 }
 
 // SAFETY: the contexts are reached under the lock only.
@@ -122,7 +113,7 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
     let process = worker.process();
     context.copies.shrink();
     let bytes = context.copies.bytes();
-    let mut list = process.later.list.lock();
+    let mut list = OWN.get().list.lock();
     let fits = (list.bytes + bytes) as u64 <= config::settings().copy_budget.0;
     if list.len >= MOST || !fits {
         drop(list);
@@ -135,6 +126,7 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
     list.has_thread = true;
     list.len += 1;
     list.bytes += bytes;
+    custodian::own().begin_job();
     context.due = sys::monotonic_ns() + wait * 1_000_000;
     // In order of their time: each waits equally long.
     let mut at: *mut Option<NonNull<Context>> = &raw mut list.first;
@@ -147,36 +139,38 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
         *at = Some(NonNull::from(&mut *context));
     }
     drop(list);
-    process.later.nudge();
+    custodian::own().nudge();
     true
 }
 
 /// This process syncs `dirty` of `file` again: earlier copies of it are out of date.
-pub fn supersede(process: &Process, file: &File, dirty: &Ranges) {
+pub fn supersede(file: &File, dirty: &Ranges) {
     if config::settings().reverify_ms.0 == 0 {
         return;
     }
-    let mut done = process.later.list.lock().leave_out(file, dirty);
+    let mut done = OWN.get().list.lock().leave_out(file, dirty);
     while let Some(context) = done {
         // SAFETY: out of the list, and nobody else's.
         let c = unsafe { &mut *context.as_ptr() };
         done = c.later;
-        let_go(process, context);
+        let_go(context);
     }
 }
 
 /// Ends with a context that has left the list.
-fn let_go(process: &Process, context: NonNull<Context>) {
+fn let_go(context: NonNull<Context>) {
     // SAFETY: out of the list, and the caller's alone.
     let c = unsafe { &mut *context.as_ptr() };
     c.copies.let_go();
-    context::give(process, context);
+    context::give(context);
+    // Until here it was at work.
+    custodian::own().end_job();
 }
 
 /// On a custodian thread; says whether it could.
 fn start(process: &'static Process) -> bool {
     let state = (&raw const *process).cast_mut().cast();
-    process.custodian.hire(|| {
+    custodian::own().hire(|| {
         // SAFETY: the process state lives for ever.
         unsafe { thread::spawn(serve, state) }.is_ok()
     })
@@ -186,23 +180,24 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
     // SAFETY: `start` passed the process state, which lives for ever.
     let process: &'static Process = unsafe { &*process.cast() };
     let worker = Worker::new(process, true);
-    let mut member = process.custodian.join();
+    let mut member = custodian::own().join();
     loop {
-        let added = process.later.added.load(Ordering::Acquire);
-        let leaving = process.custodian.attend(&mut member);
+        let nudges = custodian::own().nudges();
+        let nudged = nudges.load(Ordering::Acquire);
+        let leaving = custodian::own().attend(&mut member);
         let next = {
-            let mut list = process.later.list.lock();
+            let mut list = OWN.get().list.lock();
             list.has_thread = !(leaving && list.first.is_none());
             list.next(leaving)
         };
         match next {
             Next::Look(context) => look(&worker, context),
-            Next::Wait(ns) => lock::wait_for(&process.later.added, added, ns),
+            Next::Wait(ns) => lock::wait_for(nudges, nudged, ns),
             Next::Nothing if leaving => {
-                process.custodian.left(member);
+                custodian::own().left(member);
                 return 0;
             }
-            Next::Nothing => lock::wait(&process.later.added, added),
+            Next::Nothing => lock::wait(nudges, nudged),
         }
     }
 }
@@ -240,7 +235,5 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         }
     }
     report::reverified(worker, c, timer, result.map(drop));
-    let_go(worker.process(), context);
-    // Until here it was at work.
-    worker.process().later.list.lock().looks = false;
+    let_go(context);
 }

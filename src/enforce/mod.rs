@@ -43,11 +43,8 @@ use crate::sys::vm::{is_failure, is_refusal};
 use crate::{config, dirty, findings, log, reads, real, sys};
 use chain::Chain;
 use context::Context;
-pub use context::boot;
 use core::ffi::c_void;
-pub use doubt::Doubts;
 use keepmydata_records::{Async, Enforce, Level, OnFailure};
-pub use later::Later;
 use libc::{c_int, size_t};
 use rustix::io::Errno;
 
@@ -78,6 +75,11 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
             None => watch(addr, len, flags),
         }
     }
+}
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot() -> bool {
+    context::boot() && later::boot() && doubt::boot()
 }
 
 fn is_enforced(flags: c_int) -> bool {

@@ -112,7 +112,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
     }
     report::step(worker, context, event::DIRTY, timer, Ok(()));
-    later::supersede(worker.process(), &context.file, &context.dirty);
+    later::supersede(&context.file, &context.dirty);
     if dropped && suspect {
         lose(context);
     }

@@ -9,12 +9,12 @@ mod sink;
 
 pub use sink::say_before_main;
 
-use crate::custodian::{self, Worker};
+use crate::custodian::{self, News, Worker};
 use crate::mappings::file::File;
 use crate::process::{self, Process};
 use crate::{config, sys};
 use core::fmt;
-use keepmydata_records::{Dev, Errno, Level, LineBuf, LogFormat, Record};
+use keepmydata_records::{Dev, Errno, Level, LineBuf, LogFormat, Record, event};
 
 /// Bytes of the longest line; what is longer is shortened, and says so.
 const LINE: usize = 16 * 1024;
@@ -22,6 +22,36 @@ const LINE: usize = 16 * 1024;
 /// Connects `tracing` to the sink and remembers what standard error is. Called once, while booting.
 pub fn boot() {
     sink::boot();
+    custodian::listen(of_custodian);
+}
+
+/// What the helper has to say.
+fn of_custodian(worker: &Worker, news: News) {
+    let mut message = LineBuf::<128>::new();
+    let (level, event) = match news {
+        News::IsThread(errno) => {
+            let errno = errno.raw_os_error();
+            text(
+                &mut message,
+                format_args!(
+                    "the helper is a thread of this process, not a process of its own (errno {errno})"
+                ),
+            );
+            (Level::Debug, event::START)
+        }
+        News::WasKilled => {
+            text(
+                &mut message,
+                format_args!("keepmydata's helper process was killed; the program cannot go on"),
+            );
+            (Level::Error, event::FINDING)
+        }
+    };
+    if enabled(level) {
+        let mut record = record(worker.process(), level, sys::gettid(), event);
+        record.message = message.as_str().into();
+        emit(worker, &record);
+    }
 }
 
 /// Whether records of `level` are written. Any context.

@@ -10,7 +10,7 @@ pub mod file;
 pub mod table;
 
 use crate::custodian;
-use crate::process::{self, Process};
+use crate::process::{self, PerProcess, Process};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::{Blocked, Quiet};
@@ -37,6 +37,13 @@ static TRACKED: Tracked = Tracked {
 
 // SAFETY: `table.overlaps` is lock-free; all else is reached through `Guard`, under the table lock.
 unsafe impl Sync for Tracked {}
+
+static TABLE_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot() -> bool {
+    TABLE_LOCK.boot()
+}
 
 /// Whether anything was ever tracked; until then the hooks have nothing to do.
 static ANY: AtomicBool = AtomicBool::new(false);
@@ -190,9 +197,8 @@ pub fn lock_if(quiet: Option<&Quiet>) -> Guard {
 
 fn lock_with(_quiet: Option<Blocked>) -> Guard {
     let process = process::this();
-    let lock: &'static Mutex<()> = &process.table_lock;
     Guard {
-        _lock: lock.lock(),
+        _lock: TABLE_LOCK.get().lock(),
         _quiet,
         process,
     }
