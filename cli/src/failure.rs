@@ -1,6 +1,5 @@
 //! How the command ends when it cannot do what it was asked.
 
-use crate::run::reason;
 use std::ffi::c_int;
 use std::fmt::Display;
 use std::io;
@@ -34,5 +33,14 @@ impl Failure {
     /// `PATH: No such file or directory`: what it was about, and why it failed.
     pub fn of(what: impl Display, error: &io::Error) -> Self {
         Failure::own(format!("{what}: {}", reason(error)))
+    }
+}
+
+/// The text of an error as the shell gives it, without Rust's "(os error 2)".
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }

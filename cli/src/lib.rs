@@ -33,7 +33,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         }
         Ok(Request::Run { settings, command }) => run::run(&settings, &command),
         Ok(Request::Demo(options)) => demo::demo(&options),
-        Ok(Request::Generate(options)) => generate::generate(&options),
+        Ok(Request::Generate(options)) => generate::generate(&options, args::visible),
         Ok(Request::Diagnose(options)) => diagnose::diagnose(&options),
         Ok(Request::Doctor(options)) => doctor::doctor(&options),
         Ok(Request::Report(options)) => report::report(&options),

@@ -20,11 +20,13 @@ mod errand;
 mod exec;
 mod orders;
 mod process;
+mod task;
 mod worker;
 
 pub use errand::on_program;
 pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
-pub use process::{TaskPath, note_main_thread};
+pub use process::note_main_thread;
+pub use task::TaskPath;
 pub use worker::{Handle, Worker};
 
 use crate::process::{PerProcess, Process, Zeroed};

@@ -13,14 +13,13 @@
 //! Where the program's end is seen beforehand ([`super::end`]), the helper ends first, and is waited for.
 //! Else it is the init process's child by then, a zombie until that has waited for it.
 
+use super::task::{TaskPath, state};
 use super::worker;
 use crate::process;
 use crate::process::Process;
 use crate::sys::{self, lock, raw, thread};
 use core::ffi::{c_int, c_void};
-use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use keepmydata_records::LineBuf;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -52,42 +51,6 @@ pub struct Life {
     starter: lock::Mutex<TaskPath>,
 }
 
-/// Where a thread is in /proc: `PID/task/TID`, by the numbers of that /proc, which may be of another
-/// PID namespace than the process is.
-#[derive(Clone, Copy, Default)]
-pub struct TaskPath {
-    bytes: [u8; 32],
-    len: usize,
-}
-
-impl TaskPath {
-    /// Of the calling thread (proc_thread-self(5)). Where that cannot be read, because the program has moved
-    /// to where there is no /proc, by its own numbers: right if the helper found a /proc of its namespace.
-    pub fn of_caller() -> TaskPath {
-        let mut path = TaskPath::default();
-        let link = thread::read_link(c"/proc/thread-self", &mut path.bytes);
-        path.len = link.map_or(0, <[u8]>::len);
-        if path.len == 0 || path.len == path.bytes.len() {
-            let mut text = LineBuf::<32>::new();
-            let (pid, tid) = (sys::getpid(), sys::gettid());
-            let _ = write!(text, "{pid}/task/{tid}");
-            path.len = text.as_bytes().len();
-            path.bytes[..path.len].copy_from_slice(text.as_bytes());
-        }
-        path
-    }
-
-    /// As text below /proc.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// The part that stands for its process.
-    pub fn process(&self) -> &[u8] {
-        self.as_bytes().split(|&b| b == b'/').next().unwrap_or(b"")
-    }
-}
-
 /// Starts the helper of `process`, as a process or, where that cannot be, as a thread, which says how that
 /// went. On a thread of the program's.
 pub fn start(process: &'static Process) -> Result<(), Errno> {
@@ -99,11 +62,6 @@ pub fn start(process: &'static Process) -> Result<(), Errno> {
     }
     // SAFETY: the process state lives for ever.
     unsafe { thread::spawn(worker::first_of_threads, state(process)) }
-}
-
-/// What a thread of the helper is started with.
-pub fn state(process: &'static Process) -> *mut c_void {
-    (&raw const *process).cast_mut().cast()
 }
 
 fn start_process(process: &'static Process) -> Result<(), Errno> {

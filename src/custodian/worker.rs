@@ -1,7 +1,7 @@
 //! One thread of the helper: what it has, and its loop.
 
 use super::errand::AtWork;
-use super::process::{TaskPath, state};
+use super::task::{TaskPath, state};
 use crate::process::Process;
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::{c_int, c_void};

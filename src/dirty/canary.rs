@@ -50,7 +50,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
         let enough = canaries.all.iter().all(|c| c.addr != 0);
         let is_first = canaries.all.iter().all(|c| c.addr == 0);
         // Until now a drop was seen by nobody but the marks of what is tracked.
-        if is_first && super::pagemap::has_untracked(worker, &table, file, size) {
+        if is_first && super::reach::has_untracked(worker, &table, file, size) {
             of(&mut table, file).dropped = true;
         }
         // The page cache of a local filesystem is dropped by nobody but its user.

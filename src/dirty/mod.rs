@@ -5,6 +5,7 @@ pub mod canary;
 mod mincore;
 mod pagemap;
 pub mod pin;
+mod reach;
 pub mod removal;
 mod whole;
 

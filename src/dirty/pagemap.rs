@@ -6,6 +6,7 @@
 //! the page back: a daemon that lies about it is not found out otherwise. And it knows that a page
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
+use super::reach::{end_inside, tracked, untracked};
 use super::{Found, LARGEST, Query, Ranges, canary, mincore, size};
 use crate::custodian::Worker;
 use crate::mappings::{
@@ -117,26 +118,6 @@ pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     }
 }
 
-/// The address where `entry` ends, or where its file does, which is of `size` bytes in whole pages.
-fn end_inside(entry: &Entry<'_>, size: u64) -> usize {
-    let len = size.saturating_sub(entry.offset).min(entry.len() as u64);
-    entry.start + len as usize
-}
-
-/// What of `entry`, which is registered, is inside of its file, of `size` bytes in whole pages, and not tracked:
-/// the file has grown. As offsets in the file.
-fn untracked(entry: &Entry<'_>, size: u64) -> Option<Range<u64>> {
-    let end = end_inside(entry, size);
-    let start = entry.marks.tracked.clamp(entry.start, entry.end);
-    let at = |address: usize| entry.offset + (address - entry.start) as u64;
-    (start < end).then(|| at(start)..at(end))
-}
-
-/// The part of `entry`, which is registered, that is tracked.
-fn tracked(entry: &Entry<'_>) -> Range<u64> {
-    entry.start as u64..entry.marks.tracked.clamp(entry.start, entry.end) as u64
-}
-
 /// Has stores to all of `entry` tracked that is inside of its file; what was stored to [`untracked`] pages before is
 /// not known. Where too much would be, none. Under the table lock.
 fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
@@ -180,20 +161,6 @@ pub fn follow_growth(worker: &Worker, file: &File) {
     if !stored.is_empty() {
         table.owe(file, &stored, true);
     }
-}
-
-/// Whether a registered mapping of `file`, which the caller holds, is not tracked up to the end of the file, which
-/// is of `size` bytes.
-pub fn has_untracked(worker: &Worker, table: &Guard, file: &File, size: u64) -> bool {
-    let generation = worker.process().generation();
-    let mut found = false;
-    table.for_each_of(file, 0, |entry| {
-        found = entry.writable
-            && entry.marks.registered == generation
-            && untracked(&entry, size).is_some();
-        !found
-    });
-    found
 }
 
 /// Tells `tell` of what is [`untracked`] of `entry`, the file of which the caller holds, and whether pages of it may

@@ -5,27 +5,23 @@
 //! afterwards loses that mapping ([`Copies::look`]). So the shim knows whether the page still is the
 //! one that held the data.
 
-use super::context::Context;
-use crate::config;
 use crate::custodian::Worker;
-use crate::dirty::{self, Query, Ranges};
-use crate::mappings::{self, table::Entry};
+use crate::dirty::Ranges;
 use crate::sys::list::List;
 use crate::sys::{self, vm, wipe};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::null_mut;
 use core::slice;
-use keepmydata_records::ByteRange;
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, mprotect, munmap};
 
 /// Mappings of one file that can be witnessed in one msync.
-const WITNESSES: usize = 128;
+pub const WITNESSES: usize = 128;
 /// Pieces that need no memory of their own.
 const FEW: usize = 32;
 /// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
-/// read in again, and only then noticed ([`dirty::gone_since`]).
+/// read in again, and only then noticed ([`super::snapshot`]).
 const AT_ONCE: usize = 16;
 /// The buffer for reading back, bytes.
 pub const BUFFER: usize = 256 * 1024;
@@ -95,8 +91,8 @@ struct Witness {
 /// The copies of one msync, in memory of their own.
 pub struct Copies {
     witnesses: [Witness; WITNESSES],
-    witness_count: usize,
-    pieces: List<Piece, FEW>,
+    pub witness_count: usize,
+    pub pieces: List<Piece, FEW>,
     /// One mapping: read-back buffer, scratch page, states, hashes, copied pages.
     region: *mut u8,
     region_len: usize,
@@ -105,7 +101,7 @@ pub struct Copies {
     /// Copies that were given back.
     dropped: usize,
     /// The size of the file when they were copied, bytes.
-    file_size: u64,
+    pub file_size: u64,
     /// Pages that could not be witnessed or copied.
     pub missed: usize,
     /// A witness was touched where its page was gone.
@@ -163,7 +159,7 @@ impl Copies {
 
     /// Notes a duplicate of the shim's. What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE`
     /// alone), it may: the file is open for reading and writing.
-    fn add_witness(&mut self, start: usize, len: usize) {
+    pub fn add_witness(&mut self, start: usize, len: usize) {
         let both = MprotectFlags::READ | MprotectFlags::WRITE;
         // SAFETY: the shim's own mapping.
         let _ = unsafe { mprotect(start as *mut c_void, len, both) };
@@ -172,7 +168,7 @@ impl Copies {
     }
 
     /// Adds a piece; `known` are those that other mappings have brought.
-    fn add_piece(&mut self, known: &Ranges, offset: u64, len: usize, witness: usize) {
+    pub fn add_piece(&mut self, known: &Ranges, offset: u64, len: usize, witness: usize) {
         let pages = len / sys::page_size();
         if known.covers(offset, offset + len as u64) {
             return;
@@ -190,7 +186,7 @@ impl Copies {
     }
 
     /// Maps memory for the copies; past `budget` bytes a page gets a hash only.
-    fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
+    pub fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
         let page = sys::page_size();
         let copied = self.pages.min((budget / page as u64) as usize);
         let len = BUFFER + page + self.head() + copied * page;
@@ -361,7 +357,7 @@ impl Copies {
         copy != now && (0..valid).all(|i| copy[i] != now[i] || held[i] == copy[i])
     }
 
-    fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
+    pub fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
         for i in 0..self.pieces.as_slice().len() {
             let piece = self.pieces.as_slice()[i];
             self.fill_piece(&piece, gone, guessed);
@@ -369,7 +365,7 @@ impl Copies {
     }
 
     /// Forgets what was copied of pages that are `gone`.
-    fn mark_gone(&mut self, gone: &Ranges, guessed: &Ranges) {
+    pub fn mark_gone(&mut self, gone: &Ranges, guessed: &Ranges) {
         if gone.is_empty() {
             return;
         }
@@ -562,93 +558,4 @@ pub fn hash(bytes: &[u8]) -> u64 {
         hash = mix(hash, u64::from_le_bytes(word));
     }
     hash
-}
-
-/// Witnesses and copies the dirty ranges of the writable mappings.
-pub fn copy(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
-    witness(context);
-    if let Some(Ok(size)) = worker.borrow_handle(&context.handle).map(sys::fd::size) {
-        context.copies.file_size = size;
-    }
-    let budget = config::settings().copy_budget.0;
-    context.copies.allocate(budget)?;
-    context.copies.fill(&context.gone, &context.guessed);
-    // A page that was dropped while it was to be copied has been read in again: its copy is what the
-    // filesystem holds.
-    let query = Query {
-        worker,
-        file: &context.file,
-        handle: context.handle,
-    };
-    let mut since = Ranges::new();
-    if dirty::absent(&query, &context.dirty, &mut since).is_ok() {
-        since.remove_all(&context.absent);
-        context.gone.add_all(since.iter());
-        context.copies.mark_gone(&since, &context.guessed);
-    }
-    Ok(())
-}
-
-fn witness(context: &mut Context) {
-    let (file, dirty, copies) = (&context.file, &context.dirty, &mut context.copies);
-    let mut known = Ranges::new();
-    // The lock keeps the entries where they are while they are duplicated.
-    let table = mappings::lock();
-    table.for_each_of(file, 0, |entry| {
-        if entry.writable {
-            let before = copies.pieces.as_slice().len();
-            witness_entry(copies, &known, &entry, dirty);
-            for piece in &copies.pieces.as_slice()[before..] {
-                known.add(piece.offset, piece.offset + piece.len as u64);
-            }
-        }
-        true
-    });
-}
-
-fn witness_entry(copies: &mut Copies, known: &Ranges, entry: &Entry<'_>, dirty: &Ranges) {
-    let mapped = entry.offset..entry.offset + entry.len() as u64;
-    // Other mappings may have brought them all.
-    let is_new = |range: &ByteRange| !known.covers(range.offset, range.end());
-    let ranges = || dirty.within(mapped.start, mapped.end).filter(is_new);
-    let (Some(first), Some(last)) = (ranges().next(), ranges().last()) else {
-        return;
-    };
-    // One witness from the first dirty page of this mapping to its last.
-    let addr = entry.start + (first.offset - mapped.start) as usize;
-    let len = (last.end() - first.offset) as usize;
-    if copies.witness_count < WITNESSES
-        // SAFETY: the duplicate is noted, and unmapped by `let_go_witnesses`.
-        && let Ok(start) = unsafe { vm::duplicate(addr, len) }
-    {
-        let start = start as usize;
-        copies.add_witness(start, len);
-        for range in ranges() {
-            let at = start + (range.offset - first.offset) as usize;
-            copies.add_piece(known, range.offset, range.length as usize, at);
-        }
-        return;
-    }
-    // mprotect(2) has split the mapping: each range by itself, and failing that each page.
-    for range in ranges() {
-        witness_range(copies, known, entry, range.offset, range.end());
-    }
-}
-
-fn witness_range(copies: &mut Copies, known: &Ranges, entry: &Entry<'_>, from: u64, to: u64) {
-    let len = (to - from) as usize;
-    let addr = entry.start + (from - entry.offset) as usize;
-    let room = copies.witness_count < WITNESSES;
-    // SAFETY: as in `witness_entry`.
-    if room && let Ok(start) = unsafe { vm::duplicate(addr, len) } {
-        let start = start as usize;
-        copies.add_witness(start, len);
-        copies.add_piece(known, from, len, start);
-    } else if room && len > sys::page_size() {
-        let middle = from + sys::page_up(len as u64 / 2);
-        witness_range(copies, known, entry, from, middle);
-        witness_range(copies, known, entry, middle, to);
-    } else {
-        copies.missed += len / sys::page_size();
-    }
 }

@@ -6,7 +6,7 @@
 //! two and aligned to that: where a range stays, growing windows around it are tried until it goes.
 
 use super::context::Context;
-use super::invalidate::drop_mappings;
+use super::entries::drop_mappings;
 use crate::custodian::Worker;
 use crate::dirty::Ranges;
 use crate::sys;

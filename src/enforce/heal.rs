@@ -13,9 +13,10 @@
 //! may have stored newer ones.
 
 use super::context::Context;
-use super::copy::{self, State, hash};
+use super::copy::{State, hash};
 use super::flush;
 use super::report;
+use super::snapshot;
 use super::verify::{self, Unsettled};
 use crate::config;
 use crate::custodian::Worker;
@@ -109,7 +110,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     context.guessed.add_all(others.iter());
     context.dirty.add_all(others.iter());
     context.copies.let_go();
-    if copy::copy(worker, context).is_err() {
+    if snapshot::take(worker, context).is_err() {
         context.copies.let_go();
         return false;
     }

@@ -23,6 +23,7 @@ mod context;
 mod copy;
 mod debt;
 pub mod doubt;
+mod entries;
 mod fail;
 mod flush;
 mod folios;
@@ -32,6 +33,7 @@ mod later;
 mod prepare;
 mod readback;
 mod report;
+mod snapshot;
 mod turn;
 mod verify;
 

@@ -2,7 +2,7 @@
 //! cache was dropped since the last one.
 
 use super::context::Context;
-use super::{copy, debt, later, report, turn};
+use super::{debt, later, report, snapshot, turn};
 use crate::config;
 use crate::custodian::Worker;
 use crate::dirty::{self, Query, Tracker, canary};
@@ -123,7 +123,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     if context.verify && !context.dirty.is_empty() {
         canary::ensure(worker, &context.file);
         let timer = Timer::at(Level::Info);
-        let copied = copy::copy(worker, context);
+        let copied = snapshot::take(worker, context);
         if copied.is_err() {
             context.copies.let_go();
             context.verify = false;

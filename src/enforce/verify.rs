@@ -118,7 +118,7 @@ fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
 fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();
     canary::clear(worker, &context.file);
-    super::invalidate::drop_mappings(worker, context, &context.dirty);
+    super::entries::drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);
         let _ = fadvise(handle, range.offset, len, Advice::DontNeed);

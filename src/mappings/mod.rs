@@ -340,13 +340,13 @@ impl Guard {
     }
 
     /// `pages` of `file` were stored to: of what they held when an msync failed for them the program has been told.
-    pub fn stored_anew(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+    pub fn stored_anew(&mut self, file: &File, pages: &Ranges) {
         self.get_mut(file).debt.lost.remove_all(pages);
     }
 
     /// Notes that `pages` of `file` were stored to in the moment in which its page cache was dropped: what they hold
     /// now is owed, and of what they held before nobody knows.
-    pub fn doubt(&mut self, file: &File, pages: &crate::dirty::Ranges) {
+    pub fn doubt(&mut self, file: &File, pages: &Ranges) {
         let debt = &mut self.get_mut(file).debt;
         debt.untold.add_all(pages.iter());
         debt.owed.add_all(pages.iter());

@@ -3,7 +3,6 @@
 
 mod man;
 
-use crate::args;
 use crate::failure::Failure;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -57,19 +56,20 @@ pub fn options(matches: &ArgMatches) -> Options {
     }
 }
 
-pub fn generate(options: &Options) -> Result<c_int, Failure> {
+/// What is made is about the command that `visible` defines.
+pub fn generate(options: &Options, visible: fn() -> Command) -> Result<c_int, Failure> {
     let directory = &options.directory;
     let made = std::fs::create_dir_all(directory).and_then(|()| match options.what {
-        What::Man => man::write(args::visible(), directory),
-        What::Completions => completions(directory),
+        What::Man => man::write(visible(), directory),
+        What::Completions => completions(visible, directory),
     });
     made.map_err(|error| Failure::of(directory.display(), &error))?;
     Ok(0)
 }
 
-fn completions(directory: &Path) -> io::Result<()> {
+fn completions(visible: fn() -> Command, directory: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut args::visible(), "keepmydata", directory)?;
+        clap_complete::generate_to(shell, &mut visible(), "keepmydata", directory)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod watcher;
 pub use library::Library;
 pub use program::check;
 
+pub use crate::failure::reason;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
 use crate::sys;
 use std::env;
@@ -102,13 +103,4 @@ fn execute(file: &Path, command: &[OsString], variables: &[CString]) -> io::Erro
 
 fn c_string(text: &OsStr) -> CString {
     CString::new(text.to_owned().into_vec()).expect("arguments and variables hold no NUL")
-}
-
-/// The text of an error as the shell gives it, without Rust's "(os error 2)".
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }

@@ -1,0 +1,39 @@
+//! How far the stores to a mapping are tracked: up to where its file ended when it was looked at last.
+
+use crate::custodian::Worker;
+use crate::mappings::{Guard, file::File, table::Entry};
+use core::ops::Range;
+
+/// The address where `entry` ends, or where its file does, which is of `size` bytes in whole pages.
+pub fn end_inside(entry: &Entry<'_>, size: u64) -> usize {
+    let len = size.saturating_sub(entry.offset).min(entry.len() as u64);
+    entry.start + len as usize
+}
+
+/// What of `entry`, which is registered, is inside of its file, of `size` bytes in whole pages, and not tracked:
+/// the file has grown. As offsets in the file.
+pub fn untracked(entry: &Entry<'_>, size: u64) -> Option<Range<u64>> {
+    let end = end_inside(entry, size);
+    let start = entry.marks.tracked.clamp(entry.start, entry.end);
+    let at = |address: usize| entry.offset + (address - entry.start) as u64;
+    (start < end).then(|| at(start)..at(end))
+}
+
+/// The part of `entry`, which is registered, that is tracked.
+pub fn tracked(entry: &Entry<'_>) -> Range<u64> {
+    entry.start as u64..entry.marks.tracked.clamp(entry.start, entry.end) as u64
+}
+
+/// Whether a registered mapping of `file`, which the caller holds, is not tracked up to the end of the file, which
+/// is of `size` bytes.
+pub fn has_untracked(worker: &Worker, table: &Guard, file: &File, size: u64) -> bool {
+    let generation = worker.process().generation();
+    let mut found = false;
+    table.for_each_of(file, 0, |entry| {
+        found = entry.writable
+            && entry.marks.registered == generation
+            && untracked(&entry, size).is_some();
+        !found
+    });
+    found
+}
