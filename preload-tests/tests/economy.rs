@@ -146,3 +146,53 @@ fn an_unmap_of_clean_pages_syncs_nothing() {
         assert!(count(&fs, "Fsync") >= UNMAPS, "verify {verify}");
     }
 }
+
+/// What is mapped beyond the end of a file needs no page tables, although stores are tracked in them: 16 MiB of
+/// them for a mapping of 8 GiB.
+#[test]
+fn a_mapping_beyond_the_end_of_its_file_needs_no_page_tables() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let page_tables = |fs: &TearFs, size: &str| -> u64 {
+        let run = Program::guest("beyond")
+            .arg(fs.path("f"))
+            .args(["8192", size])
+            .under_shim(&[("KEEPMYDATA_VERIFY", "on")]);
+        let kib = run.stdout.strip_prefix("msync 0\npage tables ");
+        let kib = kib.unwrap_or_else(|| panic!("{run:?}"));
+        kib.trim().parse().expect("a number")
+    };
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let kib = page_tables(&fs, "1");
+    assert!(kib < 2048, "{kib} KiB");
+    // The control: the file is as large, and each page of it may be stored to.
+    let kib = page_tables(&fs, "8192");
+    assert!(kib >= 16 << 10, "{kib} KiB");
+}
+
+/// The drop of the page cache looks at what was touched, not at all that is mapped: 16 MiB at a time those were a
+/// thousand calls for a mapping of 16 GiB.
+#[test]
+fn a_drop_passes_by_what_was_never_touched() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let scratch = Scratch::new();
+    let log = scratch.path("strace");
+    let path = log.to_str().expect("path in UTF-8");
+    let calls = ["strace", "-f", "-qq", "-e", "trace=madvise", "-o", path];
+    Program::guest("beyond")
+        .arg(fs.path("f"))
+        .args(["16384", "16384"])
+        .where_only_threads()
+        .traced_by(calls)
+        .under_shim(&[])
+        .expect_success("under the shim and strace");
+    let log = std::fs::read_to_string(&log).expect("log of strace");
+    let drops = log.lines().filter(|line| line.contains("MADV_DONTNEED"));
+    let drops = drops.count();
+    assert!(
+        (1..20).contains(&drops),
+        "{drops} drops of page table entries"
+    );
+}

@@ -67,6 +67,34 @@ fn where_the_page_cache_is_kept_nothing_is_uncertain() {
     }
 }
 
+/// Stores are tracked up to the end of the file. It grows by a write that the shim does not follow: what is stored
+/// there is verified, and in doubt where the page cache was dropped since.
+#[test]
+fn a_store_where_the_file_has_grown_is_not_overlooked() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let run = |mode: &str, opens: &[&str]| {
+        let fs = TearFs::mount(&["--mode", mode]);
+        let guest = Program::guest("beyond").arg(fs.path("f")).arg("grows");
+        guest.args(opens).under_shim(&[
+            ("KEEPMYDATA_LOG", "info"),
+            ("KEEPMYDATA_DEADLINE_MS", "500"),
+        ])
+    };
+    let honest = run("honest", &[]);
+    assert_eq!(honest.stdout, "msync 0\n", "{honest:?}");
+    let records = honest.records();
+    assert!(records.uncertain().is_empty(), "{}", honest.log_text());
+
+    // Every write of a page is dropped: no msync may return 0.
+    let lying = run("black-hole", &[]);
+    assert_eq!(lying.stdout, "msync EIO\n", "{lying:?}");
+
+    let dropped = run("lossy-first", &["open"]);
+    let uncertain = dropped.records().uncertain();
+    assert!(uncertain.contains(&5), "{}", dropped.log_text());
+}
+
 /// A second mapping of the file in which nobody touched the pages that were stored to by the first.
 #[test]
 fn a_page_is_not_gone_because_one_mapping_has_no_entry_for_it() {

@@ -39,7 +39,7 @@ impl Chain {
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
         let call = context::next_call();
         let tid = sys::gettid();
-        let table = mappings::lock();
+        let table = mappings::lock_blocked();
         table.for_each(addr, end, |entry| {
             let excluded = table.get(entry.file).excluded;
             if !entry.writable || excluded || chain.has(entry.file) {
@@ -202,7 +202,7 @@ impl Chain {
         let len = sys::page_up(context.len as u64) as usize;
         let (mut heard, generation) = (0, self.process.generation());
         let end = context.addr.saturating_add(len);
-        mappings::lock().for_each(context.addr, end, |entry| {
+        mappings::lock_blocked().for_each(context.addr, end, |entry| {
             let is = *entry.file == *context.file && entry.marks.heard == generation;
             heard += if is { entry.len() } else { 0 };
             is
@@ -232,7 +232,7 @@ impl Chain {
     pub fn note_heard(&self, addr: usize, len: usize) {
         let generation = self.process.generation();
         let end = addr.saturating_add(len);
-        mappings::lock().mark(addr, end, |entry, marks| {
+        mappings::lock_blocked().mark(addr, end, |entry, marks| {
             self.each(|context| {
                 if *context.file == *entry.file && context.handle.generation == generation {
                     marks.heard = generation;

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 /// something.
 pub fn take(context: &mut Context, dropped: bool) -> bool {
     let birth = process::this().birth();
-    let mut table = mappings::lock();
+    let mut table = mappings::lock_blocked();
     let debt = &mut table.get_mut(&context.file).debt;
     if context.sees_stores() && !debt.lost.is_empty() {
         // Stored anew: what these pages held before is of no interest any more.
@@ -52,7 +52,7 @@ pub fn settle(worker: &Worker, context: &mut Context) {
     if context.verify {
         find_uncovered(worker, context);
     }
-    let mut table = mappings::lock();
+    let mut table = mappings::lock_blocked();
     let debt = &mut table.get_mut(&context.file).debt;
     if !debt.refused.is_empty() && context.flush_error.is_none() {
         for page in 0..context.copies.pages() {
@@ -97,7 +97,7 @@ fn find_uncovered(worker: &Worker, context: &mut Context) {
 /// The enforcement has ended with `outcome`, which the program is told.
 pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     let handle = {
-        let mut table = mappings::lock();
+        let mut table = mappings::lock_blocked();
         let debt = &mut table.get_mut(&context.file).debt;
         debt.proving.clear();
         if !context.verify && !debt.is_pending() {
@@ -167,7 +167,7 @@ fn refuse(debt: &mut Debt, context: &Context, errno: Errno) {
 
 /// Nothing was synced: what was being proved is owed as before.
 pub fn give_back(context: &Context) {
-    let mut table = mappings::lock();
+    let mut table = mappings::lock_blocked();
     let debt = &mut table.get_mut(&context.file).debt;
     debt.owed.add_all(debt.proving.iter());
     debt.proving.clear();

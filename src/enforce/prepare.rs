@@ -156,7 +156,7 @@ fn wants_verification(context: &Context) -> bool {
 /// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
 /// filesystem that fails, and the next sync has nothing to write and nothing to compare.
 fn lose(context: &mut Context) {
-    let mut table = mappings::lock();
+    let mut table = mappings::lock_blocked();
     let file = table.get_mut(&context.file);
     if file.lost == 0 {
         file.lost = Errno::IO.raw_os_error();
@@ -171,7 +171,7 @@ fn find_handle(worker: &Worker, context: &mut Context) {
 
 /// What is known of the file.
 fn look_up(context: &mut Context) {
-    let table = mappings::lock();
+    let table = mappings::lock_blocked();
     let file = table.get(&context.file);
     context.handle = file.handle;
     context.lost = file.lost;

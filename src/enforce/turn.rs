@@ -11,13 +11,19 @@ const LONGEST_GATHER_NS: u64 = 1_000_000;
 /// Waits for the caller's turn on `file`, which it holds.
 pub fn enter(file: &File) -> Ticket {
     // SAFETY: every use of a group takes the table lock.
-    unsafe { file.group.enter(mappings::lock, process::this().birth()) }
+    unsafe {
+        file.group
+            .enter(mappings::lock_blocked, process::this().birth())
+    }
 }
 
 /// Begins the flush that the caller leads.
 pub fn begin(file: &File) -> Begun {
     // SAFETY: as in `enter`.
-    unsafe { file.group.begin(mappings::lock, process::this().birth()) }
+    unsafe {
+        file.group
+            .begin(mappings::lock_blocked, process::this().birth())
+    }
 }
 
 /// Waits, a fraction of what a flush takes, for as many callers as the last flush of `file` began with:
@@ -25,11 +31,14 @@ pub fn begin(file: &File) -> Begun {
 /// after. The leader calls this before [`begin`].
 pub fn gather(file: &File) {
     // SAFETY: as in `enter`.
-    let is_short = || unsafe { file.group.is_short(mappings::lock, process::this().birth()) };
+    let is_short = || unsafe {
+        file.group
+            .is_short(mappings::lock_blocked, process::this().birth())
+    };
     if !is_short() {
         return;
     }
-    let last = { mappings::lock().get(file).flush_ns };
+    let last = { mappings::lock_blocked().get(file).flush_ns };
     let until = sys::monotonic_ns() + (last / 4).min(LONGEST_GATHER_NS);
     while is_short() && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();
@@ -39,7 +48,10 @@ pub fn gather(file: &File) {
 /// The number of the flush of `file`, which the caller holds, that began last.
 pub fn begun(file: &File) -> u32 {
     // SAFETY: as in `enter`.
-    unsafe { file.group.begun(mappings::lock, process::this().birth()) }
+    unsafe {
+        file.group
+            .begun(mappings::lock_blocked, process::this().birth())
+    }
 }
 
 /// Ends flush `number` of `file` with `result`.
@@ -59,7 +71,11 @@ pub fn abandon(file: &File, number: u32) {
 fn end(file: &File, number: u32, result: i32) {
     // SAFETY: as in `enter`.
     unsafe {
-        file.group
-            .leave(mappings::lock, process::this().birth(), number, result)
+        file.group.leave(
+            mappings::lock_blocked,
+            process::this().birth(),
+            number,
+            result,
+        )
     }
 }

@@ -13,7 +13,7 @@ use crate::custodian;
 use crate::process::{self, PerProcess, Process};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
-use crate::sys::signals::{Blocked, Quiet};
+use crate::sys::signals::{self, Blocked, Quiet};
 use crate::{config, real};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
@@ -193,6 +193,12 @@ pub fn lock() -> Guard {
 /// The same where signals are blocked already, as `quiet` says if it is there: two system calls less.
 pub fn lock_if(quiet: Option<&Quiet>) -> Guard {
     lock_with(quiet.is_none().then(Blocked::all))
+}
+
+/// The same where the caller has all signals blocked, as during an msync.
+pub fn lock_blocked() -> Guard {
+    debug_assert!(signals::are_blocked());
+    lock_with(None)
 }
 
 fn lock_with(_quiet: Option<Blocked>) -> Guard {

@@ -6,11 +6,12 @@
 //! the program is nothing it could notice: a signal that arrives during msync(2) is delivered when
 //! the system call returns, natively too.
 
-use super::raw;
+use super::{raw, thread};
 
 /// All signals are blocked while this lives; the previous mask returns with its drop.
 pub struct Blocked {
-    old: u64,
+    /// None on a thread of the shim's own, on which they are blocked anyway.
+    old: Option<u64>,
 }
 
 const SIGSET_BYTES: usize = 8;
@@ -19,8 +20,19 @@ impl Blocked {
     /// Blocks all signals of the calling thread (rt_sigprocmask(2)). Any context.
     #[inline]
     pub fn all() -> Blocked {
-        Blocked { old: block().old }
+        Blocked {
+            old: (!thread::is_own()).then(|| block().old),
+        }
     }
+}
+
+/// Whether all signals that can be blocked are blocked of the calling thread.
+pub fn are_blocked() -> bool {
+    const NEVER: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+    let mut old = 0u64;
+    // Blocks nothing more.
+    change(libc::SIG_BLOCK, 0, &mut old);
+    old | NEVER == u64::MAX
 }
 
 /// Says that all signals of the calling thread are blocked, until [`Quiet::end`]. Nothing is to be dropped.
@@ -53,18 +65,25 @@ impl Quiet {
 impl Drop for Blocked {
     #[inline]
     fn drop(&mut self) {
-        set(self.old, &mut 0);
+        if let Some(old) = self.old {
+            set(old, &mut 0);
+        }
     }
 }
 
 #[inline]
 fn set(mask: u64, old: &mut u64) {
+    change(libc::SIG_SETMASK, mask, old);
+}
+
+#[inline]
+fn change(how: i32, mask: u64, old: &mut u64) {
     // SAFETY: both pointers are to live 8-byte sets, the size that is passed.
     let _ = unsafe {
         raw::syscall(
             libc::SYS_rt_sigprocmask,
             [
-                libc::SIG_SETMASK as usize,
+                how as usize,
                 &raw const mask as usize,
                 old as *mut u64 as usize,
                 SIGSET_BYTES,
