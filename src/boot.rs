@@ -6,7 +6,7 @@
 
 #[cfg(not(test))]
 use crate::hooks;
-use crate::{config, custodian, enforce, log, mappings, process, real, sys};
+use crate::{config, enforce, helper, log, mappings, next_fn, process, sys};
 use keepmydata_records::{Enforce, Level, LineBuf, event};
 
 #[cfg(not(test))]
@@ -25,8 +25,8 @@ pub extern "C" fn boot() {
     let before = unsafe { *errno };
     sys::boot();
     sys::thread::boot();
-    custodian::note_main_thread();
-    real::boot();
+    helper::note_main_thread();
+    next_fn::boot();
     if config::is_secure() {
         // Rights that whoever set the environment has not. The gate stays closed.
         config::clear_environment();
@@ -39,7 +39,7 @@ pub extern "C" fn boot() {
     if !bad.as_bytes().is_empty() {
         log::say_before_main(bad.as_bytes());
     }
-    if process::boot() && mappings::boot() && custodian::boot() && enforce::boot() {
+    if process::boot() && mappings::boot() && helper::boot() && enforce::boot() {
         log::boot();
         crate::stats::boot();
         say_hello();
@@ -75,7 +75,7 @@ fn say_hello() {
     let process = process::this();
     let mut record = log::record(process, Level::Info, sys::gettid(), event::START);
     record.message = message.as_str().into();
-    log::emit(&custodian::Worker::without_descriptors(process), &record);
+    log::emit(&helper::Worker::without_descriptors(process), &record);
 }
 
 /// A tracker that was asked for and is not there: another one takes its place.
@@ -98,7 +98,7 @@ fn say_what_is_missing() {
     let process = process::this();
     let mut record = log::record(process, Level::Warn, sys::gettid(), event::START);
     record.message = message.as_str().into();
-    log::emit(&custodian::Worker::without_descriptors(process), &record);
+    log::emit(&helper::Worker::without_descriptors(process), &record);
 }
 
 /// Tells `keepmydata` (the command) that the shim was loaded: `KEEPMYDATA_HANDSHAKE` names a

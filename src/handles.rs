@@ -9,7 +9,7 @@
 //! With `KEEPMYDATA_ENFORCE=off` nothing is opened: a handle is then a copy of the program's descriptor,
 //! to count by.
 
-use crate::custodian::{self, TaskPath, Worker};
+use crate::helper::{self, TaskPath, Worker};
 use crate::mappings::file::{File, Handle, PATH};
 use crate::mappings::{
     self, handle_of,
@@ -60,7 +60,7 @@ pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
     };
     let leased = lease == Ok(libc::F_WRLCK as usize);
     let task = TaskPath::of_caller();
-    custodian::run(process, |worker| {
+    helper::run(process, |worker| {
         if !has_handle(file, process.generation()) {
             let opened = match enforced {
                 false => copy(worker, fd),
@@ -121,7 +121,7 @@ fn copy(worker: &Worker, fd: RawFd) -> Result<Opened, Errno> {
     })
 }
 
-/// The same on a custodian thread, for a file that was mapped by a parent process and whose
+/// The same on a helper thread, for a file that was mapped by a parent process and whose
 /// descriptor may be closed: by the kernel's own link to the mapping, or by path, if that still
 /// leads to the same inode.
 pub fn reopen(worker: &Worker, file: &File) {
@@ -189,7 +189,7 @@ fn open_without_descriptor(
 
 /// Opens the handle of `file`, which the caller holds, again without `O_DIRECT`, under the same number.
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
-/// and refuse each read (`EINVAL`): its own buffer is not aligned. On a custodian thread.
+/// and refuse each read (`EINVAL`): its own buffer is not aligned. On a helper thread.
 pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
     let fd = handle_of(file).fd;
     let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
@@ -204,7 +204,7 @@ pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
 }
 
 /// The file of `handle` opened for writing, for as long as that takes: where the handle itself is not,
-/// because it was opened for a mapping that is only read, or by a fork child. On a custodian thread.
+/// because it was opened for a mapping that is only read, or by a fork child. On a helper thread.
 pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
     worker.reopen_own(handle.fd, FLAGS | OFlags::RDWR)
 }

@@ -4,7 +4,7 @@
 //! # How a call flows
 //!
 //! `hooks` -> `track` (mapping calls) -> `enforce` (msync) -> `dirty` -> `mappings`, with `log` to tell of it and
-//! `custodian` to do what needs a descriptor. Each module uses those below it only.
+//! `helper` to do what needs a descriptor. Each module uses those below it only.
 //!
 //! # The order in which it boots
 //!
@@ -17,7 +17,7 @@
 //! Hooks are called by allocators that hold their locks, from signal handlers, between `vfork` and
 //! `exec`, and by threads that are about to be cancelled. So: no allocation, no lock but those of
 //! [`sys::lock`] with all signals blocked, no errno touched, nothing to unwind across a real call,
-//! no descriptor in the program's table. What needs one of these runs on the custodian.
+//! no descriptor in the program's table. What needs one of these runs on the helper.
 //!
 //! # Honest scope
 //!
@@ -29,21 +29,21 @@
 
 mod boot;
 mod config;
-mod custodian;
 mod dirty;
 mod enforce;
 mod findings;
 mod handles;
+mod helper;
 #[cfg(not(test))]
 mod hooks;
 mod log;
 mod mappings;
 #[cfg(not(test))]
 mod mem;
+mod next_fn;
 mod prealloc;
 mod process;
 mod reads;
-mod real;
 mod stats;
 mod track;
 #[cfg(target_arch = "x86_64")]

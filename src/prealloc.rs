@@ -4,7 +4,7 @@
 //! lost when it is written back. fallocate(2) of a new mapping's holes asks for them while nothing can
 //! be lost yet. The size of the file stays, and what of the mapping lies beyond its end is not touched.
 
-use crate::custodian::{self, Worker};
+use crate::helper::{self, Worker};
 use crate::log::{self, FileName, Timer};
 use crate::mappings::file::Handle;
 use crate::mappings::{self, table::Entry};
@@ -33,7 +33,7 @@ fn allocate_range(start: usize, end: usize) {
         if !entry.writable || mappings::lock().get(entry.file).excluded {
             return;
         }
-        let _ = custodian::run(process::this(), |worker| {
+        let _ = helper::run(process::this(), |worker| {
             let timer = Timer::start();
             let outcome = allocate(worker, entry);
             tell(worker, entry, outcome, tid, timer);

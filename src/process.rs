@@ -1,7 +1,7 @@
 //! What is true of one process only: its number, and what each module declares so ([`PerProcess`]).
 //!
 //! It all lies in memory that a fork child finds zeroed ([`crate::sys::wipe`]), and all-zero is its
-//! fresh state: no lock is held, there is no custodian. So a fork at any moment, by any system
+//! fresh state: no lock is held, there is no helper. So a fork at any moment, by any system
 //! call, is safe without a handler: no lock stays taken, and the first slow path in the child makes
 //! the state its own (a new *generation*). A `vfork` child shares the parent's memory and state.
 
@@ -152,7 +152,7 @@ impl Process {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// The custodian's descriptors are gone.
+    /// The helper's descriptors are gone.
     pub fn renew(&self) {
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
         self.generation.store(generation, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //! A read gets here only when something is watched; the descriptor is then looked at with one
 //! statx(2), which asks no server, and a filter without a lock ends it for any file that was never tracked.
 
-use crate::dirty::canary;
+use crate::dirty::eviction_probe;
 use crate::log::{self, FileName, Timer};
 use crate::mappings::{
     self,
@@ -211,7 +211,7 @@ fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
     let start = sys::page_down(offset);
     let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
     let len = core::num::NonZeroU64::new(end - start);
-    canary::make_way(inode.0, inode.1, start..end);
+    eviction_probe::make_way(inode.0, inode.1, start..end);
     // SAFETY: as in `identify`.
     let _ = fadvise(
         unsafe { BorrowedFd::borrow_raw(fd) },

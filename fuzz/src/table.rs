@@ -44,7 +44,7 @@ fn one(table: &Table, model: &mut Model, step: &[u8]) {
                 step[0] & 64 == 0,
                 Marks {
                     registered: u32::from(step[2]),
-                    heard: 0,
+                    errseq_seen: 0,
                     tracked: to * PAGE,
                 },
             );
@@ -115,14 +115,14 @@ fn remove(table: &Table, model: &mut Model, from: usize, to: usize) {
     }
 }
 
-fn mark(table: &Table, model: &mut Model, from: usize, to: usize, heard: u32) {
+fn mark(table: &Table, model: &mut Model, from: usize, to: usize, errseq_seen: u32) {
     let mut pages = 0;
     table.mark(from * PAGE, to * PAGE, |entry, marks| {
-        marks.heard = heard;
+        marks.errseq_seen = errseq_seen;
         let entry = entry.start / PAGE..entry.end / PAGE;
         pages += entry.end.min(to) - entry.start.max(from);
         for page in &mut model[entry] {
-            page.as_mut().expect("a page of an entry").3.heard = heard;
+            page.as_mut().expect("a page of an entry").3.errseq_seen = errseq_seen;
         }
     });
     let there = model[from..to].iter().flatten().count();

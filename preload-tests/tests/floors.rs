@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["mem", "unwind", "config"],
     &["process"],
-    &["real"],
-    &["custodian"],
+    &["next_fn"],
+    &["helper"],
     &["mappings"],
     &["log"],
     &["stats"],

@@ -154,7 +154,7 @@ fn calls_while_reading(call: &str, tracked: &Path, settings: &[(&str, &str)]) ->
         let (thread, call) = line.trim_start().split_once(' ').expect("pid and call");
         (thread.to_owned(), call.trim_start().to_owned())
     };
-    // Not those of the custodian, which may still be at work.
+    // Not those of the helper, which may still be at work.
     let (reader, _) = split(lines[first]);
     let names: Vec<String> = lines[first..=last]
         .iter()

@@ -8,7 +8,7 @@ use preload_tests::harness::{LoopFs, Outcome, Program, Scratch, TearFs, installe
 use preload_tests::or_skip;
 
 const PAGES: u64 = 4096;
-/// Not the last page, which is the canary's: it stays (src/dirty/canary.rs).
+/// Not the last page, which is the eviction probe's: it stays (src/dirty/eviction_probe.rs).
 const DIRTY: [u64; 6] = [3, 17, 18, 200, 511, 1000];
 /// The largest folio that the kernel makes, in pages.
 const FOLIO: u64 = 512;

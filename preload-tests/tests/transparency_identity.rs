@@ -78,7 +78,7 @@ fn whole_under(restriction: &[&str], settings: &[(&str, &str)]) {
 }
 
 /// What an msync of the seed case says of itself under a denial: as text, its log goes to standard
-/// error where no custodian is there to open a file.
+/// error where no helper is there to open a file.
 #[track_caller]
 fn said_under(restriction: &[&str]) -> String {
     let fs = TearFs::mount(&["--mode", "first-page"]);
@@ -198,7 +198,7 @@ fn whole_or_logged_under(restriction: &[&str]) {
         .collect();
     match shimmed.code() {
         Some(0) => {}
-        // Without a custodian there is no log file: what is at risk is told on stderr.
+        // Without a helper there is no log file: what is at risk is told on stderr.
         Some(1) if !log.is_empty() || shimmed.stderr.contains(" ERROR ") => {
             println!("{restriction:?}: torn, and says so: {log}")
         }
@@ -214,7 +214,7 @@ fn without_address_space_to_spare() {
     }
 }
 
-/// No custodian can start.
+/// No helper can start.
 #[test]
 fn without_tasks_to_spare() {
     or_skip!(TearFs::available());

@@ -1,7 +1,7 @@
 //! Trackers: where the dirty ranges of a file come from.
 
 mod cachestat;
-pub mod canary;
+pub mod eviction_probe;
 mod mincore;
 mod pagemap;
 pub mod pin;
@@ -16,7 +16,7 @@ pub use keepmydata_ranges::Ranges;
 pub use pagemap::{absent, for_each_mapped, for_each_written};
 
 use crate::config;
-use crate::custodian::{self, Worker};
+use crate::helper::{self, Worker};
 use crate::mappings::file::{File, Handle, Traits};
 use crate::mappings::{
     self,
@@ -29,7 +29,7 @@ use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
 
 /// Mappings of more of a file are not tracked page by page, in bytes: each page costs 8 bytes of page table.
-/// Nor is so much compared that is only guessed to be dirty.
+/// Nor is so much compared that is only assumed to be dirty.
 const LARGEST: usize = 16 << 30;
 
 /// What a tracker is asked about: a file that the caller holds.
@@ -81,21 +81,21 @@ pub struct Found<'a> {
     /// Those that were stored to and have left the page cache since: what was stored may be gone.
     pub gone: &'a mut Ranges,
     /// Those that are dirty for all that is known, not because they were seen to be.
-    pub guessed: &'a mut Ranges,
+    pub assumed_dirty: &'a mut Ranges,
 }
 
 impl Found<'_> {
     /// Adds what of a mapping, of which nothing is known, is among the `cached` pages of the file
     /// ([`Query::cached`]): the rest cannot be dirty.
-    fn guess(&mut self, entry: &Entry<'_>, cached: &Ranges) {
-        self.guess_range(entry.offset, entry.offset + entry.len() as u64, cached);
+    fn assume(&mut self, entry: &Entry<'_>, cached: &Ranges) {
+        self.assume_range(entry.offset, entry.offset + entry.len() as u64, cached);
     }
 
     /// The same of `[start, end)` of the file.
-    fn guess_range(&mut self, start: u64, end: u64, cached: &Ranges) {
+    fn assume_range(&mut self, start: u64, end: u64, cached: &Ranges) {
         let known = || cached.within(start, end);
         self.dirty.add_all(known());
-        self.guessed.add_all(known());
+        self.assumed_dirty.add_all(known());
     }
 }
 
@@ -187,7 +187,7 @@ pub fn learn(
         into.dirty.clear();
         into.absent.clear();
         into.gone.clear();
-        into.guessed.clear();
+        into.assumed_dirty.clear();
         match tracker.dirty(query, into) {
             Ok(()) => return (Some(tracker), why),
             Err(Errno::BUSY) => why = "a mapping of the file is locked in memory",
@@ -219,9 +219,9 @@ pub fn stored_since(
 }
 
 /// Moves the marks of `entry`, a mapping or a part of one, to what is owed of its file, which the caller
-/// holds. Of a mapping whose stores are not tracked, all that is cached. On a custodian thread.
+/// holds. Of a mapping whose stores are not tracked, all that is cached. On a helper thread.
 pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
-    let (mut stored, mut guessed) = (Ranges::new(), Ranges::new());
+    let (mut stored, mut assumed_dirty) = (Ranges::new(), Ranges::new());
     let size = size(worker, entry.file);
     let mut table = mappings::lock();
     let mut anew = Ranges::new();
@@ -229,25 +229,27 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     table.stored_anew(entry.file, &anew);
     match pagemap::scan_part(worker, entry, &mut stored) {
         Ok(()) => {
-            pagemap::guess_untracked(worker, &mut table, entry, size, |range, may_be_gone| {
+            pagemap::assume_untracked(worker, &mut table, entry, size, |range, may_be_gone| {
                 match may_be_gone {
                     true => stored.add(range.start, range.end),
-                    false => mincore::cached_from(entry, range.start, range.end, &mut guessed),
+                    false => {
+                        mincore::cached_from(entry, range.start, range.end, &mut assumed_dirty)
+                    }
                 }
             })
         }
         Err(_) => {
             stored.clear();
-            mincore::cached_in(entry, size, &mut guessed);
+            mincore::cached_in(entry, size, &mut assumed_dirty);
         }
     }
     table.owe(entry.file, &stored, false);
-    table.owe(entry.file, &guessed, true);
+    table.owe(entry.file, &assumed_dirty, true);
     drop(table);
-    canary::note(worker, entry);
+    eviction_probe::note(worker, entry);
 }
 
-/// Whether anything may be owed of `file`, which the caller holds. On a custodian thread.
+/// Whether anything may be owed of `file`, which the caller holds. On a helper thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
     let size = size(worker, file);
@@ -308,7 +310,7 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
 }
 
 /// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns what
-/// to note in its entry. On a custodian thread.
+/// to note in its entry. On a helper thread.
 pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     let traits = entry.file.traits;
     let marks = match wants_pagemap(traits) {
@@ -317,13 +319,13 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     };
     let enforced = config::settings().enforce == Enforce::Full;
     if enforced && (marks.registered != 0 || is_verified(traits.local_block)) {
-        canary::plant(worker, entry);
+        eviction_probe::plant(worker, entry);
     }
     marks
 }
 
 /// The size of the file, which the caller holds, in whole pages, bytes; where it is unknown, unlimited. On a
-/// custodian thread, not under the table lock.
+/// helper thread, not under the table lock.
 pub fn size(worker: &Worker, file: &File) -> u64 {
     match worker
         .borrow_handle(&mappings::handle_of(file))
@@ -335,7 +337,7 @@ pub fn size(worker: &Worker, file: &File) -> u64 {
 }
 
 /// Has the stores to `entry`, a mapping in the table whose file the caller holds, tracked if they are not. On a
-/// custodian thread.
+/// helper thread.
 pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
     if !wants_pagemap(entry.file.traits) {
         return;
@@ -346,12 +348,12 @@ pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
         if found.file == entry.file && found.start == entry.start && marks.registered != generation
         {
             *marks = Marks {
-                heard: marks.heard,
+                errseq_seen: marks.errseq_seen,
                 ..pagemap::register(worker, found, size)
             };
         }
     });
-    canary::plant(worker, entry);
+    eviction_probe::plant(worker, entry);
 }
 
 /// The program is about to register memory with a userfaultfd of its own, as the two numbers at `argument`
@@ -377,7 +379,7 @@ pub fn give_way(argument: usize) {
 /// it is unknown, and counts as dirty. All signals of the calling thread must be blocked.
 pub fn forget(start: usize, end: usize) {
     let forget = |worker: &mut Worker| pagemap::forget(worker, start, end);
-    let _ = custodian::run_if_there(process::this(), forget);
+    let _ = helper::run_if_there(process::this(), forget);
 }
 
 /// Whether [`register`] has anything to do for a new mapping of a file on such a filesystem.
@@ -386,19 +388,19 @@ pub fn wants_registration(traits: Traits) -> bool {
         || config::settings().enforce == Enforce::Full && is_verified(traits.local_block)
 }
 
-/// Whether more pages are only guessed to be dirty than can be gone through.
-pub fn is_too_much(guessed: &Ranges) -> bool {
-    guessed.bytes() > LARGEST as u64
+/// Whether more pages are only assumed to be dirty than can be gone through.
+pub fn is_too_much(assumed_dirty: &Ranges) -> bool {
+    assumed_dirty.bytes() > LARGEST as u64
 }
 
 /// Adds every page of the file that this process may have stored to, cached or not, for a tracker that
 /// does not see stores.
-pub fn guess_all(query: &Query<'_>, into: &mut Found<'_>) {
+pub fn assume_all(query: &Query<'_>, into: &mut Found<'_>) {
     let mut all = Ranges::new();
     all.add(0, query.size().unwrap_or(0));
     mappings::lock().for_each_of(query.file, 0, |entry| {
         if entry.writable {
-            into.guess(&entry, &all);
+            into.assume(&entry, &all);
         }
         true
     });

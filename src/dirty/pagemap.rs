@@ -7,8 +7,8 @@
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
 use super::reach::{end_inside, tracked, untracked};
-use super::{Found, LARGEST, Query, Ranges, canary, mincore, size};
-use crate::custodian::Worker;
+use super::{Found, LARGEST, Query, Ranges, eviction_probe, mincore, size};
+use crate::helper::Worker;
 use crate::mappings::{
     self, Guard,
     file::File,
@@ -53,20 +53,20 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
                 if let Some(new) = untracked(entry, size) {
                     track(userfaultfd, entry, marks, size);
                     grown.add(new.start, new.end);
-                    mincore::cached_from(entry, new.start, new.end, into.guessed);
+                    mincore::cached_from(entry, new.start, new.end, into.assumed_dirty);
                 }
                 return;
             }
             // Made by a parent process: unknown means dirty. Registered first, so that a store
             // to a page that is not cached yet leaves its mark.
             *marks = Marks {
-                heard: marks.heard,
+                errseq_seen: marks.errseq_seen,
                 ..register(query.worker, entry, size)
             };
             unknown.add(entry.offset, entry.offset + entry.len() as u64);
         });
-        into.guessed.remove_all(into.dirty);
-        into.dirty.add_all(into.guessed.iter());
+        into.assumed_dirty.remove_all(into.dirty);
+        into.dirty.add_all(into.assumed_dirty.iter());
         if may_be_gone(query.worker, &mut table, query.file, &grown) {
             into.dirty.add_all(grown.iter());
         }
@@ -79,7 +79,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     if !unknown.is_empty() {
         let cached = query.cached(size);
         for range in unknown.iter() {
-            into.guess_range(range.offset, range.end(), &cached);
+            into.assume_range(range.offset, range.end(), &cached);
         }
     }
     Ok(())
@@ -114,7 +114,7 @@ pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     Marks {
         registered: worker.process().generation(),
         tracked: start + inside,
-        heard: 0,
+        errseq_seen: 0,
     }
 }
 
@@ -135,7 +135,7 @@ fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
 }
 
 /// The file, which the caller holds, may have grown: from here on stores to what it has grown by are tracked. What
-/// was stored there before, by another thread, is owed. On a custodian thread.
+/// was stored there before, by another thread, is owed. On a helper thread.
 pub fn follow_growth(worker: &Worker, file: &File) {
     let Some(fd) = worker.userfaultfd() else {
         return;
@@ -165,7 +165,7 @@ pub fn follow_growth(worker: &Worker, file: &File) {
 
 /// Tells `tell` of what is [`untracked`] of `entry`, the file of which the caller holds, and whether pages of it may
 /// have left the page cache; what has not can be found there.
-pub fn guess_untracked(
+pub fn assume_untracked(
     worker: &Worker,
     table: &mut Guard,
     entry: &Entry<'_>,
@@ -181,7 +181,7 @@ pub fn guess_untracked(
 }
 
 /// Whether pages of `ranges`, stores to which are not tracked, may have left the page cache of `file`, which the
-/// caller holds: dropped, which the canaries tell, or evicted, which leaves a trace.
+/// caller holds: dropped, which the probes tell, or evicted, which leaves a trace.
 fn may_be_gone(worker: &Worker, table: &mut Guard, file: &File, ranges: &Ranges) -> bool {
     if ranges.is_empty() {
         return false;
@@ -190,7 +190,7 @@ fn may_be_gone(worker: &Worker, table: &mut Guard, file: &File, ranges: &Ranges)
     let Some(cached) = worker.borrow_cached(&handle) else {
         return true;
     };
-    canary::may_be_dropped(worker, table, file)
+    eviction_probe::may_be_dropped(worker, table, file)
         || ranges.iter().any(|range| {
             cachestat(cached, range.offset, range.length).is_ok_and(|stat| stat.evicted > 0)
         })

@@ -7,7 +7,7 @@
 //! pages of the mappings are read in first, so that no thread finds one that is not in the pipe.
 
 use super::Ranges;
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::mappings::{self, file::File};
 use crate::sys::{self, vm, wipe};
 use core::ffi::c_void;

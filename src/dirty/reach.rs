@@ -1,6 +1,6 @@
 //! How far the stores to a mapping are tracked: up to where its file ended when it was looked at last.
 
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::mappings::{Guard, file::File, table::Entry};
 use core::ops::Range;
 

@@ -4,8 +4,8 @@
 //! what was stored in them. These are no loss: their marks go too.
 
 use super::pin::Pinned;
-use super::{canary, pagemap};
-use crate::custodian;
+use super::{eviction_probe, pagemap};
+use crate::helper;
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
@@ -53,8 +53,8 @@ pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
 pub fn grown((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| {
         if super::wants_pagemap(file.traits) {
-            let grown = |worker: &mut custodian::Worker| pagemap::follow_growth(worker, file);
-            let _ = custodian::run_if_there(process::this(), grown);
+            let grown = |worker: &mut helper::Worker| pagemap::follow_growth(worker, file);
+            let _ = helper::run_if_there(process::this(), grown);
         }
     });
 }
@@ -114,7 +114,7 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
         (local_block, local_block || table.get(file).handle.uncounted)
     };
     let gone = widen(range, has_large_folios);
-    let _ = custodian::run_if_there(process::this(), |worker| {
+    let _ = helper::run_if_there(process::this(), |worker| {
         pagemap::follow_growth(worker, file);
         pagemap::unmark_absent(worker, file, &gone);
         // What was owed was proved before the call. If nobody has stored since, all of the page cache may
@@ -123,7 +123,7 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
             || super::are_stores_seen(worker, file) && !super::is_owed(worker, file);
         let all = !local_block && nobody_stored;
         let everything = 0..u64::MAX;
-        let dropped = canary::are_any_dead(worker, file).filter(|_| !local_block);
+        let dropped = eviction_probe::are_any_dead(worker, file).filter(|_| !local_block);
         if let Some(dropped) = dropped {
             mappings::lock().note_drop(file, dropped);
         }
@@ -132,8 +132,8 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
             // none that is stored to from here on.
             if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
                 pagemap::unmark_absent(worker, file, &everything);
-                if canary::revive(worker, file, &everything) {
-                    mappings::lock().lose_refused(file);
+                if eviction_probe::revive(worker, file, &everything) {
+                    mappings::lock().mark_refused_unrecoverable(file);
                 }
                 return;
             }
@@ -142,14 +142,14 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
             if known {
                 mappings::lock().doubt(file, &stored);
             }
-            if known && canary::revive(worker, file, &everything) {
-                mappings::lock().lose_refused(file);
+            if known && eviction_probe::revive(worker, file, &everything) {
+                mappings::lock().mark_refused_unrecoverable(file);
             }
             return;
         }
         let range = if all { &everything } else { range };
-        if canary::revive(worker, file, range) && !local_block {
-            mappings::lock().lose_refused(file);
+        if eviction_probe::revive(worker, file, range) && !local_block {
+            mappings::lock().mark_refused_unrecoverable(file);
         }
     });
 }

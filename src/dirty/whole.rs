@@ -9,7 +9,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     let cached = query.cached(query.size()?);
     mappings::lock().for_each_of(query.file, 0, |entry| {
         if entry.writable {
-            into.guess(&entry, &cached);
+            into.assume(&entry, &cached);
         }
         true
     });

@@ -8,13 +8,13 @@
 //! that may lie about it; afterwards nobody can tell. What fails here is not told by the call, which is not about
 //! that, but by the next msync (see [`super::debt`]).
 
-use super::chain::Chain;
 use super::context::Context;
-use super::{conclude, flush, turn};
+use super::msync_call::MsyncCall;
+use super::{conclude, flush, ticket};
 use crate::config;
-use crate::custodian::{self, Worker};
 use crate::dirty::pin::{Pinned, pin};
 use crate::dirty::{self, removal::Inode};
+use crate::helper::{self, Worker};
 use crate::mappings::{
     self,
     file::{File, Held, Key},
@@ -39,7 +39,7 @@ pub fn unmapping(start: usize, end: usize) {
             dirty::harvest(worker, entry);
             is_uncovered(entry, start, end)
         };
-        if custodian::run(process::this(), uncovered) == Ok(true) {
+        if helper::run(process::this(), uncovered) == Ok(true) {
             prove(entry.file);
         }
     });
@@ -53,7 +53,7 @@ pub fn dropping(start: usize, end: usize) {
 /// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file.
 pub fn moving(start: usize, end: usize) {
     each(start, end, |entry| {
-        let _ = custodian::run(process::this(), |worker| dirty::harvest(worker, entry));
+        let _ = helper::run(process::this(), |worker| dirty::harvest(worker, entry));
     });
 }
 
@@ -61,7 +61,7 @@ pub fn moving(start: usize, end: usize) {
 /// here on stores are tracked.
 pub fn track(start: usize, end: usize) {
     each(start, end, |entry| {
-        let _ = custodian::run(process::this(), |worker| {
+        let _ = helper::run(process::this(), |worker| {
             dirty::register_late(worker, entry)
         });
     });
@@ -100,7 +100,7 @@ impl Dropping {
                     prove_until_quiet(&turn);
                     let drops = mappings::lock().drops(file);
                     let pin = |worker: &mut Worker| drops.then(|| pin(worker, file)).flatten();
-                    let pinned = custodian::run(process::this(), pin).ok().flatten();
+                    let pinned = helper::run(process::this(), pin).ok().flatten();
                     *free = Some((turn, pinned));
                 }
             });
@@ -120,7 +120,7 @@ impl Dropping {
                 dirty::removal::changed_file(file, range, pinned.as_ref());
             }
             // Its descriptor is in the helper's table.
-            let _ = custodian::run(process::this(), |_| drop(pinned));
+            let _ = helper::run(process::this(), |_| drop(pinned));
             mappings::lock().count_dropping(file, false);
             quiesced.end();
         }
@@ -169,7 +169,7 @@ fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
 /// Proves what is owed of `file`, which the caller holds, if anything is.
 fn prove_owed(file: &File) {
     if is_verified(file)
-        && custodian::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
+        && helper::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
     {
         prove(file);
     }
@@ -177,13 +177,13 @@ fn prove_owed(file: &File) {
 
 /// An enforcement of `file`, which the caller holds, that answers no call and drops nothing.
 fn prove(file: &File) {
-    let mut files = Chain::of_file(process::this(), file);
+    let mut files = MsyncCall::of_file(process::this(), file);
     let _ = files.enter();
     if files.is_empty() {
         return;
     }
     files.prepare();
-    files.on_custodian(|worker, context| {
+    files.on_helper(|worker, context| {
         flush(worker, context);
         conclude(worker, context);
     });
@@ -217,15 +217,15 @@ const AGAIN: usize = 8;
 /// or open it.
 fn prove_until_quiet(turn: &Quiesced) {
     let is_owed =
-        || custodian::run(process::this(), |worker| dirty::is_owed(worker, &turn.file)) == Ok(true);
+        || helper::run(process::this(), |worker| dirty::is_owed(worker, &turn.file)) == Ok(true);
     for _ in 0..AGAIN {
         if !is_owed() {
             return;
         }
-        let mut files = Chain::of_file(process::this(), &turn.file);
-        files.each(|context| context.turn = Some(turn.number));
+        let mut files = MsyncCall::of_file(process::this(), &turn.file);
+        files.each(|context| context.ticket = Some(turn.number));
         files.prepare();
-        files.on_custodian(|worker, context| {
+        files.on_helper(|worker, context| {
             flush(worker, context);
             conclude(worker, context);
         });
@@ -242,8 +242,8 @@ pub struct Quiesced {
 /// Waits until no enforcement of `file`, which the caller holds, is under way, and lets none begin before
 /// [`Quiesced::end`]. With all signals blocked.
 pub fn quiesce(file: &File) -> Quiesced {
-    while turn::enter(file) != Ticket::Lead {}
-    let number = turn::begin(file).number;
+    while ticket::enter(file) != Ticket::Lead {}
+    let number = ticket::begin(file).number;
     Quiesced {
         file: file.hold(),
         number,
@@ -253,6 +253,6 @@ pub fn quiesce(file: &File) -> Quiesced {
 impl Quiesced {
     /// Lets those that wait go on.
     pub fn end(self) {
-        turn::abandon(&self.file, self.number);
+        ticket::abandon(&self.file, self.number);
     }
 }

@@ -28,7 +28,7 @@ pub struct Context {
     pub tid: i32,
     pub timer: Timer,
     /// The next one that waits for a second look, and when that is due (monotonic, ns).
-    pub later: Option<NonNull<Context>>,
+    pub next_waiting: Option<NonNull<Context>>,
     pub due: u64,
     /// Whether this one waits for a second look.
     pub kept: bool,
@@ -39,7 +39,7 @@ pub struct Context {
     /// Offset in the file of the first byte of the range.
     pub offset: u64,
     /// The number of the flush that the caller leads, when it has begun.
-    pub turn: Option<u32>,
+    pub ticket: Option<u32>,
 
     /// Where the file's numbers are, if anything is counted.
     pub slot: Option<&'static Slot>,
@@ -49,19 +49,19 @@ pub struct Context {
     /// The last sync of the file failed.
     pub suspect: bool,
     /// Whether the dirty ranges were asked for before the flush.
-    pub learnt: bool,
+    pub dirty_known: bool,
     pub tracker: Option<Tracker>,
     /// Why that one.
     pub chosen: &'static str,
     /// Nothing was dirty in any file of the call, whoever stored it: there is nothing to drop.
-    pub idle: bool,
+    pub was_clean: bool,
     pub dirty: Ranges,
     /// Those of them without a page table entry.
     pub absent: Ranges,
     /// Dirty pages that were dropped before this msync began.
     pub gone: Ranges,
     /// Ranges that are dirty for all that is known.
-    pub guessed: Ranges,
+    pub assumed_dirty: Ranges,
     /// The page cache was dropped since the last sync, with what may have been stored by then.
     pub refilled: bool,
     /// Pages that are uncertain for that reason alone.
@@ -74,7 +74,7 @@ pub struct Context {
     /// How the real msync went: its time, and what it returned.
     pub real: Option<(Timed, Result<(), Errno>)>,
     /// How long fdatasync took, ns.
-    pub flush_ns: u64,
+    pub fdatasync_ns: u64,
     /// The error of the first flush that failed, as long as none after it has succeeded.
     pub flush_error: Option<Errno>,
     /// Since then all that is known was made dirty again, and a flush has succeeded.
@@ -177,34 +177,34 @@ pub fn new(file: &File) -> Option<NonNull<Context>> {
         (&raw mut (*c).call).write(0);
         (&raw mut (*c).tid).write(0);
         (&raw mut (*c).timer).write(Timer::start());
-        (&raw mut (*c).later).write(None);
+        (&raw mut (*c).next_waiting).write(None);
         (&raw mut (*c).due).write(0);
         (&raw mut (*c).kept).write(false);
         (&raw mut (*c).addr).write(0);
         (&raw mut (*c).len).write(0);
         (&raw mut (*c).flags).write(0);
         (&raw mut (*c).offset).write(0);
-        (&raw mut (*c).turn).write(None);
+        (&raw mut (*c).ticket).write(None);
         (&raw mut (*c).slot).write(None);
         (&raw mut (*c).handle).write(Handle::default());
         (&raw mut (*c).traits).write(file.traits);
         (&raw mut (*c).verify).write(false);
         (&raw mut (*c).suspect).write(false);
-        (&raw mut (*c).learnt).write(false);
+        (&raw mut (*c).dirty_known).write(false);
         (&raw mut (*c).tracker).write(None);
         (&raw mut (*c).chosen).write("");
-        (&raw mut (*c).idle).write(false);
+        (&raw mut (*c).was_clean).write(false);
         Ranges::init(&raw mut (*c).dirty);
         Ranges::init(&raw mut (*c).absent);
         Ranges::init(&raw mut (*c).gone);
-        Ranges::init(&raw mut (*c).guessed);
+        Ranges::init(&raw mut (*c).assumed_dirty);
         (&raw mut (*c).refilled).write(false);
         (&raw mut (*c).refilled_pages).write(0);
         (&raw mut (*c).unread_pages).write(0);
         Ranges::init(&raw mut (*c).cached);
         Copies::init(&raw mut (*c).copies);
         (&raw mut (*c).real).write(None);
-        (&raw mut (*c).flush_ns).write(0);
+        (&raw mut (*c).fdatasync_ns).write(0);
         (&raw mut (*c).flush_error).write(None);
         (&raw mut (*c).rewritten).write(false);
         (&raw mut (*c).stands).write(false);

@@ -5,8 +5,8 @@
 //! afterwards loses that mapping ([`Copies::look`]). So the shim knows whether the page still is the
 //! one that held the data.
 
-use crate::custodian::Worker;
 use crate::dirty::Ranges;
+use crate::helper::Worker;
 use crate::sys::list::List;
 use crate::sys::{self, vm, wipe};
 use core::ffi::c_void;
@@ -357,21 +357,21 @@ impl Copies {
         copy != now && (0..valid).all(|i| copy[i] != now[i] || held[i] == copy[i])
     }
 
-    pub fn fill(&mut self, gone: &Ranges, guessed: &Ranges) {
+    pub fn fill(&mut self, gone: &Ranges, assumed_dirty: &Ranges) {
         for i in 0..self.pieces.as_slice().len() {
             let piece = self.pieces.as_slice()[i];
-            self.fill_piece(&piece, gone, guessed);
+            self.fill_piece(&piece, gone, assumed_dirty);
         }
     }
 
     /// Forgets what was copied of pages that are `gone`.
-    pub fn mark_gone(&mut self, gone: &Ranges, guessed: &Ranges) {
+    pub fn mark_gone(&mut self, gone: &Ranges, assumed_dirty: &Ranges) {
         if gone.is_empty() {
             return;
         }
         for page in 0..self.pages {
             let (offset, _) = self.place_of(page);
-            if gone.has(offset) && !guessed.has(offset) {
+            if gone.has(offset) && !assumed_dirty.has(offset) {
                 self.states()[page] = State::Gone;
             }
         }
@@ -379,7 +379,7 @@ impl Copies {
 
     /// Copies the pages of one piece. A page that is not in the page cache any more is not touched:
     /// the kernel would read in what the filesystem holds, and its neighbours with it.
-    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, guessed: &Ranges) {
+    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, assumed_dirty: &Ranges) {
         let size = sys::page_size();
         let pages = piece.len / size;
         // No more than the buffer takes.
@@ -398,11 +398,11 @@ impl Copies {
                     continue;
                 }
                 // A page that nobody saw stored to need never have been there.
-                self.states()[piece.first_page + n] = match guessed.has(offset) && !gone.has(offset)
-                {
-                    true => State::Skipped,
-                    false => State::Gone,
-                };
+                self.states()[piece.first_page + n] =
+                    match assumed_dirty.has(offset) && !gone.has(offset) {
+                        true => State::Skipped,
+                        false => State::Gone,
+                    };
                 self.copy_pages(piece, run);
                 run = n + 1..n + 1;
             }
@@ -523,7 +523,7 @@ fn give_back(start: *mut u8, len: usize) {
 /// Reads pages through the witness, all or none. `EFAULT` past the end of the file.
 fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
     let read = match vm::read_own_memory(at, into) {
-        // Only what has a handle is copied, so this is a custodian thread.
+        // Only what has a handle is copied, so this is a helper thread.
         Err(Errno::PERM | Errno::NOSYS) => match vm::read_through_proc(at, into) {
             Err(Errno::IO) => Err(Errno::FAULT),
             read => read,

@@ -6,8 +6,8 @@
 
 use super::context::Context;
 use super::copy::State;
-use crate::custodian::Worker;
 use crate::dirty::Ranges;
+use crate::helper::Worker;
 use crate::mappings::{self, file::Debt};
 use crate::process;
 use crate::sys;
@@ -24,19 +24,19 @@ pub fn take(context: &mut Context, dropped: bool) -> bool {
         // Stored anew: what these pages held before is of no interest any more.
         let mut stored = Ranges::new();
         stored.add_all(context.dirty.iter());
-        stored.remove_all(&context.guessed);
+        stored.remove_all(&context.assumed_dirty);
         // An entry that is empty says less: one is left so where a page was dropped in the moment of a fault,
         // too (`unmap_mapping_folio` in mm/memory.c takes the marks with it).
         stored.remove_all(&context.absent);
         debt.lost.remove_all(&stored);
     }
     if dropped || debt.birth != birth {
-        debt.lose_refused();
+        debt.mark_refused_unrecoverable();
         debt.birth = birth;
     }
-    debt.guessed.remove_all(&context.dirty);
-    context.guessed.add_all(debt.guessed.iter());
-    debt.guessed.clear();
+    debt.assumed_dirty.remove_all(&context.dirty);
+    context.assumed_dirty.add_all(debt.assumed_dirty.iter());
+    debt.assumed_dirty.clear();
     debt.proving.add_all(debt.owed.iter());
     debt.owed.clear();
     let more = !debt.proving.is_empty() || !debt.refused.is_empty();

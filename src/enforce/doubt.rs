@@ -2,7 +2,7 @@
 //! file is told of in one line, and their number at the end of the process in one more.
 
 use super::context::Context;
-use crate::custodian::{self, Worker};
+use crate::helper::{self, Worker};
 use crate::log::{self, FileName};
 use crate::mappings;
 use crate::process::{self, PerProcess, Zeroed};
@@ -27,7 +27,7 @@ pub fn boot() -> bool {
     OWN.boot()
 }
 
-/// The msync of `context` returns 0. On a custodian thread.
+/// The msync of `context` returns 0. On a helper thread.
 pub fn of(worker: &Worker, context: &Context) {
     let unverified = context.unverified_pages();
     let pages = context.verdicts.uncertain + unverified;
@@ -83,7 +83,7 @@ pub fn at_end() {
     let pages = doubts.pages.swap(0, Ordering::Relaxed);
     let _quiet = Blocked::all();
     let tid = sys::gettid();
-    let _ = custodian::run(process, |worker| {
+    let _ = helper::run(process, |worker| {
         let mut message = LineBuf::<320>::new();
         log::text(
             &mut message,

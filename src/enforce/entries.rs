@@ -1,8 +1,8 @@
 //! Page table entries leave before the pages can: a mapped page stays in the page cache.
 
 use super::context::Context;
-use crate::custodian::Worker;
 use crate::dirty::{self, Ranges};
+use crate::helper::Worker;
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, vm};
 

@@ -12,8 +12,8 @@ use super::context::Context;
 use super::copy::{BUFFER, State};
 use super::heal::make_page_dirty;
 use super::readback;
-use crate::custodian::Worker;
 use crate::dirty::{self, Query, Ranges};
+use crate::helper::Worker;
 use crate::mappings;
 use crate::sys::extents::{self, Hole};
 use crate::sys::{self, vm, wipe};
@@ -29,7 +29,7 @@ pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
             stale_dirty_again(context);
             0
         }
-        Some(_) if context.learnt => {
+        Some(_) if context.dirty_known => {
             let lost = ranges_dirty_again(context);
             match context.traits.loses_unwritten && !context.traits.dax {
                 true => lost.max(context.dirty.bytes() / sys::page_size() as u64),
@@ -136,7 +136,7 @@ fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
         dirty: &mut context.cached,
         absent: &mut context.absent,
         gone: &mut context.gone,
-        guessed: &mut context.guessed,
+        assumed_dirty: &mut context.assumed_dirty,
     };
     (context.tracker, context.chosen) = dirty::learn(&query, false, true, &mut found);
     let Some(memory) = wipe::map(BUFFER + sys::page_size()) else {

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::report;
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::log::Timer;
 use crate::mappings;
 use crate::sys;
@@ -19,7 +19,7 @@ pub fn fdatasync(worker: &Worker, context: &mut Context) {
         Some(handle) => rustix::fs::fdatasync(handle),
         None => msync_mappings(context),
     };
-    context.flush_ns = sys::monotonic_ns() - begin;
+    context.fdatasync_ns = sys::monotonic_ns() - begin;
     report::step(worker, context, event::FDATASYNC, timer, result);
     note(context, result);
 }

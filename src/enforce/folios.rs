@@ -7,8 +7,8 @@
 
 use super::context::Context;
 use super::entries::drop_mappings;
-use crate::custodian::Worker;
 use crate::dirty::Ranges;
+use crate::helper::Worker;
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
 use core::num::NonZeroU64;

@@ -19,8 +19,8 @@ use super::report;
 use super::snapshot;
 use super::verify::{self, Unsettled};
 use crate::config;
-use crate::custodian::Worker;
-use crate::dirty::{self, Ranges, canary};
+use crate::dirty::{self, Ranges, eviction_probe};
+use crate::helper::Worker;
 use crate::log::Timer;
 use crate::mappings;
 use crate::sys::cachestat::{CacheStat, cachestat};
@@ -70,7 +70,7 @@ fn doubt(context: &mut Context) {
         let (offset, _) = context.copies.place_of(page);
         let state = &mut context.copies.states()[page];
         let doubtful = match state {
-            State::Verified | State::Newer => !sees_stores || !context.guessed.has(offset),
+            State::Verified | State::Newer => !sees_stores || !context.assumed_dirty.has(offset),
             State::Skipped => !sees_stores,
             _ => false,
         };
@@ -107,7 +107,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     let mut others = Ranges::new();
     others.add_all(cached.iter());
     others.remove_all(&context.dirty);
-    context.guessed.add_all(others.iter());
+    context.assumed_dirty.add_all(others.iter());
     context.dirty.add_all(others.iter());
     context.copies.let_go();
     if snapshot::take(worker, context).is_err() {
@@ -117,7 +117,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     let pages = context.dirty.bytes() / sys::page_size() as u64;
     context.copies.missed == 0
         && context.copies.pages() as u64 == pages
-        && !canary::ask(worker, &context.file, false)
+        && !eviction_probe::ask(worker, &context.file, false)
 }
 
 fn climb(worker: &Worker, context: &mut Context) {

@@ -5,8 +5,8 @@ use super::entries::drop_mappings;
 use super::folios;
 use super::report;
 use crate::config;
-use crate::custodian::Worker;
 use crate::dirty::{self, Tracker};
+use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings;
 use crate::sys::cachestat::{Cached, cachestat};
@@ -35,7 +35,7 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
     if what == Invalidate::Off {
         return;
     }
-    if context.idle {
+    if context.was_clean {
         context.dropped_pages = Some(0);
         return;
     }

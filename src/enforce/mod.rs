@@ -3,7 +3,7 @@
 //! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
 //!    with a witness of each page;
 //! 2. the real msync, exactly as called, by the calling thread; left out where the next step is the
-//!    same call to the filesystem, of the whole file ([`chain::Chain::is_one_sync`]);
+//!    same call to the filesystem, of the whole file ([`msync_call::MsyncCall::is_one_sync`]);
 //! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
 //!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
 //!    (`folio_mkclean` in mm/rmap.c). Calling msync on the other mappings instead would take
@@ -13,12 +13,10 @@
 //! 6. [`invalidate`]: clean pages are dropped, or, after a failure, [`fail`] keeps the data;
 //! 7. [`report`]: the event is recorded.
 //!
-//! Steps 1 and 3-7 run on a custodian thread. All signals are blocked throughout, as they are
+//! Steps 1 and 3-7 run on a helper thread. All signals are blocked throughout, as they are
 //! during the system call; pthread_cancel(3) acts before or after.
 
-mod account;
 pub mod before;
-mod chain;
 mod context;
 mod copy;
 mod debt;
@@ -29,25 +27,27 @@ mod flush;
 mod folios;
 mod heal;
 mod invalidate;
-mod later;
+mod metrics;
+mod msync_call;
 mod prepare;
 mod readback;
 mod report;
+mod reverify;
 mod snapshot;
-mod turn;
+mod ticket;
 mod verify;
 
-use crate::custodian::{self, Worker};
+use crate::helper::{self, Worker};
 use crate::mappings;
 use crate::process;
 use crate::sys::signals::Blocked;
 use crate::sys::vm::{is_failure, is_refusal};
-use crate::{config, dirty, findings, log, reads, real, sys};
-use chain::Chain;
+use crate::{config, dirty, findings, log, next_fn, reads, sys};
 use context::Context;
 use core::ffi::c_void;
 use keepmydata_records::{Async, Enforce, Level, OnFailure};
 use libc::{c_int, size_t};
+use msync_call::MsyncCall;
 use rustix::io::Errno;
 
 /// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
@@ -60,18 +60,18 @@ use rustix::io::Errno;
 pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     // A cancellation point, as msync is: before anything is held, and after all is let go.
     // SAFETY: a plain call; where it unwinds, nothing here needs to be dropped.
-    unsafe { real::pthread_testcancel() };
-    let state = real::enter();
+    unsafe { next_fn::pthread_testcancel() };
+    let state = next_fn::enter();
     let done = is_enforced(flags).then(|| {
         // SAFETY: the caller's contract.
-        told(unsafe { enforced(addr, len, flags) })
+        returned(unsafe { enforced(addr, len, flags) })
     });
-    real::leave(state);
+    next_fn::leave(state);
     // SAFETY: as above; the caller's contract.
     unsafe {
         match done {
             Some(result) => {
-                real::pthread_testcancel();
+                next_fn::pthread_testcancel();
                 result
             }
             None => watch(addr, len, flags),
@@ -81,7 +81,7 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    context::boot() && later::boot() && doubt::boot()
+    context::boot() && reverify::boot() && doubt::boot()
 }
 
 fn is_enforced(flags: c_int) -> bool {
@@ -92,7 +92,7 @@ fn is_enforced(flags: c_int) -> bool {
 }
 
 /// What the program is told: the result of its call, and errno.
-fn told(result: Result<(), Errno>) -> c_int {
+fn returned(result: Result<(), Errno>) -> c_int {
     let Err(errno) = result else { return 0 };
     if config::settings().on_failure == OnFailure::Abort && is_failure(errno) {
         // SAFETY: the program asked to end here; the report is written.
@@ -129,7 +129,7 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
             return false;
         }
         let ask = |worker: &mut Worker| dirty::may_be_dirty(worker, entry);
-        custodian::run(process::this(), ask) != Ok(false)
+        helper::run(process::this(), ask) != Ok(false)
     })
 }
 
@@ -138,16 +138,16 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 /// # Safety
 /// As msync(2).
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let state = real::enter();
+    let state = next_fn::enter();
     let timer = log::Timer::at(Level::Info);
     findings::before_watched(addr as usize, len, flags);
-    real::leave(state);
+    next_fn::leave(state);
     // SAFETY: the caller's contract.
-    let result = unsafe { real::msync(addr, len, flags) };
-    let state = real::enter();
+    let result = unsafe { next_fn::msync(addr, len, flags) };
+    let state = next_fn::enter();
     findings::after_watched(addr as usize, len, flags, result);
     report::watched(addr as usize, len, flags, result, timer);
-    real::leave(state);
+    next_fn::leave(state);
     result
 }
 
@@ -171,7 +171,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
             return real;
         }
     }
-    let mut files = Chain::collect(process, addr as usize, len, flags);
+    let mut files = MsyncCall::collect(process, addr as usize, len, flags);
     let shared = files.enter();
     // The kernel still judges the arguments where there is nothing to write.
     let only_judged = flags & !libc::MS_SYNC | libc::MS_ASYNC;
@@ -202,16 +202,16 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     files.each(|context| context.real = Some((timer.stop(), real)));
     match real {
         _ if is_refusal(real) => {
-            files.on_custodian(refuse);
+            files.on_helper(refuse);
             files.leave(None);
             return real;
         }
-        Ok(()) if flags & libc::MS_SYNC != 0 => files.note_heard(addr as usize, len),
+        Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr as usize, len),
         // The part that is mapped is still enforced.
         Ok(()) | Err(Errno::NOMEM) => {}
         Err(errno) => files.each(|context| context.fails(errno)),
     }
-    files.on_custodian(finish);
+    files.on_helper(finish);
     files.leave(Some(Context::outcome));
     match real {
         Err(Errno::NOMEM) => real,
@@ -233,7 +233,7 @@ fn refuse(worker: &Worker, context: &mut Context) {
     report::msync(worker, context);
 }
 
-/// The steps after the real msync, on a custodian thread.
+/// The steps after the real msync, on a helper thread.
 fn finish(worker: &Worker, context: &mut Context) {
     report::flush(worker, context);
     flush(worker, context);
@@ -260,7 +260,7 @@ fn conclude(worker: &Worker, context: &mut Context) {
     }
     if context.cause.is_some() {
         // The handle has heard of an error that other open files of the program's have not.
-        mappings::lock().mark_each(&context.file, |_, marks| marks.heard = 0);
+        mappings::lock().mark_each(&context.file, |_, marks| marks.errseq_seen = 0);
     }
     debt::settle(worker, context);
     let outcome = context.outcome();
@@ -284,9 +284,9 @@ fn conclude(worker: &Worker, context: &mut Context) {
         }
     }
     debt::pay(worker, context, outcome);
-    account::done(worker, context);
+    metrics::done(worker, context);
     report::msync(worker, context);
-    context.kept = context.outcome().is_ok() && later::keep(worker, context);
+    context.kept = context.outcome().is_ok() && reverify::keep(worker, context);
     if !context.kept {
         context.copies.let_go();
     }
@@ -298,7 +298,7 @@ fn remember_success(context: &Context) {
     // What was suspect has been read back now.
     file.suspect = false;
     file.dropped = false;
-    file.flush_ns = context.flush_ns;
+    file.fdatasync_ns = context.fdatasync_ns;
     reads::set_fresh(&context.file.key, context.verify);
 }
 
@@ -306,7 +306,7 @@ fn remember_success(context: &Context) {
 /// As msync(2).
 unsafe fn real_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
     // SAFETY: the caller's contract.
-    match unsafe { real::msync(addr, len, flags) } {
+    match unsafe { next_fn::msync(addr, len, flags) } {
         0 => Ok(()),
         // SAFETY: errno of this thread, just set.
         _ => Err(Errno::from_raw_os_error(unsafe {

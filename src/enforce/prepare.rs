@@ -2,11 +2,11 @@
 //! cache was dropped since the last one.
 
 use super::context::Context;
-use super::{debt, later, report, snapshot, turn};
+use super::{debt, report, reverify, snapshot, ticket};
 use crate::config;
-use crate::custodian::Worker;
-use crate::dirty::{self, Query, Tracker, canary};
+use crate::dirty::{self, Query, Tracker, eviction_probe};
 use crate::handles;
+use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings;
 use crate::process;
@@ -44,29 +44,29 @@ fn begin_early(context: &mut Context) {
         || settings.track != Track::Auto
         || settings.reverify_ms.0 > 0
         || log::enabled(Level::Info);
-    if early && context.turn.is_none() {
-        turn::gather(&context.file);
-        context.turn = Some(turn::begin(&context.file).number);
+    if early && context.ticket.is_none() {
+        ticket::gather(&context.file);
+        context.ticket = Some(ticket::begin(&context.file).number);
     }
 }
 
 /// Begins the flush, if it has not: right before fdatasync hands everything over. What others have
 /// stored by now is added to what was learnt.
 pub fn begin_late(worker: &Worker, context: &mut Context) {
-    if context.turn.is_some() {
+    if context.ticket.is_some() {
         return;
     }
-    turn::gather(&context.file);
-    let Begun { number, shared } = turn::begin(&context.file);
-    context.turn = Some(number);
+    ticket::gather(&context.file);
+    let Begun { number, shared } = ticket::begin(&context.file);
+    context.ticket = Some(number);
     let file = worker.borrow_cached(&context.handle);
-    if let Some(file) = file.filter(|_| shared && context.learnt) {
+    if let Some(file) = file.filter(|_| shared && context.dirty_known) {
         let size = sys::fd::size(file.fd()).map_or(0, sys::page_up);
         let _ = dirty::unstable(file, 0, size, &mut context.dirty);
     }
 }
 
-/// Step 1, on a custodian thread.
+/// Step 1, on a helper thread.
 pub fn prepare(worker: &Worker, context: &mut Context) {
     // A fork child must open the file anew, which drops its page cache on FUSE without KEEP_CACHE: what is
     // to be compared is copied before.
@@ -82,7 +82,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         context.reason = "";
     }
     begin_early(context);
-    context.learnt = true;
+    context.dirty_known = true;
     let timer = Timer::at(Level::Info);
     let query = Query {
         worker,
@@ -93,14 +93,14 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         dirty: &mut context.dirty,
         absent: &mut context.absent,
         gone: &mut context.gone,
-        guessed: &mut context.guessed,
+        assumed_dirty: &mut context.assumed_dirty,
     };
-    let dropped = context.verify && canary::ask(worker, &context.file, true);
+    let dropped = context.verify && eviction_probe::ask(worker, &context.file, true);
     // What is verified always is known from its debt.
     let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
     (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
     if dropped && !context.tracker.is_some_and(Tracker::sees_stores) {
-        dirty::guess_all(&query, &mut found);
+        dirty::assume_all(&query, &mut found);
     }
     if context.verify && debt::take(context, dropped) {
         let query = Query {
@@ -112,16 +112,16 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
     }
     report::step(worker, context, event::DIRTY, timer, Ok(()));
-    later::supersede(&context.file, &context.dirty);
+    reverify::supersede(&context.file, &context.dirty);
     if dropped && suspect {
-        lose(context);
+        mark_unrecoverable(context);
     }
-    if context.verify && dirty::is_too_much(&context.guessed) {
+    if context.verify && dirty::is_too_much(&context.assumed_dirty) {
         context.verify = false;
         context.reason = "not verified: too many pages that may be dirty";
     }
     if context.verify && !context.dirty.is_empty() {
-        canary::ensure(worker, &context.file);
+        eviction_probe::ensure(worker, &context.file);
         let timer = Timer::at(Level::Info);
         let copied = snapshot::take(worker, context);
         if copied.is_err() {
@@ -134,7 +134,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
             context.reason =
                 "not verified in part: too many ranges to witness, or memory that cannot be read";
         }
-        context.refilled = dropped || canary::ask(worker, &context.file, false);
+        context.refilled = dropped || eviction_probe::ask(worker, &context.file, false);
     }
     if opens_late {
         find_handle(worker, context);
@@ -155,7 +155,7 @@ fn wants_verification(context: &Context) -> bool {
 
 /// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
 /// filesystem that fails, and the next sync has nothing to write and nothing to compare.
-fn lose(context: &mut Context) {
+fn mark_unrecoverable(context: &mut Context) {
     let mut table = mappings::lock_blocked();
     let file = table.get_mut(&context.file);
     if file.lost == 0 {

@@ -93,7 +93,7 @@ impl Batch {
         &self.parts[..self.len]
     }
 
-    /// Reads every part into `buffer`, of [`BUFFER`] bytes, on a custodian thread. `slow` says how the last
+    /// Reads every part into `buffer`, of [`BUFFER`] bytes, on a helper thread. `slow` says how the last
     /// reads were, and is told how these are.
     pub fn read(&self, handle: BorrowedFd<'_>, buffer: &mut [u8], slow: &mut bool) {
         let work = Work {
@@ -149,7 +149,7 @@ impl Work<'_> {
         while self.one() {}
     }
 
-    /// The same with as many threads as there is work for. They share the custodian's descriptors, and are
+    /// The same with as many threads as there is work for. They share the helper's descriptors, and are
     /// done before this returns.
     fn run_with_others(&self) {
         let left = self.parts.len() - self.next.load(Ordering::Relaxed).min(self.parts.len());

@@ -1,12 +1,12 @@
 //! Step 7: records of an msync, of its steps, and the page table of what is not safe.
 
-use super::account;
 use super::context::{Context, ROWS};
 use super::copy::{State, hash};
+use super::metrics;
 use super::readback;
 use super::verify::Unsettled;
-use crate::custodian::Worker;
 use crate::dirty::{self, Query, Tracker};
+use crate::helper::Worker;
 use crate::log::{self, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
@@ -25,7 +25,7 @@ pub fn step(
     result: Result<(), Errno>,
 ) {
     let timed = timer.stop();
-    account::step(context, what, timed);
+    metrics::step(context, what, timed);
     if !log::enabled(Level::Debug) {
         return;
     }
@@ -53,7 +53,7 @@ pub fn flush(worker: &Worker, context: &Context) {
     let Some((timed, result)) = context.real else {
         return;
     };
-    account::step(context, event::FLUSH, timed);
+    metrics::step(context, event::FLUSH, timed);
     if !log::enabled(Level::Debug) {
         return;
     }
@@ -95,8 +95,8 @@ pub fn race(worker: &Worker, context: &mut Context) {
     record.tracker = context.tracker.map_or("", Tracker::name).into();
     record.dirty = context.cached.as_slice().into();
     record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
-    if let Some(teller) = account::teller(worker, context) {
-        teller.slot.count(Finding::Race);
+    if let Some(reporter) = metrics::reporter(worker, context) {
+        reporter.slot.count(Finding::Race);
         record.code = Finding::Race.code().into();
     }
     record.message = "stored to while msync ran: dirty again, and not covered by it".into();
@@ -159,8 +159,8 @@ pub fn healed(
     after: Unsettled,
 ) {
     let timed = timer.stop();
-    account::step(context, event::HEAL, timed);
-    account::healed(context, before.stale.saturating_sub(after.stale));
+    metrics::step(context, event::HEAL, timed);
+    metrics::healed(context, before.stale.saturating_sub(after.stale));
     if !log::enabled(Level::Debug) {
         return;
     }

@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::copy::{Copies, WITNESSES};
 use crate::config;
-use crate::custodian::Worker;
 use crate::dirty::{self, Query, Ranges};
+use crate::helper::Worker;
 use crate::mappings::{self, table::Entry};
 use crate::sys::{self, vm};
 use keepmydata_records::ByteRange;
@@ -18,7 +18,7 @@ pub fn take(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     }
     let budget = config::settings().copy_budget.0;
     context.copies.allocate(budget)?;
-    context.copies.fill(&context.gone, &context.guessed);
+    context.copies.fill(&context.gone, &context.assumed_dirty);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
     let query = Query {
@@ -30,7 +30,7 @@ pub fn take(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     if dirty::absent(&query, &context.dirty, &mut since).is_ok() {
         since.remove_all(&context.absent);
         context.gone.add_all(since.iter());
-        context.copies.mark_gone(&since, &context.guessed);
+        context.copies.mark_gone(&since, &context.assumed_dirty);
     }
     Ok(())
 }

@@ -15,9 +15,9 @@
 use super::context::Context;
 use super::copy::{State, hash};
 use super::readback::{Batch, Part};
-use crate::custodian::Worker;
-use crate::dirty::{self, Ranges, canary};
+use crate::dirty::{self, Ranges, eviction_probe};
 use crate::handles;
+use crate::helper::Worker;
 use crate::sys::{self, cachestat::cachestat, extents};
 use core::ops::Range;
 use keepmydata_records::ByteRange;
@@ -83,7 +83,7 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
     }
     if through_cache {
         doubt_what_stayed(worker, context);
-        canary::ensure(worker, &context.file);
+        eviction_probe::ensure(worker, &context.file);
     }
     let mut unsettled = Unsettled::default();
     for state in context.copies.states() {
@@ -117,7 +117,7 @@ fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
 /// and the witness with them: a difference is then uncertain at best.
 fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
     context.copies.let_go_witnesses();
-    canary::clear(worker, &context.file);
+    eviction_probe::clear(worker, &context.file);
     super::entries::drop_mappings(worker, context, &context.dirty);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);

@@ -1,7 +1,7 @@
 //! The process is about to end, or to become another program.
 
-use super::{Teller, unsynced};
-use crate::custodian;
+use super::{Reporter, unsynced};
+use crate::helper;
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::stats;
@@ -31,11 +31,11 @@ pub fn at_end(how: Boundary) {
     };
     // The helper has faults of its own.
     let faults = sys::thread::process_faults();
-    let _ = custodian::run(process::this(), |worker| {
+    let _ = helper::run(process::this(), |worker| {
         stats::for_each(|slot, key| {
             let held = mappings::lock().find(&key).map(File::hold);
             let Some(file) = held else { return };
-            let teller = Teller {
+            let reporter = Reporter {
                 worker,
                 slot,
                 file: &file,
@@ -43,8 +43,8 @@ pub fn at_end(how: Boundary) {
                 call: None,
             };
             if let Some(track) = slot.track() {
-                let mut pages = unsynced::find(&teller, &track, 0, usize::MAX);
-                unsynced::tell(&teller, &track, finding, &mut pages);
+                let mut pages = unsynced::find(&reporter, &track, 0, usize::MAX);
+                unsynced::tell(&reporter, &track, finding, &mut pages);
             }
         });
         stats::write(worker, tid, faults);

@@ -25,21 +25,21 @@ pub fn mapped(start: usize, end: usize) {
         start,
         end,
         |_| true,
-        |teller| {
+        |reporter| {
             let mut parts = Ranges::new();
             let handle = {
                 let table = mappings::lock();
                 table.for_each(start, end, |entry| {
-                    if entry.file == teller.file && entry.writable {
+                    if entry.file == reporter.file && entry.writable {
                         parts.add(entry.offset, entry.offset + entry.len() as u64);
                     }
                     true
                 });
-                let handle = table.get(teller.file).handle;
-                teller.file.traits.local_block.then_some(handle)
+                let handle = table.get(reporter.file).handle;
+                reporter.file.traits.local_block.then_some(handle)
             };
-            let handle = handle.and_then(|handle| teller.worker.borrow_handle(&handle));
-            if let (Some(handle), Some(mut track)) = (handle, teller.slot.track()) {
+            let handle = handle.and_then(|handle| reporter.worker.borrow_handle(&handle));
+            if let (Some(handle), Some(mut track)) = (handle, reporter.slot.track()) {
                 for part in parts.iter() {
                     learn(handle, part.offset, part.end(), &mut track.holes);
                 }
@@ -63,7 +63,7 @@ fn learn(handle: BorrowedFd<'_>, start: u64, end: u64, into: &mut Ranges) {
 /// msync.
 #[inline(never)]
 pub fn stored_into(call: &Call<'_>, track: &mut Track) {
-    let handle = call.teller.worker.borrow_handle(&call.handle);
+    let handle = call.reporter.worker.borrow_handle(&call.handle);
     let Some(handle) = handle.filter(|_| !track.holes.is_empty()) else {
         return;
     };
@@ -82,6 +82,6 @@ pub fn stored_into(call: &Call<'_>, track: &mut Track) {
     if !found.is_empty() {
         let message = "stored to where the file had no blocks: with the filesystem full such a store \
                        ends in SIGBUS, or is lost at writeback";
-        call.teller.tell(Finding::StoreIntoHole, &found, message);
+        call.reporter.tell(Finding::StoreIntoHole, &found, message);
     }
 }

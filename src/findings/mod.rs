@@ -20,8 +20,8 @@ pub use sync::{Call, Scanned, after_watched, before_watched, begin, done, note_s
 pub use truncate::{truncate_fd, truncate_path};
 pub use unmap::before_unmap;
 
-use crate::custodian::{self, Worker};
 use crate::dirty::Ranges;
+use crate::helper::{self, Worker};
 use crate::log::{self, FileName};
 use crate::mappings::{
     self,
@@ -34,7 +34,7 @@ use keepmydata_records::{Finding, Level, event};
 
 /// Who tells, and about what.
 #[derive(Clone, Copy)]
-pub struct Teller<'a> {
+pub struct Reporter<'a> {
     pub worker: &'a Worker,
     pub slot: &'a Slot,
     pub file: &'a File,
@@ -44,7 +44,7 @@ pub struct Teller<'a> {
     pub call: Option<u64>,
 }
 
-impl Teller<'_> {
+impl Reporter<'_> {
     /// Counts a finding and writes its record. Not under the table lock.
     fn tell(&self, finding: Finding, pages: &Ranges, message: &str) {
         self.slot.count(finding);
@@ -63,13 +63,13 @@ impl Teller<'_> {
     }
 }
 
-/// Runs `work` on a custodian thread for each file that is mapped in `[addr, end)`, is `wanted` and
-/// looked at. Nothing in a vfork child, or where there is no custodian.
+/// Runs `work` on a helper thread for each file that is mapped in `[addr, end)`, is `wanted` and
+/// looked at. Nothing in a vfork child, or where there is no helper.
 fn for_each_file(
     addr: usize,
     end: usize,
     wanted: impl Fn(&Key) -> bool,
-    mut work: impl FnMut(&Teller<'_>),
+    mut work: impl FnMut(&Reporter<'_>),
 ) {
     let process = process::this();
     if process.is_borrowed() {
@@ -81,9 +81,9 @@ fn for_each_file(
         if !wanted(&file.key) {
             return;
         }
-        let _ = custodian::run(process, |worker| {
+        let _ = helper::run(process, |worker| {
             if let Some(slot) = stats::slot(file) {
-                work(&Teller {
+                work(&Reporter {
                     worker,
                     slot,
                     file,

@@ -1,6 +1,6 @@
 //! Around an msync.
 
-use super::{Teller, for_each_file, holes, unsynced};
+use super::{Reporter, for_each_file, holes, unsynced};
 use crate::dirty::{self, Query, Ranges};
 use crate::mappings;
 use crate::mappings::file::{File, Handle};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// An msync of `[addr, end)`, as far as it concerns one file.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    pub teller: Teller<'a>,
+    pub reporter: Reporter<'a>,
     pub handle: Handle,
     pub addr: usize,
     pub end: usize,
@@ -23,7 +23,7 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// The size of the file, bytes; nothing without a handle.
     fn size(&self) -> Option<u64> {
-        let fd = self.teller.worker.borrow_handle(&self.handle)?;
+        let fd = self.reporter.worker.borrow_handle(&self.handle)?;
         sys::fd::size(fd).ok()
     }
 }
@@ -33,14 +33,14 @@ impl Call<'_> {
 #[derive(Clone, Copy)]
 pub struct Scanned<'a> {
     pub stored: &'a Ranges,
-    /// Those of them that are only guessed.
-    pub guessed: &'a Ranges,
+    /// Those of them that are only assumed.
+    pub assumed_dirty: &'a Ranges,
 }
 
 /// Before the real msync.
 pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
-    let teller = &call.teller;
-    let Some(mut track) = teller.slot.track() else {
+    let reporter = &call.reporter;
+    let Some(mut track) = reporter.slot.track() else {
         return;
     };
     track.known = match scanned {
@@ -53,10 +53,10 @@ pub fn begin(call: &Call<'_>, scanned: Option<Scanned<'_>>) {
     if let Some(size) = size {
         beyond_eof(call, &covered, sys::page_up(size));
     }
-    if let Some(file) = teller.worker.borrow_cached(&call.handle) {
+    if let Some(file) = reporter.worker.borrow_cached(&call.handle) {
         outside(call, file, &track, &covered);
         let again = track.known && alone && !track.failed;
-        if again && track.last == Some((teller.tid, size.unwrap_or(0))) {
+        if again && track.last == Some((reporter.tid, size.unwrap_or(0))) {
             redundant(call, file, &track, &covered);
         }
     }
@@ -81,7 +81,7 @@ pub fn note_stored(slot: &Slot, stored: &Ranges) {
 
 /// After it: `outcome` is what the program is told.
 pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
-    let Some(mut track) = call.teller.slot.track() else {
+    let Some(mut track) = call.reporter.slot.track() else {
         return;
     };
     match outcome {
@@ -91,7 +91,7 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
                 let message = "msync succeeds after one that failed, without a store to these pages \
                                in between: Linux without keepmydata takes them for clean after the \
                                failure, and does not write them again";
-                call.teller
+                call.reporter
                     .tell(Finding::SuccessAfterFailure, &track.unwritten, message);
             }
             track.unwritten.clear();
@@ -107,7 +107,7 @@ pub fn done(call: &Call<'_>, outcome: Result<(), Errno>) {
         _ => {}
     }
     let size = call.size();
-    track.last = Some((call.teller.tid, size.unwrap_or(0)));
+    track.last = Some((call.reporter.tid, size.unwrap_or(0)));
 }
 
 /// Another thread's flush did it: whether it would have been redundant, nobody can say. With signals
@@ -134,15 +134,15 @@ pub fn before_watched(addr: usize, len: usize, flags: c_int) {
         return;
     }
     each_watched(addr, len, |call| {
-        call.teller.slot.add(Number::Msyncs, 1);
+        call.reporter.slot.add(Number::Msyncs, 1);
         if flags & libc::MS_SYNC != 0 {
             // What the kernel refuses takes no marks away.
             let judged = sys::vm::judge_msync(addr, len, flags);
             if !sys::vm::is_refusal(judged) {
                 begin(call, None);
             }
-        } else if let Some(mut track) = call.teller.slot.track() {
-            let found = unsynced::find(&call.teller, &track, call.addr, call.end);
+        } else if let Some(mut track) = call.reporter.slot.track() {
+            let found = unsynced::find(&call.reporter, &track, call.addr, call.end);
             track.asynced.add_all(found.iter());
         }
     });
@@ -169,10 +169,10 @@ fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
         addr,
         end,
         |_| true,
-        |teller| {
+        |reporter| {
             each(&Call {
-                teller: *teller,
-                handle: mappings::handle_of(teller.file),
+                reporter: *reporter,
+                handle: mappings::handle_of(reporter.file),
                 addr,
                 end,
             });
@@ -182,7 +182,7 @@ fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
 
 /// Says whether all stores are known.
 fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
-    if !scanned.guessed.is_empty() {
+    if !scanned.assumed_dirty.is_empty() {
         return false;
     }
     track.owed.add_all(scanned.stored.iter());
@@ -194,25 +194,25 @@ fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
 #[inline(never)]
 fn scan(call: &Call<'_>, track: &mut Track) -> bool {
     let (mut stored, mut absent) = (Ranges::new(), Ranges::new());
-    let (mut gone, mut guessed) = (Ranges::new(), Ranges::new());
+    let (mut gone, mut assumed_dirty) = (Ranges::new(), Ranges::new());
     let query = Query {
-        worker: call.teller.worker,
-        file: call.teller.file,
+        worker: call.reporter.worker,
+        file: call.reporter.file,
         handle: call.handle,
     };
     let mut found = dirty::Found {
         dirty: &mut stored,
         absent: &mut absent,
         gone: &mut gone,
-        guessed: &mut guessed,
+        assumed_dirty: &mut assumed_dirty,
     };
     let scanned =
-        dirty::wants_pagemap(call.teller.file.traits) && dirty::scan(&query, &mut found).is_ok();
+        dirty::wants_pagemap(call.reporter.file.traits) && dirty::scan(&query, &mut found).is_ok();
     scanned
         && take_over(
             &Scanned {
                 stored: &stored,
-                guessed: &guessed,
+                assumed_dirty: &assumed_dirty,
             },
             track,
         )
@@ -221,7 +221,7 @@ fn scan(call: &Call<'_>, track: &mut Track) -> bool {
 /// Where stores are not seen, by the page cache's own count: what is dirty is synced now, and was stored
 /// to since an msync failed. Without that count nothing is known of it.
 fn count_dirty(call: &Call<'_>, track: &mut Track, covered: &Ranges) {
-    let file = call.teller.worker.borrow_cached(&call.handle);
+    let file = call.reporter.worker.borrow_cached(&call.handle);
     let counted = file.is_some_and(|file| {
         covered.iter().all(|range| {
             dirty::unstable(file, range.offset, range.end(), &mut track.syncing).is_ok()
@@ -237,10 +237,10 @@ fn count_dirty(call: &Call<'_>, track: &mut Track, covered: &Ranges) {
 fn cover(call: &Call<'_>, covered: &mut Ranges) -> bool {
     let mut alone = true;
     mappings::lock().for_each(call.addr, call.end, |entry| {
-        if entry.file == call.teller.file && entry.writable {
+        if entry.file == call.reporter.file && entry.writable {
             covered.add(entry.offset, entry.offset + entry.len() as u64);
         }
-        alone &= entry.file == call.teller.file;
+        alone &= entry.file == call.reporter.file;
         true
     });
     alone
@@ -253,7 +253,7 @@ fn beyond_eof(call: &Call<'_>, covered: &Ranges, eof: u64) {
     if !beyond.is_empty() {
         let message = "the range reaches beyond the last page of the file: nothing can be stored or \
                        synced there";
-        call.teller.tell(Finding::BeyondEof, &beyond, message);
+        call.reporter.tell(Finding::BeyondEof, &beyond, message);
     }
 }
 
@@ -261,7 +261,7 @@ fn beyond_eof(call: &Call<'_>, covered: &Ranges, eof: u64) {
 #[inline(never)]
 fn outside(call: &Call<'_>, file: Cached<'_>, track: &Track, covered: &Ranges) {
     let mut outside = Ranges::new();
-    mappings::lock().for_each_of(call.teller.file, 0, |entry| {
+    mappings::lock().for_each_of(call.reporter.file, 0, |entry| {
         let concerned = entry.start < call.end && call.addr < entry.end && entry.writable;
         for range in track
             .owed
@@ -276,7 +276,7 @@ fn outside(call: &Call<'_>, file: Cached<'_>, track: &Track, covered: &Ranges) {
     if !outside.is_empty() {
         let message =
             "these pages of the same mapping are dirty and not in the range of this msync";
-        call.teller.tell(Finding::OutsideRange, &outside, message);
+        call.reporter.tell(Finding::OutsideRange, &outside, message);
     }
 }
 
@@ -291,7 +291,7 @@ fn redundant(call: &Call<'_>, file: Cached<'_>, track: &Track, covered: &Ranges)
     if clean && !covered.is_empty() {
         let message = "nothing was stored in this range since the last msync of the file by this \
                        thread";
-        call.teller
+        call.reporter
             .tell(Finding::Redundant, &Ranges::new(), message);
     }
 }

@@ -1,6 +1,6 @@
 //! ftruncate(2) and truncate(2) below pages that were stored to and never synced.
 
-use super::{Teller, for_each_file, unsynced};
+use super::{Reporter, for_each_file, unsynced};
 use crate::mappings::{self, file::Key};
 use crate::stats::Track;
 use crate::sys;
@@ -42,26 +42,26 @@ fn watch(file: Option<((u64, u64), u64)>, size: off_t, real: impl FnOnce() -> c_
         return real();
     };
     let size = sys::page_up(size);
-    let each = |work: &mut dyn FnMut(&Teller<'_>, &mut Track)| {
+    let each = |work: &mut dyn FnMut(&Reporter<'_>, &mut Track)| {
         let wanted = |key: &Key| (key.dev, key.ino) == file;
-        for_each_file(0, usize::MAX, wanted, |teller| {
-            if let Some(mut track) = teller.slot.track() {
-                work(teller, &mut track);
+        for_each_file(0, usize::MAX, wanted, |reporter| {
+            if let Some(mut track) = reporter.slot.track() {
+                work(reporter, &mut track);
             }
         });
     };
-    each(&mut |teller, track| {
-        let found = unsynced::find(teller, track, 0, usize::MAX);
+    each(&mut |reporter, track| {
+        let found = unsynced::find(reporter, track, 0, usize::MAX);
         track.truncated.clear();
         track.truncated.add_all(found.within(size, u64::MAX));
     });
     let result = real();
     if result == 0 {
-        each(&mut |teller, track| {
+        each(&mut |reporter, track| {
             if !track.truncated.is_empty() {
                 let message = "the file was truncated below these pages: what was stored there and \
                                never synced is gone";
-                teller.tell(Finding::TruncatedDirty, &track.truncated, message);
+                reporter.tell(Finding::TruncatedDirty, &track.truncated, message);
             }
             track.owed.remove(size, u64::MAX);
             track.asynced.remove(size, u64::MAX);

@@ -2,7 +2,7 @@
 
 use super::{for_each_file, unsynced};
 use crate::sys::{self, signals::Blocked};
-use crate::{custodian, mappings, process, stats};
+use crate::{helper, mappings, process, stats};
 use keepmydata_records::Finding;
 
 /// Tells of pages in `[addr, addr + len)` that were never synced, and are mapped nowhere else in this
@@ -16,28 +16,28 @@ pub fn before_unmap(addr: usize, len: usize) {
         addr,
         end,
         |_| true,
-        |teller| {
-            let Some(mut track) = teller.slot.track() else {
+        |reporter| {
+            let Some(mut track) = reporter.slot.track() else {
                 return;
             };
-            let mut pages = unsynced::find(teller, &track, addr, end);
+            let mut pages = unsynced::find(reporter, &track, addr, end);
             if pages.is_empty() {
                 return;
             }
             track.owed.add_all(pages.iter());
-            mappings::lock().for_each_of(teller.file, 0, |entry| {
+            mappings::lock().for_each_of(reporter.file, 0, |entry| {
                 let stays = [entry.clip(0, addr), entry.clip(end, usize::MAX)];
                 for part in stays.iter().flatten().filter(|part| part.writable) {
                     pages.remove(part.offset, part.offset + part.len() as u64);
                 }
                 true
             });
-            unsynced::tell(teller, &track, Finding::UnmappedUnsynced, &mut pages);
+            unsynced::tell(reporter, &track, Finding::UnmappedUnsynced, &mut pages);
         },
     );
     let process = process::this();
     if !process.is_borrowed() {
         let _quiet = Blocked::all();
-        let _ = custodian::run(process, |worker| stats::before_unmap(worker, addr, end));
+        let _ = helper::run(process, |worker| stats::before_unmap(worker, addr, end));
     }
 }

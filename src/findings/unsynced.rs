@@ -1,8 +1,8 @@
 //! Pages that this process stored to and never synced.
 
-use super::Teller;
-use crate::custodian::Worker;
+use super::Reporter;
 use crate::dirty::{self, Ranges};
+use crate::helper::Worker;
 use crate::mappings::{self, table::Entry};
 use crate::stats::Track;
 use crate::sys::cachestat::Cached;
@@ -23,15 +23,15 @@ fn add(worker: &Worker, file: Cached<'_>, entry: &Entry<'_>, owed: &Ranges, into
     }
 }
 
-/// The same for every mapping of the teller's file in `[start, end)`. Nothing without a handle.
-pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ranges {
+/// The same for every mapping of the reporter's file in `[start, end)`. Nothing without a handle.
+pub fn find(reporter: &Reporter<'_>, track: &Track, start: usize, end: usize) -> Ranges {
     let mut found = Ranges::new();
     let table = mappings::lock();
-    let handle = table.get(teller.file).handle;
-    if let Some(file) = teller.worker.borrow_cached(&handle) {
+    let handle = table.get(reporter.file).handle;
+    if let Some(file) = reporter.worker.borrow_cached(&handle) {
         table.for_each(start, end, |entry| {
-            if entry.file == teller.file {
-                add(teller.worker, file, &entry, &track.owed, &mut found);
+            if entry.file == reporter.file {
+                add(reporter.worker, file, &entry, &track.owed, &mut found);
             }
             true
         });
@@ -40,7 +40,7 @@ pub fn find(teller: &Teller<'_>, track: &Track, start: usize, end: usize) -> Ran
 }
 
 /// Tells that `pages` were never synced: those that an msync with MS_ASYNC was called for as that.
-pub fn tell(teller: &Teller<'_>, track: &Track, finding: Finding, pages: &mut Ranges) {
+pub fn tell(reporter: &Reporter<'_>, track: &Track, finding: Finding, pages: &mut Ranges) {
     let mut asynced = Ranges::new();
     asynced.add_all(pages.common(&track.asynced));
     pages.remove_all(&asynced);
@@ -55,7 +55,7 @@ pub fn tell(teller: &Teller<'_>, track: &Track, finding: Finding, pages: &mut Ra
                  nothing on Linux"
             }
         };
-        teller.tell(Finding::AsyncOnly, &asynced, message);
+        reporter.tell(Finding::AsyncOnly, &asynced, message);
     }
     if !pages.is_empty() {
         let message = match finding {
@@ -68,6 +68,6 @@ pub fn tell(teller: &Teller<'_>, track: &Track, finding: Finding, pages: &mut Ra
             }
             _ => "the process exits, and these pages were stored to and never synced",
         };
-        teller.tell(finding, pages, message);
+        reporter.tell(finding, pages, message);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
-use crate::{real, sys};
+use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
 use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
@@ -12,16 +12,16 @@ use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 #[cold]
 #[inline(never)]
 pub fn before_fd(fd: c_int) {
-    let state = real::enter();
+    let state = next_fn::enter();
     if let Some(inode) = removal::tracked_fd(fd) {
         before::changing(inode);
     }
-    real::leave(state);
+    next_fn::leave(state);
 }
 
 /// A call that may drop the page cache of a tracked file: from before it to after it.
 pub struct Call {
-    state: real::Entered,
+    state: next_fn::Entered,
     dropping: Dropping,
 }
 
@@ -42,14 +42,14 @@ impl Call {
     }
 
     fn of(inode: impl FnOnce() -> Option<Inode>) -> Option<Call> {
-        let state = real::enter();
+        let state = next_fn::enter();
         match inode() {
             Some(inode) => Some(Call {
                 state,
                 dropping: Dropping::begin(inode),
             }),
             None => {
-                real::leave(state);
+                next_fn::leave(state);
                 None
             }
         }
@@ -60,7 +60,7 @@ impl Call {
     #[inline(never)]
     pub fn end(self, range: Option<Range<u64>>) {
         self.dropping.end(range);
-        real::leave(self.state);
+        next_fn::leave(self.state);
     }
 }
 
@@ -68,16 +68,16 @@ impl Call {
 #[cold]
 #[inline(never)]
 fn after(inode: Inode, range: Range<u64>) {
-    let state = real::enter();
+    let state = next_fn::enter();
     removal::changed(inode, range);
-    real::leave(state);
+    next_fn::leave(state);
 }
 
 /// All of what `fd` is open on may have been changed.
 pub fn changed_fd(fd: c_int) {
-    let state = real::enter();
+    let state = next_fn::enter();
     let inode = removal::tracked_fd(fd);
-    real::leave(state);
+    next_fn::leave(state);
     if let Some(inode) = inode {
         after(inode, 0..u64::MAX);
     }
@@ -105,11 +105,11 @@ macro_rules! opens {
         pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
             if !before::is_needed() {
                 // SAFETY: the caller's contract.
-                return unsafe { real::$name($($arg),*) };
+                return unsafe { next_fn::$name($($arg),*) };
             }
             let call = Call::at_path($dir, $path);
             // SAFETY: the caller's contract.
-            let result = unsafe { real::$name($($arg),*) };
+            let result = unsafe { next_fn::$name($($arg),*) };
             opened(call, $flags, result);
             result
         }
@@ -148,11 +148,11 @@ macro_rules! writes {
         pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
             if !before::is_needed() || !is_direct($fd) {
                 // SAFETY: the caller's contract.
-                return unsafe { real::$name($fd $(, $arg)*) };
+                return unsafe { next_fn::$name($fd $(, $arg)*) };
             }
             before_fd($fd);
             // SAFETY: the caller's contract.
-            let result = unsafe { real::$name($fd $(, $arg)*) };
+            let result = unsafe { next_fn::$name($fd $(, $arg)*) };
             wrote($fd, $offset, result);
             result
         }
@@ -166,7 +166,7 @@ fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
     let Ok(len) = u64::try_from(result) else {
         return;
     };
-    let state = real::enter();
+    let state = next_fn::enter();
     let start = match u64::try_from(offset) {
         Ok(start) => Some(start),
         Err(_) => sys::fd::position(fd).and_then(|end| end.checked_sub(len)),
@@ -174,7 +174,7 @@ fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
     if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), start) {
         removal::changed(inode, start..start.saturating_add(len));
     }
-    real::leave(state);
+    next_fn::leave(state);
 }
 
 writes! {
@@ -205,13 +205,13 @@ pub unsafe extern "C-unwind" fn copy_file_range(
 ) -> ssize_t {
     if !before::is_needed() {
         // SAFETY: the caller's contract.
-        return unsafe { real::copy_file_range(from, from_offset, to, to_offset, len, flags) };
+        return unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
     }
     before_fd(to);
     // What is copied from must be what was stored: the filesystem may copy it itself.
     before_fd(from);
     // SAFETY: the caller's contract.
-    let result = unsafe { real::copy_file_range(from, from_offset, to, to_offset, len, flags) };
+    let result = unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
     if result > 0 {
         // The kernel has moved the offset on.
         let start = match to_offset.is_null() {

@@ -5,8 +5,8 @@
 
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
-use crate::real::{self, Strings};
-use crate::{custodian, mappings, stats};
+use crate::next_fn::{self, Strings};
+use crate::{helper, mappings, stats};
 use core::ffi::c_char;
 use libc::c_int;
 
@@ -27,7 +27,7 @@ fn exits() {
         findings::at_end(Boundary::Exit);
     }
     doubt::at_end();
-    custodian::at_exit();
+    helper::at_exit();
 }
 
 /// Before the program at `file` is executed, or one of that name that is `searched` for.
@@ -43,7 +43,7 @@ fn executes(file: *const c_char, searched: bool) {
         findings::at_end(Boundary::Exec);
     }
     doubt::at_end();
-    custodian::at_exec(file, searched);
+    helper::at_exec(file, searched);
 }
 
 /// quick_exit(3) runs no destructors, but handlers. Called once, while booting.
@@ -63,7 +63,7 @@ pub fn boot() {
 pub unsafe extern "C-unwind" fn _exit(status: c_int) -> ! {
     exiting();
     // SAFETY: the caller's contract.
-    unsafe { real::_exit(status) }
+    unsafe { next_fn::_exit(status) }
 }
 
 /// Hook for `_Exit`.
@@ -74,7 +74,7 @@ pub unsafe extern "C-unwind" fn _exit(status: c_int) -> ! {
 pub unsafe extern "C-unwind" fn _Exit(status: c_int) -> ! {
     exiting();
     // SAFETY: the caller's contract.
-    unsafe { real::_Exit(status) }
+    unsafe { next_fn::_Exit(status) }
 }
 
 /// Hook for [`libc::execve`].
@@ -85,7 +85,7 @@ pub unsafe extern "C-unwind" fn _Exit(status: c_int) -> ! {
 pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
     executing(path, false);
     // SAFETY: the caller's contract.
-    unsafe { real::execve(path, argv, env) }
+    unsafe { next_fn::execve(path, argv, env) }
 }
 
 /// Hook for [`libc::execv`].
@@ -96,7 +96,7 @@ pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: 
 pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_int {
     executing(path, false);
     // SAFETY: the caller's contract.
-    unsafe { real::execv(path, argv) }
+    unsafe { next_fn::execv(path, argv) }
 }
 
 /// Hook for [`libc::execvp`].
@@ -107,7 +107,7 @@ pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_i
 pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_int {
     executing(file, true);
     // SAFETY: the caller's contract.
-    unsafe { real::execvp(file, argv) }
+    unsafe { next_fn::execvp(file, argv) }
 }
 
 /// Hook for [`libc::execvpe`].
@@ -118,7 +118,7 @@ pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_
 pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int {
     executing(file, true);
     // SAFETY: the caller's contract.
-    unsafe { real::execvpe(file, argv, env) }
+    unsafe { next_fn::execvpe(file, argv, env) }
 }
 
 /// Hook for [`libc::fexecve`].
@@ -129,7 +129,7 @@ pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env:
 pub unsafe extern "C-unwind" fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int {
     executing(c"/".as_ptr(), false);
     // SAFETY: the caller's contract.
-    unsafe { real::fexecve(fd, argv, env) }
+    unsafe { next_fn::fexecve(fd, argv, env) }
 }
 
 /// execl, execlp and execle take any number of arguments, some on the stack: they are passed on where
@@ -183,7 +183,7 @@ macro_rules! variadic {
 
             $(pub extern "C" fn $name(file: *const c_char) -> usize {
                 super::executing(file, stringify!($name).ends_with('p'));
-                crate::real::address::$name()
+                crate::next_fn::address::$name()
             })*
         }
     };

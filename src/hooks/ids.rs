@@ -1,6 +1,6 @@
-//! setuid and its relatives: the custodian's threads follow, as the C library's own do.
+//! setuid and its relatives: the helper's threads follow, as the C library's own do.
 
-use crate::{custodian, real};
+use crate::{helper, next_fn};
 use core::ffi::c_char;
 use libc::{c_int, gid_t, size_t, uid_t};
 
@@ -14,9 +14,9 @@ macro_rules! hooks {
             #[unsafe(no_mangle)]
             pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
                 // SAFETY: the caller's contract.
-                let result = unsafe { real::$name($($arg),*) };
+                let result = unsafe { next_fn::$name($($arg),*) };
                 if result == 0 {
-                    custodian::adopt_ids();
+                    helper::adopt_ids();
                 }
                 result
             }

@@ -3,7 +3,7 @@
 use super::change;
 use crate::enforce::before;
 use crate::sys::kernel::userfaultfd::UFFDIO_REGISTER;
-use crate::{dirty, mappings, real, sys};
+use crate::{dirty, mappings, next_fn, sys};
 use core::ffi::{c_ulong, c_void};
 use libc::c_int;
 
@@ -15,9 +15,9 @@ use libc::c_int;
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     if request as u32 == UFFDIO_REGISTER && mappings::any() {
-        let state = real::enter();
+        let state = next_fn::enter();
         dirty::give_way(argument as usize);
-        real::leave(state);
+        next_fn::leave(state);
     }
     let targets = match before::is_needed() {
         true => Targets::of(fd, request as u32, argument as usize),
@@ -25,7 +25,7 @@ pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
     };
     targets.each(change::before_fd);
     // SAFETY: the caller's contract.
-    let result = unsafe { real::ioctl(fd, request, argument) };
+    let result = unsafe { next_fn::ioctl(fd, request, argument) };
     targets.each(change::changed_fd);
     result
 }

@@ -1,7 +1,7 @@
 //! mlock, mlock2, mlockall: see [`lock_in_memory`](crate::track::lock_in_memory).
 
 use crate::track::lock_in_memory;
-use crate::{mappings, real};
+use crate::{mappings, next_fn};
 use core::ffi::c_void;
 use libc::{c_int, c_uint, size_t};
 
@@ -15,7 +15,7 @@ pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int
         lock_in_memory::range(addr as usize, len);
     }
     // SAFETY: the caller's contract.
-    unsafe { real::mlock(addr, len) }
+    unsafe { next_fn::mlock(addr, len) }
 }
 
 /// Hook for `mlock2`.
@@ -28,7 +28,7 @@ pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: 
         lock_in_memory::range(addr as usize, len);
     }
     // SAFETY: the caller's contract.
-    unsafe { real::mlock2(addr, len, flags) }
+    unsafe { next_fn::mlock2(addr, len, flags) }
 }
 
 /// Hook for [`libc::mlockall`].
@@ -41,5 +41,5 @@ pub unsafe extern "C-unwind" fn mlockall(flags: c_int) -> c_int {
         lock_in_memory::range(0, usize::MAX);
     }
     // SAFETY: the caller's contract.
-    unsafe { real::mlockall(flags) }
+    unsafe { next_fn::mlockall(flags) }
 }

@@ -2,7 +2,7 @@
 
 use crate::mappings::classify::is_shared_file;
 use crate::track::{self, Mmap, RealMmap};
-use crate::{mappings, process, real};
+use crate::{mappings, next_fn, process};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
 
@@ -20,7 +20,7 @@ pub unsafe extern "C-unwind" fn mmap(
     offset: off_t,
 ) -> *mut c_void {
     // SAFETY: the caller's contract.
-    unsafe { any_mmap(addr, len, prot, flags, fd, offset, real::mmap) }
+    unsafe { any_mmap(addr, len, prot, flags, fd, offset, next_fn::mmap) }
 }
 
 /// Hook for [`libc::mmap64`].
@@ -37,7 +37,7 @@ pub unsafe extern "C-unwind" fn mmap64(
     offset: off_t,
 ) -> *mut c_void {
     // SAFETY: the caller's contract.
-    unsafe { any_mmap(addr, len, prot, flags, fd, offset, real::mmap64) }
+    unsafe { any_mmap(addr, len, prot, flags, fd, offset, next_fn::mmap64) }
 }
 
 /// # Safety
@@ -81,21 +81,21 @@ unsafe fn looked_at(
         fd,
         offset,
     };
-    let state = real::defer_cancel();
+    let state = next_fn::defer_cancel();
     // SAFETY: the caller's contract.
     let result = unsafe {
         match process::is_open() {
             false => call.call(next),
             true if is_shared_file(flags) => {
-                let state = real::enter();
+                let state = next_fn::enter();
                 let result = track::mmap_file(&call, next, &state.quiet);
-                real::leave(state);
+                next_fn::leave(state);
                 result
             }
             true => track::mmap_other(&call, next),
         }
     };
-    real::allow_cancel(state);
+    next_fn::allow_cancel(state);
     result
 }
 
@@ -109,7 +109,7 @@ pub unsafe extern "C-unwind" fn munmap(addr: *mut c_void, len: size_t) -> c_int 
     unsafe {
         match mappings::any() {
             true => track::munmap(addr, len),
-            false => real::munmap(addr, len),
+            false => next_fn::munmap(addr, len),
         }
     }
 }
@@ -131,12 +131,12 @@ pub unsafe extern "C-unwind" fn mremap(
     unsafe {
         match mappings::any() {
             true => {
-                let state = real::enter();
+                let state = next_fn::enter();
                 let result = track::mremap(old, old_len, new_len, flags, new);
-                real::leave(state);
+                next_fn::leave(state);
                 result
             }
-            false => real::mremap(old, old_len, new_len, flags, new),
+            false => next_fn::mremap(old, old_len, new_len, flags, new),
         }
     }
 }

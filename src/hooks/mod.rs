@@ -18,7 +18,7 @@ mod remove;
 mod sync;
 mod truncate;
 
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::{log, process, sys};
 use core::ffi::c_void;
 use keepmydata_records::{Level, event};

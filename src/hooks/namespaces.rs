@@ -1,6 +1,6 @@
 //! unshare, setns: where the program's only thread goes, its helper must not stay behind.
 
-use crate::{custodian, real};
+use crate::{helper, next_fn};
 use libc::c_int;
 
 /// linux/sched.h; the `libc` crate does not have it.
@@ -15,10 +15,10 @@ pub unsafe extern "C-unwind" fn unshare(flags: c_int) -> c_int {
     // These alone leave the thread where it is: some are for its children.
     let stays = libc::CLONE_FILES | libc::CLONE_SYSVSEM | libc::CLONE_NEWPID | CLONE_NEWTIME;
     if flags & !stays != 0 {
-        custodian::before_moving();
+        helper::before_moving();
     }
     // SAFETY: the caller's contract.
-    unsafe { real::unshare(flags) }
+    unsafe { next_fn::unshare(flags) }
 }
 
 /// Hook for [`libc::setns`].
@@ -29,8 +29,8 @@ pub unsafe extern "C-unwind" fn unshare(flags: c_int) -> c_int {
 pub unsafe extern "C-unwind" fn setns(fd: c_int, kind: c_int) -> c_int {
     // It is for its children.
     if kind != libc::CLONE_NEWPID {
-        custodian::before_moving();
+        helper::before_moving();
     }
     // SAFETY: the caller's contract.
-    unsafe { real::setns(fd, kind) }
+    unsafe { next_fn::setns(fd, kind) }
 }

@@ -1,7 +1,7 @@
 //! read, pread, readv, preadv and preadv2, with their large-file and fortified names.
 
+use crate::next_fn;
 use crate::reads::{self, Range};
-use crate::real;
 use core::ffi::c_void;
 use libc::{c_int, iovec, off_t, size_t, ssize_t};
 
@@ -14,21 +14,21 @@ macro_rules! hooks {
                 #[cold]
                 #[inline(never)]
                 pub unsafe fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
-                    let state = real::defer_cancel();
+                    let state = next_fn::defer_cancel();
                     let range = $range;
                     let seen = reads::before($fd, range);
-                    real::allow_cancel(state);
+                    next_fn::allow_cancel(state);
                     if seen.stale {
-                        let state = real::enter();
+                        let state = next_fn::enter();
                         reads::refresh($fd, range, seen);
-                        real::leave(state);
+                        next_fn::leave(state);
                     }
                     // SAFETY: the caller's contract.
-                    let result = unsafe { real::$name($fd $(, $arg)*) };
+                    let result = unsafe { next_fn::$name($fd $(, $arg)*) };
                     if seen.recorded {
-                        let state = real::enter();
+                        let state = next_fn::enter();
                         reads::after(stringify!($name), $fd, range, result, seen);
-                        real::leave(state);
+                        next_fn::leave(state);
                     }
                     result
                 }
@@ -46,7 +46,7 @@ macro_rules! hooks {
                 unsafe {
                     match reads::watched() {
                         true => watched::$name($fd $(, $arg)*),
-                        false => real::$name($fd $(, $arg)*),
+                        false => next_fn::$name($fd $(, $arg)*),
                     }
                 }
             }

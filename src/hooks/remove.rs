@@ -3,7 +3,7 @@
 use super::change;
 use crate::dirty::removal;
 use crate::enforce::before;
-use crate::{mappings, real};
+use crate::{mappings, next_fn};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
 
@@ -19,16 +19,16 @@ pub unsafe extern "C-unwind" fn madvise(addr: *mut c_void, len: size_t, advice: 
     ) && mappings::overlaps(addr as usize, len);
     let end = (addr as usize).saturating_add(len);
     if drops && before::is_needed() {
-        let state = real::enter();
+        let state = next_fn::enter();
         before::dropping(addr as usize, end);
-        real::leave(state);
+        next_fn::leave(state);
     }
     // SAFETY: the caller's contract.
-    let result = unsafe { real::madvise(addr, len, advice) };
+    let result = unsafe { next_fn::madvise(addr, len, advice) };
     if drops && advice == libc::MADV_REMOVE && result == 0 {
-        let state = real::enter();
+        let state = next_fn::enter();
         removal::advised(addr as usize, end);
-        real::leave(state);
+        next_fn::leave(state);
     }
     result
 }
@@ -51,15 +51,15 @@ macro_rules! fallocate {
                 change::before_fd(fd);
             }
             // SAFETY: the caller's contract.
-            let result = unsafe { real::$name(fd, mode, offset, len) };
+            let result = unsafe { next_fn::$name(fd, mode, offset, len) };
             if result == 0 && mappings::any() {
-                let state = real::enter();
+                let state = next_fn::enter();
                 match removal::tracked_fd(fd) {
                     Some(inode) if takes => removal::allocated(inode, mode, offset, len),
                     Some(inode) => removal::grown(inode),
                     None => {}
                 }
-                real::leave(state);
+                next_fn::leave(state);
             }
             result
         }

@@ -1,6 +1,6 @@
 //! msync.
 
-use crate::{enforce, mappings, real};
+use crate::{enforce, mappings, next_fn};
 use core::ffi::c_void;
 use libc::{c_int, size_t};
 
@@ -14,7 +14,7 @@ pub unsafe extern "C-unwind" fn msync(addr: *mut c_void, len: size_t, flags: c_i
     unsafe {
         match mappings::overlaps(addr as usize, len) {
             true => enforce::msync(addr, len, flags),
-            false => real::msync(addr, len, flags),
+            false => next_fn::msync(addr, len, flags),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::change::Call;
 use crate::dirty::removal;
 use crate::enforce::before;
-use crate::{findings, mappings, real, stats};
+use crate::{findings, mappings, next_fn, stats};
 use core::ffi::c_char;
 use libc::{c_int, off_t};
 
@@ -17,7 +17,7 @@ macro_rules! truncate {
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($file: $type, size: off_t) -> c_int {
             // SAFETY: the caller's contract.
-            let real = || unsafe { real::$name($file, size) };
+            let real = || unsafe { next_fn::$name($file, size) };
             match mappings::any() {
                 true => $watched($file, size, real),
                 false => real(),
@@ -68,11 +68,11 @@ fn changing(
             call.end((result == 0).then_some(start..u64::MAX));
         }
         None if result == 0 => {
-            let state = real::enter();
+            let state = next_fn::enter();
             if let Some(inode) = inode() {
                 removal::truncated(inode, size);
             }
-            real::leave(state);
+            next_fn::leave(state);
         }
         None => {}
     }

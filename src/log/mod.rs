@@ -1,6 +1,6 @@
 //! The log: records of calls and steps, on their way to where the settings want them.
 //!
-//! A record is formatted and written by a custodian thread, whose table holds the log file; the
+//! A record is formatted and written by a helper thread, whose table holds the log file; the
 //! program's thread waits, so that the lines of a process stand in the order of its calls. `tracing`
 //! filters by level and carries the finished line to the [`sink`].
 
@@ -9,7 +9,7 @@ mod sink;
 
 pub use sink::say_before_main;
 
-use crate::custodian::{self, News, Worker};
+use crate::helper::{self, News, Worker};
 use crate::mappings::file::File;
 use crate::process::{self, Process};
 use crate::{config, sys};
@@ -22,11 +22,11 @@ const LINE: usize = 16 * 1024;
 /// Connects `tracing` to the sink and remembers what standard error is. Called once, while booting.
 pub fn boot() {
     sink::boot();
-    custodian::listen(of_custodian);
+    helper::listen(of_helper);
 }
 
 /// What the helper has to say.
-fn of_custodian(worker: &Worker, news: News) {
+fn of_helper(worker: &Worker, news: News) {
     let mut message = LineBuf::<128>::new();
     let (level, event) = match news {
         News::IsThread(errno) => {
@@ -200,13 +200,13 @@ fn write(worker: &Worker, record: &Record<'_>, level: Level) {
     let Ok(line) = core::str::from_utf8(line) else {
         return;
     };
-    let custodian = worker.has_descriptors();
+    let helper = worker.has_descriptors();
     match level {
-        Level::Error => tracing::error!(custodian, line),
-        Level::Warn => tracing::warn!(custodian, line),
-        Level::Info => tracing::info!(custodian, line),
-        Level::Debug => tracing::debug!(custodian, line),
-        Level::Trace => tracing::trace!(custodian, line),
+        Level::Error => tracing::error!(helper, line),
+        Level::Warn => tracing::warn!(helper, line),
+        Level::Info => tracing::info!(helper, line),
+        Level::Debug => tracing::debug!(helper, line),
+        Level::Trace => tracing::trace!(helper, line),
     }
 }
 
@@ -218,7 +218,7 @@ pub fn notice(worker: &Worker, record: &Record<'_>) {
     write(worker, record, Level::Error);
 }
 
-/// Writes `record` from a thread of the program's, through the custodian where there is one.
+/// Writes `record` from a thread of the program's, through the helper where there is one.
 /// Uses 16 KiB of the caller's stack only where there is none.
 pub fn emit_from_program(record: &Record<'_>) {
     if !enabled(record.level) {
@@ -226,7 +226,7 @@ pub fn emit_from_program(record: &Record<'_>) {
     }
     let _quiet = sys::signals::Blocked::all();
     let process = process::this();
-    if custodian::run(process, |worker| emit(worker, record)).is_err() {
+    if helper::run(process, |worker| emit(worker, record)).is_err() {
         emit(&Worker::without_descriptors(process), record);
     }
 }

@@ -1,8 +1,8 @@
-//! Where lines go: the log file in the custodian's table, or standard error while it is still what
+//! Where lines go: the log file in the helper's table, or standard error while it is still what
 //! it was before main.
 
 use super::file::{self, Failure};
-use crate::custodian::{self, Worker};
+use crate::helper::{self, Worker};
 use crate::sys::write::{self, Way};
 use crate::{config, process};
 use core::ffi::CStr;
@@ -53,7 +53,7 @@ impl Subscriber for Sink {
 
     fn event(&self, event: &Event<'_>) {
         event.record(&mut Line {
-            custodian: false,
+            helper: false,
             level: *event.metadata().level(),
         });
     }
@@ -81,24 +81,24 @@ fn level() -> LevelFilter {
 
 /// Takes the fields of an event in their order: first where it happened, then its line.
 struct Line {
-    custodian: bool,
+    helper: bool,
     level: Level,
 }
 
 impl Visit for Line {
-    fn record_bool(&mut self, _: &Field, custodian: bool) {
-        self.custodian = custodian;
+    fn record_bool(&mut self, _: &Field, helper: bool) {
+        self.helper = helper;
     }
 
     fn record_str(&mut self, _: &Field, line: &str) {
-        write(self.custodian, self.level, line.as_bytes());
+        write(self.helper, self.level, line.as_bytes());
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-fn write(custodian: bool, level: Level, line: &[u8]) {
-    let worker = Worker::new(process::this(), custodian);
+fn write(helper: bool, level: Level, line: &[u8]) {
+    let worker = Worker::new(process::this(), helper);
     let log_file = config::settings().log_file.template();
     let done = match log_file.filter(|path| !STDERR_PATHS.contains(path)) {
         None => to_stderr(&worker, line).is_ok(),
@@ -217,7 +217,7 @@ fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
             // user nobody gets it.
             None => {
                 let own = Worker::without_descriptors(worker.process());
-                if let Some(done) = custodian::on_program(|| to_stderr(&own, line)) {
+                if let Some(done) = helper::on_program(|| to_stderr(&own, line)) {
                     return done;
                 }
                 worker.reopen_of_program(STDERR).ok_or(Errno::BADF)?

@@ -1,6 +1,6 @@
 //! Tracked files, found by what identifies an inode.
 
-pub use crate::custodian::Handle;
+pub use crate::helper::Handle;
 use crate::sys::pool::Pool;
 use core::cell::UnsafeCell;
 use core::cmp::Ordering;
@@ -49,7 +49,7 @@ pub struct Debt {
     /// Taken from the marks of a mapping, and in no enforcement yet.
     pub owed: FewRanges,
     /// Those of what is owed that nobody saw stored to: cached pages of mappings that are not tracked.
-    pub guessed: FewRanges,
+    pub assumed_dirty: FewRanges,
     /// In the enforcement under way. A fork child that finds some has them to prove itself.
     pub proving: FewRanges,
     /// An msync has failed for these. What they hold is still in the page cache.
@@ -81,7 +81,7 @@ impl Debt {
     }
 
     /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
-    pub fn lose_refused(&mut self) {
+    pub fn mark_refused_unrecoverable(&mut self) {
         match self.refused_untold && !self.refused.is_empty() {
             true => {
                 self.untold.add_all(self.refused.iter());
@@ -120,7 +120,7 @@ pub struct State {
     /// The errno of a sync that lost pages for good; 0 is none.
     pub lost: i32,
     /// How long the last fdatasync of it took, ns.
-    pub flush_ns: u64,
+    pub fdatasync_ns: u64,
     pub debt: Debt,
     /// Whether the debt holds the file, also when it is not mapped any more.
     kept: bool,
@@ -135,7 +135,7 @@ pub struct State {
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
-    pub canaries: super::canaries::Canaries,
+    pub probes: super::probes::Probes,
     path_len: u16,
     path: [u8; PATH],
 }
@@ -315,7 +315,7 @@ impl Files {
                     excluded: false,
                     suspect: false,
                     lost: 0,
-                    flush_ns: 0,
+                    fdatasync_ns: 0,
                     debt: Debt::default(),
                     kept: false,
                     dropping: 0,
@@ -324,7 +324,7 @@ impl Files {
                     doubted: false,
                     low: usize::MAX,
                     high: 0,
-                    canaries: Default::default(),
+                    probes: Default::default(),
                     path_len: 0,
                     path: [0; PATH],
                 }),
@@ -343,7 +343,7 @@ impl Files {
         let state = self.get_mut(f);
         if refs == 1 && state.kept {
             // Not mapped any more: nothing may keep the filesystem busy.
-            state.debt.lose_refused();
+            state.debt.mark_refused_unrecoverable();
             let handle = core::mem::take(&mut state.handle);
             return (handle.generation != 0).then_some(handle);
         }

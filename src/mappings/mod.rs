@@ -4,17 +4,17 @@
 //! another thread may be given the same addresses the moment the kernel has them free, and nobody
 //! may then take its memory for a tracked file's.
 
-pub mod canaries;
 pub mod classify;
 pub mod file;
+pub mod probes;
 pub mod table;
 
-use crate::custodian;
+use crate::helper;
 use crate::process::{self, PerProcess, Process};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::{self, Blocked, Quiet};
-use crate::{config, real};
+use crate::{config, next_fn};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -160,9 +160,9 @@ fn overlaps_slow(addr: usize, len: usize) -> bool {
         return false;
     }
     // The search may hold frames that cannot be unwound through (checks of a debug build).
-    let state = real::defer_cancel();
+    let state = next_fn::defer_cancel();
     let overlaps = TRACKED.table.overlaps(addr, end);
-    real::allow_cancel(state);
+    next_fn::allow_cancel(state);
     overlaps
 }
 
@@ -250,7 +250,7 @@ pub fn close(handles: &[Option<Handle>]) {
     }
     let _quiet = Blocked::all();
     let process = process::this();
-    let _ = custodian::run(process, |worker| {
+    let _ = helper::run(process, |worker| {
         for handle in handles.iter().flatten() {
             if handle.generation == process.generation() {
                 worker.close(handle.fd);
@@ -309,23 +309,23 @@ impl Guard {
         self.files().all()
     }
 
-    /// Lets `file` go; a handle returned must be closed by the custodian, without the lock.
+    /// Lets `file` go; a handle returned must be closed by the helper, without the lock.
     pub fn release(&mut self, file: Held) -> Option<Handle> {
         let handle = self.files_mut().release(file)?;
         (handle.generation == self.process.generation()).then_some(handle)
     }
 
-    /// Notes that `pages` of `file` were stored to, or, where they are only `guessed`, may have been.
-    pub fn owe(&mut self, file: &File, pages: &Ranges, guessed: bool) {
+    /// Notes that `pages` of `file` were stored to, or, where they are only `assumed_dirty`, may have been.
+    pub fn owe(&mut self, file: &File, pages: &Ranges, assumed_dirty: bool) {
         let debt = &mut self.get_mut(file).debt;
-        match guessed {
+        match assumed_dirty {
             true => {
                 let mut new = Ranges::new();
                 new.add_all(pages.iter());
                 new.remove_all(&debt.owed);
-                debt.guessed.add_all(new.iter());
+                debt.assumed_dirty.add_all(new.iter());
             }
-            false => debt.guessed.remove_all(pages),
+            false => debt.assumed_dirty.remove_all(pages),
         }
         debt.owed.add_all(pages.iter());
     }
@@ -384,12 +384,12 @@ impl Guard {
     }
 
     /// The page cache of `file` was dropped.
-    pub fn lose_refused(&mut self, file: &File) {
-        self.get_mut(file).debt.lose_refused();
+    pub fn mark_refused_unrecoverable(&mut self, file: &File) {
+        self.get_mut(file).debt.mark_refused_unrecoverable();
     }
 
     /// After a change of the file's debt: see [`Files::settle_debt`]. A handle returned must be closed by
-    /// the custodian, without the lock.
+    /// the helper, without the lock.
     pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {
         let handle = self.files_mut().settle_debt(file)?;
         (handle.generation == self.process.generation()).then_some(handle)

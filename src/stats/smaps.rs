@@ -1,6 +1,6 @@
 //! /proc/self/smaps (proc_pid_smaps(5)): what the kernel counts for each mapping.
 
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::sys::lines;
 use rustix::fd::AsFd;
 use rustix::io::Errno;

@@ -1,14 +1,14 @@
 //! The summary at the end of the process, and the samples that it is made of.
 
 use super::{FILES, Number, Sample, Slot, Track, for_each, known, smaps, store};
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::log;
 use crate::mappings::{self, file::Key};
 use crate::sys::{self, cachestat::cachestat};
 use keepmydata_records::{FINDINGS, FindingCounts, Level, LineBuf, Record, Stats, event};
 
 /// Writes the summaries of all files and of the process, which took so many minor and major faults. On a
-/// custodian thread.
+/// helper thread.
 pub fn write(worker: &Worker, tid: i32, (minor, major): (u64, u64)) {
     let Some(store) = store() else { return };
     sample(worker, |_| true);
@@ -68,7 +68,7 @@ fn of_file(worker: &Worker, tid: i32, slot: &Slot, key: &Key) {
     log::emit(worker, &record);
 }
 
-/// Before `[start, end)` is unmapped, on a custodian thread: where that takes the last mapping of a
+/// Before `[start, end)` is unmapped, on a helper thread: where that takes the last mapping of a
 /// file, what is known of its mappings is kept for the summary.
 pub fn before_unmap(worker: &Worker, start: usize, end: usize) {
     // No more are kept apart.

@@ -9,7 +9,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use crate::dirty::canary;
+use crate::dirty::eviction_probe;
 use crate::enforce::before;
 use crate::mappings::classify::{self, Bypass, Candidate};
 use crate::mappings::file::{Handle, Key};
@@ -17,7 +17,7 @@ use crate::mappings::table::{Entry, Marks};
 use crate::mappings::{self, Guard, HeldEntry, Taken, close, first_in, lock, lock_if, overlaps};
 use crate::sys::{self, signals::Quiet};
 use crate::{
-    config, custodian, dirty, enforce, findings, handles, log, prealloc, process, reads, real,
+    config, dirty, enforce, findings, handles, helper, log, next_fn, prealloc, process, reads,
     stats,
 };
 use core::ffi::c_void;
@@ -226,7 +226,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     };
     if !inserted {
         let mut close = Closing::default();
-        canary::take(&mut lock(), &entry, |addr| close.unmap(addr));
+        eviction_probe::take(&mut lock(), &entry, |addr| close.unmap(addr));
         close.all();
     }
     stats::mapped(&file);
@@ -254,12 +254,12 @@ fn new_part(start: usize, end: usize) {
 pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     if !overlaps(addr as usize, len) {
         // SAFETY: the caller's contract.
-        return unsafe { real::munmap(addr, len) };
+        return unsafe { next_fn::munmap(addr, len) };
     }
-    let state = real::enter();
+    let state = next_fn::enter();
     // SAFETY: the caller's contract.
     let result = unsafe { munmap_tracked(addr, len, &state.quiet) };
-    real::leave(state);
+    next_fn::leave(state);
     result
 }
 
@@ -276,7 +276,7 @@ unsafe fn munmap_tracked(addr: *mut c_void, len: size_t, quiet: &Quiet) -> c_int
     unmapping(addr as usize, len);
     let taken = take(addr as usize, len, Some(quiet));
     // SAFETY: the caller's contract.
-    let result = unsafe { real::munmap(addr, len) };
+    let result = unsafe { next_fn::munmap(addr, len) };
     records::munmap(addr as usize, len, result, taken.as_ref(), started);
     settle(taken, result == 0, Some(quiet));
     result
@@ -335,7 +335,7 @@ pub unsafe fn mremap(
         new: new as usize,
     };
     // SAFETY: the caller's contract.
-    let real = || unsafe { real::mremap(old, old_len, new_len, flags, new) } as usize;
+    let real = || unsafe { next_fn::mremap(old, old_len, new_len, flags, new) } as usize;
     let first = entry_at(call.old);
     let result = match &first {
         _ if call.is_in_place() => resize(&call, real),
@@ -518,7 +518,7 @@ fn reconcile(replaced: Option<Taken>, moved: Option<Taken>, ranges: &[Range<usiz
             .for_each(|taken| taken.for_each(&mut *each));
     };
     let quiet = sys::signals::Blocked::all();
-    let asked = custodian::run(process::this(), |worker| {
+    let asked = helper::run(process::this(), |worker| {
         proc_maps::for_each_vma(worker, ranges, |vma| {
             for range in ranges {
                 let mut found = false;
@@ -553,7 +553,7 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
     let stays = call.is(libc::MREMAP_DONTUNMAP);
     in_batches(moved, None, |table, entry, close| {
         if !stays {
-            canary::take(table, entry, |addr| close.unmap(addr));
+            eviction_probe::take(table, entry, |addr| close.unmap(addr));
         }
         let at = entry.start - from;
         // The mapping that reaches to the old end is the one that grows.
@@ -594,7 +594,7 @@ fn take(addr: usize, len: size_t, quiet: Option<&Quiet>) -> Option<Taken> {
 fn settle(taken: Option<Taken>, gone: bool, quiet: Option<&Quiet>) {
     let Some(taken) = taken else { return };
     in_batches(taken, quiet, |table, entry, close| match gone {
-        true => canary::take(table, entry, |addr| close.unmap(addr)),
+        true => eviction_probe::take(table, entry, |addr| close.unmap(addr)),
         false => restore(table, entry),
     });
 }
@@ -632,21 +632,22 @@ fn restore(table: &mut Guard, entry: &Entry<'_>) {
     }
 }
 
-/// Handles to be closed, and canaries to be unmapped, when the table lock is free again.
+/// Handles to be closed, and probes to be unmapped, when the table lock is free again.
 #[derive(Default)]
 struct Closing {
     handles: [Option<Handle>; Closing::ROOM],
     handle_count: usize,
-    canaries: [usize; Closing::ROOM],
-    canary_count: usize,
+    probes: [usize; Closing::ROOM],
+    probe_count: usize,
 }
 
 impl Closing {
     const ROOM: usize = 32;
 
-    /// Whether what one more entry can bring fits: a handle, and the canaries of its file.
+    /// Whether what one more entry can bring fits: a handle, and the probes of its file.
     fn has_room(&self) -> bool {
-        self.handle_count < Closing::ROOM && self.canary_count + canary::MOST <= Closing::ROOM
+        self.handle_count < Closing::ROOM
+            && self.probe_count + eviction_probe::MOST <= Closing::ROOM
     }
 
     fn add(&mut self, handle: Option<Handle>) {
@@ -656,16 +657,16 @@ impl Closing {
         }
     }
 
-    fn unmap(&mut self, canary: usize) {
-        if let Some(slot) = self.canaries.get_mut(self.canary_count) {
-            *slot = canary;
-            self.canary_count += 1;
+    fn unmap(&mut self, probe: usize) {
+        if let Some(slot) = self.probes.get_mut(self.probe_count) {
+            *slot = probe;
+            self.probe_count += 1;
         }
     }
 
     fn all(self) {
-        let canaries = self.canaries.into_iter().take(self.canary_count);
-        canaries.for_each(canary::unmap);
+        let probes = self.probes.into_iter().take(self.probe_count);
+        probes.for_each(eviction_probe::unmap);
         close(&self.handles[..self.handle_count]);
     }
 }

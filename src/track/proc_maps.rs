@@ -3,7 +3,7 @@
 //! mremap(2) with `MREMAP_FIXED` moves several mappings at once (Linux 6.17), leaves what lies at the
 //! target of a gap, and may fail half-way. Only the kernel knows then.
 
-use crate::custodian::Worker;
+use crate::helper::Worker;
 use crate::mappings::table::{Entry, Marks};
 use crate::sys::lines;
 use core::ops::Range;

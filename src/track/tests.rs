@@ -4,7 +4,7 @@ use super::Mmap;
 use crate::mappings::classify::is_shared_file;
 use crate::mappings::lock;
 use crate::mappings::table::Entry;
-use crate::{boot, real};
+use crate::{boot, next_fn};
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use proptest::prelude::*;
@@ -113,12 +113,12 @@ fn map(at: usize, len: usize, flags: i32, fd: i32, offset: usize, prot: i32) {
     unsafe {
         match is_shared_file(call.flags) {
             true => {
-                let entered = real::enter();
-                let result = super::mmap_file(&call, real::mmap, &entered.quiet);
-                real::leave(entered);
+                let entered = next_fn::enter();
+                let result = super::mmap_file(&call, next_fn::mmap, &entered.quiet);
+                next_fn::leave(entered);
                 result
             }
-            false => super::mmap_other(&call, real::mmap),
+            false => super::mmap_other(&call, next_fn::mmap),
         }
     };
 }

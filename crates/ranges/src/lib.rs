@@ -17,7 +17,7 @@ pub struct RangeList<const N: usize> {
 /// A list that lies in a structure of which there are many.
 pub type FewRanges = RangeList<2>;
 
-/// A list for a custodian's stack, or a structure of which there are few.
+/// A list for a helper's stack, or a structure of which there are few.
 pub type Ranges = RangeList<FEW>;
 
 impl<const N: usize> Default for RangeList<N> {
@@ -27,7 +27,7 @@ impl<const N: usize> Default for RangeList<N> {
 }
 
 impl<const N: usize> RangeList<N> {
-    /// No range. By default 1 KiB: for a custodian's stack; elsewhere see [`Ranges::init`].
+    /// No range. By default 1 KiB: for a helper's stack; elsewhere see [`Ranges::init`].
     pub const fn new() -> RangeList<N> {
         RangeList { list: List::new() }
     }

@@ -1,4 +1,4 @@
-//! Descriptors: what a descriptor of the program's is, and the custodian's own.
+//! Descriptors: what a descriptor of the program's is, and the helper's own.
 
 use super::raw;
 use core::ffi::{CStr, c_int};

@@ -1,7 +1,7 @@
 //! A futex lock for `lock_api`, and waiting on futex words.
 //!
 //! `parking_lot`'s own slow path allocates and uses thread-local storage; a hook may do neither (a
-//! signal handler may be the caller, and the custodian has no thread-local storage). Its typed
+//! signal handler may be the caller, and the helper has no thread-local storage). Its typed
 //! guards are kept, over this raw lock.
 
 #[cfg(not(miri))]

@@ -42,7 +42,7 @@ pub fn read_path(path: *const c_char, into: &mut [u8]) -> Option<&CStr> {
 }
 
 /// The same as [`read_own_memory`] where a sandbox denies that call, and of mappings that may not be read: /proc/self/mem,
-/// which is opened in the calling thread's descriptor table, so on a custodian thread only. `EIO` for
+/// which is opened in the calling thread's descriptor table, so on a helper thread only. `EIO` for
 /// memory that is gone.
 pub fn read_through_proc(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -47,7 +47,7 @@ pub struct Marks {
     pub registered: u32,
     /// The same in which the program has been told of every writeback error that its open file had seen, by an msync of
     /// the mapping while the file had a handle: a later error is the handle's too.
-    pub heard: u32,
+    pub errseq_seen: u32,
     /// Where it is registered: the address up to which its stores are tracked, the end of the file as it was. May
     /// lie beyond the end of the entry, of which a part may be left.
     pub tracked: usize,

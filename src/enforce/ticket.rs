@@ -38,7 +38,7 @@ pub fn gather(file: &File) {
     if !is_short() {
         return;
     }
-    let last = { mappings::lock_blocked().get(file).flush_ns };
+    let last = { mappings::lock_blocked().get(file).fdatasync_ns };
     let until = sys::monotonic_ns() + (last / 4).min(LONGEST_GATHER_NS);
     while is_short() && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();

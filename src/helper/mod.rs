@@ -42,7 +42,7 @@ use rustix::io::Errno;
 use std::sync::OnceLock;
 
 /// The helper of one process. All-zero is "not started".
-pub struct Custodian {
+pub struct Helper {
     pool: WorkerPool<Call, NonNull<Ids>>,
     life: process::Life,
     /// Threads that wait for it, and what else is to be done before it may end.
@@ -64,12 +64,12 @@ pub struct Custodian {
 }
 
 // SAFETY: locks, atomics and pools of threads, which say so themselves.
-unsafe impl Zeroed for Custodian {}
+unsafe impl Zeroed for Helper {}
 
-static OWN: PerProcess<Custodian> = PerProcess::new();
+static OWN: PerProcess<Helper> = PerProcess::new();
 
 /// The helper of this process.
-pub fn own() -> &'static Custodian {
+pub fn own() -> &'static Helper {
     OWN.get()
 }
 
@@ -123,12 +123,12 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Why no custodian can do the work. The caller goes on without descriptors.
+/// Why no helper can do the work. The caller goes on without descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// clone(2) or close_range(2) failed with this errno.
     Errno(i32),
-    /// A `vfork` child: the custodian that it could ask has its parent's descriptors.
+    /// A `vfork` child: the helper that it could ask has its parent's descriptors.
     VforkChild,
 }
 
@@ -207,8 +207,8 @@ pub fn run<R>(
     Ok(unsafe { this.result.assume_init() })
 }
 
-impl Custodian {
-    /// Makes another thread than those that take work; it calls [`Custodian::join`]. On a thread of the
+impl Helper {
+    /// Makes another thread than those that take work; it calls [`Helper::join`]. On a thread of the
     /// helper.
     pub fn hire(&self, spawn: impl FnOnce() -> bool) -> bool {
         self.pool.hire() && {
@@ -231,7 +231,7 @@ impl Custodian {
         lock::wake_one(&self.nudges);
     }
 
-    /// Something is to be done, until [`Custodian::end_job`]: the end of the process waits a little for it.
+    /// Something is to be done, until [`Helper::end_job`]: the end of the process waits a little for it.
     pub fn begin_job(&self) {
         self.jobs.fetch_add(1, Ordering::AcqRel);
     }
@@ -247,7 +247,7 @@ impl Custodian {
     }
 
     /// Carries out orders between two things that such a thread does; true where it must end, when
-    /// it has said [`Custodian::left`].
+    /// it has said [`Helper::left`].
     pub fn attend(&self, member: &mut Member) -> bool {
         let (order, leave) = self.pool.look(member);
         if let Some(ids) = order {

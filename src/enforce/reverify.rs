@@ -1,17 +1,17 @@
 //! `KEEPMYDATA_REVERIFY_MS`: verified data is looked at once more, some time after msync returned.
 //!
 //! A filesystem that applies an older write after a newer one passes every check that is made in
-//! time. The second look can only report: the caller is gone. A thread of the custodian's, started
+//! time. The second look can only report: the caller is gone. A thread of the helper's, started
 //! with the first need, waits and looks; until then it keeps the copies and holds the file. A page
 //! that this process has synced again, or stored to, since then is left out: its copy goes with the later
 //! sync. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
 
 use super::context::Context;
 use super::copy::State;
-use super::{context, report, turn, verify};
+use super::{context, report, ticket, verify};
 use crate::config;
-use crate::custodian::{self, Worker};
 use crate::dirty::{self, Query, Ranges};
+use crate::helper::{self, Worker};
 use crate::log::Timer;
 use crate::mappings::file::File;
 use crate::process::{PerProcess, Process, Zeroed};
@@ -25,7 +25,7 @@ use core::sync::atomic::Ordering;
 const MOST: u32 = 256;
 
 /// What waits for its second look. All-zero is "nothing".
-struct Later {
+struct Waiting {
     list: Mutex<List>,
 }
 
@@ -58,7 +58,7 @@ impl List {
         if wait > 0 && !leaving {
             return Next::Wait(wait);
         }
-        self.first = context.later;
+        self.first = context.next_waiting;
         self.len -= 1;
         self.bytes -= context.copies.bytes();
         Next::Look(first)
@@ -76,15 +76,15 @@ impl List {
                 let context = &mut *found.as_ptr();
                 let before = context.copies.bytes();
                 if *context.file == *file && !context.copies.leave_out(dirty) {
-                    *at = context.later;
+                    *at = context.next_waiting;
                     self.len -= 1;
                     self.bytes -= before;
-                    context.later = done;
+                    context.next_waiting = done;
                     done = Some(found);
                     continue;
                 }
                 self.bytes -= before - context.copies.bytes();
-                at = &raw mut context.later;
+                at = &raw mut context.next_waiting;
             }
         }
         done
@@ -92,9 +92,9 @@ impl List {
 }
 
 // SAFETY: a lock that is open, of an empty list.
-unsafe impl Zeroed for Later {}
+unsafe impl Zeroed for Waiting {}
 
-static OWN: PerProcess<Later> = PerProcess::new();
+static OWN: PerProcess<Waiting> = PerProcess::new();
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
@@ -104,7 +104,7 @@ pub fn boot() -> bool {
 // SAFETY: the contexts are reached under the lock only.
 unsafe impl Send for List {}
 
-/// Keeps `context` for a second look, if that is wanted; says whether it did. On a custodian thread.
+/// Keeps `context` for a second look, if that is wanted; says whether it did. On a helper thread.
 pub fn keep(worker: &Worker, context: &mut Context) -> bool {
     let wait = config::settings().reverify_ms.0;
     if wait == 0 || !context.verify || context.copies.pages() == 0 || !worker.has_descriptors() {
@@ -126,20 +126,20 @@ pub fn keep(worker: &Worker, context: &mut Context) -> bool {
     list.has_thread = true;
     list.len += 1;
     list.bytes += bytes;
-    custodian::own().begin_job();
+    helper::own().begin_job();
     context.due = sys::monotonic_ns() + wait * 1_000_000;
     // In order of their time: each waits equally long.
     let mut at: *mut Option<NonNull<Context>> = &raw mut list.first;
     // SAFETY: contexts in the list are the list's alone, and the lock is held.
     unsafe {
         while let Some(next) = *at {
-            at = &raw mut (*next.as_ptr()).later;
+            at = &raw mut (*next.as_ptr()).next_waiting;
         }
-        context.later = None;
+        context.next_waiting = None;
         *at = Some(NonNull::from(&mut *context));
     }
     drop(list);
-    custodian::own().nudge();
+    helper::own().nudge();
     true
 }
 
@@ -152,7 +152,7 @@ pub fn supersede(file: &File, dirty: &Ranges) {
     while let Some(context) = done {
         // SAFETY: out of the list, and nobody else's.
         let c = unsafe { &mut *context.as_ptr() };
-        done = c.later;
+        done = c.next_waiting;
         let_go(context);
     }
 }
@@ -164,13 +164,13 @@ fn let_go(context: NonNull<Context>) {
     c.copies.let_go();
     context::give(context);
     // Until here it was at work.
-    custodian::own().end_job();
+    helper::own().end_job();
 }
 
-/// On a custodian thread; says whether it could.
+/// On a helper thread; says whether it could.
 fn start(process: &'static Process) -> bool {
     let state = (&raw const *process).cast_mut().cast();
-    custodian::own().hire(|| {
+    helper::own().hire(|| {
         // SAFETY: the process state lives for ever.
         unsafe { thread::spawn(serve, state) }.is_ok()
     })
@@ -180,11 +180,11 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
     // SAFETY: `start` passed the process state, which lives for ever.
     let process: &'static Process = unsafe { &*process.cast() };
     let worker = Worker::new(process, true);
-    let mut member = custodian::own().join();
+    let mut member = helper::own().join();
     loop {
-        let nudges = custodian::own().nudges();
+        let nudges = helper::own().nudges();
         let nudged = nudges.load(Ordering::Acquire);
-        let leaving = custodian::own().attend(&mut member);
+        let leaving = helper::own().attend(&mut member);
         let next = {
             let mut list = OWN.get().list.lock();
             list.has_thread = !(leaving && list.first.is_none());
@@ -194,7 +194,7 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
             Next::Look(context) => look(&worker, context),
             Next::Wait(ns) => lock::wait_for(nudges, nudged, ns),
             Next::Nothing if leaving => {
-                custodian::own().left(member);
+                helper::own().left(member);
                 return 0;
             }
             Next::Nothing => lock::wait(nudges, nudged),
@@ -207,7 +207,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
     // SAFETY: out of the list, and this thread's alone.
     let c = unsafe { &mut *context.as_ptr() };
     let timer = Timer::start();
-    let syncs = turn::begun(&c.file);
+    let syncs = ticket::begun(&c.file);
     for state in c.copies.states() {
         *state = match state {
             State::Verified => State::Unchecked,
@@ -222,7 +222,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
     };
     c.cached.clear();
     let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
-    let superseded = syncs != turn::begun(&c.file);
+    let superseded = syncs != ticket::begun(&c.file);
     for page in 0..c.copies.pages() {
         // Without a witness, what differs is uncertain.
         if c.copies.state(page) == State::Uncertain {

@@ -1,11 +1,11 @@
-//! What is noted of a file's canaries, which [`crate::dirty`] plants.
+//! What is noted of a file's probes, which [`crate::dirty`] plants.
 
-/// Mappings of one file that have a canary; more tell nothing that these do not.
+/// Mappings of one file that have a probe; more tell nothing that these do not.
 pub const MOST: usize = 4;
 
 /// One page of a mapping of the program's.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Canary {
+pub struct Probe {
     /// Where the shim has the page; 0 is none.
     pub addr: usize,
     /// Where the program has it.
@@ -16,12 +16,12 @@ pub struct Canary {
     pub lives: bool,
 }
 
-/// The canaries of one file; they want the table lock.
+/// The probes of one file; they want the table lock.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Canaries {
+pub struct Probes {
     /// The process that they belong to, by its birth: a fork child has none (`MADV_DONTFORK`).
     pub birth: u32,
     /// One was found dead and the one who asks has not been told.
     pub dropped: bool,
-    pub all: [Canary; MOST],
+    pub all: [Probe; MOST],
 }

@@ -11,10 +11,10 @@ use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// The shim's own open file description, in the custodian's table of one generation.
+/// The shim's own open file description, in the helper's table of one generation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handle {
-    /// Number of the process generation whose custodian holds it; 0 is none.
+    /// Number of the process generation whose helper holds it; 0 is none.
     pub generation: u32,
     pub fd: i32,
     /// Opened `O_DIRECT`, and whole pages are aligned enough for it.
@@ -30,7 +30,7 @@ pub struct Handle {
     pub errno: i32,
 }
 
-/// What work on a custodian thread can use. Work that found no custodian gets one without
+/// What work on a helper thread can use. Work that found no helper gets one without
 /// descriptors.
 pub struct Worker {
     process: &'static Process,
@@ -38,12 +38,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// What a custodian thread (`here`) or another one can use.
+    /// What a helper thread (`here`) or another one can use.
     pub fn new(process: &'static Process, here: bool) -> Worker {
         Worker { process, here }
     }
 
-    /// For work that must be done without a custodian, on the caller's own thread.
+    /// For work that must be done without a helper, on the caller's own thread.
     pub fn without_descriptors(process: &'static Process) -> Worker {
         Worker::new(process, false)
     }
@@ -52,12 +52,12 @@ impl Worker {
         self.process
     }
 
-    /// Whether this is a custodian thread, so that descriptors may be opened and used.
+    /// Whether this is a helper thread, so that descriptors may be opened and used.
     pub fn has_descriptors(&self) -> bool {
         self.here
     }
 
-    /// A descriptor in the custodian's table, unless this is not its thread.
+    /// A descriptor in the helper's table, unless this is not its thread.
     pub fn borrow(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
         // SAFETY: handles stay open while their file is held, and the worker works for a holder.
         (self.here && fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
@@ -135,7 +135,7 @@ impl Worker {
         })
     }
 
-    /// A descriptor of the custodian's, opened with its first use; -1 in `slot` where that failed.
+    /// A descriptor of the helper's, opened with its first use; -1 in `slot` where that failed.
     fn once(
         &self,
         slot: &AtomicI32,
@@ -205,7 +205,7 @@ impl Worker {
         openat(self.borrow(program)?, path.as_c_str(), flags, Mode::empty()).ok()
     }
 
-    /// The log file, which stays open in the custodian's table from when it could be opened. Nothing where
+    /// The log file, which stays open in the helper's table from when it could be opened. Nothing where
     /// this is not its thread.
     pub fn log_file<E>(
         &self,
@@ -226,7 +226,7 @@ impl Worker {
         Ok(self.borrow(slot.load(Ordering::Acquire) - 1))
     }
 
-    /// Closes a handle in the custodian's table.
+    /// Closes a handle in the helper's table.
     pub fn close(&self, fd: RawFd) {
         if self.here {
             // A daemon may answer the last FLUSH with an error, which is nobody's: rustix would take it for a
@@ -258,14 +258,14 @@ pub extern "C" fn first_of_process(process: *mut c_void) -> c_int {
 pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
     // SAFETY: as above.
     let process: &'static Process = unsafe { &*process.cast() };
-    let custodian = super::own();
+    let helper = super::own();
     if let Err(errno) = leave_program(process) {
-        custodian.pool.failed(errno.raw_os_error());
+        helper.pool.failed(errno.raw_os_error());
         return 0;
     }
     open_descriptors(process);
     say_why_thread(process);
-    serve(process, custodian.pool.opened())
+    serve(process, helper.pool.opened())
 }
 
 extern "C" fn another(process: *mut c_void) -> c_int {
@@ -285,23 +285,21 @@ pub fn leave_program(process: &Process) -> Result<(), Errno> {
 
 /// Opens what leads to the program. Without /proc there is less that can be done.
 pub fn open_descriptors(process: &Process) {
-    let custodian = super::own();
+    let helper = super::own();
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(proc) = openat(CWD, c"/proc", dir, Mode::empty()) {
-        let path = ProcPath::new(custodian.life.starter().process());
+        let path = ProcPath::new(helper.life.starter().process());
         if let Ok(program) = openat(&proc, path.as_c_str(), dir, Mode::empty()) {
-            custodian
+            helper
                 .program
                 .store(program.into_raw_fd() + 1, Ordering::Relaxed);
         }
-        custodian
-            .proc
-            .store(proc.into_raw_fd() + 1, Ordering::Relaxed);
+        helper.proc.store(proc.into_raw_fd() + 1, Ordering::Relaxed);
     }
     let program = rustix::process::Pid::from_raw(process.pid());
     let none = rustix::process::PidfdFlags::empty();
     if let Some(Ok(pidfd)) = program.map(|pid| rustix::process::pidfd_open(pid, none)) {
-        custodian
+        helper
             .pidfd
             .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
     }
@@ -314,13 +312,13 @@ fn say_why_thread(process: &'static Process) {
 }
 
 fn serve(process: &'static Process, mut member: Member) -> c_int {
-    let custodian = super::own();
+    let helper = super::own();
     let mut worker = Worker::new(process, true);
     loop {
-        match custodian.pool.next(&mut member) {
+        match helper.pool.next(&mut member) {
             Next::Job(job, hire) => {
                 if hire && start_another(process).is_err() {
-                    custodian.pool.not_hired();
+                    helper.pool.not_hired();
                 }
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.
                 unsafe {
@@ -331,7 +329,7 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
                     Job::finish(job);
                 }
             }
-            Next::Order(ids) => custodian.carry_out(ids, &mut member),
+            Next::Order(ids) => helper.carry_out(ids, &mut member),
             Next::Leave => return 0,
         }
     }

@@ -1,4 +1,4 @@
-//! Canaries: whether the kernel has dropped the page cache of a file since it was last asked.
+//! Eviction probes: whether the kernel has dropped the page cache of a file since it was last asked.
 //!
 //! A page that was stored to, dropped, and stored to again looks whole to msync, although what was
 //! stored first may be gone: the drop wrote it back, and a filesystem that lied about that answered
@@ -12,9 +12,9 @@
 //!
 //! It costs a page, which stays in the page cache, and one read of it, a mapping.
 
-use crate::custodian::{self, Worker};
-pub use crate::mappings::canaries::MOST;
-use crate::mappings::canaries::{Canaries, Canary};
+use crate::helper::{self, Worker};
+pub use crate::mappings::probes::MOST;
+use crate::mappings::probes::{Probe, Probes};
 use crate::mappings::{self, file::File, handle_of, table::Entry};
 use crate::process;
 use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm};
@@ -26,29 +26,29 @@ use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);
 
-/// The canaries of a file that the caller holds. Under the table lock.
-fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Canaries {
+/// The probes of a file that the caller holds. Under the table lock.
+fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Probes {
     let birth = process::this().birth();
-    let canaries = &mut table.get_mut(file).canaries;
-    if canaries.birth != birth {
-        *canaries = Canaries {
+    let probes = &mut table.get_mut(file).probes;
+    if probes.birth != birth {
+        *probes = Probes {
             birth,
-            ..Canaries::default()
+            ..Probes::default()
         };
     }
-    canaries
+    probes
 }
 
-/// Plants a canary in `entry`, a mapping of a file that the caller holds, if the file has not got
-/// enough: on the last page that is inside the file. On a custodian thread.
+/// Plants a probe in `entry`, a mapping of a file that the caller holds, if the file has not got
+/// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
     let size = size(worker, file);
     {
         let mut table = mappings::lock();
-        let canaries = of(&mut table, file);
-        let enough = canaries.all.iter().all(|c| c.addr != 0);
-        let is_first = canaries.all.iter().all(|c| c.addr == 0);
+        let probes = of(&mut table, file);
+        let enough = probes.all.iter().all(|c| c.addr != 0);
+        let is_first = probes.all.iter().all(|c| c.addr == 0);
         // Until now a drop was seen by nobody but the marks of what is tracked.
         if is_first && super::reach::has_untracked(worker, &table, file, size) {
             of(&mut table, file).dropped = true;
@@ -89,9 +89,9 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
     };
     let mut present = false;
     let mut table = mappings::lock();
-    for canary in &mut of(&mut table, file).all {
-        if canary.addr == addr && vm::is_present(pagemap, addr) {
-            (canary.lives, present) = (true, true);
+    for probe in &mut of(&mut table, file).all {
+        if probe.addr == addr && vm::is_present(pagemap, addr) {
+            (probe.lives, present) = (true, true);
         }
     }
     drop(table);
@@ -128,7 +128,7 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
         let _ = madvise(addr, size, Advice::Random);
     }
     let addr = addr as usize;
-    *free = Canary {
+    *free = Probe {
         addr,
         source,
         offset,
@@ -140,7 +140,7 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
 
 /// Whether the page cache of `file`, which the caller holds, was dropped since the last time;
 /// `again` brings the dead ones to life, so that the next answer is about the time from here on. On
-/// a custodian thread.
+/// a helper thread.
 pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
     let Some(pagemap) = worker.pagemap() else {
         return false;
@@ -150,20 +150,20 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
     let mut dead = [None; MOST];
     let dropped = {
         let mut table = mappings::lock();
-        let canaries = of(&mut table, file);
-        let mut dropped = canaries.dropped;
-        for (canary, dead) in canaries.all.iter_mut().zip(&mut dead) {
-            if !canary.lives || vm::is_present(pagemap, canary.addr) {
+        let probes = of(&mut table, file);
+        let mut dropped = probes.dropped;
+        for (probe, dead) in probes.all.iter_mut().zip(&mut dead) {
+            if !probe.lives || vm::is_present(pagemap, probe.addr) {
                 continue;
             }
-            let cut_off = canary.offset >= size;
-            *dead = Some((canary.addr, cut_off));
+            let cut_off = probe.offset >= size;
+            *dead = Some((probe.addr, cut_off));
             dropped |= !cut_off;
             if cut_off {
-                *canary = Canary::default();
+                *probe = Probe::default();
             }
         }
-        canaries.dropped &= !again;
+        probes.dropped &= !again;
         table.get_mut(file).dropped |= dropped;
         of(&mut table, file).dropped |= dropped && !again;
         dropped
@@ -179,22 +179,22 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
 }
 
 /// Whether the page cache of `file`, which the caller holds, may have been dropped since the last sync that
-/// succeeded, for all that its canaries tell. On a custodian thread.
+/// succeeded, for all that its probes tell. On a helper thread.
 pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
     let dropped = table.get(file).dropped;
-    let canaries = of(table, file);
+    let probes = of(table, file);
     let Some(pagemap) = worker.pagemap() else {
         return true;
     };
-    let mut alive = canaries.all.iter().filter(|c| c.lives).peekable();
+    let mut alive = probes.all.iter().filter(|c| c.lives).peekable();
     dropped
-        || canaries.dropped
+        || probes.dropped
         || alive.peek().is_none() && !file.traits.local_block
-        || alive.any(|canary| !vm::is_present(pagemap, canary.addr))
+        || alive.any(|probe| !vm::is_present(pagemap, probe.addr))
 }
 
 /// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had
-/// are gone, or were made by a parent process. On a custodian thread.
+/// are gone, or were made by a parent process. On a helper thread.
 pub fn ensure(worker: &Worker, file: &File) {
     let mut found = None;
     {
@@ -212,45 +212,45 @@ pub fn ensure(worker: &Worker, file: &File) {
     }
 }
 
-/// Notes whether a canary of `entry`, whose file the caller holds and which is about to go, is dead. On a custodian
+/// Notes whether a probe of `entry`, whose file the caller holds and which is about to go, is dead. On a helper
 /// thread.
 pub fn note(worker: &Worker, entry: &Entry<'_>) {
     let Some(pagemap) = worker.pagemap().filter(|_| ANY.load(Ordering::Relaxed)) else {
         return;
     };
     let mut table = mappings::lock();
-    let canaries = of(&mut table, entry.file);
-    let dead = canaries.all.iter().any(|canary| {
-        let is_inside = (entry.start..entry.end).contains(&canary.source);
-        is_inside && canary.lives && !vm::is_present(pagemap, canary.addr)
+    let probes = of(&mut table, entry.file);
+    let dead = probes.all.iter().any(|probe| {
+        let is_inside = (entry.start..entry.end).contains(&probe.source);
+        is_inside && probe.lives && !vm::is_present(pagemap, probe.addr)
     });
-    canaries.dropped |= dead;
+    probes.dropped |= dead;
 }
 
-/// Takes all canaries of `file`, which the caller holds, away: they keep their pages in the page cache. Later
-/// [`ensure`]. On a custodian thread.
+/// Takes all probes of `file`, which the caller holds, away: they keep their pages in the page cache. Later
+/// [`ensure`]. On a helper thread.
 pub fn clear(worker: &Worker, file: &File) {
     let _ = ask(worker, file, false);
     let mut gone = [0; MOST];
-    for (canary, gone) in of(&mut mappings::lock(), file)
+    for (probe, gone) in of(&mut mappings::lock(), file)
         .all
         .iter_mut()
         .zip(&mut gone)
     {
-        *gone = core::mem::take(canary).addr;
+        *gone = core::mem::take(probe).addr;
     }
     gone.into_iter().filter(|&addr| addr != 0).for_each(unmap);
 }
 
-/// Takes the canaries of the program's mapping `entry` away, which is gone; `unmap` is told the
+/// Takes the probes of the program's mapping `entry` away, which is gone; `unmap` is told the
 /// address of each page that must be unmapped, when the lock is free again.
 pub fn take(table: &mut mappings::Guard, entry: &Entry<'_>, mut unmap: impl FnMut(usize)) {
     if !ANY.load(Ordering::Relaxed) {
         return;
     }
-    for canary in &mut of(table, entry.file).all {
-        if canary.addr != 0 && (entry.start..entry.end).contains(&canary.source) {
-            unmap(core::mem::take(canary).addr);
+    for probe in &mut of(table, entry.file).all {
+        if probe.addr != 0 && (entry.start..entry.end).contains(&probe.source) {
+            unmap(core::mem::take(probe).addr);
         }
     }
 }
@@ -261,29 +261,29 @@ pub fn unmap(addr: usize) {
     let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
 }
 
-/// Whether one of the canaries of `file`, which the caller holds, is dead; nothing where it has none. On a custodian
+/// Whether one of the probes of `file`, which the caller holds, is dead; nothing where it has none. On a helper
 /// thread.
 pub fn are_any_dead(worker: &Worker, file: &File) -> Option<bool> {
     let pagemap = worker.pagemap()?;
     let mut table = mappings::lock();
     let all = of(&mut table, file).all.iter();
-    let living = all.filter(|canary| canary.lives);
+    let living = all.filter(|probe| probe.lives);
     living
-        .map(|canary| !vm::is_present(pagemap, canary.addr))
+        .map(|probe| !vm::is_present(pagemap, probe.addr))
         .reduce(|any, dead| any || dead)
 }
 
-/// Brings canaries in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
-/// has gone because the program said so. Says whether one was dead. On a custodian thread.
+/// Brings probes in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
+/// has gone because the program said so. Says whether one was dead. On a helper thread.
 pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let Some(pagemap) = worker.pagemap() else {
         return false;
     };
     let mut dead = [0; MOST];
-    for (canary, dead) in of(&mut mappings::lock(), file).all.iter().zip(&mut dead) {
-        let is_dead = canary.lives && !vm::is_present(pagemap, canary.addr);
-        if is_dead && range.contains(&canary.offset) {
-            *dead = canary.addr;
+    for (probe, dead) in of(&mut mappings::lock(), file).all.iter().zip(&mut dead) {
+        let is_dead = probe.lives && !vm::is_present(pagemap, probe.addr);
+        if is_dead && range.contains(&probe.offset) {
+            *dead = probe.addr;
         }
     }
     let any = dead.iter().any(|&addr| addr != 0);
@@ -295,8 +295,8 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
             // Beyond the end of the file now.
             let mut table = mappings::lock();
             let mut all = of(&mut table, file).all.iter_mut();
-            if let Some(canary) = all.find(|canary| canary.addr == addr) {
-                *canary = Canary::default();
+            if let Some(probe) = all.find(|probe| probe.addr == addr) {
+                *probe = Probe::default();
                 drop(table);
                 unmap(addr);
             }
@@ -305,7 +305,7 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     any
 }
 
-/// Moves canaries out of a range, bytes, of the inode: what is to be read afresh must not be kept in
+/// Moves probes out of a range, bytes, of the inode: what is to be read afresh must not be kept in
 /// the page cache by them. Any context that read(2) may be called from.
 pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {
     if !ANY.load(Ordering::Relaxed) {
@@ -314,19 +314,18 @@ pub fn make_way(dev: u64, ino: u64, range: Range<u64>) {
     let _quiet = Blocked::all();
     mappings::each_of_inode(dev, ino, |file| {
         let move_one = |worker: &mut Worker| move_one(worker, file, &range);
-        while is_in_the_way(file, &range) && custodian::run(process::this(), move_one) == Ok(true) {
-        }
+        while is_in_the_way(file, &range) && helper::run(process::this(), move_one) == Ok(true) {}
     });
 }
 
-/// Whether `file` has a canary in the range.
+/// Whether `file` has a probe in the range.
 fn is_in_the_way(file: &File, range: &Range<u64>) -> bool {
     let mut table = mappings::lock();
     let mut all = of(&mut table, file).all.iter();
     all.any(|c| c.lives && range.contains(&c.offset))
 }
 
-/// Moves one canary out of the range: to the page before it, which a program that reads on has read
+/// Moves one probe out of the range: to the page before it, which a program that reads on has read
 /// already, or after it. Says whether there was one.
 fn move_one(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let page = sys::page_size() as u64;

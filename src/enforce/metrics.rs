@@ -1,19 +1,19 @@
 //! What one msync adds to the statistics, and what it has to do with findings.
 
 use super::context::Context;
-use crate::custodian::Worker;
-use crate::findings::{self, Call, Scanned, Teller};
+use crate::findings::{self, Call, Reporter, Scanned};
+use crate::helper::Worker;
 use crate::log::Timed;
 use crate::stats::{self, Number};
 use crate::sys;
 use keepmydata_records::event;
 
-/// Before all steps. On a custodian thread.
+/// Before all steps. On a helper thread.
 pub fn open(context: &mut Context) {
     context.slot = stats::slot(&context.file);
 }
 
-/// After the dirty ranges were learnt, before the real msync. On a custodian thread.
+/// After the dirty ranges were learnt, before the real msync. On a helper thread.
 pub fn begin(worker: &Worker, context: &Context) {
     let Some(slot) = context.slot else { return };
     if context.settles {
@@ -30,7 +30,7 @@ pub fn begin(worker: &Worker, context: &Context) {
     if let Some(call) = call(worker, context) {
         let scanned = context.sees_stores().then_some(Scanned {
             stored: &context.dirty,
-            guessed: &context.guessed,
+            assumed_dirty: &context.assumed_dirty,
         });
         findings::begin(&call, scanned);
     }
@@ -61,7 +61,7 @@ pub fn healed(context: &Context, pages: usize) {
     }
 }
 
-/// After all steps. On a custodian thread.
+/// After all steps. On a helper thread.
 pub fn done(worker: &Worker, context: &Context) {
     let Some(slot) = context.slot else { return };
     let verdicts = &context.verdicts;
@@ -84,8 +84,8 @@ pub fn served(context: &Context) {
 }
 
 /// Who tells of a finding of this msync.
-pub fn teller<'a>(worker: &'a Worker, context: &'a Context) -> Option<Teller<'a>> {
-    Some(Teller {
+pub fn reporter<'a>(worker: &'a Worker, context: &'a Context) -> Option<Reporter<'a>> {
+    Some(Reporter {
         worker,
         slot: context.slot?,
         file: &context.file,
@@ -96,7 +96,7 @@ pub fn teller<'a>(worker: &'a Worker, context: &'a Context) -> Option<Teller<'a>
 
 fn call<'a>(worker: &'a Worker, context: &'a Context) -> Option<Call<'a>> {
     Some(Call {
-        teller: teller(worker, context)?,
+        reporter: reporter(worker, context)?,
         handle: context.handle,
         addr: context.addr,
         end: end(context),

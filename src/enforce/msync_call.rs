@@ -1,8 +1,8 @@
 //! The tracked files of one msync.
 
 use super::context::{self, Context};
-use super::{account, invalidate, prepare, report, turn};
-use crate::custodian::{self, Worker};
+use super::{invalidate, metrics, prepare, report, ticket};
+use crate::helper::{self, Worker};
 use crate::mappings::{self, file::File};
 use crate::process::Process;
 use crate::{config, sys};
@@ -17,7 +17,7 @@ pub type Outcome = fn(&Context) -> Result<(), Errno>;
 
 /// The tracked files of one msync, a context each, by address: who waits for several turns waits
 /// in that order, so that no two wait for each other.
-pub struct Chain {
+pub struct MsyncCall {
     process: &'static Process,
     first: Option<NonNull<Context>>,
     /// Whether other threads' flushes did some of the files.
@@ -27,9 +27,9 @@ pub struct Chain {
     pub result: Result<(), Errno>,
 }
 
-impl Chain {
-    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> Chain {
-        let mut chain = Chain {
+impl MsyncCall {
+    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> MsyncCall {
+        let mut msync = MsyncCall {
             process,
             first: None,
             served: false,
@@ -42,11 +42,11 @@ impl Chain {
         let table = mappings::lock_blocked();
         table.for_each(addr, end, |entry| {
             let excluded = table.get(entry.file).excluded;
-            if !entry.writable || excluded || chain.has(entry.file) {
+            if !entry.writable || excluded || msync.has(entry.file) {
                 return true;
             }
             let Some(new) = context::new(entry.file) else {
-                chain.incomplete = true;
+                msync.incomplete = true;
                 return true;
             };
             // SAFETY: made just now.
@@ -55,17 +55,17 @@ impl Chain {
             context.tid = tid;
             (context.addr, context.len, context.flags) = (addr, len, flags);
             context.offset = entry.offset;
-            chain.insert(new);
+            msync.insert(new);
             true
         });
-        chain.add_twins(&table);
+        msync.add_twins(&table);
         drop(table);
-        chain
+        msync
     }
 
     /// One file, which the caller holds: see [`super::before`].
-    pub fn of_file(process: &'static Process, file: &File) -> Chain {
-        let mut chain = Chain {
+    pub fn of_file(process: &'static Process, file: &File) -> MsyncCall {
+        let mut msync = MsyncCall {
             process,
             first: None,
             served: false,
@@ -73,7 +73,7 @@ impl Chain {
             result: Ok(()),
         };
         let Some(new) = context::new(file) else {
-            return chain;
+            return msync;
         };
         // SAFETY: made just now.
         let context = unsafe { &mut *new.as_ptr() };
@@ -81,14 +81,14 @@ impl Chain {
         context.tid = sys::gettid();
         context.flags = libc::MS_SYNC;
         context.settles = true;
-        chain.insert(new);
-        chain
+        msync.insert(new);
+        msync
     }
 
     /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
     fn add_twins(&mut self, table: &mappings::Guard) {
         let Some(first) = self.first else { return };
-        // SAFETY: contexts in the chain are this chain's alone.
+        // SAFETY: contexts of a call are its alone.
         let call = unsafe { first.as_ref() };
         let key = call.file.key;
         if key.handle == 0 {
@@ -123,7 +123,7 @@ impl Chain {
     }
 
     fn insert(&mut self, new: NonNull<Context>) {
-        // SAFETY: contexts in the chain are this chain's alone.
+        // SAFETY: contexts of a call are its alone.
         unsafe {
             let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
             while let Some(next) = *at
@@ -139,22 +139,22 @@ impl Chain {
     pub fn each(&self, mut f: impl FnMut(&mut Context)) {
         let mut at = self.first;
         while let Some(context) = at {
-            // SAFETY: contexts in the chain are this chain's alone.
+            // SAFETY: contexts of a call are its alone.
             let context = unsafe { &mut *context.as_ptr() };
             at = context.next;
             f(context);
         }
     }
 
-    /// Waits for the turn on each file; those that another thread's flush served leave the chain.
+    /// Waits for the turn on each file; those that another thread's flush served leave it.
     pub fn enter(&mut self) -> Result<(), Errno> {
         let mut result = Ok(());
         let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-        // SAFETY: contexts in the chain are this chain's alone.
+        // SAFETY: contexts of a call are its alone.
         unsafe {
             while let Some(context) = *at {
                 let c = &mut *context.as_ptr();
-                match turn::enter(&c.file) {
+                match ticket::enter(&c.file) {
                     Ticket::Lead => at = &raw mut c.next,
                     Ticket::Served(errno) => {
                         let served = match errno {
@@ -164,7 +164,7 @@ impl Chain {
                         self.served = true;
                         result = result.and(served);
                         if !c.settles {
-                            account::served(c);
+                            metrics::served(c);
                             report::shared(c, served);
                         }
                         *at = c.next;
@@ -183,39 +183,39 @@ impl Chain {
     /// Whether the fdatasync of the handle is also what msync with `flags` asks of the kernel: where that
     /// is a part of the same ([`mappings::file::Traits::msync_is_fdatasync`]), of one file and no other,
     /// and no error waits that the program would be told and the handle not
-    /// ([`mappings::table::Marks::heard`]). Asked after [`Chain::enter`]: another thread's flush may have
+    /// ([`mappings::table::Marks::errseq_seen`]). Asked after [`MsyncCall::enter`]: another thread's flush may have
     /// failed until then.
     pub fn is_one_sync(&self) -> bool {
         let Some(only) = self.first.filter(|_| !self.served) else {
             return false;
         };
-        // SAFETY: contexts in the chain are this chain's alone.
+        // SAFETY: contexts of a call are its alone.
         let only = unsafe { only.as_ref() };
         only.flags & libc::MS_SYNC != 0
             && only.next.is_none()
             && only.traits.msync_is_fdatasync
-            && self.is_heard(only)
+            && self.is_errseq_seen(only)
     }
 
     /// Whether the range is nothing but mappings of the file that the program has heard all errors of.
-    fn is_heard(&self, context: &Context) -> bool {
+    fn is_errseq_seen(&self, context: &Context) -> bool {
         let len = sys::page_up(context.len as u64) as usize;
         let (mut heard, generation) = (0, self.process.generation());
         let end = context.addr.saturating_add(len);
         mappings::lock_blocked().for_each(context.addr, end, |entry| {
-            let is = *entry.file == *context.file && entry.marks.heard == generation;
+            let is = *entry.file == *context.file && entry.marks.errseq_seen == generation;
             heard += if is { entry.len() } else { 0 };
             is
         });
         heard == len
     }
 
-    /// All steps of [`Chain::is_one_sync`] in one trip to the custodian; false where the flush has failed,
+    /// All steps of [`MsyncCall::is_one_sync`] in one trip to the helper; false where the flush has failed,
     /// or there is no handle: the real msync and [`super::finish`] must follow.
     pub fn sync_at_once(&self) -> bool {
         let learns = self.learns();
         let mut done = false;
-        self.on_custodian(|worker, context| {
+        self.on_helper(|worker, context| {
             Self::prepare_one(worker, context, learns);
             if worker.borrow_handle(&context.handle).is_some() {
                 super::flush(worker, context);
@@ -229,13 +229,13 @@ impl Chain {
     }
 
     /// The kernel has synced the range, and told the program of all errors.
-    pub fn note_heard(&self, addr: usize, len: usize) {
+    pub fn note_errseq_seen(&self, addr: usize, len: usize) {
         let generation = self.process.generation();
         let end = addr.saturating_add(len);
         mappings::lock_blocked().mark(addr, end, |entry, marks| {
             self.each(|context| {
                 if *context.file == *entry.file && context.handle.generation == generation {
-                    marks.heard = generation;
+                    marks.errseq_seen = generation;
                 }
             });
         });
@@ -250,34 +250,34 @@ impl Chain {
 
     fn prepare_one(worker: &Worker, context: &mut Context, learns: bool) {
         if learns {
-            account::open(context);
+            metrics::open(context);
             prepare::prepare(worker, context);
-            account::begin(worker, context);
+            metrics::begin(worker, context);
         }
         if config::settings().invalidate != Invalidate::Off {
-            context.idle = invalidate::nothing_is_dirty(worker, context);
+            context.was_clean = invalidate::nothing_is_dirty(worker, context);
         }
     }
 
-    /// Step 1, on a custodian thread if anything is to be asked of the kernel.
+    /// Step 1, on a helper thread if anything is to be asked of the kernel.
     pub fn prepare(&self) {
         let learns = self.learns();
         if !learns && config::settings().invalidate == Invalidate::Off {
             return;
         }
-        self.on_custodian(|worker, context| Self::prepare_one(worker, context, learns));
+        self.on_helper(|worker, context| Self::prepare_one(worker, context, learns));
         // The reader's page cache may be another one than the writer's (see `add_twins`).
-        let mut idle = true;
-        self.each(|context| idle &= context.idle);
-        self.each(|context| context.idle = idle);
+        let mut was_clean = true;
+        self.each(|context| was_clean &= context.was_clean);
+        self.each(|context| context.was_clean = was_clean);
     }
 
-    /// Runs a step on the custodian, for each file; without a custodian, here.
-    pub fn on_custodian(&self, mut step: impl FnMut(&Worker, &mut Context)) {
+    /// Runs a step on the helper, for each file; without a helper, here.
+    pub fn on_helper(&self, mut step: impl FnMut(&Worker, &mut Context)) {
         let all = |worker: &Worker, step: &mut dyn FnMut(&Worker, &mut Context)| {
             self.each(|context| step(worker, context));
         };
-        if custodian::run(self.process, |worker| all(worker, &mut step)).is_err() {
+        if helper::run(self.process, |worker| all(worker, &mut step)).is_err() {
             all(&Worker::without_descriptors(self.process), &mut step);
         }
     }
@@ -285,7 +285,7 @@ impl Chain {
     /// Lets everything go, and the turns go on.
     pub fn let_go(&mut self) {
         while let Some(context) = self.first {
-            // SAFETY: contexts in the chain are this chain's alone.
+            // SAFETY: contexts of a call are its alone.
             let c = unsafe { &mut *context.as_ptr() };
             self.first = c.next;
             if !c.kept {
@@ -298,16 +298,16 @@ impl Chain {
     /// nothing was done.
     pub fn leave(&mut self, result: Option<Outcome>) {
         while let Some(context) = self.first {
-            // SAFETY: contexts in the chain are this chain's alone.
+            // SAFETY: contexts of a call are its alone.
             let c = unsafe { &mut *context.as_ptr() };
-            let number = c.turn.unwrap_or_else(|| turn::begin(&c.file).number);
+            let number = c.ticket.unwrap_or_else(|| ticket::begin(&c.file).number);
             match result {
                 Some(result) => {
                     let outcome = result(c);
                     self.result = self.result.and(outcome);
-                    turn::leave(&c.file, number, outcome);
+                    ticket::leave(&c.file, number, outcome);
                 }
-                None => turn::abandon(&c.file, number),
+                None => ticket::abandon(&c.file, number),
             }
             self.first = c.next;
             if !c.kept {

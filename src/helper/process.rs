@@ -230,19 +230,19 @@ fn first_word(process: &Process) -> usize {
 extern "C" fn first(state: *mut c_void) -> c_int {
     // SAFETY: `start_process` passed the process state, which lives for ever.
     let process: &'static Process = unsafe { &*state.cast() };
-    let custodian = super::own();
+    let helper = super::own();
     if settle(process).is_err() {
-        custodian.forget_descriptors();
+        helper.forget_descriptors();
         return arrive(REFUSED);
     }
-    custodian.pool.reserve();
+    helper.pool.reserve();
     // SAFETY: as above.
     if unsafe { thread::spawn(worker::first_of_process, state) }.is_err() {
-        custodian.pool.not_hired();
-        custodian.forget_descriptors();
+        helper.pool.not_hired();
+        helper.forget_descriptors();
         return arrive(REFUSED);
     }
-    let member = custodian.pool.join();
+    let member = helper.pool.join();
     arrive(ARRIVED);
     watch(process, member)
 }

@@ -1,7 +1,7 @@
 //! What the helper does because the program changed who or where it is, or ends.
 //!
 //! The C library has all its threads follow when one calls setuid(3); it knows nothing of the
-//! custodian's. A thread left behind with the old ids would be a way back to them, through the
+//! helper's. A thread left behind with the old ids would be a way back to them, through the
 //! memory that all threads share or through /proc/self/task/TID.
 
 use super::exec;
@@ -14,18 +14,18 @@ use core::ffi::c_char;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-/// After the calling thread has changed its ids: the custodian's threads take them on. When this
+/// After the calling thread has changed its ids: the helper's threads take them on. When this
 /// returns, none of them has others. Any context.
 pub fn adopt_ids() {
     let Some((process, _quiet)) = of_this_process() else {
         return;
     };
-    let custodian = super::own();
+    let helper = super::own();
     // Made when it is this call's turn: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
-    custodian.pool.order(make, nudge);
-    if custodian.stranger.swap(false, Ordering::Relaxed) {
+    helper.pool.order(make, nudge);
+    if helper.stranger.swap(false, Ordering::Relaxed) {
         // Others, with the caller's ids, are started with the next need.
         dismiss(process);
     }
@@ -40,16 +40,16 @@ pub fn before_moving() {
     let Some((process, _quiet)) = of_this_process() else {
         return;
     };
-    let custodian = super::own();
-    if !custodian.pool.is_there() {
+    let helper = super::own();
+    if !helper.pool.is_there() {
         return;
     }
-    let is_process = custodian.life.is_process();
+    let is_process = helper.life.is_process();
     let own = match is_process {
         true => 0,
-        false => custodian.pool.members() as usize,
+        false => helper.pool.members() as usize,
     };
-    if custodian.life.is_dead() || threads() != Some(own + 1) || !dismiss(process) {
+    if helper.life.is_dead() || threads() != Some(own + 1) || !dismiss(process) {
         return;
     }
     // Those that left may not have ended yet.
@@ -87,8 +87,8 @@ pub fn at_exec(file: *const c_char, searches: bool) {
 }
 
 fn end(process: &'static Process, patience: u64) {
-    let custodian = super::own();
-    if !custodian.life.is_process() || !custodian.pool.is_there() {
+    let helper = super::own();
+    if !helper.life.is_process() || !helper.pool.is_there() {
         return;
     }
     let until = sys::monotonic_ns() + patience;
@@ -99,7 +99,7 @@ fn end(process: &'static Process, patience: u64) {
         }
         rustix::thread::sched_yield();
     }
-    if !custodian.life.is_dead() {
+    if !helper.life.is_dead() {
         dismiss(process);
     }
 }
