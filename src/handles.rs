@@ -36,7 +36,7 @@ pub fn wanted(writable: bool, excluded: bool) -> bool {
     writable && !excluded && watched
 }
 
-/// Gives the file of a new mapping, which the caller holds, its path, a handle of this process's helper,
+/// Gives the file of a new mapping its path, a handle of this process's helper,
 /// opened from the program's descriptor `fd`, and has the stores to the mapping tracked, as far as that is
 /// wanted. Returns what to note in its entry. Without a handle, enforcement goes on with
 /// less.
@@ -92,7 +92,7 @@ unsafe impl Sync for Scratch {}
 
 static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
-/// Notes the path of a file that the caller holds, if it has none, by the program's descriptor `fd`: without
+/// Notes the path of a file, if it has none, by the program's descriptor `fd`: without
 /// a descriptor of the shim's (readlink(2)). Says whether the file is excluded.
 fn name(file: &File, fd: RawFd) -> bool {
     let mut link = LineBuf::<48>::new();
@@ -156,7 +156,7 @@ fn inherit(worker: &Worker, file: &File) -> Option<Opened> {
     })
 }
 
-/// Opens a file, which the caller holds, by the kernel's own link to `mapping`, start and end, or by path,
+/// Opens a file by the kernel's own link to `mapping`, start and end, or by path,
 /// if that still leads to the same inode.
 fn open_without_descriptor(
     worker: &Worker,
@@ -187,7 +187,7 @@ fn open_without_descriptor(
     })
 }
 
-/// Opens the handle of `file`, which the caller holds, again without `O_DIRECT`, under the same number.
+/// Opens the handle of `file` again without `O_DIRECT`, under the same number.
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a helper thread.
 pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
@@ -218,7 +218,7 @@ fn has_handle(file: &File, generation: u32) -> bool {
     handle_of(file).generation == generation
 }
 
-/// Whether `file`, which the caller holds, has a handle of this process.
+/// Whether `file` has a handle of this process.
 pub fn is_open(file: &File) -> bool {
     has_handle(file, process::this().generation())
 }

@@ -50,7 +50,7 @@ struct Failed {
     errno: Errno,
 }
 
-/// Allocates the holes of `entry`, whose file the caller holds.
+/// Allocates the holes of `entry`.
 fn allocate(worker: &Worker, entry: &Entry<'_>) -> Outcome {
     let start = entry.offset;
     let whole = |errno| Failed {

@@ -26,7 +26,7 @@ use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);
 
-/// The probes of a file that the caller holds. Under the table lock.
+/// The probes of a file. Under the table lock.
 fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Probes {
     let birth = process::this().birth();
     let probes = &mut table.get_mut(file).probes;
@@ -39,7 +39,7 @@ fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Probes {
     probes
 }
 
-/// Plants a probe in `entry`, a mapping of a file that the caller holds, if the file has not got
+/// Plants a probe in `entry`, a mapping of a file, if the file has not got
 /// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
@@ -138,7 +138,7 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     Some(addr)
 }
 
-/// Whether the page cache of `file`, which the caller holds, was dropped since the last time;
+/// Whether the page cache of `file` was dropped since the last time;
 /// `again` brings the dead ones to life, so that the next answer is about the time from here on. On
 /// a helper thread.
 pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
@@ -178,7 +178,7 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
     dropped
 }
 
-/// Whether the page cache of `file`, which the caller holds, may have been dropped since the last sync that
+/// Whether the page cache of `file` may have been dropped since the last sync that
 /// succeeded, for all that its probes tell. On a helper thread.
 pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
     let dropped = table.get(file).dropped;
@@ -193,7 +193,7 @@ pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File)
         || alive.any(|probe| !vm::is_present(pagemap, probe.addr))
 }
 
-/// Plants one in some mapping of `file`, which the caller holds, if it has none: the mappings that had
+/// Plants one in some mapping of `file` if it has none: the mappings that had
 /// are gone, or were made by a parent process. On a helper thread.
 pub fn ensure(worker: &Worker, file: &File) {
     let mut found = None;
@@ -227,7 +227,7 @@ pub fn note(worker: &Worker, entry: &Entry<'_>) {
     probes.dropped |= dead;
 }
 
-/// Takes all probes of `file`, which the caller holds, away: they keep their pages in the page cache. Later
+/// Takes all probes of `file` away: they keep their pages in the page cache. Later
 /// [`ensure`]. On a helper thread.
 pub fn clear(worker: &Worker, file: &File) {
     let _ = ask(worker, file, false);
@@ -261,7 +261,7 @@ pub fn unmap(addr: usize) {
     let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
 }
 
-/// Whether one of the probes of `file`, which the caller holds, is dead; nothing where it has none. On a helper
+/// Whether one of the probes of `file` is dead; nothing where it has none. On a helper
 /// thread.
 pub fn are_any_dead(worker: &Worker, file: &File) -> Option<bool> {
     let pagemap = worker.pagemap()?;
@@ -273,7 +273,7 @@ pub fn are_any_dead(worker: &Worker, file: &File) -> Option<bool> {
         .reduce(|any, dead| any || dead)
 }
 
-/// Brings probes in `range`, bytes, of the file, which the caller holds, back to life: what they stood on
+/// Brings probes in `range`, bytes, of the file back to life: what they stood on
 /// has gone because the program said so. Says whether one was dead. On a helper thread.
 pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let Some(pagemap) = worker.pagemap() else {

@@ -7,7 +7,7 @@ use crate::sys::{self, vm};
 /// Pages that one call asks about.
 const PAGES: usize = 1024;
 
-/// Adds what the writable mappings of `file`, which the caller holds, have in the page cache; of those
+/// Adds what the writable mappings of `file` have in the page cache; of those
 /// that are too large to go through, all up to `size` bytes of the file.
 pub fn cached(file: &File, size: u64, into: &mut Ranges) {
     mappings::lock().for_each_of(file, 0, |entry| {

@@ -249,7 +249,7 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     eviction_probe::note(worker, entry);
 }
 
-/// Whether anything may be owed of `file`, which the caller holds. On a helper thread.
+/// Whether anything may be owed of `file`. On a helper thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
     let size = size(worker, file);
@@ -265,7 +265,7 @@ pub fn is_owed(worker: &Worker, file: &File) -> bool {
     owed || !table.get(file).debt.owed.is_empty()
 }
 
-/// Whether the stores to all writable mappings of `file`, which the caller holds, are tracked.
+/// Whether the stores to all writable mappings of `file` are tracked.
 pub fn are_stores_seen(worker: &Worker, file: &File) -> bool {
     let generation = worker.process().generation();
     let mut seen = true;
@@ -287,7 +287,7 @@ fn may_be_stored(entry: &Entry<'_>, size: u64) -> bool {
     (1..=FEW_PAGES).contains(&(cached.bytes() / sys::page_size() as u64))
 }
 
-/// Whether the mapping `entry`, whose file the caller holds, has pages that may be dirty. What is not
+/// Whether the mapping `entry` has pages that may be dirty. What is not
 /// known counts as dirty.
 pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
     let (handle, suspect) = {
@@ -309,7 +309,7 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
     }
 }
 
-/// Has the stores to a new mapping, of a file that the caller holds, tracked page by page; returns what
+/// Has the stores to a new mapping, of a file, tracked page by page; returns what
 /// to note in its entry. On a helper thread.
 pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     let traits = entry.file.traits;
@@ -324,7 +324,7 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     marks
 }
 
-/// The size of the file, which the caller holds, in whole pages, bytes; where it is unknown, unlimited. On a
+/// The size of the file in whole pages, bytes; where it is unknown, unlimited. On a
 /// helper thread, not under the table lock.
 pub fn size(worker: &Worker, file: &File) -> u64 {
     match worker

@@ -134,7 +134,7 @@ fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
     }
 }
 
-/// The file, which the caller holds, may have grown: from here on stores to what it has grown by are tracked. What
+/// The file may have grown: from here on stores to what it has grown by are tracked. What
 /// was stored there before, by another thread, is owed. On a helper thread.
 pub fn follow_growth(worker: &Worker, file: &File) {
     let Some(fd) = worker.userfaultfd() else {
@@ -211,7 +211,7 @@ pub fn forget(worker: &Worker, start: usize, end: usize) {
     });
 }
 
-/// Adds what of `file`, which the caller holds, was stored to since the last scan, and takes the marks away.
+/// Adds what of `file` was stored to since the last scan, and takes the marks away.
 ///
 /// Errors: `EOPNOTSUPP` where the stores to one of its mappings are not tracked: then all marks stay.
 pub fn take_marks(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), Errno> {

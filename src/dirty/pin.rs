@@ -29,7 +29,7 @@ pub struct Pinned {
     count: usize,
 }
 
-/// Keeps every page of the writable mappings of `file`, which the caller holds; nothing where there are too many. On a
+/// Keeps every page of the writable mappings of `file`; nothing where there are too many. On a
 /// helper thread.
 pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
     let size = sys::page_up(sys::fd::size(worker.borrow_handle(&mappings::handle_of(file))?).ok()?);

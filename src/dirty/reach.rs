@@ -24,7 +24,7 @@ pub fn tracked(entry: &Entry<'_>) -> Range<u64> {
     entry.start as u64..entry.marks.tracked.clamp(entry.start, entry.end) as u64
 }
 
-/// Whether a registered mapping of `file`, which the caller holds, is not tracked up to the end of the file, which
+/// Whether a registered mapping of `file` is not tracked up to the end of the file, which
 /// is of `size` bytes.
 pub fn has_untracked(worker: &Worker, table: &Guard, file: &File, size: u64) -> bool {
     let generation = worker.process().generation();

@@ -78,7 +78,7 @@ pub fn changed((dev, ino): Inode, range: Range<u64>) {
     mappings::each_of_inode(dev, ino, |file| of_file(file, &range, None));
 }
 
-/// The same for one file, which the caller holds; `pinned` are its pages from before the call.
+/// The same for one file; `pinned` are its pages from before the call.
 pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     of_file(file, range, pinned);
 }
@@ -105,7 +105,7 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
     }
 }
 
-/// Takes the marks of what has gone in `range` of `file`, which the caller holds.
+/// Takes the marks of what has gone in `range` of `file`.
 fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();

@@ -140,7 +140,7 @@ fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
     });
 }
 
-/// Whether `file`, which the caller holds, is verified and not left out.
+/// Whether `file` is verified and not left out.
 fn is_verified(file: &File) -> bool {
     let excluded = mappings::lock().get(file).excluded;
     !excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
@@ -166,7 +166,7 @@ fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     !owed.is_empty()
 }
 
-/// Proves what is owed of `file`, which the caller holds, if anything is.
+/// Proves what is owed of `file` if anything is.
 fn prove_owed(file: &File) {
     if is_verified(file)
         && helper::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
@@ -175,7 +175,7 @@ fn prove_owed(file: &File) {
     }
 }
 
-/// An enforcement of `file`, which the caller holds, that answers no call and drops nothing.
+/// An enforcement of `file` that answers no call and drops nothing.
 fn prove(file: &File) {
     let mut files = MsyncCall::of_file(process::this(), file);
     let _ = files.enter();
@@ -239,7 +239,7 @@ pub struct Quiesced {
     number: u32,
 }
 
-/// Waits until no enforcement of `file`, which the caller holds, is under way, and lets none begin before
+/// Waits until no enforcement of `file` is under way, and lets none begin before
 /// [`Quiesced::end`]. With all signals blocked.
 pub fn quiesce(file: &File) -> Quiesced {
     while ticket::enter(file) != Ticket::Lead {}

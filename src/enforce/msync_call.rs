@@ -63,7 +63,7 @@ impl MsyncCall {
         msync
     }
 
-    /// One file, which the caller holds: see [`super::before`].
+    /// One file: see [`super::before`].
     pub fn of_file(process: &'static Process, file: &File) -> MsyncCall {
         let mut msync = MsyncCall {
             process,

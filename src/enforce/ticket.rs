@@ -45,7 +45,7 @@ pub fn gather(file: &File) {
     }
 }
 
-/// The number of the flush of `file`, which the caller holds, that began last.
+/// The number of the flush of `file` that began last.
 pub fn begun(file: &File) -> u32 {
     // SAFETY: as in `enter`.
     unsafe {

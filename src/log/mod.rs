@@ -153,7 +153,7 @@ pub struct FileName {
 }
 
 impl FileName {
-    /// Of a file that the caller holds.
+    /// Of a file.
     pub fn of(file: &File) -> FileName {
         let table = crate::mappings::lock();
         let f = table.get(file);

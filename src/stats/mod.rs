@@ -200,7 +200,7 @@ fn store() -> Option<&'static Store> {
     unsafe { STORE.load(Ordering::Acquire).as_ref() }
 }
 
-/// The place of `file`, which the caller holds; nothing where nothing is counted, or the file is left
+/// The place of `file`; nothing where nothing is counted, or the file is left
 /// out by `KEEPMYDATA_FILES`. With signals blocked, and not under the table lock.
 pub fn slot(file: &File) -> Option<&'static Slot> {
     let store = store()?;
@@ -283,7 +283,7 @@ pub fn for_each(mut each: impl FnMut(&'static Slot, Key)) {
     }
 }
 
-/// A mapping of `file`, which the caller holds, is tracked now: from here on the file has a place.
+/// A mapping of `file` is tracked now: from here on the file has a place.
 pub fn mapped(file: &File) {
     if on() && !process::this().is_borrowed() {
         let _quiet = crate::sys::signals::Blocked::all();

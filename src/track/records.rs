@@ -65,7 +65,7 @@ pub fn munmap(addr: usize, len: usize, result: c_int, taken: Option<&Taken>, tim
     emit_from_program(&record);
 }
 
-/// mremap(2) of a tracked mapping of `file`, which the caller holds.
+/// mremap(2) of a tracked mapping of `file`.
 #[cold]
 pub fn mremap(
     from: usize,
