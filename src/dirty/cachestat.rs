@@ -48,6 +48,11 @@ type Count = fn(&CacheStat) -> u64;
 const PARTS: u64 = 128;
 const PART_PAGES: u64 = 512;
 
+/// Of so many pages one is cached, or fewer: halves would hold the same cached pages again and again. Such a range
+/// is split into so many parts at once.
+const SPARSE: u64 = 8;
+const SPLIT: u64 = 32;
+
 fn find(file: Cached<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
     let size = sys::page_up(sys::fd::size(file.fd())?);
     find_in(file, what, 0, size, into)
@@ -68,8 +73,18 @@ fn find_in(
     }
     let all = cachestat(file, start, end - start)?;
     let parts = (all.cached / PART_PAGES).clamp(1, PARTS);
+    let pages = (end - start) / sys::page_size() as u64;
     match what(&all) {
         0 => return Ok(()),
+        _ if pages > SPARSE * SPLIT && all.cached < pages / SPARSE => {
+            let part = (end - start)
+                .div_ceil(SPLIT)
+                .next_multiple_of(sys::page_size() as u64);
+            return (0..SPLIT).try_for_each(|n| {
+                let at = start + n * part;
+                find_in(file, what, at, end.min(at + part), into)
+            });
+        }
         found if parts == 1 => return halve(file, what, start, end, found, into),
         _ => {}
     }
