@@ -114,8 +114,12 @@ fn summary(log: &Path) -> io::Result<Findings> {
                 findings.stale_pages += verdicts.stale;
                 findings.uncertain_pages += verdicts.uncertain;
             }
-            // Its pages are counted with the msync that it belongs to.
-            event::REPORT => findings.failed_syncs += u64::from(record.result == Some(-1)),
+            // Its pages are counted with the msync that it belongs to. What the shim found of its own accord, before
+            // an munmap say, has no range.
+            event::REPORT => {
+                let of_a_call = record.length != Some(0);
+                findings.failed_syncs += u64::from(of_a_call && record.result == Some(-1));
+            }
             event::FINDING => {
                 let what = match &*record.code {
                     "" => event::FINDING,

@@ -70,6 +70,9 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
     let acknowledged = acknowledged(&running.stdout());
     fs.cut();
     let outcome = running.kill();
+    // The helper's process ends a moment after the program: until then the file is mapped, and so locked.
+    let gone = || !is_mapped(&fs.dir());
+    wait_until("the end of its mappings", limit, gone);
     assert!(
         !ended && !acknowledged.is_empty(),
         "{} ended before the cut: {outcome:?}",
@@ -99,6 +102,15 @@ pub fn cut(client: &Client, mode: &str, shimmed: bool, round: u64) -> After {
         None => String::new(),
     };
     After::Lost(lost + &said)
+}
+
+/// Whether a process has mapped a file of the directory.
+fn is_mapped(directory: &Path) -> bool {
+    let directory = directory.display().to_string();
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    processes
+        .filter_map(|process| fs::read_to_string(process.path().join("maps")).ok())
+        .any(|maps| maps.contains(&directory))
 }
 
 /// A machine that starts again knows nothing of the errors of those that wrote after the cut; this

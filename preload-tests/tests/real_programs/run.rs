@@ -77,9 +77,11 @@ impl Bench {
     pub fn new(filesystem: &str) -> Result<Self, String> {
         let mounted = match filesystem {
             "ext4" => Mounted::Loop(LoopFs::mount_sized("ext4", 4 << 10, &[])?),
+            // Without KEEP_CACHE each open by another process drops what is to be compared, which is in doubt then.
             _ => Mounted::Bed(TearFs::mount(&[
                 "--mode",
                 filesystem,
+                "--keep-cache",
                 "--direct-io",
                 "none",
             ])),
