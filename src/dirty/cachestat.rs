@@ -77,13 +77,7 @@ fn find_in(
     match what(&all) {
         0 => return Ok(()),
         _ if pages > SPARSE * SPLIT && all.cached < pages / SPARSE => {
-            let part = (end - start)
-                .div_ceil(SPLIT)
-                .next_multiple_of(sys::page_size() as u64);
-            return (0..SPLIT).try_for_each(|n| {
-                let at = start + n * part;
-                find_in(file, what, at, end.min(at + part), into)
-            });
+            return split(file, what, start, end, into);
         }
         found if parts == 1 => return halve(file, what, start, end, found, into),
         _ => {}
@@ -95,6 +89,29 @@ fn find_in(
         let found = count(file, what, at, next)?;
         if found > 0 {
             halve(file, what, at, next, found, into)?;
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// The same in equal parts. Where something was found in one, the rest is asked about as a whole: what is cached of
+/// a sparse file often lies together.
+fn split(
+    file: Cached<'_>,
+    what: Count,
+    start: u64,
+    end: u64,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    let part = sys::page_up((end - start).div_ceil(SPLIT));
+    let mut at = start;
+    while at < end {
+        let next = end.min(at + part);
+        let before = into.bytes();
+        find_in(file, what, at, next, into)?;
+        if into.bytes() > before && count(file, what, next, end)? == 0 {
+            break;
         }
         at = next;
     }
