@@ -23,6 +23,26 @@ fn twin_inode_is_cured_by_fresh_reads() {
     seed("fresh").under_shim(&[]).expect_success("READ=fresh");
 }
 
+/// Stores go to the file, not to the mapping that is synced: that one may be for reading only.
+#[test]
+fn an_msync_of_a_mapping_for_reading_is_about_the_stores_through_others() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    for how in ["mapped", "unmapped"] {
+        for (mode, expected) in [("honest", "msync 0\n"), ("black-hole", "msync EIO\n")] {
+            let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+            let guest = |name| Program::guest("sync_reader").arg(fs.path(name)).arg(how);
+            let native = guest("native").natively();
+            assert_eq!(
+                native.stdout, "msync 0\n",
+                "control, {mode}, {how}: {native:?}"
+            );
+            let ours = guest("shim").under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+            assert_eq!(ours.stdout, expected, "{mode}, {how}: {ours:?}");
+        }
+    }
+}
+
 /// A second sync that failed: the reader's cache may hold the only good copy, and stays.
 #[test]
 fn after_a_failed_sync_reads_drop_nothing() {

@@ -13,6 +13,7 @@ use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::null_mut;
 use core::slice;
+use keepmydata_records::page_hash;
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, mprotect, munmap};
 
@@ -318,7 +319,7 @@ impl Copies {
 
     /// The hash of page number `page` as it was copied, whether a copy was kept or not.
     pub fn hash_at_copy(&self, page: usize) -> u64 {
-        self.copy(page).map_or_else(|| self.hash(page), hash)
+        self.copy(page).map_or_else(|| self.hash(page), page_hash)
     }
 
     /// Notes the hash of what page number `page` holds now; returns the one that was noted before, or
@@ -337,7 +338,7 @@ impl Copies {
     pub fn matches(&self, page: usize, actual: &[u8]) -> bool {
         match self.copy(page) {
             Some(copy) => copy[..actual.len()] == *actual,
-            None => hash(actual) == self.hash(page),
+            None => page_hash(actual) == self.hash(page),
         }
     }
 
@@ -446,7 +447,7 @@ impl Copies {
                 let (offset, _) = self.place_of(page);
                 let valid = self.file_size.saturating_sub(offset).min(size as u64) as usize;
                 // SAFETY: inside the region.
-                unsafe { self.hashes().add(page).write(hash(&bytes[..valid])) };
+                unsafe { self.hashes().add(page).write(page_hash(&bytes[..valid])) };
             }
         }
         Ok(())
@@ -483,7 +484,7 @@ impl Copies {
             let same = self.state(page) == State::Verified
                 && self
                     .look(worker, page)
-                    .map(hash)
+                    .map(page_hash)
                     .is_some_and(|now| now == self.hash_at_copy(page));
             if same {
                 let (start, _) = self.place_of(page);
@@ -535,27 +536,4 @@ fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
         Ok(_) => Err(Errno::FAULT),
         Err(errno) => Err(errno),
     }
-}
-
-/// A 64-bit hash that is quick on whole pages; it detects, it does not protect.
-pub fn hash(bytes: &[u8]) -> u64 {
-    fn mix(hash: u64, word: u64) -> u64 {
-        let hash = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^ hash >> 32
-    }
-    // Four at a time, so that the processor need not wait for one product to begin the next.
-    let mut lanes = [1u64, 2, 3, 4].map(|n| mix(0x9e37_79b9_7f4a_7c15, n));
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    for block in blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
-            *lane = mix(*lane, u64::from_le_bytes(*word));
-        }
-    }
-    let mut hash = lanes.into_iter().fold(bytes.len() as u64, mix);
-    for chunk in rest.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = mix(hash, u64::from_le_bytes(word));
-    }
-    hash
 }

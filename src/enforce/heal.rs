@@ -13,7 +13,7 @@
 //! may have stored newer ones.
 
 use super::context::Context;
-use super::copy::{State, hash};
+use super::copy::State;
 use super::flush;
 use super::report;
 use super::snapshot;
@@ -25,7 +25,7 @@ use crate::log::Timer;
 use crate::mappings;
 use crate::sys::cachestat::{CacheStat, cachestat};
 use crate::sys::{self, vm};
-use keepmydata_records::{Level, Rung, Verdict, event};
+use keepmydata_records::{Level, Rung, Verdict, event, page_hash};
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, MsyncFlags, mprotect, msync};
 
@@ -234,7 +234,7 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
         }
         // What makes a page dirty maps it, and where it was dropped a moment ago that reads in what
         // the filesystem holds: a newcomer, which must not pass for the page that held the data.
-        let Some(held) = context.copies.look(worker, page).map(hash) else {
+        let Some(held) = context.copies.look(worker, page).map(page_hash) else {
             result = result.and(left_out);
             continue;
         };
@@ -244,7 +244,7 @@ fn redirty(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
             result = result.and(left_out);
             continue;
         }
-        if context.copies.look(worker, page).map(hash) != Some(held) {
+        if context.copies.look(worker, page).map(page_hash) != Some(held) {
             context.copies.states()[page] = State::Uncertain;
             result = result.and(left_out);
             continue;

@@ -42,7 +42,10 @@ impl MsyncCall {
         let table = mappings::lock_blocked();
         table.for_each(addr, end, |entry| {
             let excluded = table.get(entry.file).excluded;
-            if !entry.writable || excluded || msync.has(entry.file) {
+            if excluded
+                || msync.has(entry.file)
+                || !entry.writable && !table.is_stored_to(entry.file)
+            {
                 return true;
             }
             let Some(new) = context::new(entry.file) else {

@@ -1,7 +1,7 @@
 //! Step 7: records of an msync, of its steps, and the page table of what is not safe.
 
 use super::context::{Context, ROWS};
-use super::copy::{State, hash};
+use super::copy::State;
 use super::metrics;
 use super::readback;
 use super::verify::Unsettled;
@@ -12,7 +12,7 @@ use crate::mappings;
 use crate::{process, sys};
 use keepmydata_records::{
     Content, Errno as Name, Finding, HexBytes, HexU64, Level, LineBuf, PageRow, Record, Rung,
-    Verdict, event, flags,
+    Verdict, event, flags, page_hash,
 };
 use rustix::io::Errno;
 
@@ -445,7 +445,7 @@ fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Opt
     let read = readback::read_back(handle, buffer, start).unwrap_or(0);
     let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
     row.expected_hash = Some(HexU64(context.copies.hash_at_copy(page)));
-    row.actual_hash = Some(HexU64(hash(actual)));
+    row.actual_hash = Some(HexU64(page_hash(actual)));
     if let Some(expected) = context.copies.copy(page) {
         compare(&mut row, &expected[..(end - start) as usize], actual);
     }

@@ -13,14 +13,14 @@
 //! nobody has touched since they were copied, are.
 
 use super::context::Context;
-use super::copy::{State, hash};
+use super::copy::State;
 use super::readback::{Batch, Part};
 use crate::dirty::{self, Ranges, eviction_probe};
 use crate::handles;
 use crate::helper::Worker;
 use crate::sys::{self, cachestat::cachestat, extents};
 use core::ops::Range;
-use keepmydata_records::ByteRange;
+use keepmydata_records::{ByteRange, page_hash};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
@@ -203,7 +203,7 @@ fn judge(
     if context.copies.state(page) == State::Uncertain {
         return State::Uncertain;
     }
-    let Some(now) = context.copies.look(worker, page).map(hash) else {
+    let Some(now) = context.copies.look(worker, page).map(page_hash) else {
         return State::Uncertain;
     };
     let whole = actual.len() == valid;

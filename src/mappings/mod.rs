@@ -478,6 +478,17 @@ impl Guard {
         });
     }
 
+    /// Whether something can be stored to `file` through a mapping, or is owed of what was: an msync of a mapping
+    /// that can only be read is about that too.
+    pub fn is_stored_to(&self, file: &File) -> bool {
+        let mut found = self.get(file).debt.is_pending();
+        self.for_each_of(file, 0, |entry| {
+            found |= entry.writable;
+            !found
+        });
+        found
+    }
+
     /// Lets `change` change the marks of every mapping of `file`.
     pub fn mark_each(&mut self, file: &File, mut change: impl FnMut(&Entry<'_>, &mut Marks)) {
         let (low, high) = (self.get(file).low, self.get(file).high);
