@@ -3,38 +3,26 @@
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
-use keepmydata_sync::commit::{ABANDONED, Begun, Ticket};
+use keepmydata_sync::commit::{ABANDONED, Begun, Locked, Ticket};
 use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
 
 /// Waits for the caller's turn on `file`, which it holds.
 pub fn enter(file: &File) -> Ticket {
-    // SAFETY: every use of a group takes the table lock.
-    unsafe {
-        file.group
-            .enter(mappings::lock_blocked, process::this().birth())
-    }
+    group(file).enter()
 }
 
 /// Begins the flush that the caller leads.
 pub fn begin(file: &File) -> Begun {
-    // SAFETY: as in `enter`.
-    unsafe {
-        file.group
-            .begin(mappings::lock_blocked, process::this().birth())
-    }
+    group(file).begin()
 }
 
 /// Waits, a fraction of what a flush takes, for as many callers as the last flush of `file` began with:
 /// those that it served come again while this one is about to begin, and would have to wait for the one
 /// after. The leader calls this before [`begin`].
 pub fn gather(file: &File) {
-    // SAFETY: as in `enter`.
-    let is_short = || unsafe {
-        file.group
-            .is_short(mappings::lock_blocked, process::this().birth())
-    };
+    let is_short = || group(file).is_short();
     if !is_short() {
         return;
     }
@@ -47,11 +35,7 @@ pub fn gather(file: &File) {
 
 /// The number of the flush of `file` that began last.
 pub fn begun(file: &File) -> u32 {
-    // SAFETY: as in `enter`.
-    unsafe {
-        file.group
-            .begun(mappings::lock_blocked, process::this().birth())
-    }
+    group(file).begun()
 }
 
 /// Ends flush `number` of `file` with `result`.
@@ -69,13 +53,11 @@ pub fn abandon(file: &File, number: u32) {
 }
 
 fn end(file: &File, number: u32, result: i32) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        file.group.leave(
-            mappings::lock_blocked,
-            process::this().birth(),
-            number,
-            result,
-        )
-    }
+    group(file).leave(number, result);
+}
+
+fn group(file: &File) -> Locked<'_, fn() -> mappings::Guard> {
+    let lock: fn() -> mappings::Guard = mappings::lock_blocked;
+    // SAFETY: every use of a group comes through here, and takes the table lock.
+    unsafe { file.group.under(lock, process::this().birth()) }
 }

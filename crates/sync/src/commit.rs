@@ -5,10 +5,10 @@
 //! that happened before the call. Whoever finds nobody leading leads the next one; everybody who
 //! waited for its number is served by it. Nobody is ever served by a flush that had begun before.
 //!
-//! A leader says when its flush begins ([`GroupCommit::begin`]): as late as it can, because whoever comes
+//! A leader says when its flush begins ([`Locked::begin`]): as late as it can, because whoever comes
 //! until then is served too. Eight threads at work would otherwise fall into two parties, the one
 //! that was served and the one that came meanwhile, and the smaller may be a single thread. So a leader
-//! may wait a little before that, while it has fewer with it than the last one ([`GroupCommit::is_short`]).
+//! may wait a little before that, while it has fewer with it than the last one ([`Locked::is_short`]).
 
 use crate::port::{self, UnsafeCell, Word};
 use core::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ const KEPT: usize = 8;
 /// The result of a flush that was begun and not done: it serves nobody.
 pub const ABANDONED: i32 = -1;
 
-/// The flushes of one file, say. Whoever calls a method passes what locks it, the same lock always.
+/// The flushes of one file, say. Used through [`GroupCommit::under`] its lock, the same always.
 #[derive(Default)]
 pub struct GroupCommit {
     state: UnsafeCell<State>,
@@ -44,7 +44,7 @@ struct State {
 /// How a call gets its flush.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ticket {
-    /// The caller calls [`GroupCommit::begin`], flushes, and calls [`GroupCommit::leave`].
+    /// The caller calls [`Locked::begin`], flushes, and calls [`Locked::leave`].
     Lead,
     /// Another thread's flush, which began after the call, ended with this errno; 0 is none.
     Served(i32),
@@ -58,16 +58,33 @@ pub struct Begun {
     pub shared: bool,
 }
 
+/// A group, and what locks it, in one process.
+pub struct Locked<'a, F> {
+    group: &'a GroupCommit,
+    lock: F,
+    birth: u32,
+}
+
 impl GroupCommit {
-    /// Waits until the caller is served, or is the one to flush, in the process `birth`.
+    /// The group in the process `birth`.
     ///
     /// # Safety
     /// What `lock` returns excludes all others from the group while it lives.
-    pub unsafe fn enter<L>(&self, lock: impl Fn() -> L, birth: u32) -> Ticket {
-        // SAFETY: the caller's contract.
-        let mut needed = unsafe { self.with(&lock, birth, State::arrive) };
+    pub unsafe fn under<L, F: Fn() -> L>(&self, lock: F, birth: u32) -> Locked<'_, F> {
+        Locked {
+            group: self,
+            lock,
+            birth,
+        }
+    }
+}
+
+impl<L, F: Fn() -> L> Locked<'_, F> {
+    /// Waits until the caller is served, or is the one to flush.
+    pub fn enter(&self) -> Ticket {
+        let mut needed = self.with(State::arrive);
         let mut attempt = |state: &mut State| {
-            let done = self.done.load(Ordering::Relaxed);
+            let done = self.group.done.load(Ordering::Relaxed);
             while reached(done, needed) {
                 let result = state.result(needed, done);
                 if result != ABANDONED {
@@ -84,12 +101,11 @@ impl GroupCommit {
             Ok(Ticket::Lead)
         };
         loop {
-            // SAFETY: the caller's contract.
-            match unsafe { self.with(&lock, birth, &mut attempt) } {
+            match self.with(&mut attempt) {
                 Ok(ticket) => return ticket,
                 Err(seen) => port::wait(
-                    &self.done,
-                    defect!(SleepsOnWhatItSeesLate => self.done.load(Ordering::Relaxed); seen),
+                    &self.group.done,
+                    defect!(SleepsOnWhatItSeesLate => self.group.done.load(Ordering::Relaxed); seen),
                 ),
             }
         }
@@ -97,63 +113,42 @@ impl GroupCommit {
 
     /// The caller, who leads, begins its flush: whoever called before is served by it, and nobody
     /// who calls from here on.
-    ///
-    /// # Safety
-    /// As [`GroupCommit::enter`].
-    pub unsafe fn begin<L>(&self, lock: impl Fn() -> L, birth: u32) -> Begun {
-        // SAFETY: the caller's contract.
-        unsafe { self.with(&lock, birth, State::begin) }
+    pub fn begin(&self) -> Begun {
+        self.with(State::begin)
     }
 
     /// Whether the flush that the caller leads would begin with fewer callers than the last one.
-    ///
-    /// # Safety
-    /// As [`GroupCommit::enter`].
-    pub unsafe fn is_short<L>(&self, lock: impl Fn() -> L, birth: u32) -> bool {
-        // SAFETY: the caller's contract.
-        unsafe { self.with(&lock, birth, |state| state.waiting + 1 < state.party) }
+    pub fn is_short(&self) -> bool {
+        self.with(|state| state.waiting + 1 < state.party)
     }
 
     /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
-    ///
-    /// # Safety
-    /// As [`GroupCommit::enter`].
-    pub unsafe fn leave<L>(&self, lock: impl Fn() -> L, birth: u32, number: u32, result: i32) {
+    pub fn leave(&self, number: u32, result: i32) {
         let end = |state: &mut State| {
             state.running = false;
             state.results[number as usize % KEPT] = result;
-            self.done.store(number, Ordering::Release);
+            self.group.done.store(number, Ordering::Release);
         };
-        // SAFETY: the caller's contract.
-        unsafe { self.with(&lock, birth, end) };
-        defect!(WakesOneOfAll => port::wake_one(&self.done); port::wake_all(&self.done));
+        self.with(end);
+        defect!(WakesOneOfAll => port::wake_one(&self.group.done); port::wake_all(&self.group.done));
     }
 
     /// The number of the flush that began last.
-    ///
-    /// # Safety
-    /// As [`GroupCommit::enter`].
-    pub unsafe fn begun<L>(&self, lock: impl Fn() -> L, birth: u32) -> u32 {
-        // SAFETY: the caller's contract.
-        unsafe { self.with(&lock, birth, |state| state.begun) }
+    pub fn begun(&self) -> u32 {
+        self.with(|state| state.begun)
     }
 
-    unsafe fn with<L, R>(
-        &self,
-        lock: &impl Fn() -> L,
-        birth: u32,
-        f: impl FnOnce(&mut State) -> R,
-    ) -> R {
-        let _locked = lock();
-        self.state.with_mut(|state| {
-            // SAFETY: the lock excludes all others.
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let _locked = (self.lock)();
+        self.group.state.with_mut(|state| {
+            // SAFETY: the lock excludes all others, as whoever made `self` has promised.
             let state = unsafe { &mut *state };
-            if state.birth != birth {
+            if state.birth != self.birth {
                 *state = State {
-                    birth,
+                    birth: self.birth,
                     ..State::default()
                 };
-                self.done.store(0, Ordering::Relaxed);
+                self.group.done.store(0, Ordering::Relaxed);
             }
             f(state)
         })

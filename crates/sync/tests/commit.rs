@@ -49,28 +49,18 @@ impl File {
         self.stored[caller].fetch_add(1, Ordering::Relaxed);
         let called = self.tick();
         // SAFETY: every use of the group takes the same lock.
-        let ticket = unsafe { self.group.enter(|| self.table.lock(), BIRTH) };
-        let number = match ticket {
+        let group = unsafe { self.group.under(|| self.table.lock(), BIRTH) };
+        let number = match group.enter() {
             Ticket::Lead => {
-                // SAFETY: as above.
-                let begun = unsafe { self.group.begin(|| self.table.lock(), BIRTH) };
-                let number = begun.number;
+                let number = group.begin().number;
                 self.began[number as usize].store(self.tick(), Ordering::SeqCst);
                 if caller == self.refused {
-                    // SAFETY: as above.
-                    unsafe {
-                        let lock = || self.table.lock();
-                        self.group.leave(lock, BIRTH, number, ABANDONED);
-                    }
+                    group.leave(number, ABANDONED);
                     return;
                 }
                 self.flush();
                 // The result tells which flush it was.
-                // SAFETY: as above.
-                unsafe {
-                    self.group
-                        .leave(|| self.table.lock(), BIRTH, number, number as i32);
-                }
+                group.leave(number, number as i32);
                 number
             }
             Ticket::Served(number) => {
