@@ -249,7 +249,17 @@ impl Helper {
     /// Carries out orders between two things that such a thread does; true where it must end, when
     /// it has said [`Helper::left`].
     pub fn attend(&self, member: &mut Member) -> bool {
-        let (order, leave) = self.pool.look(member);
+        let seen = self.pool.look(member);
+        self.obey(seen, member)
+    }
+
+    /// The same without waiting for a thread of the program's; nothing where one is about to give an order.
+    pub fn try_attend(&self, member: &mut Member) -> Option<bool> {
+        let seen = self.pool.try_look(member)?;
+        Some(self.obey(seen, member))
+    }
+
+    fn obey(&self, (order, leave): (Option<NonNull<Ids>>, bool), member: &mut Member) -> bool {
         if let Some(ids) = order {
             self.carry_out(ids, member);
         }

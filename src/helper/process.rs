@@ -286,9 +286,18 @@ fn watch(process: &'static Process, mut member: super::Member) -> c_int {
     let mut patience = SOON_NS;
     loop {
         let nudges = life.nudges.load(Ordering::Acquire);
-        if super::own().attend(&mut member) {
-            super::own().left(member);
-            return 0;
+        match super::own().try_attend(&mut member) {
+            Some(true) => {
+                super::own().left(member);
+                return 0;
+            }
+            Some(false) => {}
+            // Taken for ever where the program was killed with it.
+            None if is_gone(process, false) => end(),
+            None => {
+                lock::wait_for(&life.nudges, nudges, AT_ONCE_NS);
+                continue;
+            }
         }
         if watched == 0 {
             watched = life.word.load(Ordering::Acquire);

@@ -282,6 +282,12 @@ impl<P, O: Copy> WorkerPool<P, O> {
         (queue.order_for(member), queue.leave)
     }
 
+    /// The same for who must not wait for another thread, that may be killed with the lock; nothing where it is taken.
+    pub fn try_look(&self, member: &Member) -> Option<(Option<O>, bool)> {
+        let queue = self.queue.try_lock()?;
+        Some((queue.order_for(member), queue.leave))
+    }
+
     /// `member` has carried out the last order.
     pub fn carried_out(&self, member: &mut Member) {
         let mut queue = self.queue.lock();

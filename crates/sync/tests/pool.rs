@@ -277,3 +277,45 @@ fn order_not_waited_for_is_found() {
 fn job_for_nobody_is_found() {
     assert_found(Defect::TakesJobsWhileLeaving, "left behind", job_and_leave);
 }
+
+/// A thread that is killed while it gives an order keeps the lock for ever: who ends with it must not wait for that.
+#[cfg(not(loom))]
+#[test]
+fn who_must_not_wait_finds_the_lock_taken() {
+    let process = Process::new();
+    let opened = std::cell::Cell::new(None);
+    let hire = || {
+        opened.set(Some(process.pool.opened()));
+        Ok(())
+    };
+    process.pool.ready(hire).expect("a pool");
+    let mut member = opened.take().expect("a member");
+    let (taken, looked) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    let ordered = || {
+        taken.wait();
+        looked.wait();
+        7
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| process.pool.order(ordered, || ()));
+        taken.wait();
+        assert!(process.pool.try_look(&member).is_none(), "taken");
+        looked.wait();
+        let order = loop {
+            if let Some((Some(order), _)) = process.pool.try_look(&member) {
+                break order;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(order, 7);
+        process.pool.carried_out(&mut member);
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| process.dismiss());
+        while !matches!(process.pool.try_look(&member), Some((_, true))) {
+            std::thread::yield_now();
+        }
+        process.pool.left(member);
+    });
+    process.end();
+}

@@ -26,6 +26,11 @@ impl<T> Mutex<T> {
     pub fn lock(&self) -> Guard<'_, T> {
         self.0.lock().expect("not poisoned")
     }
+
+    /// Takes it if it is free.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock().ok()
+    }
 }
 
 /// A thread that sleeps on a word.
