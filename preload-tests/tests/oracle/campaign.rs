@@ -114,7 +114,9 @@ impl Campaign {
     ) {
         let whole = tree.current();
         let races = (whole.is_threaded() || whole.uses("fork")) && known::is_race(&row.name, kind);
-        let is_known = !self.native && !self.strict && (races || known::is_known(&row.name, kind));
+        let is_known = !self.native
+            && !self.strict
+            && (races || known::is_listed(&row.name, kind) || known::is_known(&row.name, kind));
         if is_known || self.found.lock().expect("found").has(&row.name, kind) {
             return;
         }
