@@ -13,8 +13,9 @@ use crate::sys::{self, vm, wipe};
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
 use core::slice;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 /// Pages that are kept, at the most: what a pipe takes of an unprivileged user (pipe(7)).
 const MOST: usize = 256;
@@ -79,7 +80,7 @@ fn unmap(at: usize, len: usize) {
 }
 
 fn keep(places: &[(usize, u64, usize)]) -> Option<Pinned> {
-    let (read, write) = pipe()?;
+    let (read, write) = pipe().ok()?;
     let mut pieces = [(0, 0); PIECES];
     for (piece, &(at, offset, len)) in pieces.iter_mut().zip(places) {
         // The program's mapping may not be read.
@@ -98,29 +99,11 @@ fn keep(places: &[(usize, u64, usize)]) -> Option<Pinned> {
     })
 }
 
-/// A pipe with room for [`MOST`] pages.
-fn pipe() -> Option<(OwnedFd, OwnedFd)> {
-    let mut ends = [0i32; 2];
-    let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
-    // SAFETY: room for two descriptors, which are owned here.
-    let (read, write) = unsafe {
-        sys::raw::syscall(
-            libc::SYS_pipe2,
-            [ends.as_mut_ptr() as usize, flags, 0, 0, 0, 0],
-        )
-        .ok()?;
-        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
-    };
-    let room = MOST * sys::page_size();
-    let arguments = [
-        write.as_raw_fd() as usize,
-        libc::F_SETPIPE_SZ as usize,
-        room,
-    ];
-    let [fd, command, room] = arguments;
-    // SAFETY: only numbers are passed.
-    unsafe { sys::raw::syscall(libc::SYS_fcntl, [fd, command, room, 0, 0, 0]).ok()? };
-    Some((read, write))
+/// A pipe with room for [`MOST`] pages: the end to read, and the one to write.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let ends = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fcntl_setpipe_size(&ends.1, MOST * sys::page_size())?;
+    Ok(ends)
 }
 
 /// Puts the pages at `at` into the pipe, not copies of them.
@@ -130,14 +113,9 @@ fn splice(pipe: &OwnedFd, mut at: usize, mut len: usize) -> Result<(), Errno> {
             iov_base: at as *mut c_void,
             iov_len: len,
         };
-        let arguments = [
-            pipe.as_raw_fd() as usize,
-            &raw const vector as usize,
-            1,
-            0,
-            0,
-            0,
-        ];
+        let pipe = pipe.as_raw_fd() as usize;
+        let arguments = [pipe, &raw const vector as usize, 1, 0, 0, 0];
+        // Not rustix's vmsplice: that takes a slice, and the program's threads store to this memory.
         // SAFETY: the vector is live, and its memory is the shim's own mapping.
         let done = unsafe { sys::raw::syscall(libc::SYS_vmsplice, arguments)? };
         let done = NonZeroUsize::new(done).ok_or(Errno::AGAIN)?.get();
@@ -168,7 +146,7 @@ impl Pinned {
         for &(offset, len) in &self.pieces[..self.count] {
             let valid = size.saturating_sub(offset).min(len as u64) as usize;
             same &= self.read(&mut page[..len]).is_ok()
-                && read_all(fd, &mut held[..len], offset) >= valid
+                && sys::fd::read_back(fd, &mut held[..len], offset).is_ok_and(|read| read >= valid)
                 && page[..valid] == held[..valid];
         }
         unmap(memory.as_mut_ptr() as usize, room);
@@ -185,19 +163,4 @@ impl Pinned {
         }
         Ok(())
     }
-}
-
-/// Bytes that were read at `offset`, to the end of the file.
-fn read_all(fd: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> usize {
-    let mut have = 0;
-    while have < into.len() {
-        match rustix::io::pread(fd, &mut into[have..], offset + have as u64) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => have += n,
-        }
-        if have % sys::page_size() != 0 {
-            break;
-        }
-    }
-    have
 }

@@ -68,19 +68,14 @@ pub fn truncated(inode: Inode, size: off_t) {
 pub fn advised(start: usize, end: usize) {
     mappings::each(start, end, |entry| {
         let range = entry.offset..entry.offset + entry.len() as u64;
-        of_file(entry.file, &range, None);
+        changed_file(entry.file, &range, None);
     });
 }
 
 /// The program has taken the bytes `range` out of the inode, or put others in their place, past its mappings; the
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {
-    mappings::each_of_inode(dev, ino, |file| of_file(file, &range, None));
-}
-
-/// The same for one file; `pinned` are its pages from before the call.
-pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
-    of_file(file, range, pinned);
+    mappings::each_of_inode(dev, ino, |file| changed_file(file, &range, None));
 }
 
 /// The largest folio, bytes: what one page table can map.
@@ -105,8 +100,8 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
     }
 }
 
-/// Takes the marks of what has gone in `range` of `file`.
-fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
+/// The same for one file; `pinned` are its pages from before the call. Takes the marks of what has gone.
+pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
@@ -132,22 +127,18 @@ fn of_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
             // none that is stored to from here on.
             if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
                 pagemap::unmark_absent(worker, file, &everything);
-                if eviction_probe::revive(worker, file, &everything) {
-                    mappings::lock().mark_refused_unrecoverable(file);
+            } else {
+                let mut stored = super::Ranges::new();
+                if pagemap::take_marks(worker, file, &mut stored).is_err() {
+                    return;
                 }
-                return;
-            }
-            let mut stored = super::Ranges::new();
-            let known = pagemap::take_marks(worker, file, &mut stored).is_ok();
-            if known {
                 mappings::lock().doubt(file, &stored);
             }
-            if known && eviction_probe::revive(worker, file, &everything) {
-                mappings::lock().mark_refused_unrecoverable(file);
-            }
-            return;
         }
-        let range = if all { &everything } else { range };
+        let range = match all || dropped == Some(true) {
+            true => &everything,
+            false => range,
+        };
         if eviction_probe::revive(worker, file, range) && !local_block {
             mappings::lock().mark_refused_unrecoverable(file);
         }

@@ -31,6 +31,11 @@ pub fn is_needed() -> bool {
     mappings::any_verified() && config::settings().enforce == Enforce::Full
 }
 
+/// The same in this process, which may be a vfork child: that one has nothing of its own.
+fn is_possible() -> bool {
+    is_needed() && !process::this().is_borrowed()
+}
+
 /// `[start, end)` is about to be unmapped, or mapped anew. The marks of stores go with the mapping: they are
 /// noted with the file; what no other mapping has is proved now.
 pub fn unmapping(start: usize, end: usize) {
@@ -69,7 +74,7 @@ pub fn track(start: usize, end: usize) {
 
 /// The file, or the whole page cache of it, is about to be changed by the program.
 pub fn changing((dev, ino): Inode) {
-    if !is_needed() || process::this().is_borrowed() {
+    if !is_possible() {
         return;
     }
     let _quiet = Blocked::all();
@@ -91,7 +96,7 @@ impl Dropping {
         let mut quiesced = [None, None];
         if sys::thread::is_single() {
             changing(inode);
-        } else if is_needed() && !process::this().is_borrowed() {
+        } else if is_possible() {
             let mut free = quiesced.iter_mut();
             mappings::each_of_inode(inode.0, inode.1, |file| {
                 if let Some(free) = free.next().filter(|_| is_verified(file)) {
@@ -129,7 +134,7 @@ impl Dropping {
 
 /// Runs `run` for every writable mapping of a verified file in `[start, end)`.
 fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
-    if !is_needed() || process::this().is_borrowed() {
+    if !is_possible() {
         return;
     }
     let _quiet = Blocked::all();
@@ -182,21 +187,26 @@ fn prove(file: &File) {
     if files.is_empty() {
         return;
     }
-    files.prepare();
-    files.on_helper(|worker, context| {
-        flush(worker, context);
-        conclude(worker, context);
-    });
+    carry_out(&files);
     // Who waits is served by what was proved, or refused, and by nothing else.
     let mut clean = true;
     files.each(|context| clean &= context.verdicts.uncertain + context.unverified_pages() == 0);
     files.leave(clean.then_some(Context::outcome));
 }
 
+/// The steps of an enforcement that drops nothing; its turn has come.
+fn carry_out(files: &MsyncCall) {
+    files.prepare();
+    files.on_helper(|worker, context| {
+        flush(worker, context);
+        conclude(worker, context);
+    });
+}
+
 /// A new mapping of the file of `key` is there. Its thread does not come to store to it while another's call is about
 /// to drop the page cache: it waits for that.
 pub fn wait_for_dropping(key: &Key) {
-    if !is_needed() || process::this().is_borrowed() {
+    if !is_possible() {
         return;
     }
     let _quiet = Blocked::all();
@@ -224,11 +234,7 @@ fn prove_until_quiet(turn: &Quiesced) {
         }
         let mut files = MsyncCall::of_file(process::this(), &turn.file);
         files.each(|context| context.ticket = Some(turn.number));
-        files.prepare();
-        files.on_helper(|worker, context| {
-            flush(worker, context);
-            conclude(worker, context);
-        });
+        carry_out(&files);
         files.let_go();
     }
 }

@@ -11,7 +11,6 @@
 use super::context::Context;
 use super::copy::{BUFFER, State};
 use super::heal::make_page_dirty;
-use super::readback;
 use crate::dirty::{self, Query, Ranges};
 use crate::helper::Worker;
 use crate::mappings;
@@ -175,7 +174,7 @@ fn compare_again(
     let mut opaque = Ranges::new();
     if let Some(handle) = handle {
         let buffer = &mut buffer[..range.length as usize];
-        have = readback::read_back(handle, buffer, range.offset).unwrap_or(0);
+        have = sys::fd::read_back(handle, buffer, range.offset).unwrap_or(0);
         size = sys::fd::size(handle).unwrap_or(0);
         let (start, end) = (range.offset, range.end());
         let each = |from, to| opaque.add(from, to);

@@ -28,14 +28,18 @@ pub struct MsyncCall {
 }
 
 impl MsyncCall {
-    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> MsyncCall {
-        let mut msync = MsyncCall {
+    fn without_files(process: &'static Process) -> MsyncCall {
+        MsyncCall {
             process,
             first: None,
             served: false,
             incomplete: false,
             result: Ok(()),
-        };
+        }
+    }
+
+    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> MsyncCall {
+        let mut msync = MsyncCall::without_files(process);
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
         let call = context::next_call();
         let tid = sys::gettid();
@@ -68,13 +72,7 @@ impl MsyncCall {
 
     /// One file: see [`super::before`].
     pub fn of_file(process: &'static Process, file: &File) -> MsyncCall {
-        let mut msync = MsyncCall {
-            process,
-            first: None,
-            served: false,
-            incomplete: false,
-            result: Ok(()),
-        };
+        let mut msync = MsyncCall::without_files(process);
         let Some(new) = context::new(file) else {
             return msync;
         };

@@ -137,7 +137,7 @@ impl Work<'_> {
             let start = self.buffer.add(part.into);
             slice::from_raw_parts_mut(start, part.count * sys::page_size())
         };
-        let read = match read_back(self.handle, into, part.offset) {
+        let read = match sys::fd::read_back(self.handle, into, part.offset) {
             Ok(bytes) => bytes as isize,
             Err(errno) => -errno.raw_os_error() as isize,
         };
@@ -185,23 +185,4 @@ extern "C" fn other(work: *mut c_void) -> c_int {
         }
     }
     0
-}
-
-/// Reads at most `buffer` at `offset`, to the end of the file; short only there.
-pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut have = 0;
-    while have < buffer.len() {
-        match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
-            Ok(0) => break,
-            Ok(n) => have += n,
-            Err(Errno::INTR) => {}
-            // An end of file in the middle of a block leaves an offset that O_DIRECT refuses.
-            Err(Errno::INVAL) if have > 0 => break,
-            Err(errno) => return Err(errno),
-        }
-        if have % sys::page_size() != 0 {
-            break;
-        }
-    }
-    Ok(have)
 }

@@ -3,7 +3,6 @@
 use super::context::{Context, ROWS};
 use super::copy::State;
 use super::metrics;
-use super::readback;
 use super::verify::Unsettled;
 use crate::dirty::{self, Query, Tracker};
 use crate::helper::Worker;
@@ -442,7 +441,7 @@ fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Opt
         return Some(row);
     }
     let buffer = &mut context.copies.buffer()[..sys::page_size()];
-    let read = readback::read_back(handle, buffer, start).unwrap_or(0);
+    let read = sys::fd::read_back(handle, buffer, start).unwrap_or(0);
     let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
     row.expected_hash = Some(HexU64(context.copies.hash_at_copy(page)));
     row.actual_hash = Some(HexU64(page_hash(actual)));

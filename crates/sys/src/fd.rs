@@ -46,6 +46,25 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(space(fd)?.size)
 }
 
+/// Reads at most `buffer` at `offset`, to the end of the file; short only there.
+pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(Errno::INTR) => {}
+            // An end of file in the middle of a block leaves an offset that O_DIRECT refuses.
+            Err(Errno::INVAL) if have > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+        if have % super::page_size() != 0 {
+            break;
+        }
+    }
+    Ok(have)
+}
+
 /// Device and inode of what the program's descriptor `fd` is open on, likewise without asking a server.
 pub fn inode(fd: c_int) -> Option<(u64, u64)> {
     // SAFETY: used before this function returns; where it is not open, the call fails.

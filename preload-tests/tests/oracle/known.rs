@@ -34,22 +34,17 @@ const LISTED: &[(&str, Kind)] = &[
     ("ext4/*", Kind::Report),
     ("ext4/*", Kind::Alarm),
     ("xfs/*", Kind::Report),
-    ("overlayfs/*", Kind::Report),
     ("eio-once/*VERIFY=off*", Kind::FalseZero),
 ];
 
 /// Whether it is one of the rows that are listed, in a program of any kind.
 pub fn is_listed(row: &str, kind: Kind) -> bool {
-    LISTED
-        .iter()
-        .any(|(glob, known)| *known == kind && matches(glob, row))
+    has(LISTED, row, kind)
 }
 
 /// Whether it is one of the [`RACES`], in a program of several threads or processes.
 pub fn is_race(row: &str, kind: Kind) -> bool {
-    RACES
-        .iter()
-        .any(|(glob, known)| *known == kind && matches(glob, row))
+    has(RACES, row, kind)
 }
 
 /// `*` is any text.
@@ -65,9 +60,12 @@ pub fn matches(glob: &str, name: &str) -> bool {
 }
 
 pub fn is_known(row: &str, kind: Kind) -> bool {
-    KNOWN
-        .iter()
-        .any(|(glob, known)| *known == kind && matches(glob, row))
+    has(KNOWN, row, kind)
+}
+
+fn has(list: &[(&str, Kind)], row: &str, kind: Kind) -> bool {
+    list.iter()
+        .any(|(glob, of)| *of == kind && matches(glob, row))
 }
 
 /// Entries that none of these (row, kind) shows.
