@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +12,9 @@ use std::time::Duration;
 use preload_tests::harness::{Program, Scratch, TearFs, wait_until};
 use preload_tests::{or_skip, skip};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, seek};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,6 +58,25 @@ impl Daemon {
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("kill");
+    }
+
+    /// A second descriptor of its connection with the kernel.
+    fn device(&self) -> Result<OwnedFd, String> {
+        let pid = Pid::from_child(&self.child);
+        let open = format!("/proc/{}/fd", pid.as_raw_nonzero());
+        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+        let found = fs::read_dir(open).expect("descriptors").flatten();
+        let number = found
+            .filter(|entry| {
+                fs::read_link(entry.path()).is_ok_and(|to| to == Path::new("/dev/fuse"))
+            })
+            .find_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pidfd_getfd(
+            process,
+            number.expect("/dev/fuse"),
+            PidfdGetfdFlags::empty(),
+        )
+        .map_err(|error| format!("pidfd_getfd: {error}"))
     }
 
     /// Waits until it has ended and its mount is gone; the exit code.
@@ -105,6 +127,18 @@ fn a_mount_in_use_goes_too_and_so_does_one_whose_daemon_was_killed() {
         daemon.signal(signal);
         assert_eq!(daemon.expect_gone(), None, "{signal:?}");
     }
+}
+
+/// fusermount3 tries the mount when the daemon's socket has closed, and leaves it where that is not refused with
+/// ENOTCONN: the device may be closed a moment later.
+#[test]
+fn the_mount_of_a_daemon_that_was_killed_goes_while_its_device_is_still_open() {
+    or_skip!(TearFs::available());
+    let daemon = Daemon::start(&[]);
+    let device = or_skip!(daemon.device());
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.expect_gone(), None);
+    drop(device);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod file;
 pub mod fs;
 pub mod inode;
+mod keeper;
 pub mod modes;
 pub mod mount;
 pub mod names;

@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use super::control;
 use super::daemon::Daemon;
 use super::fs::TearFs;
+use super::keeper::Keeper;
 use super::oplog::OpLog;
 use super::options::Options;
 
@@ -78,8 +79,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
         control::serve(path, &daemon).map_err(|error| Failure::Option(named(path, error)))?;
         socket = Some(SocketFile(path.clone()));
     }
+    let mut keeper = Keeper::start().map_err(Failure::Session)?;
     let session = Session::new(TearFs(Arc::clone(&daemon)), &mountpoint, &config());
     let session = session.map_err(|error| Failure::Fuse(cannot_mount(&mountpoint, &error)))?;
+    keeper.watch(&mountpoint);
     let _ = daemon.notifier.set(session.notifier());
     stop_on_signal(signals, mountpoint.clone(), &daemon);
     if daemon.options.exit_with_stdin {
@@ -87,12 +90,15 @@ pub fn run(options: Options) -> Result<(), Failure> {
     }
     announce(&mountpoint);
     let ended = session.run().map_err(Failure::Session);
+    if ended.is_ok() {
+        keeper.done();
+    }
     drop(socket);
     ended
 }
 
 /// fusermount3 stays with the mount and takes it away when this process dies, of a panic or
-/// SIGKILL too.
+/// SIGKILL too; where it does not, [`Keeper`] does.
 fn config() -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
