@@ -1,7 +1,7 @@
 //! Results and errno of the hooked calls, interrupted and cancelled ones included.
 
 use preload_tests::harness::{
-    Flags, LoopFs, Program, TearFs, Tmpfs, assert_same_under_shim, kernel,
+    Flags, LoopFs, Program, TearFs, Tmpfs, assert_same, assert_same_under_shim, kernel,
 };
 use preload_tests::or_skip;
 
@@ -33,6 +33,48 @@ fn mapping_calls_on_fuse() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest"]);
     assert_same_under_shim(&Program::guest("mapcalls").arg(fs.path("f")));
+}
+
+/// Linux 6.17 moves several mappings at once, if no stores to them are tracked.
+#[test]
+fn several_mappings_are_moved_at_once() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = |how| Program::guest("moved").arg(fs.path("f")).arg(how);
+    let native = guest("several").natively().expect_success("natively");
+    let moves = native.stdout.contains("several: moved 0");
+    assert_eq!(moves, kernel::is_at_least(6, 17), "{native:?}");
+    if moves {
+        assert_same_under_shim(&guest("several"));
+    }
+    assert_same_under_shim(&guest("refused"));
+}
+
+/// What is moved, or stays behind (MREMAP_DONTUNMAP), is in no doubt for that.
+#[test]
+fn moving_mappings_raises_no_doubt() {
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let several: &[_] = match kernel::is_at_least(6, 17) {
+        true => &["several"],
+        false => &[],
+    };
+    for options in [
+        &["--mode", "honest"][..],
+        &["--mode", "honest", "--keep-cache"],
+    ] {
+        let fs = TearFs::mount(options);
+        for how in ["refused", "stays", "crowd"].iter().chain(several) {
+            let guest = Program::guest("moved").arg(fs.path(how)).arg(how);
+            let native = guest.natively().expect_success(how);
+            let settings = [
+                ("KEEPMYDATA_VERIFY", "on"),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+            ];
+            let shimmed = guest.under_shim(&settings);
+            assert_same(&native, &shimmed, how);
+            assert!(!shimmed.log_text().contains("doubt"), "{how}: {shimmed:?}");
+        }
+    }
 }
 
 /// Nothing is made of MAP_SYNC where there is no DAX: refused as natively.

@@ -249,6 +249,14 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     eviction_probe::note(worker, entry);
 }
 
+/// All that is cached of `entry`, the file of which the caller holds, is owed: it may have been stored to. On a helper
+/// thread.
+pub fn assume_cached(worker: &Worker, entry: &Entry<'_>) {
+    let mut cached = Ranges::new();
+    mincore::cached_in(entry, size(worker, entry.file), &mut cached);
+    mappings::lock().owe(entry.file, &cached, true);
+}
+
 /// Whether anything may be owed of `file`. On a helper thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;

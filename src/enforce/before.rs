@@ -62,6 +62,28 @@ pub fn moving(start: usize, end: usize) {
     });
 }
 
+/// The same where mappings in `[start, end)` may be several, which the kernel does not move at once if stores to them
+/// are tracked (`vma_multi_allowed` in mm/mremap.c), or stay behind as well, empty (MREMAP_DONTUNMAP), which would
+/// look as if what was stored there had been dropped. Nothing in it is tracked any more, until [`track`].
+pub fn moving_untracked(start: usize, end: usize) {
+    moving(start, end);
+    let _quiet = Blocked::all();
+    mappings::lock().split(start, end);
+    dirty::forget(start, end);
+}
+
+/// What is in `[start, end)` was moved there, or stayed there, while it was not tracked, and other threads may have
+/// stored to it: all of it that is cached may be dirty. To be called after [`track`].
+pub fn assume_stored(start: usize, end: usize) {
+    if !sys::thread::is_single() {
+        each(start, end, |entry| {
+            let _ = helper::run(process::this(), |worker| {
+                dirty::assume_cached(worker, entry)
+            });
+        });
+    }
+}
+
 /// `[start, end)` is mapped now because a mapping has moved or grown, and nobody can have stored to it there: from
 /// here on stores are tracked.
 pub fn track(start: usize, end: usize) {

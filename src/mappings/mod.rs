@@ -446,6 +446,17 @@ impl Guard {
         Taken { first }
     }
 
+    /// Makes entries of their own of the parts in `[start, end)`, so that they can be marked by themselves.
+    pub fn split(&mut self, start: usize, end: usize) {
+        let mut taken = self.take(start, end);
+        self.consume(&mut taken, |table, entry| {
+            table.insert(entry.with(&entry.file));
+            // The table has a hold of its own: only where memory is out, a handle stays open.
+            let _ = table.release(entry.file);
+            true
+        });
+    }
+
     /// Tells `each` of the taken entries, which end with it, until it returns false; each still holds its
     /// file meanwhile.
     pub fn consume(

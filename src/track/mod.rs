@@ -304,6 +304,17 @@ impl Mremap {
         self.flags & flag != 0
     }
 
+    /// Moves what may be several mappings, or leaves them where they are as well.
+    fn moves_untracked(&self) -> bool {
+        self.is(libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP) && self.old_size > 0
+    }
+
+    /// Whether the kernel refuses it whatever is mapped.
+    fn is_invalid(&self) -> bool {
+        let odd = |addr| addr & (sys::page_size() - 1) != 0;
+        odd(self.old) || self.new_size == 0 || self.is(libc::MREMAP_FIXED) && odd(self.new)
+    }
+
     /// Makes a mapping shorter where it is, or longer if there is room.
     fn is_in_place(&self) -> bool {
         let moves = libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
@@ -338,6 +349,7 @@ pub unsafe fn mremap(
     let real = || unsafe { next_fn::mremap(old, old_len, new_len, flags, new) } as usize;
     let first = entry_at(call.old);
     let result = match &first {
+        _ if call.is_invalid() => real(),
         _ if call.is_in_place() => resize(&call, real),
         Some(entry) => moved(&call, &entry.with(&entry.file), real),
         None if call.is(libc::MREMAP_FIXED) => moved_over(&call, real),
@@ -352,10 +364,28 @@ pub unsafe fn mremap(
         let known = if result == call.old { call.old_size } else { 0 };
         enforce::before::track(result + known.min(call.new_size), result + call.new_size);
     }
+    if call.moves_untracked() && !call.is_invalid() {
+        track_again(&call, done.then_some(result));
+    }
     if done && call.new_size > call.old_size {
         new_part(result + call.old_size, result + call.new_size);
     }
     result as *mut c_void
+}
+
+/// After a call that [`Mremap::moves_untracked`], which has moved it to `to`, or failed, perhaps half-way.
+fn track_again(call: &Mremap, to: Option<usize>) {
+    let stays = to.is_none() || call.is(libc::MREMAP_DONTUNMAP);
+    let to = to.unwrap_or(call.new);
+    for (start, len, may_be) in [(call.old, call.old_size, stays), (to, call.new_size, true)] {
+        if may_be && overlaps(start, len) {
+            let end = start.saturating_add(len);
+            enforce::before::track(start, end);
+            if call.is(libc::MREMAP_DONTUNMAP) {
+                enforce::before::assume_stored(start, end);
+            }
+        }
+    }
 }
 
 /// Only the end of the mapping changes: what stays is in the table all the time, and other threads' msyncs
@@ -421,7 +451,7 @@ fn moved(call: &Mremap, entry: &Entry<'_>, real: impl FnOnce() -> usize) -> usiz
     }
     let quiet = sys::signals::Blocked::all();
     let quiesced = enforce::before::quiesce(entry.file);
-    enforce::before::moving(call.old, call.old + call.old_size);
+    before_moving(call);
     let result = real();
     if result == call.old {
         lengthen(call.old + call.old_size, call.new_size - call.old_size);
@@ -436,6 +466,19 @@ fn moved(call: &Mremap, entry: &Entry<'_>, real: impl FnOnce() -> usize) -> usiz
     result
 }
 
+/// The marks of what moves are noted with its file.
+fn before_moving(call: &Mremap) {
+    let end = call.old.saturating_add(call.old_size);
+    match call.moves_untracked() {
+        true => enforce::before::moving_untracked(call.old, end),
+        false => enforce::before::moving(call.old, end),
+    }
+}
+
+/// Files of mappings that are moved at once, no enforcement of which runs meanwhile. An enforcement of another
+/// one may miss the mapping, and then has doubts.
+const FILES: usize = 16;
+
 /// With `MREMAP_FIXED`: the target is unmapped, and several mappings may move at once.
 fn moved_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
     unmapping(call.new, call.new_size);
@@ -443,15 +486,23 @@ fn moved_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
         unmapping(call.old + call.new_size, call.old_size - call.new_size);
     }
     let quiet = sys::signals::Blocked::all();
-    let source = entry_at(call.old);
-    let quiesced = source
-        .as_ref()
-        .map(|entry| enforce::before::quiesce(&entry.file));
-    enforce::before::moving(call.old, call.old.saturating_add(call.old_size));
+    let mut quiesced = [const { None }; FILES];
+    let mut free = quiesced.iter_mut();
+    mappings::each_file(
+        call.old,
+        call.old.saturating_add(call.old_size.max(1)),
+        |file| {
+            if let Some(free) = free.next() {
+                *free = Some(enforce::before::quiesce(file));
+            }
+        },
+    );
+    before_moving(call);
     let result = move_over(call, real);
-    if let Some(quiesced) = quiesced {
-        quiesced.end();
-    }
+    quiesced
+        .into_iter()
+        .flatten()
+        .for_each(enforce::before::Quiesced::end);
     drop(quiet);
     result
 }
