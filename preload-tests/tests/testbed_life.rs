@@ -245,6 +245,67 @@ fn without_fuse_it_says_so() {
     assert!(text.contains("/dev/fuse"), "{text}");
 }
 
+/// Container runtimes bind /dev/null over devices that a container is not to have.
+#[test]
+fn a_masked_device_is_named() {
+    let scratch = Scratch::new();
+    let script = "mount --bind /dev/null /dev/fuse && exec \"$0\" \"$1\"";
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--mount", "sh", "-c", script]);
+    let output = run(namespace
+        .arg(env!("CARGO_BIN_EXE_tearfs"))
+        .arg(scratch.dir()));
+    if !String::from_utf8_lossy(&output.stderr).starts_with("tearfs") {
+        skip!("no /dev/fuse, or no mount namespace: {output:?}");
+    }
+    let (code, text) = complaint(&output);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("/dev/fuse: not the FUSE device"), "{text}");
+}
+
+/// Who may not let others use a mount, as fuse.conf(5) has it by default, has it for himself.
+#[test]
+fn an_ordinary_user_mounts_for_himself() {
+    or_skip!(TearFs::available());
+    let scratch = Scratch::new();
+    let tearfs = scratch.path("tearfs");
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_tearfs"))
+        .arg(&tearfs)
+        .status();
+    assert!(copied.expect("cp").success());
+    fs::create_dir(scratch.path("mount")).expect("mount point");
+    // A /dev/fuse that everybody may open, as most machines have it, and fuse.conf as it is by default.
+    let script = "cd \"$0\" && chmod 755 . tearfs && chown 65534 mount && mknod -m 666 fuse c 10 229 && \
+         : > fuse.conf && mount --bind fuse.conf /etc/fuse.conf && mount --bind fuse /dev/fuse && \
+         echo prepared && exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+         ./tearfs --exit-with-stdin mount";
+    let mut namespace = Command::new("unshare");
+    let mut child = namespace
+        .args(["--mount", "sh", "-c", script])
+        .arg(scratch.dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut next = || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("stdout");
+        line
+    };
+    let prepared = next() == "prepared\n";
+    let ready = next();
+    drop(child.stdin.take());
+    let output = child.wait_with_output().expect("wait");
+    if !prepared {
+        skip!("not root, or no mount namespace: {output:?}");
+    }
+    assert!(ready.starts_with("ready "), "{ready} {output:?}");
+    assert!(output.status.success(), "{output:?}");
+}
+
 #[test]
 fn without_fusermount_it_says_so() {
     or_skip!(TearFs::available());

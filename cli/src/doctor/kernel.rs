@@ -3,9 +3,11 @@
 use super::report::Row;
 use crate::run::reason;
 use crate::sys;
+use rustix::fs::{major, minor};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 pub struct Kernel {
     release: String,
@@ -22,12 +24,7 @@ impl Kernel {
         Kernel {
             release: uname.release().to_string_lossy().into_owned(),
             machine: uname.machine().to_string_lossy().into_owned(),
-            fuse: File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/fuse")
-                .map(drop)
-                .map_err(|error| format!("/dev/fuse: {}", reason(&error))),
+            fuse: fuse_device(),
             cachestat: File::open("/proc/self/exe")
                 .and_then(sys::cachestat)
                 .map(drop)
@@ -72,5 +69,19 @@ fn missing(error: &io::Error, version: &str) -> String {
         Some(Errno::PERM | Errno::ACCESS) => format!("{why}, a sandbox or a setting forbids it"),
         // An unknown call, an unknown request or feature of one.
         _ => format!("{why}, Linux {version} has it"),
+    }
+}
+
+/// Whether /dev/fuse can be opened, and is what it should be: container runtimes hide devices by
+/// binding /dev/null over them.
+fn fuse_device() -> Result<(), String> {
+    let opened = File::options().read(true).write(true).open("/dev/fuse");
+    let number = opened
+        .and_then(|file| file.metadata())
+        .map(|metadata| metadata.rdev())
+        .map_err(|error| format!("/dev/fuse: {}", reason(&error)))?;
+    match (major(number), minor(number)) {
+        (10, 229) => Ok(()),
+        _ => Err("/dev/fuse: not the FUSE device, something else is mounted over it".to_owned()),
     }
 }

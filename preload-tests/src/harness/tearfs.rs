@@ -76,12 +76,7 @@ impl TearFs {
     /// # Errors
     /// Why FUSE cannot be used here (to skip the test).
     pub fn available() -> Result<(), String> {
-        std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .map(drop)
-            .map_err(|error| format!("/dev/fuse: {error}"))
+        crate::tearfs::mount::check_device()
     }
 
     /// A path inside the mount.

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
+use rustix::fs::{major, minor};
 use rustix::mount::{UnmountFlags, unmount};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -69,7 +71,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let op_log = options.op_log.clone();
     let log = OpLog::open(op_log.as_deref())
         .map_err(|error| Failure::Option(named(&op_log.unwrap_or_default(), error)))?;
-    check_fuse()?;
+    check_device().map_err(Failure::Fuse)?;
 
     let daemon = Arc::new(Daemon::new(options, log));
     // Installed before the mount, so that no signal can leave one behind.
@@ -97,29 +99,54 @@ pub fn run(options: Options) -> Result<(), Failure> {
     ended
 }
 
-/// fusermount3 stays with the mount and takes it away when this process dies, of a panic or
-/// SIGKILL too; where it does not, [`Keeper`] does.
+/// Where others may use the mount, fusermount3 stays with it and takes it away when this process dies,
+/// of a panic or SIGKILL too; where it does not, [`Keeper`] does. Where others may not, the mount is the
+/// caller's alone.
 fn config() -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName("tearfs".into()),
         MountOption::Subtype("tearfs".into()),
         MountOption::DefaultPermissions,
-        MountOption::AutoUnmount,
     ];
-    config.acl = SessionACL::All;
+    config.acl = SessionACL::Owner;
+    if may_allow_others() {
+        config.mount_options.push(MountOption::AutoUnmount);
+        config.acl = SessionACL::All;
+    }
     config.n_threads = Some(THREADS);
     config
 }
 
-fn check_fuse() -> Result<(), Failure> {
+/// Root may let other users use a mount; so may others where fuse.conf(5) allows it.
+fn may_allow_others() -> bool {
+    let configuration = || std::fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
+    rustix::process::geteuid().is_root()
+        || configuration()
+            .lines()
+            .any(|line| line.trim() == "user_allow_other")
+}
+
+/// Whether /dev/fuse can be opened, and is what it should be: container runtimes hide devices by
+/// binding /dev/null over them.
+///
+/// # Errors
+/// Why FUSE cannot be used here.
+pub fn check_device() -> Result<(), String> {
     let device = "/dev/fuse";
     let opened = File::options().read(true).write(true).open(device);
-    opened.map(drop).map_err(|error| {
-        Failure::Fuse(format!(
-            "{device}: {error} (is the fuse module loaded, and may this user use it?)"
-        ))
-    })
+    let number = opened
+        .and_then(|file| file.metadata())
+        .map(|metadata| metadata.rdev())
+        .map_err(|error| {
+            format!("{device}: {error} (is the fuse module loaded, and may this user use it?)")
+        })?;
+    match (major(number), minor(number)) {
+        (10, 229) => Ok(()),
+        _ => Err(format!(
+            "{device}: not the FUSE device, something else is mounted over it"
+        )),
+    }
 }
 
 fn cannot_mount(mountpoint: &Path, error: &io::Error) -> String {
@@ -161,7 +188,11 @@ fn stop_on_end_of_stdin(mountpoint: PathBuf, daemon: &Arc<Daemon>) {
 /// filesystem it would not end: then they lose it.
 fn stop(mountpoint: &Path, daemon: &Daemon, reason: fmt::Arguments<'_>) {
     daemon.log.line(format_args!("Unmount: {reason}"));
-    let _ = unmount(mountpoint, UnmountFlags::DETACH);
+    if unmount(mountpoint, UnmountFlags::DETACH).is_err() {
+        // Only root may, and fusermount3 for the others.
+        let mut fusermount = Command::new("fusermount3");
+        let _ = fusermount.args(["-u", "-q", "-z"]).arg(mountpoint).status();
+    }
     thread::sleep(GRACE);
     if let Some(socket) = &daemon.options.control {
         let _ = std::fs::remove_file(socket);
