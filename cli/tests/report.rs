@@ -323,6 +323,34 @@ fn pages_and_traces_are_written_whole_or_not_at_all() {
     assert_eq!(names(), before + 2);
 }
 
+/// A daemon's log of days, with what it did before, during and after the records.
+#[test]
+fn what_a_daemon_did_at_other_times_is_left_out() {
+    let logged = generate(10);
+    let [ops, trace] = ["ops.log", "trace.json"].map(|name| logged.scratch.path(name));
+    let line = |time: &str, id: u32| {
+        format!(
+            "{time}Z TRACE Write enter: ino(2) offset(0) len(4096) flags() fh(1) pid(0) unique({id})\n\
+             {time}Z TRACE Write exit: ino(2) result(4096) unique({id}) 10 ns\n"
+        )
+    };
+    let log = line("2026-11-10 00:00:00.000000000", 2)
+        + &line("2026-11-20 21:40:10.000000000", 4)
+        + &line("2026-11-25 00:00:00.000000000", 6);
+    fs::write(&ops, log).unwrap();
+    let mut command = keepmydata();
+    command.arg("report").arg(logged.path());
+    command.arg("--trace").arg(&trace).arg("--daemon").arg(&ops);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let left_out = ": 2 operations from more than a second before or after the records left out\n";
+    assert!(stderr(&output).ends_with(left_out), "{}", stderr(&output));
+    let trace: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let writes = events.iter().filter(|event| event["name"] == "Write");
+    assert_eq!(writes.filter(|event| event["ph"] == "b").count(), 1);
+}
+
 #[test]
 fn one_record_is_not_several() {
     let logged = generate(1);

@@ -47,11 +47,25 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
             unreadable,
         });
     }
+    let mut complaints: Vec<String> = read.iter().flat_map(Log::complaints).collect();
     for (index, log) in (0..).zip(&daemons) {
-        daemon::read(log, index, &mut progress, |op| outputs.add_op(op))?;
+        let mut elsewhen = 0;
+        daemon::read(log, index, &mut progress, |op| {
+            if outputs.is_of_these_times(op) {
+                return outputs.add_op(op);
+            }
+            elsewhen += 1;
+            Ok(())
+        })?;
+        if elsewhen > 0 {
+            complaints.push(format!(
+                "{}: {} from more than a second before or after the records left out",
+                summary::printable(&log.source.name()),
+                count(elsewhen, "operation")
+            ));
+        }
     }
     progress.done();
-    let complaints: Vec<String> = read.iter().flat_map(Log::complaints).collect();
     for complaint in &complaints {
         eprintln!("keepmydata: {complaint}");
     }

@@ -54,6 +54,16 @@ impl Outputs {
         }
     }
 
+    /// Whether an operation of a daemon fell into the time of the records, give or take a second. A
+    /// daemon's log often holds days, in which the calls would not be seen.
+    pub fn is_of_these_times(&self, op: &Op) -> bool {
+        const AROUND_NS: u64 = 1_000_000_000;
+        self.summary.times.is_none_or(|(first, last)| {
+            let end = op.time_ns.saturating_add(op.duration_ns.unwrap_or(0));
+            end.saturating_add(AROUND_NS) >= first && op.time_ns <= last.saturating_add(AROUND_NS)
+        })
+    }
+
     pub fn add_op(&mut self, op: &Op) -> io::Result<()> {
         if let Some((kept, _)) = &mut self.page {
             kept.add_op(op);
