@@ -1,14 +1,15 @@
 //! The command line. Options for settings are made from the table that the shim parses by.
 
-use crate::failure::OWN;
+use crate::failure::{Failure, OWN};
 use crate::ltp::{self, LtpRequest};
 use crate::report::args::ReportOptions;
+use crate::typo;
 use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use keepmydata_records::{OPTIONS, OptionSpec, Values};
-use std::ffi::{OsString, c_int};
+use std::ffi::{OsStr, OsString, c_int};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -36,9 +37,7 @@ pub struct DemoOptions {
 }
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
-    let mut command = visible()
-        .subcommand(doctor::guest_command())
-        .subcommand(generate::command());
+    let mut command = visible().subcommand(doctor::guest_command());
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
@@ -58,15 +57,24 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
     }
 }
 
-/// The exit code where the command line is not to be acted on. To `doctor` and
-/// `diagnose` 2 means something else than bad usage.
-pub fn exit_code(error: &clap::Error, args: &[OsString]) -> c_int {
-    let verdicts = args
-        .get(1)
-        .is_some_and(|name| name == "doctor" || name == "diagnose");
-    match error.exit_code() {
-        2 if verdicts => OWN,
-        code => code,
+/// The exit code where the command line is not to be acted on: help was asked for, or it is bad usage.
+pub fn exit_code(error: &clap::Error) -> c_int {
+    match error.use_stderr() {
+        true => OWN,
+        false => 0,
+    }
+}
+
+/// Adds the subcommand that was meant to the complaint that there is no program `name`.
+pub fn with_subcommand_meant(failure: Failure, name: &OsStr) -> Failure {
+    let command = visible();
+    let known = command.get_subcommands().map(Command::get_name);
+    match typo::meant(&name.to_string_lossy(), known.chain(["help"])) {
+        None => failure,
+        Some(meant) => Failure {
+            message: format!("{}; did you mean 'keepmydata {meant}'?", failure.message),
+            ..failure
+        },
     }
 }
 
@@ -105,13 +113,13 @@ pub fn visible() -> Command {
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
              keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...\n       \
-             keepmydata doctor [--json | --verbose] [DIR]\n       \
+             keepmydata doctor [OPTIONS] [DIR]\n       \
              keepmydata report [OPTIONS] LOG...\n       \
-             keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]",
+             keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]\n       \
+             keepmydata generate man|completions DIR",
         )
         .after_long_help(after_help())
         .max_term_width(100)
-        .disable_help_subcommand(true)
         .args_conflicts_with_subcommands(true)
         .args(OPTIONS.iter().map(option))
         .arg(
@@ -127,6 +135,7 @@ pub fn visible() -> Command {
         .subcommand(doctor::command())
         .subcommand(crate::report::args::command())
         .subcommand(ltp::command())
+        .subcommand(generate::command())
 }
 
 fn option(spec: &'static OptionSpec) -> Arg {
@@ -186,8 +195,8 @@ fn after_help() -> String {
     let mut help = String::from(
         "Exit code:\n  \
            The program's own, or\n  \
-           2    bad usage, or the log file cannot be opened\n  \
-           125  the shim was not found, or keepmydata itself failed\n  \
+           125  bad usage, the shim was not found, the log file cannot be opened, or keepmydata\n       \
+                itself failed\n  \
            126  the program cannot be run, or not under the shim: it is static, runs as another\n       \
                 user (set-user-ID), or is of another architecture\n  \
            127  there is no such program\n\
@@ -273,7 +282,11 @@ mod tests {
             "keepmydata --bogus ls",
             "keepmydata doctor a b",
         ] {
-            assert_eq!(words(text).err().map(|e| e.exit_code()), Some(2), "{text}");
+            assert_eq!(
+                words(text).err().map(|e| exit_code(&e)),
+                Some(OWN),
+                "{text}"
+            );
         }
     }
 }

@@ -4,9 +4,8 @@ use std::ffi::c_int;
 use std::fmt::Display;
 use std::io;
 
-/// What was asked for cannot be done, and nothing was.
-pub const USAGE: c_int = 2;
-/// The command itself failed: the library is missing, the filesystem cannot be mounted...
+/// Bad usage, or the command itself failed: the library is missing, the filesystem cannot be mounted...
+/// As env(1) and timeout(1) have it, since 1 to 3 are verdicts here, and any may be the program's own.
 pub const OWN: c_int = 125;
 /// The program exists but cannot be run, or not under the shim.
 pub const CANNOT_RUN: c_int = 126;

@@ -8,6 +8,7 @@ mod diagnose;
 mod doctor;
 mod failure;
 mod generate;
+mod junit;
 mod ltp;
 mod progress;
 mod report;
@@ -15,10 +16,11 @@ mod run;
 mod sys;
 mod table;
 mod trial;
+mod typo;
 mod words;
 
 use args::Request;
-use failure::Failure;
+use failure::{Failure, NOT_FOUND};
 use std::ffi::{OsString, c_int};
 
 /// Does what the command line asks for and returns the exit code, unless the process has become
@@ -29,9 +31,14 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         Err(ended) => {
             // A closed standard output is no reason for another exit code.
             let _ = ended.print();
-            return args::exit_code(&ended, &arguments);
+            return args::exit_code(&ended);
         }
-        Ok(Request::Run { settings, command }) => run::run(&settings, &command),
+        Ok(Request::Run { settings, command }) => {
+            run::run(&settings, &command).map_err(|failure| match failure.code {
+                NOT_FOUND => args::with_subcommand_meant(failure, &command[0]),
+                _ => failure,
+            })
+        }
         Ok(Request::Demo(options)) => demo::demo(&options),
         Ok(Request::Generate(options)) => generate::generate(&options, args::visible),
         Ok(Request::Diagnose(options)) => diagnose::diagnose(&options),

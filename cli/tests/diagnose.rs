@@ -63,6 +63,27 @@ fn survives(fs: &TearFs, way: &str) -> Program {
     program.arg(fs.control_socket()).arg(way)
 }
 
+#[test]
+fn junit_has_a_case_for_each_setting() {
+    or_skip!(TearFs::available());
+    let bed = TearFs::mount(&["--mode", "first-page"]);
+    let scratch = Scratch::new();
+    let results = scratch.path("results.xml");
+    let options = ["--runs", "1", "--junit", results.to_str().unwrap()];
+    let output = diagnose(&options, &seed(&bed));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = fs::read_to_string(&results).unwrap();
+    for part in [
+        "name=\"passes natively\"",
+        "The filesystem is at fault.",
+        "name=\"natively\"",
+        "0 of 1 passed: exit code 1: P3 ",
+        "name=\"+ heal (the default)\"",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+}
+
 /// The seed case fails in each of these modes; what cures it, and what the verdict rests on.
 #[test]
 fn the_filesystem_is_at_fault() {

@@ -133,6 +133,45 @@ fn text_is_a_verdict_and_verbose_the_evidence() {
     assert!(brief.ends_with(&more), "{brief}");
 }
 
+/// A build server shows the verdict, and the evidence as the output of its case.
+#[test]
+fn junit_has_the_verdict_and_the_evidence() {
+    or_skip!(TearFs::available());
+    let directory = tempfile::tempdir().unwrap();
+    let results = directory.path().join("results.xml");
+    let doctor = |on: &std::path::Path| {
+        let mut command = keepmydata();
+        command.env("KEEPMYDATA_LIB", shim()).arg("doctor");
+        let output = command.arg("--junit").arg(&results).arg(on).output();
+        (
+            output.unwrap().status.code(),
+            fs::read_to_string(&results).unwrap(),
+        )
+    };
+    let (code, text) = doctor(directory.path());
+    assert_eq!(code, Some(0), "{text}");
+    for part in [
+        "failures=\"0\"",
+        "msync keeps its promise",
+        "  backing store  ",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    let (code, text) = doctor(fs.dir().as_path());
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "tests=\"2\" skipped=\"0\" failures=\"1\" errors=\"0\"",
+        "msync breaks its promise here, and keepmydata cures it.",
+        "keepmydata cures it",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let (code, text) = doctor("/proc".as_ref());
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("errors=\"1\""), "{text}");
+}
+
 #[test]
 fn what_cannot_be_looked_at_is_named() {
     let directory = tempfile::tempdir().unwrap();

@@ -60,7 +60,7 @@ fn what_cannot_be_opened_is_said_before_the_program_starts() {
                 "{log}: {said}"
             );
             assert_eq!(said.lines().count(), 1, "{log}: {said}");
-            assert_eq!(output.status.code(), Some(2), "{log}: {said}");
+            assert_eq!(output.status.code(), Some(125), "{log}: {said}");
             assert_eq!(stdout(&output), "", "{log}");
         }
     }

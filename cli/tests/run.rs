@@ -241,12 +241,66 @@ fn scripts_run_through_their_interpreters() {
 }
 
 #[test]
-fn bad_usage_is_one_message_and_two() {
+fn bad_usage_is_one_message_and_125() {
     for arguments in [&["--verify=perhaps", "ls"][..], &["--bogus", "ls"], &[]] {
         let output = keepmydata().args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
         assert!(stderr(&output).starts_with("error: "), "{arguments:?}");
     }
+}
+
+/// What is no program, and almost one of the command's own words.
+#[test]
+fn a_mistyped_subcommand_is_recognised() {
+    let place = Place::new();
+    for (typed, meant) in [
+        ("dotcor", Some("doctor")),
+        ("reports", Some("report")),
+        ("lss-l", None),
+    ] {
+        let output = place.keepmydata().args([typed, "."]).output().unwrap();
+        assert_eq!(output.status.code(), Some(127));
+        let expected = match meant {
+            Some(meant) => format!(
+                "keepmydata: {typed}: command not found; did you mean 'keepmydata {meant}'?\n"
+            ),
+            None => format!("keepmydata: {typed}: command not found\n"),
+        };
+        assert_eq!(stderr(&output), expected);
+    }
+}
+
+#[test]
+fn help_is_a_subcommand_too() {
+    for (arguments, says) in [
+        (&["help"][..], "Usage: keepmydata [OPTIONS]"),
+        (&["help", "doctor"], "Usage: keepmydata doctor"),
+        (&["help", "generate"], "manual pages"),
+    ] {
+        let output = keepmydata().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(
+            stdout(&output).contains(says),
+            "{arguments:?}: {}",
+            stdout(&output)
+        );
+    }
+    assert!(stdout(&keepmydata().arg("--help").output().unwrap()).contains("  generate "));
+}
+
+#[test]
+fn a_misspelt_variable_is_named_and_the_program_runs() {
+    let place = Place::new();
+    let mut command = place.keepmydata();
+    command
+        .env("KEEPMYDATA_VERFIY", "on")
+        .env("KEEPMYDATA_ELSE", "x");
+    let output = command.args(["sh", "-c", "echo ran"]).output().unwrap();
+    assert_eq!(
+        stderr(&output),
+        "keepmydata: warning: KEEPMYDATA_VERFIY: no such setting; did you mean KEEPMYDATA_VERIFY?\n"
+    );
+    assert_eq!(stdout(&output), "ran\n");
 }
 
 /// With the commit, except where it was built from sources without one.

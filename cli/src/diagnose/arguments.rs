@@ -12,6 +12,7 @@ pub struct Options {
     /// For one run.
     pub timeout: Duration,
     pub json: bool,
+    pub junit: Option<PathBuf>,
     pub logs: Option<PathBuf>,
 }
 
@@ -61,6 +62,13 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(
+            Arg::new("junit")
+                .long("junit")
+                .value_name("PATH")
+                .help("Write the verdict there as JUnit XML, too")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
             Arg::new("keep-logs")
                 .long("keep-logs")
                 .value_name("DIR")
@@ -86,6 +94,7 @@ pub fn options(matches: &ArgMatches) -> Options {
         runs: number("runs"),
         timeout: Duration::from_secs(number("timeout").into()),
         json: matches.get_flag("json"),
+        junit: matches.get_one("junit").cloned(),
         logs: matches.get_one("keep-logs").cloned(),
     }
 }

@@ -10,15 +10,18 @@ mod verdict;
 pub use arguments::{Options, command, options};
 
 use crate::failure::Failure;
+use crate::junit;
 use crate::progress::Progress;
 use crate::sys;
 use crate::trial::Verdict as _;
+use crate::typo;
 use runs::{Program, Runs};
 use settings::{Kind, SETTINGS, Setting};
 use std::ffi::c_int;
 use verdict::Verdict;
 
 pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
+    typo::warn_of_variables();
     let program = Program::new(options)?;
     sys::note_interruptions();
     let progress = Progress::new(u64::from(options.runs) * SETTINGS.len() as u64);
@@ -30,6 +33,9 @@ pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
     }
     let judgement = verdict::judge(&all);
     drop(progress);
+    if let Some(path) = &options.junit {
+        junit::write(path, "keepmydata diagnose", report::junit(&all, &judgement))?;
+    }
     let report = match options.json {
         true => report::json(options, &all, &judgement),
         false => report::text(options, &all, &judgement),

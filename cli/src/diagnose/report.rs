@@ -3,8 +3,10 @@
 use super::arguments::Options;
 use super::runs::Runs;
 use super::verdict::{Judgement, Verdict};
+use crate::junit;
 use crate::table::Table;
 use crate::trial::as_text;
+use quick_junit::{TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
 /// Records shown of a kind; there are more in the logs.
@@ -53,6 +55,22 @@ fn records<'a>(all: &'a [Runs], judgement: &Judgement) -> Vec<&'a Value> {
         shown.next().into_iter().flatten().take(SHOWN)
     };
     judgement.records.iter().flat_map(of_kind).collect()
+}
+
+/// A case for the verdict, and one for each setting.
+pub fn junit(all: &[Runs], judgement: &Judgement) -> Vec<TestSuite> {
+    let mut suite = TestSuite::new("diagnose");
+    suite.add_test_case(judgement.said.case("passes natively"));
+    for runs in all {
+        let why = || runs.failures.first().cloned().unwrap_or_default();
+        let status = match runs.runs {
+            0 => TestCaseStatus::skipped(),
+            _ if runs.all_passed() => TestCaseStatus::success(),
+            n => junit::failure(format!("{} of {n} passed: {}", runs.passed, why())),
+        };
+        suite.add_test_case(TestCase::new(runs.name, status));
+    }
+    vec![suite]
 }
 
 pub fn json(options: &Options, all: &[Runs], judgement: &Judgement) -> String {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub struct Options {
     pub directory: PathBuf,
     pub json: bool,
+    pub junit: Option<PathBuf>,
     pub verbose: bool,
 }
 
@@ -24,7 +25,7 @@ pub fn command() -> Command {
         .long_about(
             "Tries, with files in a directory of its own in DIR that is removed again, whether \
              readers get what was stored through a mapping once msync has returned 0: natively, \
-             with each step that may help, and under the shim. Takes a few seconds, 30 at most. \
+             with each step that may help, and under the shim. Takes about ten seconds, 30 at most. \
              Says what was seen, which steps help, and what follows; and what the kernel and the \
              filesystem offer the shim.\n\
              \n\
@@ -44,6 +45,13 @@ pub fn command() -> Command {
                 .default_value(".")
                 .value_parser(value_parser!(PathBuf)),
         )
+        .arg(
+            Arg::new("junit")
+                .long("junit")
+                .value_name("PATH")
+                .help("Write the verdict there as JUnit XML, too")
+                .value_parser(value_parser!(PathBuf)),
+        )
         .arg(flag("json", "One JSON object instead of text, with all evidence"))
         .arg(flag(
             "verbose",
@@ -58,6 +66,7 @@ pub fn options(matches: &ArgMatches) -> Options {
             .cloned()
             .expect("has a default"),
         json: matches.get_flag("json"),
+        junit: matches.get_one("junit").cloned(),
         verbose: matches.get_flag("verbose"),
     }
 }

@@ -21,6 +21,7 @@ pub use supervisor::doctor;
 pub use filesystem::Filesystem;
 
 use crate::failure::Failure;
+use crate::junit;
 use crate::progress::Progress;
 use crate::run::reason;
 use crate::sys;
@@ -67,6 +68,9 @@ fn work(options: &Options) -> Result<c_int, Failure> {
         }
     }
     .code();
+    if let Some(path) = &options.junit {
+        junit::write(path, "keepmydata doctor", report.junit())?;
+    }
     print!("{}", report.render(options));
     Ok(code)
 }

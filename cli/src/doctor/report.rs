@@ -3,11 +3,13 @@
 use super::arguments::Options;
 use super::guest::{Call, Look, Page, SeedFound, WorkloadFound};
 use super::trials::{Found, Shimmed, Trials};
-use super::verdict::Judgement;
+use super::verdict::{Judgement, Verdict};
+use crate::junit;
 use crate::table::Table;
 use crate::trial::as_text;
 use crate::words::count;
 use keepmydata_records::event;
+use quick_junit::{TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -50,6 +52,7 @@ pub struct Report {
     /// What they get with `--verbose`.
     evidence: String,
     json: Map<String, Value>,
+    cases: Vec<TestCase>,
 }
 
 impl Report {
@@ -61,6 +64,7 @@ impl Report {
             judgement: String::new(),
             evidence: String::new(),
             json,
+            cases: Vec::new(),
         }
     }
 
@@ -118,8 +122,23 @@ impl Report {
         for limit in &judgement.limits {
             self.judgement += &format!("Limit: {limit}.\n");
         }
+        self.cases = cases(judgement);
         self.json.extend(judgement.said.json());
         self.json.insert("limits".into(), json!(judgement.limits));
+    }
+
+    /// With the evidence as the output of the first case.
+    pub fn junit(&self) -> Vec<TestSuite> {
+        let mut suite = TestSuite::new("doctor");
+        for (n, case) in self.cases.iter().enumerate() {
+            let mut case = case.clone();
+            case.set_classname(self.json["directory"].as_str().unwrap_or_default());
+            if n == 0 {
+                case.set_system_out(format!("{}{}", self.head, self.evidence));
+            }
+            suite.add_test_case(case);
+        }
+        vec![suite]
     }
 
     pub fn render(self, options: &Options) -> String {
@@ -133,6 +152,18 @@ impl Report {
             }
         }
     }
+}
+
+fn cases(judgement: &Judgement) -> Vec<TestCase> {
+    let said = &judgement.said;
+    let mut cases = vec![said.case("msync keeps its promise")];
+    let cure = match said.verdict {
+        Verdict::Keeps | Verdict::Unknown => None,
+        Verdict::Cured => Some(TestCaseStatus::success()),
+        Verdict::NotCured => Some(junit::failure(said.text().trim())),
+    };
+    cases.extend(cure.map(|status| TestCase::new("keepmydata cures it", status)));
+    cases
 }
 
 fn shown(value: &Value) -> String {

@@ -7,8 +7,10 @@ use super::guest::{NAME, Task};
 use super::verdict::Verdict;
 use crate::child::has_ended;
 use crate::failure::{Failure, OWN};
+use crate::junit;
 use crate::sys;
 use crate::trial::Verdict as _;
+use quick_junit::{TestCase, TestSuite};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::env;
 use std::ffi::c_int;
@@ -26,15 +28,21 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
     let failed = |error: io::Error| Failure::of("doctor", &error);
     match supervise(&task).map_err(failed)? {
         Some(code) => Ok(code),
-        None => Err(Failure::new(
-            Verdict::Unknown.code(),
-            format!(
-                "{}: no answer in {} s: the filesystem hangs; a file or directory \
+        None => {
+            let directory = options.directory.display();
+            let why = format!(
+                "{directory}: no answer in {} s: the filesystem hangs; a file or directory \
                  .keepmydata-doctor-* may be left there",
-                options.directory.display(),
                 LIMIT.as_secs()
-            ),
-        )),
+            );
+            if let Some(path) = &options.junit {
+                let mut suite = TestSuite::new("doctor");
+                let status = junit::error(why.as_str());
+                suite.add_test_case(TestCase::new("msync keeps its promise", status));
+                junit::write(path, "keepmydata doctor", vec![suite])?;
+            }
+            Err(Failure::new(Verdict::Unknown.code(), why))
+        }
     }
 }
 

@@ -9,11 +9,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Exit codes of the command that runs a program.
-const EXIT: [(&str, &str); 4] = [
-    ("2", "Bad usage, or the log file cannot be opened."),
+const EXIT: [(&str, &str); 3] = [
     (
         "125",
-        "The shim was not found, or keepmydata itself failed.",
+        "Bad usage, the shim was not found, the log file cannot be opened, or keepmydata itself \
+         failed.",
     ),
     (
         "126",
@@ -38,7 +38,9 @@ const ENVIRONMENT: [(&str, &str); 2] = [
 ];
 
 /// Writes all pages.
-pub fn write(mut command: Command, directory: &Path) -> io::Result<()> {
+pub fn write(command: Command, directory: &Path) -> io::Result<()> {
+    // `keepmydata help` needs no page.
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let file = |name: &str| File::create(directory.join(name)).map(BufWriter::new);
     let mut out = file("keepmydata.1")?;

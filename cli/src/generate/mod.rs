@@ -22,10 +22,8 @@ pub struct Options {
     directory: PathBuf,
 }
 
-/// Not for users of a package, so it is not shown.
 pub fn command() -> Command {
     Command::new("generate")
-        .hide(true)
         .about("Writes the manual pages, or the completions for bash, fish and zsh")
         .arg(
             Arg::new("what")

@@ -74,8 +74,7 @@ pub fn command() -> Command {
             "Exit code:\n  \
                0    nothing failed, and with --compare nothing differs\n  \
                1    a test failed, or its results differ\n  \
-               2    bad usage\n  \
-               125  the tests could not be run\n  \
+               125  bad usage, or the tests could not be run\n  \
                130  interrupted\n\
              \n\
              Examples:\n  \

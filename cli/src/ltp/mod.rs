@@ -23,8 +23,10 @@ pub use args::{LtpRequest, command, request};
 
 use crate::doctor::Filesystem;
 use crate::failure::Failure;
+use crate::junit;
 use crate::run::{Library, reason};
 use crate::sys;
+use crate::typo;
 use args::{How, Options};
 use install::Install;
 use keepmydata_records::OPTIONS;
@@ -53,6 +55,7 @@ pub fn ltp(request: LtpRequest) -> Result<c_int, Failure> {
 }
 
 fn run(options: &Options) -> Result<c_int, Failure> {
+    typo::warn_of_variables();
     let install = Install::find(options.ltp.as_deref(), options.runner)?;
     let tests = suite::select(&install.root, &options.files, &options.patterns)?;
     let directory = directory(&options.directory)?;
@@ -175,8 +178,7 @@ fn write(options: &Options, output: &Output, results: &Results) -> Result<(), Fa
         write_json(path, results)?;
     }
     if let Some(path) = &options.junit {
-        let text = results.junit().to_string().expect("names are UTF-8");
-        fs::write(path, text).map_err(|error| Failure::of(path.display(), &error))?;
+        junit::write(path, "keepmydata ltp", results.junit())?;
     }
     Ok(())
 }

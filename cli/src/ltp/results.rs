@@ -6,9 +6,10 @@ use super::outcome::{Counts, Difference, Outcome};
 use super::plan::{End, Record, Side, Test, read_json};
 use super::runner::Reported;
 use crate::failure::Failure;
+use crate::junit;
 use crate::table::Table;
 use crate::words::count;
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{TestCase, TestCaseStatus, TestSuite};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::Duration;
@@ -243,8 +244,8 @@ impl Results {
     }
 
     /// A suite for each side, and one for the comparison.
-    pub fn junit(&self) -> Report {
-        let mut report = Report::new("keepmydata ltp");
+    pub fn junit(&self) -> Vec<TestSuite> {
+        let mut suites = Vec::new();
         for side in ["native", "shim"] {
             let mut suite = TestSuite::new(side);
             for row in &self.tests {
@@ -254,7 +255,7 @@ impl Results {
                 }
             }
             if !suite.test_cases.is_empty() {
-                report.add_test_suite(suite);
+                suites.push(suite);
             }
         }
         let mut suite = TestSuite::new("compare");
@@ -264,14 +265,14 @@ impl Results {
             };
             let status = match difference {
                 Difference::Same => TestCaseStatus::success(),
-                _ => failure(difference.to_string()),
+                _ => junit::failure(difference.to_string()),
             };
             suite.add_test_case(TestCase::new(row.name.as_str(), status));
         }
         if !suite.test_cases.is_empty() {
-            report.add_test_suite(suite);
+            suites.push(suite);
         }
-        report
+        suites
     }
 }
 
@@ -282,17 +283,11 @@ fn case(row: &Row, result: &TestResult) -> TestCase {
         outcome => {
             let findings = row.findings();
             let separator = if findings.is_empty() { "" } else { ": " };
-            failure(format!("{}{separator}{findings}", outcome.word()))
+            junit::failure(format!("{}{separator}{findings}", outcome.word()))
         }
     };
     let mut case = TestCase::new(row.name.as_str(), status);
     case.set_time(Duration::from_secs_f64(result.seconds));
     case.set_classname(row.command.as_str());
     case
-}
-
-fn failure(message: String) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_message(message);
-    status
 }

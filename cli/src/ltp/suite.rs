@@ -19,7 +19,7 @@ pub fn select(root: &Path, files: &[String], patterns: &[OsString]) -> Result<Ve
     let tests = parse(&matching(text, patterns)?);
     if tests.is_empty() {
         let files = files.join(",");
-        return Err(Failure::new(2, format!("{files}: no test matches")));
+        return Err(Failure::own(format!("{files}: no test matches")));
     }
     Ok(tests)
 }
@@ -37,15 +37,12 @@ fn read(root: &Path, name: &str) -> Result<String, Failure> {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
         names.sort();
-        Failure::new(
-            2,
-            format!(
-                "{}: {}; there are: {}",
-                path.display(),
-                reason(&error),
-                names.join(" ")
-            ),
-        )
+        Failure::own(format!(
+            "{}: {}; there are: {}",
+            path.display(),
+            reason(&error),
+            names.join(" ")
+        ))
     })
 }
 

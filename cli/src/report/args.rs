@@ -42,8 +42,8 @@ pub fn command() -> Command {
              How much there is to see depends on the level of the log: info has each msync, debug \
              its steps, trace also mappings and reads.\n\
              \n\
-             Exit code: 0 nothing is at risk, 1 data is at risk, 2 bad usage, 3 there was no \
-             record in the logs, 125 a log cannot be read or a file not be written.",
+             Exit code: 0 nothing is at risk, 1 data is at risk, 3 there was no record in the \
+             logs, 125 bad usage, or a log cannot be read or a file not be written.",
         )
         .after_help(
             "Examples:\n  \

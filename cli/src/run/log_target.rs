@@ -2,7 +2,7 @@
 //! have nowhere to say that it cannot.
 
 use super::reason;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::sys;
 use keepmydata_records::{LogFile, Value};
 use rustix::fs::{Access, FileType, Mode, OFlags, access, open, stat};
@@ -21,7 +21,7 @@ const VARIABLE: &str = "KEEPMYDATA_LOG_FILE";
 /// would take that for the end.
 ///
 /// # Errors
-/// The log cannot be opened: why, and the exit code of bad usage.
+/// The log cannot be opened: why.
 pub fn check(settings: &[(&'static str, OsString)]) -> Result<Option<OwnedFd>, Failure> {
     let option = settings.iter().find(|(name, _)| *name == VARIABLE);
     let (from, text) = match option {
@@ -39,10 +39,7 @@ pub fn check(settings: &[(&'static str, OsString)]) -> Result<Option<OwnedFd>, F
             error => reason(&error.into()),
         };
         let path = path.display();
-        Failure::new(
-            USAGE,
-            format!("{from}: the log {path} cannot be opened: {why}"),
-        )
+        Failure::own(format!("{from}: the log {path} cannot be opened: {why}"))
     })
 }
 

@@ -12,6 +12,7 @@ pub use program::check;
 pub use crate::failure::reason;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
 use crate::sys;
+use crate::typo;
 use std::env;
 use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// Executes `command` under the shim. Returns only where that failed.
 pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Result<c_int, Failure> {
+    typo::warn_of_variables();
     let library = Library::find()?;
     let name = &command[0];
     let file = checked(name, &library)?;

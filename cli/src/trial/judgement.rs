@@ -1,6 +1,8 @@
 //! What a command says in the end, for people and for programs.
 
+use crate::junit;
 use keepmydata_records::{Record, write_text};
+use quick_junit::{TestCase, TestCaseStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::ffi::c_int;
@@ -11,6 +13,10 @@ pub trait Verdict: Copy + Serialize {
     fn code(self) -> c_int;
     /// In one sentence, without its full stop.
     fn headline(self) -> &'static str;
+    /// Whether it is no result, but the lack of one.
+    fn is_unknown(self) -> bool {
+        false
+    }
 }
 
 pub struct Judgement<V> {
@@ -26,6 +32,17 @@ impl<V: Verdict> Judgement<V> {
             text += &format!("{sentence}\n");
         }
         text
+    }
+
+    /// A test case that passes where the exit code is 0.
+    pub fn case(&self, name: &str) -> TestCase {
+        let text = self.text();
+        let status = match self.verdict.code() {
+            0 => TestCaseStatus::success(),
+            _ if self.verdict.is_unknown() => junit::error(text.trim()),
+            _ => junit::failure(text.trim()),
+        };
+        TestCase::new(name, status)
     }
 
     pub fn json(&self) -> Map<String, Value> {

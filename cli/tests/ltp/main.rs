@@ -279,7 +279,7 @@ fn what_is_missing_is_named_with_advice() {
     let ltp = ["--ltp", root.to_str().unwrap()];
     let with = |more: &[&str]| run(&[&ltp[..], more].concat());
     let (code, text) = with(&["-f", "none"]);
-    assert_eq!(code, Some(2));
+    assert_eq!(code, Some(125));
     assert!(
         text.contains("runtest/none: No such file or directory; there are: mini"),
         "{text}"
@@ -287,7 +287,7 @@ fn what_is_missing_is_named_with_advice() {
     let (code, text) = with(&["-s", "nothing"]);
     assert_eq!(
         (code, &*text),
-        (Some(2), "keepmydata: mini: no test matches\n")
+        (Some(125), "keepmydata: mini: no test matches\n")
     );
     fs::write(root.join("runltp"), tree::STUB).unwrap();
     let (code, text) = with(&[]);

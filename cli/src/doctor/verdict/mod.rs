@@ -115,6 +115,10 @@ impl trial::Verdict for Verdict {
         }
     }
 
+    fn is_unknown(self) -> bool {
+        self == Verdict::Unknown
+    }
+
     fn headline(self) -> &'static str {
         match self {
             Verdict::Keeps => "msync keeps its promise here",

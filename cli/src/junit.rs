@@ -1,0 +1,30 @@
+//! Results as JUnit XML, which build servers show.
+
+use crate::failure::Failure;
+use quick_junit::{NonSuccessKind, Report, TestCaseStatus, TestSuite};
+use std::fs;
+use std::path::Path;
+
+/// Writes a file with these suites.
+pub fn write(path: &Path, name: &str, suites: Vec<TestSuite>) -> Result<(), Failure> {
+    let mut report = Report::new(name);
+    report.add_test_suites(suites);
+    let text = report.to_string().expect("names are UTF-8");
+    fs::write(path, text).map_err(|error| Failure::of(path.display(), &error))
+}
+
+/// It ran, and the result is bad.
+pub fn failure(message: impl Into<String>) -> TestCaseStatus {
+    status(NonSuccessKind::Failure, message.into())
+}
+
+/// It did not get as far as a result.
+pub fn error(message: impl Into<String>) -> TestCaseStatus {
+    status(NonSuccessKind::Error, message.into())
+}
+
+fn status(kind: NonSuccessKind, message: String) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(message);
+    status
+}
