@@ -143,3 +143,106 @@ fn a_page_that_was_dropped_after_a_failure_is_not_acknowledged() {
         "{native:?}"
     );
 }
+
+/// How `unseen` stores what nobody tracks page by page.
+const UNSEEN: [&str; 8] = [
+    "child",
+    "parent",
+    "unmapped in a child",
+    "locked",
+    "locked before",
+    "locked, the first unmapped",
+    "unshare",
+    "exec",
+];
+
+fn unseen(fs: &TearFs, how: &str, drop: &str) -> Program {
+    Program::guest("unseen").arg(fs.path("f")).args([how, drop])
+}
+
+/// What a fork child stores, or what is stored to a mapping that was locked, or by a program whose helper was ended, is
+/// tracked from the next msync on. Where another process has dropped the page cache before that, all of it is in doubt.
+#[test]
+fn stores_that_are_not_tracked_are_in_doubt_when_the_page_cache_was_dropped() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    for how in UNSEEN {
+        let guest = unseen(&fs, how, "open");
+        assert_eq!(guest.natively().stdout, "msync 0\nheld old\n", "{how}");
+        for track in ["auto", "cachestat", "whole"] {
+            let track = ("KEEPMYDATA_TRACK", track);
+            let run = guest.under_shim(&[track, ("KEEPMYDATA_UNCERTAIN", "error")]);
+            assert!(
+                run.stdout.starts_with("msync EIO\n"),
+                "{how} {track:?}: {run:?}"
+            );
+            let run = guest.under_shim(&[track]);
+            assert!(
+                run.stderr
+                    .contains("of this file are not proved to be safe"),
+                "{how} {track:?}: {run:?}"
+            );
+        }
+    }
+}
+
+/// Where it was not dropped, or not by somebody else, there is nothing to doubt.
+#[test]
+fn stores_that_are_not_tracked_are_proved_where_the_page_cache_is_kept() {
+    or_skip!(TearFs::available());
+    let kept = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let dropped = TearFs::mount(&["--mode", "honest"]);
+    let lying = TearFs::mount(&["--mode", "black-hole"]);
+    let settings = [
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+        ("KEEPMYDATA_DEADLINE_MS", "100"),
+    ];
+    for how in UNSEEN {
+        for (fs, drop) in [(&kept, "evict"), (&dropped, "myself"), (&dropped, "none")] {
+            let run = unseen(fs, how, drop).under_shim(&settings);
+            let output = (run.stdout.as_str(), run.stderr.as_str());
+            assert_eq!(output, ("msync 0\nheld new\n", ""), "{how}, {drop}");
+        }
+        for drop in ["myself", "none"] {
+            let run = unseen(&lying, how, drop).under_shim(&settings);
+            assert!(
+                run.stdout.starts_with("msync EIO\n"),
+                "{how}, {drop}: {run:?}"
+            );
+        }
+    }
+}
+
+/// However much of the file is in the page cache, a fork child's stores are proved before an open of its own drops it.
+#[test]
+fn a_fork_child_with_much_in_the_page_cache_proves_it_before_it_opens_the_file() {
+    or_skip!(TearFs::available());
+    let settings = [("KEEPMYDATA_DEADLINE_MS", "100")];
+    let how = "much in a child";
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let native = unseen(&fs, how, "myself").natively();
+    assert_eq!(native.stdout, "msync 0\nheld old\n", "{native:?}");
+    let run = unseen(&fs, how, "myself").under_shim(&settings);
+    assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let run = unseen(&fs, how, "myself").under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nheld new\n", "{run:?}");
+    assert_eq!(run.stderr, "", "{run:?}");
+}
+
+/// The page that tells of a drop stays in the page cache for as long as the file is mapped, whichever mapping it is.
+#[test]
+fn a_drop_is_noticed_when_the_first_mapping_is_gone() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    for track in ["auto", "cachestat", "whole"] {
+        let guest = unseen(&fs, "the first unmapped", "open");
+        assert_eq!(guest.natively().stdout, "msync 0\nheld old\n");
+        let settings = [
+            ("KEEPMYDATA_TRACK", track),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+        ];
+        let run = guest.under_shim(&settings);
+        assert!(run.stdout.starts_with("msync EIO\n"), "{track}: {run:?}");
+    }
+}

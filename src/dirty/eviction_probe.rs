@@ -28,22 +28,49 @@ static ANY: AtomicBool = AtomicBool::new(false);
 
 /// The probes of a file. Under the table lock.
 fn of<'a>(table: &'a mut mappings::Guard, file: &'a File) -> &'a mut Probes {
-    let birth = process::this().birth();
     let probes = &mut table.get_mut(file).probes;
-    if probes.birth != birth {
-        *probes = Probes {
-            birth,
-            ..Probes::default()
-        };
-    }
+    adopt(probes, false);
     probes
+}
+
+/// A fork child has its parent's mappings, and nothing in them. Unless `in_time` it may have stored meanwhile.
+fn adopt(probes: &mut Probes, in_time: bool) {
+    let birth = process::this().birth();
+    if probes.birth != birth {
+        probes.birth = birth;
+        for probe in &mut probes.all {
+            probe.lives = false;
+            probes.dropped |= !in_time && probe.addr != 0;
+        }
+    }
+}
+
+/// In a fork child, before it can store to what it has inherited: brings the probes to life. On the child's only
+/// thread, without a helper and without a descriptor. Nothing is read in: a probe whose page is not in the page cache
+/// stays dead.
+#[cold]
+pub fn forked() {
+    if !ANY.load(Ordering::Relaxed) {
+        return;
+    }
+    let size = sys::page_size();
+    mappings::lock().for_each_state(|state| {
+        adopt(&mut state.probes, true);
+        for probe in &mut state.probes.all {
+            if probe.addr != 0 && vm::is_cached(probe.addr) {
+                // SAFETY: changes no byte.
+                let locked = unsafe { mlock(probe.addr as *mut c_void, size) };
+                probe.lives = locked.is_ok() || vm::populate_read(probe.addr, size).is_ok();
+            }
+        }
+    });
 }
 
 /// Plants a probe in `entry`, a mapping of a file, if the file has not got
 /// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
-    let size = size(worker, file);
+    let size = size(worker, file).unwrap_or(0);
     {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
@@ -65,12 +92,10 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     }
 }
 
-/// The size of the file in whole pages, bytes; 0 where it is unknown.
-fn size(worker: &Worker, file: &File) -> u64 {
-    match worker.borrow_handle(&handle_of(file)).map(sys::fd::size) {
-        Some(Ok(size)) => sys::page_up(size),
-        _ => 0,
-    }
+/// The size of the file in whole pages, bytes, where it is known.
+fn size(worker: &Worker, file: &File) -> Option<u64> {
+    let size = sys::fd::size(worker.borrow_handle(&handle_of(file))?);
+    size.ok().map(sys::page_up)
 }
 
 /// Plants one on the page of `entry` at `offset` in the file.
@@ -124,7 +149,6 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     // SAFETY: the shim's own mapping. The program's may be `PROT_NONE`.
     unsafe {
         let _ = mprotect(addr, size, MprotectFlags::READ);
-        let _ = madvise(addr, size, Advice::LinuxDontFork);
         let _ = madvise(addr, size, Advice::Random);
     }
     let addr = addr as usize;
@@ -138,27 +162,37 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     Some(addr)
 }
 
+/// What the probes of a file tell of the time since they were last asked.
+#[derive(Clone, Copy, Default)]
+pub struct Answer {
+    /// The page cache was dropped.
+    pub dropped: bool,
+    /// None was alive that could have told.
+    pub unknown: bool,
+}
+
 /// Whether the page cache of `file` was dropped since the last time;
 /// `again` brings the dead ones to life, so that the next answer is about the time from here on. On
 /// a helper thread.
-pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
+pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
     let Some(pagemap) = worker.pagemap() else {
-        return false;
+        return Answer::default();
     };
     let size = size(worker, file);
     // Each dead one, and whether it is for good: a file that became shorter lost its page so.
     let mut dead = [None; MOST];
-    let dropped = {
+    let answer = {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
         let mut dropped = probes.dropped;
+        let unknown = !file.traits.local_block && probes.all.iter().all(|probe| !probe.lives);
         for (probe, dead) in probes.all.iter_mut().zip(&mut dead) {
-            if !probe.lives || vm::is_present(pagemap, probe.addr) {
+            if probe.addr == 0 || probe.lives && vm::is_present(pagemap, probe.addr) {
                 continue;
             }
-            let cut_off = probe.offset >= size;
+            let cut_off = size.is_some_and(|size| probe.offset >= size);
             *dead = Some((probe.addr, cut_off));
-            dropped |= !cut_off;
+            dropped |= probe.lives && !cut_off;
             if cut_off {
                 *probe = Probe::default();
             }
@@ -166,16 +200,31 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> bool {
         probes.dropped &= !again;
         table.get_mut(file).dropped |= dropped;
         of(&mut table, file).dropped |= dropped && !again;
-        dropped
+        Answer { dropped, unknown }
     };
     for (addr, cut_off) in dead.into_iter().flatten() {
         if cut_off {
             unmap(addr);
-        } else if again {
-            let _ = vm::populate_read(addr, sys::page_size());
+        } else if again && vm::populate_read(addr, sys::page_size()).is_ok() {
+            let mut table = mappings::lock();
+            let mut all = of(&mut table, file).all.iter_mut();
+            if let Some(probe) = all.find(|probe| probe.addr == addr) {
+                probe.lives = true;
+            }
         }
     }
-    dropped
+    answer
+}
+
+/// Whether the page cache of `file` was dropped since its probes were last asked, which are not told that they were.
+/// On a helper thread.
+pub fn is_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
+    let Some(pagemap) = worker.pagemap() else {
+        return false;
+    };
+    let probes = of(table, file);
+    let mut living = probes.all.iter().filter(|probe| probe.lives);
+    probes.dropped || living.any(|probe| !vm::is_present(pagemap, probe.addr))
 }
 
 /// Whether the page cache of `file` may have been dropped since the last sync that
@@ -242,15 +291,27 @@ pub fn clear(worker: &Worker, file: &File) {
     gone.into_iter().filter(|&addr| addr != 0).for_each(unmap);
 }
 
-/// Takes the probes of the program's mapping `entry` away, which is gone; `unmap` is told the
-/// address of each page that must be unmapped, when the lock is free again.
+/// The program's mapping `entry` is gone. Its probes pass to another one of the file; where there is none they are
+/// taken away, and `unmap` is told the address of each page that must be unmapped, when the lock is free again.
 pub fn take(table: &mut mappings::Guard, entry: &Entry<'_>, mut unmap: impl FnMut(usize)) {
     if !ANY.load(Ordering::Relaxed) {
         return;
     }
-    for probe in &mut of(table, entry.file).all {
-        if probe.addr != 0 && (entry.start..entry.end).contains(&probe.source) {
-            unmap(core::mem::take(probe).addr);
+    let is_of_entry =
+        |probe: &Probe| probe.addr != 0 && (entry.start..entry.end).contains(&probe.source);
+    if !of(table, entry.file).all.iter().any(is_of_entry) {
+        return;
+    }
+    let mut other = None;
+    table.for_each_of(entry.file, 0, |found| {
+        other = found.writable.then_some(found.start);
+        other.is_none()
+    });
+    let all = of(table, entry.file).all.iter_mut();
+    for probe in all.filter(|probe| is_of_entry(probe)) {
+        match other {
+            Some(start) => probe.source = start,
+            None => unmap(core::mem::take(probe).addr),
         }
     }
 }
@@ -342,9 +403,10 @@ fn move_one(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
             if (entry.start..entry.end).contains(&old.source) {
                 let before = sys::page_down(range.start).checked_sub(page);
                 let after = sys::page_up(range.end);
+                let is_inside = |offset: &u64| (entry.offset..end).contains(offset);
                 place = before
-                    .filter(|offset| *offset >= entry.offset)
-                    .or((after < end).then_some(after))
+                    .filter(is_inside)
+                    .or(Some(after).filter(is_inside))
                     .map(|offset| (entry.with(file), offset));
             }
             place.is_none()

@@ -37,9 +37,21 @@ pub struct Query<'a> {
     pub worker: &'a Worker,
     pub file: &'a File,
     pub handle: Handle,
+    /// What was stored, and not seen to be, may have left the page cache.
+    pub may_be_gone: bool,
 }
 
 impl<'a> Query<'a> {
+    /// The question of what is in the page cache now.
+    pub fn of(worker: &'a Worker, file: &'a File, handle: Handle) -> Query<'a> {
+        Query {
+            worker,
+            file,
+            handle,
+            may_be_gone: false,
+        }
+    }
+
     /// The file, where it has a page cache and a handle.
     fn cache(&self) -> Option<Cached<'a>> {
         self.worker.borrow_cached(&self.handle)
@@ -240,7 +252,10 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
         }
         Err(_) => {
             stored.clear();
-            mincore::cached_in(entry, size, &mut assumed_dirty);
+            match eviction_probe::is_dropped(worker, &mut table, entry.file) {
+                true => stored.add(entry.offset, size.min(entry.offset + entry.len() as u64)),
+                false => mincore::cached_in(entry, size, &mut assumed_dirty),
+            }
         }
     }
     table.owe(entry.file, &stored, false);
@@ -261,12 +276,13 @@ pub fn assume_cached(worker: &Worker, entry: &Entry<'_>) {
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
     let size = size(worker, file);
-    let table = mappings::lock();
+    let mut table = mappings::lock();
+    let dropped = eviction_probe::is_dropped(worker, &mut table, file);
     table.for_each_of(file, 0, |entry| {
         owed = entry.writable
             && match entry.marks.registered == worker.process().generation() {
                 true => pagemap::is_written(worker, &entry, size),
-                false => may_be_stored(&entry, size),
+                false => dropped || may_be_stored(&entry, size),
             };
         !owed
     });
@@ -284,15 +300,12 @@ pub fn are_stores_seen(worker: &Worker, file: &File) -> bool {
     seen
 }
 
-/// Cached pages of a mapping that are proved although nobody knows whether they were stored to, at the most.
-const FEW_PAGES: u64 = 1024;
-
-/// Whether a mapping whose stores are not tracked, because a parent process made it, may have been stored to; not
-/// if that is more than can be proved in passing.
+/// Whether a mapping whose stores are not tracked, because it is locked in memory or a parent process made it, may
+/// have been stored to.
 fn may_be_stored(entry: &Entry<'_>, size: u64) -> bool {
     let mut cached = Ranges::new();
     mincore::cached_in(entry, size, &mut cached);
-    (1..=FEW_PAGES).contains(&(cached.bytes() / sys::page_size() as u64))
+    !cached.is_empty()
 }
 
 /// Whether the mapping `entry` has pages that may be dirty. What is not

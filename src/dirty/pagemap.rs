@@ -76,7 +76,13 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     result?;
     absent(query, into.dirty, into.absent)?;
     only_uncached(query, into.absent, into.gone);
-    if !unknown.is_empty() {
+    if query.may_be_gone {
+        let all = || unknown.within(0, size);
+        into.dirty.add_all(all());
+        if unknown.bytes() > LARGEST as u64 {
+            into.assumed_dirty.add_all(all());
+        }
+    } else if !unknown.is_empty() {
         let cached = query.cached(size);
         for range in unknown.iter() {
             into.assume_range(range.offset, range.end(), &cached);

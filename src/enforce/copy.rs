@@ -365,6 +365,15 @@ impl Copies {
         }
     }
 
+    /// The file ends at `size`, which was not known: what is not there was never there.
+    pub fn forget_beyond(&mut self, size: u64) {
+        for page in 0..self.pages {
+            if self.state(page) == State::Gone && self.place_of(page).0 >= size {
+                self.states()[page] = State::Skipped;
+            }
+        }
+    }
+
     /// Forgets what was copied of pages that are `gone`.
     pub fn mark_gone(&mut self, gone: &Ranges, assumed_dirty: &Ranges) {
         if gone.is_empty() {

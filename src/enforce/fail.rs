@@ -126,11 +126,7 @@ fn is_lost(context: &Context, page: Again) -> bool {
 /// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
 /// cannot be asked past the page cache, every cached page.
 fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
-    let query = Query {
-        worker,
-        file: &context.file,
-        handle: context.handle,
-    };
+    let query = Query::of(worker, &context.file, context.handle);
     let mut found = dirty::Found {
         dirty: &mut context.cached,
         absent: &mut context.absent,

@@ -117,7 +117,7 @@ fn snapshot_all(worker: &Worker, context: &mut Context) -> bool {
     let pages = context.dirty.bytes() / sys::page_size() as u64;
     context.copies.missed == 0
         && context.copies.pages() as u64 == pages
-        && !eviction_probe::ask(worker, &context.file, false)
+        && !eviction_probe::ask(worker, &context.file, false).dropped
 }
 
 fn climb(worker: &Worker, context: &mut Context) {

@@ -84,10 +84,14 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     begin_early(context);
     context.dirty_known = true;
     let timer = Timer::at(Level::Info);
+    let probed = match context.verify {
+        true => eviction_probe::ask(worker, &context.file, true),
+        false => eviction_probe::Answer::default(),
+    };
+    let dropped = probed.dropped;
     let query = Query {
-        worker,
-        file: &context.file,
-        handle: context.handle,
+        may_be_gone: dropped || probed.unknown,
+        ..Query::of(worker, &context.file, context.handle)
     };
     let mut found = dirty::Found {
         dirty: &mut context.dirty,
@@ -95,7 +99,6 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         gone: &mut context.gone,
         assumed_dirty: &mut context.assumed_dirty,
     };
-    let dropped = context.verify && eviction_probe::ask(worker, &context.file, true);
     // What is verified always is known from its debt.
     let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
     (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
@@ -103,11 +106,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         dirty::assume_all(&query, &mut found);
     }
     if context.verify && debt::take(context, dropped) {
-        let query = Query {
-            worker,
-            file: &context.file,
-            handle: context.handle,
-        };
+        let query = Query::of(worker, &context.file, context.handle);
         context.absent.clear();
         let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
     }
@@ -134,7 +133,7 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
             context.reason =
                 "not verified in part: too many ranges to witness, or memory that cannot be read";
         }
-        context.refilled = dropped || eviction_probe::ask(worker, &context.file, false);
+        context.refilled = dropped || eviction_probe::ask(worker, &context.file, false).dropped;
     }
     if opens_late {
         find_handle(worker, context);
@@ -142,6 +141,9 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
         decide(context);
         if context.reason.is_empty() {
             context.reason = reason;
+        }
+        if let Some(Ok(size)) = worker.borrow_handle(&context.handle).map(sys::fd::size) {
+            context.copies.forget_beyond(size);
         }
         if !context.verify {
             context.copies.let_go();

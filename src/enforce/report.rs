@@ -71,11 +71,7 @@ pub fn race(worker: &Worker, context: &mut Context) {
         return;
     }
     let timer = Timer::start();
-    let query = Query {
-        worker,
-        file: &context.file,
-        handle: context.handle,
-    };
+    let query = Query::of(worker, &context.file, context.handle);
     context.cached.clear();
     // Where the marks are there for the findings, they say it exactly.
     let marked = dirty::wants_pagemap(context.traits);

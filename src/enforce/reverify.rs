@@ -215,11 +215,7 @@ fn look(worker: &Worker, context: NonNull<Context>) {
         };
     }
     let result = verify::check(worker, c);
-    let query = Query {
-        worker,
-        file: &c.file,
-        handle: c.handle,
-    };
+    let query = Query::of(worker, &c.file, c.handle);
     c.cached.clear();
     let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
     let superseded = syncs != ticket::begun(&c.file);

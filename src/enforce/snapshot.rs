@@ -21,11 +21,7 @@ pub fn take(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     context.copies.fill(&context.gone, &context.assumed_dirty);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
-    let query = Query {
-        worker,
-        file: &context.file,
-        handle: context.handle,
-    };
+    let query = Query::of(worker, &context.file, context.handle);
     let mut since = Ranges::new();
     if dirty::absent(&query, &context.dirty, &mut since).is_ok() {
         since.remove_all(&context.absent);

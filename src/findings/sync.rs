@@ -195,11 +195,7 @@ fn take_over(scanned: &Scanned<'_>, track: &mut Track) -> bool {
 fn scan(call: &Call<'_>, track: &mut Track) -> bool {
     let (mut stored, mut absent) = (Ranges::new(), Ranges::new());
     let (mut gone, mut assumed_dirty) = (Ranges::new(), Ranges::new());
-    let query = Query {
-        worker: call.reporter.worker,
-        file: call.reporter.file,
-        handle: call.handle,
-    };
+    let query = Query::of(call.reporter.worker, call.reporter.file, call.handle);
     let mut found = dirty::Found {
         dirty: &mut stored,
         absent: &mut absent,

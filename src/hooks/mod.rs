@@ -8,6 +8,7 @@
 
 mod change;
 mod end;
+mod fork;
 mod ids;
 mod ioctl;
 mod lock;
@@ -27,6 +28,7 @@ use keepmydata_records::{Level, event};
 pub fn boot() {
     check_order();
     end::boot();
+    fork::boot();
 }
 
 /// Warns where another library's functions come before these: mappings that are made through them

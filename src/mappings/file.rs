@@ -413,6 +413,19 @@ impl Files {
             .filter(move |file| (file.key.dev, file.key.ino) == (dev, ino))
     }
 
+    /// Tells `each` of what changes about every file.
+    pub fn for_each_state(&mut self, mut each: impl FnMut(&mut State)) {
+        for bucket in 0..BUCKETS {
+            let mut next = self.buckets[bucket];
+            while let Some(file) = next {
+                // SAFETY: files in the chains are live.
+                let state = self.get_mut(unsafe { file.as_ref() });
+                each(state);
+                next = state.next;
+            }
+        }
+    }
+
     /// Every file.
     #[cfg(test)]
     pub fn all(&self) -> impl Iterator<Item = &File> {

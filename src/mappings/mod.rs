@@ -303,6 +303,11 @@ impl Guard {
         self.files_mut().add(key, traits)
     }
 
+    /// Tells `each` of what changes about every tracked file.
+    pub fn for_each_state(&mut self, each: impl FnMut(&mut State)) {
+        self.files_mut().for_each_state(each);
+    }
+
     /// Every tracked file.
     #[cfg(test)]
     pub fn all_files(&self) -> impl Iterator<Item = &File> {

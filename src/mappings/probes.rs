@@ -19,7 +19,7 @@ pub struct Probe {
 /// The probes of one file; they want the table lock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Probes {
-    /// The process that they belong to, by its birth: a fork child has none (`MADV_DONTFORK`).
+    /// The process that they belong to, by its birth.
     pub birth: u32,
     /// One was found dead and the one who asks has not been told.
     pub dropped: bool,
