@@ -1,10 +1,10 @@
 /*
  * A store that another process's open interrupts.
  *
- * usage: halves FILE [retry]
+ * usage: halves FILE [retry|twice]
  * Stores the first half of a page, has a child open the file, stores the second half, msyncs, and
  * reads the page back through another descriptor. With `retry` the child opens it after an msync,
- * and a second msync follows. Prints `msync ERRNO` for each, and `first|second half new|old`.
+ * and a second msync follows, as it does with `twice`. Prints `msync ERRNO` for each, and `first|second half new|old`.
  */
 #include <sys/syscall.h>
 #include "guest.h"
@@ -33,6 +33,7 @@ int main(int argc, char **argv)
 {
 	char old[SIZE], page[PAGE], want[HALF];
 	int fd, reader;
+	int retries = argc > 2 && strcmp(argv[2], "retry") == 0;
 
 	if (argc < 2)
 		return EXIT_USAGE;
@@ -43,12 +44,14 @@ int main(int argc, char **argv)
 		setup_failed("pwrite");
 	base = map_shared(fd, SIZE);
 	memset(base + AT, 'n', HALF);
-	if (argc > 2)
+	if (retries)
 		sync_and_tell(base, SIZE);
 	let_another_open(argv[1]);
-	if (argc == 2)
+	if (!retries)
 		memset(base + AT + HALF, 'n', HALF);
 	sync_and_tell(base, SIZE);
+	if (argc > 2 && strcmp(argv[2], "twice") == 0)
+		sync_and_tell(base, SIZE);
 
 	reader = open(argv[1], O_RDONLY);
 	if (pread(reader, page, sizeof(page), AT) != sizeof(page))

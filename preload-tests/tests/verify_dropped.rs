@@ -246,3 +246,22 @@ fn a_drop_is_noticed_when_the_first_mapping_is_gone() {
         assert!(run.stdout.starts_with("msync EIO\n"), "{track}: {run:?}");
     }
 }
+
+/// One doubt is one error: from then on msync is about what the page holds. What was stored before may be missing, and
+/// a line says so.
+#[test]
+fn a_doubt_is_an_error_once() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let settings = [("KEEPMYDATA_UNCERTAIN", "error")];
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let run = guest(&fs).arg("twice").under_shim(&settings);
+    assert!(run.stdout.starts_with("msync EIO\nmsync 0\n"), "{run:?}");
+    let run = guest(&lossy()).arg("twice").under_shim(&settings);
+    assert!(run.stdout.starts_with("msync EIO\nmsync 0\n"), "{run:?}");
+    assert!(
+        run.stderr
+            .contains("An earlier msync failed because 1 page"),
+        "{run:?}"
+    );
+}

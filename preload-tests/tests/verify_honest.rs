@@ -143,3 +143,32 @@ fn btrfs() {
     let fs = or_skip!(LoopFs::mount("btrfs"));
     no_false_alarm("btrfs", &fs.path("f"));
 }
+
+/// Natively msync fails for a store that collides with another process's direct write, and not again for that.
+fn a_collision_is_told_once(kind: &str) {
+    let fs = or_skip!(LoopFs::mount(kind));
+    let guest = Program::guest("collide").arg(fs.path("f"));
+    let native = guest.natively().expect_success("natively");
+    assert!(native.stdout.ends_with("then 0 of 20\n"), "{native:?}");
+    for uncertain in ["warn", "error"] {
+        let settings = [
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_UNCERTAIN", uncertain),
+        ];
+        let run = guest.under_shim(&settings).expect_success(uncertain);
+        assert!(
+            run.stdout.ends_with("then 0 of 20\n"),
+            "{uncertain}: {run:?}"
+        );
+    }
+}
+
+#[test]
+fn a_collision_with_direct_writes_is_told_once_on_ext4() {
+    a_collision_is_told_once("ext4");
+}
+
+#[test]
+fn a_collision_with_direct_writes_is_told_once_on_xfs() {
+    a_collision_is_told_once("xfs");
+}

@@ -3,6 +3,9 @@
 //! A page leaves the [`Debt`](crate::mappings::file::Debt) in three ways only: it was proved, the program took
 //! it out of the file, or the program was told of it. What an msync has failed for stays until it is proved or
 //! stored anew, across unmapping: an error must not become a success by being asked about once more.
+//!
+//! A doubt is no failure. A page that somebody has taken away, where nothing has failed, is told of once; from then
+//! on it is owed for what it holds, which is what the program reads there.
 
 use super::context::Context;
 use super::copy::State;
@@ -10,7 +13,10 @@ use crate::dirty::Ranges;
 use crate::helper::Worker;
 use crate::mappings::{self, file::Debt};
 use crate::process;
-use crate::sys;
+use crate::sys::{
+    self,
+    cachestat::{CacheStat, cachestat},
+};
 use rustix::io::Errno;
 
 /// Adds what is owed from before to the dirty ranges of `context`, and notes all of them as being proved.
@@ -52,8 +58,11 @@ pub fn settle(worker: &Worker, context: &mut Context) {
     if context.verify {
         find_uncovered(worker, context);
     }
+    let mut taken = Ranges::new();
+    find_taken(worker, context, &mut taken);
     let mut table = mappings::lock_blocked();
     let debt = &mut table.get_mut(&context.file).debt;
+    debt.refused.remove_all(&taken);
     if !debt.refused.is_empty() && context.flush_error.is_none() {
         for page in 0..context.copies.pages() {
             if matches!(context.copies.state(page), State::Verified | State::Newer) {
@@ -96,23 +105,31 @@ fn find_uncovered(worker: &Worker, context: &mut Context) {
 
 /// The enforcement has ended with `outcome`, which the program is told.
 pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
+    let (mut gone, mut told) = (Ranges::new(), Ranges::new());
+    if let Err(errno) = outcome
+        && !context.settles
+    {
+        find_gone(context, &mut gone);
+        find_told(worker, context, errno, &gone, &mut told);
+        gone.remove_all(&told);
+    }
     let handle = {
         let mut table = mappings::lock_blocked();
+        table.owe(&context.file, &told, true);
         let debt = &mut table.get_mut(&context.file).debt;
         debt.proving.clear();
         if !context.verify && !debt.is_pending() {
             return;
         }
         if let Err(errno) = outcome {
-            refuse(debt, context, errno);
+            refuse(debt, context, errno, &told);
+            debt.lost.add_all(gone.iter());
+            debt.told_pages += told.bytes() / sys::page_size() as u64;
         } else if context.settles {
             note_untold(debt, context);
         }
         if !context.settles {
             // The program is told now.
-            if outcome.is_err() {
-                debt.lost.add_all(debt.untold.iter());
-            }
             debt.untold.clear();
             debt.untold_errno = 0;
             debt.refused_untold = false;
@@ -124,18 +141,98 @@ pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
     }
 }
 
-/// What is in doubt, and no msync has said so.
-fn note_untold(debt: &mut Debt, context: &Context) {
-    debt.owed.add_all(context.uncovered.iter());
+/// What msync fails for and cannot be compared any more, because it has left the page cache.
+fn find_gone(context: &Context, into: &mut Ranges) {
+    into.add_all(
+        mappings::lock_blocked()
+            .get(&context.file)
+            .debt
+            .untold
+            .iter(),
+    );
+    add_pages(context, into, |state| {
+        state.is_doubtful() && state != State::Unread
+    });
+}
+
+fn add_pages(context: &Context, into: &mut Ranges, is: impl Fn(State) -> bool) {
     for page in 0..context.copies.pages() {
-        let (start, _) = context.copies.place_of(page);
-        if context.copies.state(page).is_doubtful() {
-            debt.untold.add(start, start + sys::page_size() as u64);
+        if is(context.copies.state(page)) {
+            let (start, _) = context.copies.place_of(page);
+            into.add(start, start + sys::page_size() as u64);
         }
     }
 }
 
-fn refuse(debt: &mut Debt, context: &Context, errno: Errno) {
+/// Adds what of the pages that an earlier msync has failed for was taken away by somebody else since: on a local
+/// filesystem EIO may be the kernel's word for a collision with another's direct I/O (`dio_warn_stale_pagecache` in
+/// mm/filemap.c), and the next such write takes the page.
+fn find_taken(worker: &Worker, context: &Context, into: &mut Ranges) {
+    let mut refused = Ranges::new();
+    {
+        let table = mappings::lock_blocked();
+        let debt = &table.get(&context.file).debt;
+        if debt.errno == Errno::IO.raw_os_error() {
+            refused.add_all(debt.refused.iter());
+        }
+    }
+    add_removed(worker, context, &refused, into, |stat| {
+        stat.cached + stat.evicted == 0
+    });
+}
+
+/// Adds what of `pages` has left the page cache of a local filesystem in another way than by eviction, which leaves a
+/// trace there: as `is` says of each.
+fn add_removed(
+    worker: &Worker,
+    context: &Context,
+    pages: &Ranges,
+    into: &mut Ranges,
+    is: impl Fn(&CacheStat) -> bool,
+) {
+    let file = worker.borrow_cached(&context.handle);
+    let Some(file) = file.filter(|_| context.traits.local_block) else {
+        return;
+    };
+    let size = sys::page_size();
+    for range in pages.iter() {
+        for start in (range.offset..range.end()).step_by(size) {
+            if cachestat(file, start, size as u64).is_ok_and(|stat| is(&stat)) {
+                into.add(start, start + size as u64);
+            }
+        }
+    }
+}
+
+/// Those of the `gone` pages that the program need be told of no more than once: all, where nothing has failed; and
+/// those that a direct write of somebody else's has overwritten.
+fn find_told(worker: &Worker, context: &Context, errno: Errno, gone: &Ranges, into: &mut Ranges) {
+    let (has_failed, debts) = {
+        let table = mappings::lock_blocked();
+        let debt = &table.get(&context.file).debt;
+        (debt.untold_errno != 0, debt.is_refused())
+    };
+    if !has_failed && !debts && context.cause.is_none() && context.lost == 0 {
+        if context.verdicts.stale == 0 {
+            into.add_all(gone.iter());
+            add_pages(context, into, |state| state == State::Unread);
+        }
+        return;
+    }
+    if errno == Errno::IO {
+        add_removed(worker, context, gone, into, |stat| stat.evicted == 0);
+    }
+}
+
+/// What is in doubt, and no msync has said so.
+fn note_untold(debt: &mut Debt, context: &Context) {
+    debt.owed.add_all(context.uncovered.iter());
+    let mut doubtful = Ranges::new();
+    add_pages(context, &mut doubtful, State::is_doubtful);
+    debt.untold.add_all(doubtful.iter());
+}
+
+fn refuse(debt: &mut Debt, context: &Context, errno: Errno, told: &Ranges) {
     if context.refused == 0 || debt.errno == 0 {
         debt.errno = errno.raw_os_error();
     }
@@ -151,11 +248,13 @@ fn refuse(debt: &mut Debt, context: &Context, errno: Errno) {
             State::Stale | State::Racing | State::Unchecked => {
                 debt.refused.add(start, start + size);
             }
+            State::Unread if told.has(start) => {}
             State::Unread => debt.refused.add(start, start + size),
-            State::Uncertain | State::Gone | State::Refilled => match context.settles {
-                true => debt.untold.add(start, start + size),
-                false => debt.lost.add(start, start + size),
-            },
+            State::Uncertain | State::Gone | State::Refilled => {
+                if context.settles {
+                    debt.untold.add(start, start + size);
+                }
+            }
             // What an error may be about is not known page by page.
             State::Verified | State::Newer if context.flush_error.is_some() => {
                 debt.refused.add(start, start + size);

@@ -29,6 +29,9 @@ pub fn boot() -> bool {
 
 /// The msync of `context` returns 0. On a helper thread.
 pub fn of(worker: &Worker, context: &Context) {
+    if !context.settles {
+        of_told(worker, context);
+    }
     let unverified = context.unverified_pages();
     let pages = context.verdicts.uncertain + unverified;
     if pages == 0 || context.settles {
@@ -67,6 +70,33 @@ pub fn of(worker: &Worker, context: &Context) {
     name.fill(&mut record);
     record.call = Some(context.call);
     record.verdicts = context.verify.then_some(context.verdicts);
+    record.message = message.as_str().into();
+    log::notice(worker, &record);
+}
+
+/// An earlier msync has failed for pages that nobody could compare. They are as safe as this one says for what they hold
+/// now, and for that alone.
+fn of_told(worker: &Worker, context: &Context) {
+    let pages = {
+        let mut table = mappings::lock();
+        core::mem::take(&mut table.get_mut(&context.file).debt.told_pages)
+    };
+    if pages == 0 {
+        return;
+    }
+    let name = FileName::of(&context.file);
+    let mut message = LineBuf::<320>::new();
+    log::text(
+        &mut message,
+        format_args!(
+            "msync returned 0: what the file holds is safe. An earlier msync failed because {pages} {} had left the \
+             page cache before it could be compared: what was stored there before that may be missing",
+            if pages == 1 { "page" } else { "pages" },
+        ),
+    );
+    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    name.fill(&mut record);
+    record.call = Some(context.call);
     record.message = message.as_str().into();
     log::notice(worker, &record);
 }

@@ -86,10 +86,13 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
         eviction_probe::ensure(worker, &context.file);
     }
     let mut unsettled = Unsettled::default();
+    let local_block = context.traits.local_block;
     for state in context.copies.states() {
         match state {
             State::Stale => unsettled.stale += 1,
             State::Racing | State::Unchecked => unsettled.racing += 1,
+            // On a local disk nothing arrives late.
+            State::Uncertain if local_block => {}
             State::Uncertain => unsettled.uncertain += 1,
             State::Skipped
             | State::Verified

@@ -63,6 +63,8 @@ pub struct Debt {
     pub untold: FewRanges,
     /// The errno of that failure; 0 where nobody knows whether they are safe.
     pub untold_errno: i32,
+    /// Pages that were told of once and are `owed` since for what they hold: an msync that returns 0 says so.
+    pub told_pages: u64,
     /// Nobody was told of what is `refused` either.
     pub refused_untold: bool,
     /// The process that has seen the page cache since, by its birth.
