@@ -115,6 +115,54 @@ static void *outlives(void *unused)
 	return unused;
 }
 
+/* A thread whose end the helper waits for, too, and longer than who joins it does. */
+static int joined[2];
+
+static void *is_joined(void *unused)
+{
+	printf("in a thread: %d\n", store_and_sync(fd, LENGTH, 'j'));
+	fflush(stdout);
+	usleep(100000);
+	if (write(joined[1], "j", 1) != 1)
+		setup_failed("pipe");
+	usleep(200000);
+	return unused;
+}
+
+static void joins(void)
+{
+	pthread_t thread;
+	int status;
+	pid_t child;
+	char byte;
+
+	if (pipe(joined) != 0 || (child = fork()) < 0)
+		setup_failed("fork");
+	if (child == 0) {
+		alarm(5);
+		pthread_create(&thread, NULL, is_joined, NULL);
+		if (read(joined[0], &byte, 1) != 1)
+			setup_failed("pipe");
+		printf("joined: %d\n", pthread_join(thread, NULL));
+		fflush(stdout);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	printf("status %d\n", status);
+}
+
+static pthread_t main_thread;
+
+static void *joins_main(void *unused)
+{
+	alarm(5);
+	usleep(100000);
+	printf("joined the main thread: %d\n", pthread_join(main_thread, NULL));
+	fflush(stdout);
+	_exit(0);
+	return unused;
+}
+
 /* A thread of real-time priority that keeps its CPU for itself, having mapped the file first. */
 static volatile int spins, stop;
 static pthread_barrier_t started;
@@ -291,6 +339,13 @@ int main(int argc, char **argv)
 		pause();
 	} else if (HOW("end of the main thread")) {
 		pthread_create(&thread, NULL, outlives, NULL);
+		pthread_exit(NULL);
+	} else if (HOW("join")) {
+		joins();
+	} else if (HOW("join of the main thread")) {
+		main_thread = pthread_self();
+		pthread_create(&thread, NULL, joins_main, NULL);
+		usleep(300000);
 		pthread_exit(NULL);
 	} else if (HOW("daemon")) {
 		if (fork() != 0)

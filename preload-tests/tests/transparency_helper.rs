@@ -134,6 +134,15 @@ fn the_helper_ends_with_the_program() {
     }
 }
 
+/// The helper sleeps on the word that pthread_join(3) sleeps on, of which the kernel wakes one sleeper.
+#[test]
+fn threads_whose_end_the_helper_waits_for_are_joined() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for how in ["join", "join of the main thread"] {
+        assert_same_under_shim(&alone(&fs, how));
+    }
+}
+
 fn unmounts(fs: &LoopFs) -> bool {
     let umount = Command::new("umount").arg(fs.dir()).output();
     umount.expect("umount").status.success()

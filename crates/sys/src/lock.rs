@@ -108,6 +108,9 @@ pub fn wait_for(word: &AtomicU32, expected: u32, ns: u64) {
 /// Sleeps while `own` holds `expected` and the word at address `other`, which the kernel clears and which
 /// may be gone, holds `until`; for `ns` at the most. May return early: check again. Where futex_waitv(2)
 /// is not there (Linux 5.16), for a short time only.
+///
+/// The kernel wakes one sleeper when it clears the word, and pthread_join(3) sleeps on it too: the others are
+/// woken here.
 pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns: u64) {
     #[repr(C)]
     struct Waiter {
@@ -146,8 +149,15 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
     ];
     // SAFETY: the vector and the time are live; the kernel checks the addresses.
     let slept = unsafe { super::raw::syscall(SYS_FUTEX_WAITV, arguments) };
-    if let Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) = slept {
-        wait_for(own, expected, SHORT_NS);
+    const OTHER: usize = 1;
+    match slept {
+        Ok(OTHER) => {
+            let arguments = [other, libc::FUTEX_WAKE as usize, i32::MAX as usize, 0, 0, 0];
+            // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there.
+            let _ = unsafe { super::raw::syscall(libc::SYS_futex, arguments) };
+        }
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => wait_for(own, expected, SHORT_NS),
+        _ => (),
     }
 }
 
