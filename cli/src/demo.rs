@@ -121,7 +121,12 @@ fn verdict(without: &Outcome, with: &Outcome) -> Result<c_int, Failure> {
     match (without.code, with.code) {
         (Some(1), Some(0)) => {
             println!("Torn without keepmydata, whole with it; the program is the same binary.");
-            println!("Next: keepmydata --log=info -- YOUR-PROGRAM ARGS...");
+            // As it was called: it may not be in PATH.
+            let name = env::args_os().next().unwrap_or_default();
+            println!(
+                "Next: {} --log=info -- YOUR-PROGRAM ARGS...",
+                name.display()
+            );
             Ok(0)
         }
         (Some(0), _) => {

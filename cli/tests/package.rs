@@ -232,7 +232,7 @@ fn the_debian_package_works_on_a_fresh_machine() {
         "usr/share/bash-completion/completions/keepmydata",
         "usr/share/zsh/vendor-completions/_keepmydata",
         "usr/share/fish/vendor_completions.d/keepmydata.fish",
-        "usr/share/doc/keepmydata/log.md",
+        "usr/share/doc/keepmydata/docs/log.md",
     ] {
         assert!(root.join(path).exists(), "{path}");
     }

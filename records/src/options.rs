@@ -1,6 +1,6 @@
 //! Every setting of keepmydata, declared once.
 //!
-//! The table makes [`OPTIONS`] (for `--help` and the README), [`Settings`] (for the shim) and the
+//! The table makes [`OPTIONS`] (for `--help` and docs/settings.md), [`Settings`] (for the shim) and the
 //! parser between them, so that none of the three can know an option that the others do not.
 
 use crate::choice::choice;

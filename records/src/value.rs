@@ -3,7 +3,7 @@
 use crate::Globs;
 use core::fmt;
 
-/// What an option accepts; used for messages, `--help` and the README's table.
+/// What an option accepts; used for messages, `--help` and the table of docs/settings.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// One of these words; the default is the first.

@@ -1,14 +1,16 @@
-//! The documentation says what the code does: `docs/log.schema.json`, `docs/log.md`, `README.md`.
+//! The documentation says what the code does: `docs/log.schema.json`, `docs/log.md`, `docs/settings.md`.
 
 use boon::{Compiler, Schemas};
 use keepmydata_records::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("../../docs/log.schema.json");
 const TEXT: &str = include_str!("../../docs/log.md");
 const FINDINGS_TEXT: &str = include_str!("../../docs/findings.md");
-const README: &str = include_str!("../../README.md");
+const SETTINGS: &str = include_str!("../../docs/settings.md");
 
 /// A record that has every field.
 fn full() -> Record<'static> {
@@ -250,7 +252,7 @@ fn each_finding_has_a_section_and_a_place_in_the_table() {
 }
 
 #[test]
-fn the_readme_lists_the_settings_as_they_are() {
+fn the_settings_are_listed_as_they_are() {
     let expected: Vec<String> = OPTIONS
         .iter()
         .map(|option| {
@@ -269,7 +271,7 @@ fn the_readme_lists_the_settings_as_they_are() {
             )
         })
         .collect();
-    let rows: Vec<&str> = README
+    let rows: Vec<&str> = SETTINGS
         .lines()
         .filter(|line| line.starts_with("| `KEEPMYDATA_"))
         .collect();
@@ -282,14 +284,62 @@ fn the_readme_lists_the_settings_as_they_are() {
 }
 
 #[test]
-fn the_readme_lists_the_presets_as_they_are() {
+fn the_presets_are_listed_as_they_are() {
     for preset in Preset::ALL {
         let start = format!("| `{preset}` | ");
-        let mut rows = README.lines().filter(|line| line.starts_with(&start));
+        let mut rows = SETTINGS.lines().filter(|line| line.starts_with(&start));
         let row = rows.next().unwrap_or_else(|| panic!("no row of {preset}"));
         let said: BTreeSet<&str> = row.split('`').filter(|part| part.contains('=')).collect();
         let set = preset.settings().iter();
         let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(said, set.iter().map(String::as_str).collect(), "{row}");
     }
+}
+
+/// The documents at the root and in `docs`, with their paths.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let entries =
+        [root.clone(), root.join("docs")].map(|directory| fs::read_dir(directory).unwrap());
+    let paths = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let texts = paths.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    texts
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for (path, text) in documents() {
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap_or_default();
+            let is_path = !link.is_empty() && !link.contains(':') && !link.contains('\n');
+            if is_path && !path.with_file_name(link).exists() {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// `docs/architecture.md` and `CONTRIBUTING.md` name files and folders that are there.
+#[test]
+fn the_map_is_of_this_tree() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut missing = Vec::new();
+    for name in ["docs/architecture.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        for word in text.split('`').skip(1).step_by(2) {
+            let top = word.split('/').next().unwrap_or_default();
+            let is_path = word.contains('/') && !word.contains([' ', '$', '*', 'N']);
+            if is_path && root.join(top).is_dir() && !root.join(word).exists() {
+                missing.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

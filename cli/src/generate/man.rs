@@ -95,8 +95,8 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     );
     entry(
         &mut roff,
-        "/usr/share/doc/keepmydata",
-        "The log (log.md), the findings, the limits (limitations.md), the design.",
+        "/usr/share/doc/keepmydata/docs",
+        "The documents; README.md there is the index by question.",
     );
     roff.control("SH", ["SEE ALSO"]);
     let mut also: Vec<Inline> = Vec::new();

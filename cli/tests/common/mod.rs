@@ -9,7 +9,11 @@ use std::process::{Command, Output};
 
 /// The command under test, without settings of whoever runs the tests.
 pub fn keepmydata() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keepmydata"));
+    keepmydata_environment(Command::new(env!("CARGO_BIN_EXE_keepmydata")))
+}
+
+/// A command that may run the one under test, without settings of whoever runs the tests.
+pub fn keepmydata_environment(mut command: Command) -> Command {
     for option in keepmydata_records::OPTIONS {
         command.env_remove(option.env);
     }
