@@ -88,3 +88,20 @@ fn mapped_part_around_a_hole_is_enforced() {
     assert!(lost_after_cut(false) > 0, "natively nothing is lost");
     assert_eq!(lost_after_cut(true), 0);
 }
+
+/// A local filesystem gives the inode number of a file that was deleted to the next one: what an msync of the first has
+/// failed for is no error of the second.
+#[test]
+fn an_error_is_not_told_of_another_file_with_the_same_inode_number() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let native = Program::guest("reborn").arg(fs.path("native")).natively();
+    assert_eq!(native.stdout, "msync 0\nmsync 0\n", "{native:?}");
+    let settings = [
+        ("KEEPMYDATA_VERIFY", "on"),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+    ];
+    let run = Program::guest("reborn")
+        .arg(fs.path("f"))
+        .under_shim(&settings);
+    assert_eq!(run.stdout, "msync EIO\nmsync 0\n", "{run:?}");
+}

@@ -77,6 +77,7 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
             dev: kind.dev,
             ino: kind.ino,
             handle,
+            born: if on_device { kind.born } else { 0 },
         },
         writable: mode & OFlags::ACCMODE == OFlags::RDWR,
     })

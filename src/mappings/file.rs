@@ -19,6 +19,9 @@ pub struct Key {
     pub ino: u64,
     /// Digest of the kernel's own handle; 0 where (dev, ino) is enough.
     pub handle: u64,
+    /// When the file was made, ns, on a filesystem of this machine's, which gives the number of a deleted one to the
+    /// next; else 0.
+    pub born: u64,
 }
 
 /// What the filesystem is.
@@ -410,6 +413,7 @@ impl Files {
             dev,
             ino,
             handle: 0,
+            born: 0,
         };
         self.in_bucket(bucket_of(&key))
             .filter(move |file| (file.key.dev, file.key.ino) == (dev, ino))

@@ -55,6 +55,7 @@ pub struct Slot {
     dev: AtomicU64,
     ino: AtomicU64,
     handle: AtomicU64,
+    born: AtomicU64,
     numbers: [AtomicU64; NUMBERS],
     findings: [AtomicU64; FINDINGS],
     track: Mutex<Track>,
@@ -125,6 +126,7 @@ impl Slot {
             dev: self.dev.load(Ordering::Relaxed),
             ino: self.ino.load(Ordering::Relaxed),
             handle: self.handle.load(Ordering::Relaxed),
+            born: self.born.load(Ordering::Relaxed),
         }
     }
 
@@ -235,6 +237,7 @@ impl Store {
         slot.dev.store(key.dev, Ordering::Relaxed);
         slot.ino.store(key.ino, Ordering::Relaxed);
         slot.handle.store(key.handle, Ordering::Relaxed);
+        slot.born.store(key.born, Ordering::Relaxed);
         {
             let mut track = slot.track.lock();
             track.owed.clear();

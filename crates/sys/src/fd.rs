@@ -77,6 +77,8 @@ pub struct Kind {
     pub dev: u64,
     pub ino: u64,
     pub file_type: FileType,
+    /// When it was made, ns; 0 where that is not known without asking a server.
+    pub born: u64,
 }
 
 /// What `fd` is open on, without asking a server: a plain fstat(2) may have FUSE drop the file's page cache
@@ -85,11 +87,17 @@ pub fn kind(fd: c_int) -> Option<Kind> {
     // SAFETY: used before this function returns; where it is not open, the call fails.
     let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    if let Ok(stat) = statx(fd, c"", flags, StatxFlags::INO | StatxFlags::TYPE) {
+    let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::BTIME;
+    if let Ok(stat) = statx(fd, c"", flags, wanted) {
+        let born = (stat.stx_btime.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(stat.stx_btime.tv_nsec.into());
+        let is_known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
         return Some(Kind {
             dev: makedev(stat.stx_dev_major, stat.stx_dev_minor),
             ino: stat.stx_ino,
             file_type: FileType::from_raw_mode(stat.stx_mode.into()),
+            born: if is_known { born } else { 0 },
         });
     }
     // No statx(2): an old kernel, or a sandbox.
@@ -98,6 +106,7 @@ pub fn kind(fd: c_int) -> Option<Kind> {
         dev: stat.st_dev,
         ino: stat.st_ino,
         file_type: FileType::from_raw_mode(stat.st_mode),
+        born: 0,
     })
 }
 
