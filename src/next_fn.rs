@@ -104,6 +104,8 @@ real! {
     fn munmap(addr: *mut c_void, len: size_t) -> c_int;
     fn mremap(old: *mut c_void, old_len: size_t, new_len: size_t, flags: c_int, new: *mut c_void)
         -> *mut c_void;
+    fn remap_file_pages(addr: *mut c_void, len: size_t, prot: c_int, page: size_t, flags: c_int)
+        -> c_int;
     fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int;
     fn mlock(addr: *const c_void, len: size_t) -> c_int;
     fn mlock2(addr: *const c_void, len: size_t, flags: libc::c_uint) -> c_int;

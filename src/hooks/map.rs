@@ -1,4 +1,4 @@
-//! mmap, mmap64, munmap, mremap.
+//! mmap, mmap64, munmap, mremap, remap_file_pages.
 
 use crate::mappings::classify::is_shared_file;
 use crate::track::{self, Mmap, RealMmap};
@@ -137,6 +137,32 @@ pub unsafe extern "C-unwind" fn mremap(
                 result
             }
             false => next_fn::mremap(old, old_len, new_len, flags, new),
+        }
+    }
+}
+
+/// Hook for `remap_file_pages`.
+///
+/// # Safety
+/// As remap_file_pages(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn remap_file_pages(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    page: size_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match mappings::any() {
+            true => {
+                let state = next_fn::enter();
+                let result = track::remap_file_pages(addr, len, prot, page, flags);
+                next_fn::leave(state);
+                result
+            }
+            false => next_fn::remap_file_pages(addr, len, prot, page, flags),
         }
     }
 }

@@ -542,6 +542,52 @@ fn move_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
     result
 }
 
+/// remap_file_pages(2) in a process that has tracked mappings: since Linux 4.0 the kernel maps another part of the
+/// same file in the place of what was there (`do_mmap` with `MAP_FIXED`).
+///
+/// # Safety
+/// As remap_file_pages(2).
+#[cold]
+#[inline(never)]
+pub unsafe fn remap_file_pages(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    page: size_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { next_fn::remap_file_pages(addr, len, prot, page, flags) };
+    // As the kernel takes them.
+    let start = sys::page_down(addr as u64) as usize;
+    let len = sys::page_down(len as u64) as usize;
+    let Some(entry) = entry_at(start) else {
+        return real();
+    };
+    unmapping(start, len);
+    let quiet = sys::signals::Blocked::all();
+    let quiesced = enforce::before::quiesce(&entry.file);
+    let replaced = take(start, len, None);
+    let result = real();
+    settle(replaced, result == 0, None);
+    if result == 0 {
+        insert_over(Entry {
+            start,
+            end: start + len,
+            offset: (page * sys::page_size()) as u64,
+            marks: Marks::default(),
+            ..entry.with(&entry.file)
+        });
+    }
+    quiesced.end();
+    drop(quiet);
+    if result == 0 {
+        enforce::before::track(start, start + len);
+        new_part(start, start + len);
+    }
+    result
+}
+
 /// Adds a mapping where the kernel has just made it: what the table has there is gone.
 fn insert_over(entry: Entry<'_>) {
     settle(take(entry.start, entry.len(), None), true, None);
