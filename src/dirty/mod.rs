@@ -272,6 +272,24 @@ pub fn assume_cached(worker: &Worker, entry: &Entry<'_>) {
     mappings::lock().owe(entry.file, &cached, true);
 }
 
+/// Takes from `owed` what `to` maps, too, once all of that which `entry` has in the page cache is in the page table of
+/// `to`; what cannot be read there stays. Under the table lock.
+pub fn hand_over(entry: &Entry<'_>, to: &Entry<'_>, owed: &mut Ranges) {
+    let mut shared = Ranges::new();
+    shared.add_all(owed.within(to.offset, to.offset + to.len() as u64));
+    for range in shared.iter() {
+        let mut cached = Ranges::new();
+        mincore::cached_from(entry, range.offset, range.end(), &mut cached);
+        let is_mapped = cached.iter().all(|cached| {
+            let at = to.start + (cached.offset - to.offset) as usize;
+            sys::vm::populate_read(at, cached.length as usize).is_ok()
+        });
+        if is_mapped {
+            owed.remove(range.offset, range.end());
+        }
+    }
+}
+
 /// Whether anything may be owed of `file`. On a helper thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;

@@ -173,7 +173,8 @@ fn is_verified(file: &File) -> bool {
     !excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
 }
 
-/// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`.
+/// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`. What is mapped elsewhere is
+/// read in there: what no mapping has in its page table can be evicted, and then nobody can compare it.
 fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     let mut owed = dirty::Ranges::new();
     let table = mappings::lock();
@@ -185,7 +186,7 @@ fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     table.for_each_of(entry.file, 0, |other| {
         for part in [other.clip(0, start), other.clip(end, usize::MAX)] {
             if let Some(part) = part.filter(|part| part.writable) {
-                owed.remove(part.offset, part.offset + part.len() as u64);
+                dirty::hand_over(entry, &part, &mut owed);
             }
         }
         !owed.is_empty()
