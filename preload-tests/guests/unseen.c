@@ -196,9 +196,11 @@ int main(int argc, char **argv)
 			let_go();
 			sync_and_tell(base, SIZE);
 			tell(2);
+			fflush(stdout);
 			_exit(0);
 		}
 		waitpid(child, NULL, 0);
+		sync_and_tell(base, SIZE);
 	} else if (HOW("two mappings") || HOW("two mappings, one of them for writing")) {
 		int prot = HOW("two mappings") ? PROT_READ | PROT_WRITE : PROT_WRITE;
 

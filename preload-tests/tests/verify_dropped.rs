@@ -1,4 +1,4 @@
-//! The page cache of a file is dropped between a store and msync: what was stored may be gone, and
+//! The page cache of a file is dropped, or pages are evicted, between a store and msync: what was stored may be gone, and
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
 use preload_tests::harness::{Program, TearFs, kernel};
@@ -264,4 +264,82 @@ fn a_doubt_is_an_error_once() {
             .contains("An earlier msync failed because 1 page"),
         "{run:?}"
     );
+}
+
+/// A vfork child runs on its parent's memory, and nothing is compared for it. Then it is told so, and the parent's msync
+/// proves what the child has stored.
+#[test]
+fn what_a_vfork_child_syncs_itself_is_in_doubt() {
+    or_skip!(TearFs::available());
+    let settings = [("KEEPMYDATA_DEADLINE_MS", "100")];
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let guest = unseen(&fs, "vfork", "none");
+    assert_eq!(guest.natively().stdout, "msync 0\nheld old\nmsync 0\n");
+    let run = guest.under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nheld old\nmsync EIO\n", "{run:?}");
+    assert!(
+        run.stderr
+            .contains("what it stored is not proved to be safe"),
+        "{run:?}"
+    );
+    let run = guest.under_shim(&[("KEEPMYDATA_UNCERTAIN", "error"), settings[0]]);
+    assert_eq!(run.stdout, "msync EIO\nheld old\nmsync EIO\n", "{run:?}");
+
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let run = unseen(&fs, "vfork", "none").under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nheld new\nmsync 0\n", "{run:?}");
+}
+
+/// What was stored through a mapping that is gone is in the page table of the one that is left: it is not evicted.
+#[test]
+fn what_was_stored_through_a_mapping_that_is_gone_stays_in_the_page_cache() {
+    or_skip!(TearFs::available());
+    let lying = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let honest = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    for how in ["two mappings", "two mappings, one of them for writing"] {
+        let native = unseen(&lying, how, "evict").natively();
+        assert_eq!(native.stdout, "msync 0\nheld old\n", "{how}");
+        for track in ["auto", "cachestat", "whole"] {
+            let settings = [
+                ("KEEPMYDATA_TRACK", track),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_DEADLINE_MS", "100"),
+            ];
+            let run = unseen(&lying, how, "evict").under_shim(&settings);
+            assert_eq!(
+                run.stdout, "msync EIO\nheld old\n",
+                "{how} {track}: {run:?}"
+            );
+            let run = unseen(&honest, how, "evict").under_shim(&settings);
+            let output = (run.stdout.as_str(), run.stderr.as_str());
+            assert_eq!(output, ("msync 0\nheld new\n", ""), "{how} {track}");
+        }
+    }
+}
+
+/// remap_file_pages maps another part of the file, as mmap with MAP_FIXED does.
+#[test]
+fn what_is_stored_where_remap_file_pages_has_been_is_verified() {
+    or_skip!(TearFs::available());
+    let lying = TearFs::mount(&["--mode", "black-hole"]);
+    let honest = TearFs::mount(&["--mode", "honest"]);
+    for how in ["remapped", "remapped after a store"] {
+        let native = unseen(&lying, how, "none").natively();
+        assert_eq!(native.stdout, "msync 0\nheld old\n", "{how}");
+        for track in ["auto", "whole"] {
+            let settings = [
+                ("KEEPMYDATA_TRACK", track),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_DEADLINE_MS", "100"),
+            ];
+            let run = unseen(&lying, how, "none").under_shim(&settings);
+            assert_eq!(
+                run.stdout, "msync EIO\nheld old\n",
+                "{how} {track}: {run:?}"
+            );
+            let run = unseen(&honest, how, "none").under_shim(&settings);
+            let output = (run.stdout.as_str(), run.stderr.as_str());
+            assert_eq!(output, ("msync 0\nheld new\n", ""), "{how} {track}");
+        }
+    }
 }

@@ -4,11 +4,13 @@
 use super::context::Context;
 use crate::helper::{self, Worker};
 use crate::log::{self, FileName};
-use crate::mappings;
+use crate::mappings::{self, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
+use crate::{config, dirty};
 use core::sync::atomic::{AtomicU64, Ordering};
-use keepmydata_records::{Level, LineBuf, event};
+use keepmydata_records::{Level, LineBuf, Uncertain, event};
+use rustix::io::Errno;
 
 /// Counted in a process; all-zero is "none".
 #[derive(Default)]
@@ -99,6 +101,60 @@ fn of_told(worker: &Worker, context: &Context) {
     record.call = Some(context.call);
     record.message = message.as_str().into();
     log::notice(worker, &record);
+}
+
+/// An msync of a vfork child has returned 0. Fails for what an earlier one has failed for, and, if so set, because
+/// nothing was compared.
+pub fn of_borrowed(addr: usize, len: usize) -> Result<(), Errno> {
+    let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+    let (mut pages, mut refused, mut name) = (0, 0, None);
+    {
+        let mut table = mappings::lock();
+        let mut first: Option<Held> = None;
+        table.for_each(addr, end, |entry| {
+            let state = table.get(entry.file);
+            let is_proved =
+                dirty::is_verified(entry.file.traits.local_block) && !entry.file.traits.dax;
+            if state.excluded || !entry.writable {
+                return true;
+            }
+            if state.debt.is_refused() {
+                refused = state.debt.errno;
+            }
+            if is_proved {
+                pages += entry.len() as u64 / sys::page_size() as u64;
+                first.get_or_insert_with(|| entry.file.hold());
+            }
+            true
+        });
+        if let Some(first) = first {
+            let known = core::mem::replace(&mut table.get_mut(&first).doubted, true);
+            name = Some((known, first));
+        }
+    }
+    if refused != 0 {
+        return Err(Errno::from_raw_os_error(refused));
+    }
+    let Some((known, file)) = name else {
+        return Ok(());
+    };
+    if config::settings().uncertain == Uncertain::Error {
+        return Err(Errno::IO);
+    }
+    OWN.get().msyncs.fetch_add(1, Ordering::Relaxed);
+    OWN.get().pages.fetch_add(pages, Ordering::Relaxed);
+    if !known {
+        let name = FileName::of(&file);
+        let process = process::this();
+        let mut record = log::record(process, Level::Warn, sys::gettid(), event::DOUBT);
+        name.fill(&mut record);
+        record.message =
+            "msync of a vfork child returned 0, and what it stored is not proved to be safe: the \
+             parent's next msync of this file is about that. KEEPMYDATA_UNCERTAIN=error makes it fail"
+                .into();
+        log::notice(&Worker::without_descriptors(process), &record);
+    }
+    Ok(())
 }
 
 /// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.

@@ -74,6 +74,7 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
                 next_fn::pthread_testcancel();
                 result
             }
+            None if promises(flags) => borrowed(addr, len, flags),
             None => watch(addr, len, flags),
         }
     }
@@ -85,10 +86,33 @@ pub fn boot() -> bool {
 }
 
 fn is_enforced(flags: c_int) -> bool {
+    promises(flags) && !process::this().is_borrowed()
+}
+
+/// Whether a 0 of msync with `flags` is to say something.
+fn promises(flags: c_int) -> bool {
     let settings = config::settings();
     let syncs =
         flags & libc::MS_SYNC != 0 || flags & libc::MS_ASYNC != 0 && settings.async_ == Async::Sync;
-    syncs && settings.enforce == Enforce::Full && !process::this().is_borrowed()
+    syncs && settings.enforce == Enforce::Full
+}
+
+/// msync(2) in a vfork child. It runs on its parent's memory and may end at any moment, with what the parent waits for:
+/// nothing is compared, and the parent's next msync is about the same stores.
+///
+/// # Safety
+/// As msync(2).
+#[cold]
+unsafe fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    // SAFETY: the caller's contract.
+    let result = unsafe { watch(addr, len, flags) };
+    if result != 0 {
+        return result;
+    }
+    let state = next_fn::enter();
+    let outcome = doubt::of_borrowed(addr as usize, len);
+    next_fn::leave(state);
+    returned(outcome)
 }
 
 /// What the program is told: the result of its call, and errno.
