@@ -64,7 +64,7 @@ fn every_subcommand_and_every_setting_has_its_manual() {
     let subcommands = listed.lines().take_while(|line| !line.is_empty());
     let names: Vec<&str> = subcommands
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
-        .filter(|name| !name.is_empty())
+        .filter(|name| !matches!(*name, "" | "help"))
         .collect();
     assert!(
         names.contains(&"doctor") && names.contains(&"diagnose"),
