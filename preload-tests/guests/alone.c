@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 
 enum { LENGTH = 16 * PAGE };
@@ -113,6 +114,76 @@ static void *outlives(void *unused)
 	fflush(stdout);
 	_exit(0);
 	return unused;
+}
+
+/* Children with much memory and a lock on a file that they have mapped are killed: is the file free long before the
+ * memory can be? The best of some rounds, on a machine that does other things. */
+static void large(void)
+{
+	enum { ROUNDS = 5 };
+	const size_t much = (size_t)300 << 20;
+	double best = 1e9, memory = 1e9;
+
+	munmap(base, LENGTH);
+	for (int i = 0; i < ROUNDS; i++) {
+		double begin;
+		pid_t child;
+		int ready[2], own;
+		char byte, *all = mmap(NULL, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		madvise(all, much, MADV_NOHUGEPAGE);
+		if (all == MAP_FAILED || pipe(ready) != 0 || (child = fork()) < 0)
+			setup_failed("child");
+		memset(all, 1, much);
+		if (child == 0) {
+			own = open(path, O_RDWR);
+			if (flock(own, LOCK_EX) != 0 || store_and_sync(own, LENGTH, 'l') != 0)
+				_exit(1);
+			*(char *)map_shared(own, LENGTH) = 'm';
+			if (write(ready[1], "r", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		begin = seconds_now();
+		munmap(all, much);
+		memory = seconds_now() - begin < memory ? seconds_now() - begin : memory;
+		if (read(ready[0], &byte, 1) != 1)
+			setup_failed("ready");
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		begin = seconds_now();
+		own = open(path, O_RDWR);
+		if (flock(own, LOCK_EX) != 0)
+			setup_failed("flock");
+		best = seconds_now() - begin < best ? seconds_now() - begin : best;
+		close(own);
+		close(ready[0]);
+		close(ready[1]);
+	}
+	fprintf(stderr, "free after %.0f us, memory %.0f us\n", best * 1e6, memory * 1e6);
+	printf("free: %s\n", best < memory / 2 ? "soon" : "late");
+}
+
+/* Threads that sync all the time while the process ends. */
+static void *syncs(void *number)
+{
+	intptr_t n = (intptr_t)number;
+
+	for (;;) {
+		base[n * PAGE]++;
+		msync(base, LENGTH, MS_SYNC);
+	}
+	return NULL;
+}
+
+static void beside_syncs(void)
+{
+	pthread_t thread;
+
+	for (intptr_t n = 0; n < 3; n++)
+		pthread_create(&thread, NULL, syncs, (void *)n);
+	usleep(5000 + getpid() % 10 * 500);
 }
 
 /* A thread whose end the helper waits for, too, and longer than who joins it does. */
@@ -347,6 +418,13 @@ int main(int argc, char **argv)
 		pthread_create(&thread, NULL, joins_main, NULL);
 		usleep(300000);
 		pthread_exit(NULL);
+	} else if (HOW("large")) {
+		large();
+	} else if (HOW("exit beside msync")) {
+		beside_syncs();
+	} else if (HOW("exec beside msync")) {
+		beside_syncs();
+		execl("/bin/true", "true", (char *)NULL);
 	} else if (HOW("daemon")) {
 		if (fork() != 0)
 			_exit(0);

@@ -134,6 +134,26 @@ fn the_helper_ends_with_the_program() {
     }
 }
 
+/// What other threads' msyncs are at ends before the process does, as it does natively; and nobody is blamed for it.
+#[test]
+fn a_program_ends_beside_its_msyncs() {
+    for how in ["exit beside msync", "exec beside msync"] {
+        for round in 0..8 {
+            let fs = or_skip!(LoopFs::mount("ext4"));
+            let shimmed = alone(&fs, how).under_shim(&[("KEEPMYDATA_VERIFY", "on")]);
+            assert_eq!(shimmed.result(), (Some(0), None, "msync 0\n", ""), "{how}");
+            assert!(unmounts(&fs), "busy after {how}, round {round}");
+        }
+    }
+}
+
+/// The memory of a large program takes long to go: its files go before.
+#[test]
+fn a_large_program_that_is_killed_lets_go_of_its_files() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&alone(&fs, "large"));
+}
+
 /// The helper sleeps on the word that pthread_join(3) sleeps on, of which the kernel wakes one sleeper.
 #[test]
 fn threads_whose_end_the_helper_waits_for_are_joined() {

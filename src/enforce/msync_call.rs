@@ -2,7 +2,7 @@
 
 use super::context::{self, Context};
 use super::{invalidate, metrics, prepare, report, ticket};
-use crate::helper::{self, Worker};
+use crate::helper::{self, InCall, Worker};
 use crate::mappings::{self, file::File};
 use crate::process::Process;
 use crate::{config, sys};
@@ -25,6 +25,7 @@ pub struct MsyncCall {
     /// Whether memory was out for some of the files.
     incomplete: bool,
     pub result: Result<(), Errno>,
+    _call: InCall,
 }
 
 impl MsyncCall {
@@ -35,6 +36,7 @@ impl MsyncCall {
             served: false,
             incomplete: false,
             result: Ok(()),
+            _call: InCall::begin(),
         }
     }
 

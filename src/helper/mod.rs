@@ -47,6 +47,9 @@ pub struct Helper {
     life: process::Life,
     /// Threads that wait for it, and what else is to be done before it may end.
     jobs: AtomicU32,
+    /// Calls of the program's under way, of several jobs each, and what keeps others out.
+    calls: AtomicU32,
+    closed: orders::Closed,
     /// Counts what those of its threads must look at that take no jobs; they sleep on it.
     nudges: lock::Word,
     /// A thread could not take on the program's ids.
@@ -120,6 +123,31 @@ impl Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A call of the program's that is several jobs in a row: until it is done, the end of the process in another thread
+/// waits for it.
+pub struct InCall(());
+
+impl InCall {
+    /// Waits while the process is about to end: natively the caller would go no further, and at the worst it is late.
+    pub fn begin() -> InCall {
+        loop {
+            own().calls.fetch_add(1, Ordering::SeqCst);
+            let ns = own().closed.is_for();
+            if ns == 0 {
+                return InCall(());
+            }
+            own().calls.fetch_sub(1, Ordering::SeqCst);
+            own().closed.wait(ns);
+        }
+    }
+}
+
+impl Drop for InCall {
+    fn drop(&mut self) {
+        own().calls.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -249,21 +277,22 @@ impl Helper {
     /// Carries out orders between two things that such a thread does; true where it must end, when
     /// it has said [`Helper::left`].
     pub fn attend(&self, member: &mut Member) -> bool {
-        let seen = self.pool.look(member);
-        self.obey(seen, member)
-    }
-
-    /// The same without waiting for a thread of the program's; nothing where one is about to give an order.
-    pub fn try_attend(&self, member: &mut Member) -> Option<bool> {
-        let seen = self.pool.try_look(member)?;
-        Some(self.obey(seen, member))
-    }
-
-    fn obey(&self, (order, leave): (Option<NonNull<Ids>>, bool), member: &mut Member) -> bool {
+        let (order, leave) = self.pool.look(member);
         if let Some(ids) = order {
             self.carry_out(ids, member);
         }
         leave
+    }
+
+    /// The same without waiting for a thread of the program's; nothing where one has the lock. Then the same order may
+    /// be carried out again.
+    pub fn try_attend(&self, member: &mut Member) -> Option<bool> {
+        let (order, leave) = self.pool.try_look(member)?;
+        if let Some(ids) = order {
+            self.adopt(ids);
+            self.pool.try_carried_out(member)?;
+        }
+        Some(leave)
     }
 
     /// The thread ends.
@@ -271,12 +300,21 @@ impl Helper {
         self.pool.left(member);
     }
 
+    /// The same without waiting for a thread of the program's: nothing where one has the lock.
+    pub fn try_leave(&self) -> Option<()> {
+        self.pool.try_left()
+    }
+
     fn carry_out(&self, ids: NonNull<Ids>, member: &mut Member) {
+        self.adopt(ids);
+        self.pool.carried_out(member);
+    }
+
+    fn adopt(&self, ids: NonNull<Ids>) {
         // SAFETY: live until all members have carried out the order.
         if unsafe { ids.as_ref() }.adopt().is_err() {
             self.stranger.store(true, Ordering::Relaxed);
         }
-        self.pool.carried_out(member);
     }
 
     /// All threads are gone, and their descriptors with them.

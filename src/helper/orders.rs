@@ -9,10 +9,11 @@ use crate::process::{self, Process};
 use crate::sys;
 use crate::sys::ids::Ids;
 use crate::sys::signals::Blocked;
+use crate::sys::{lock, thread};
 use core::cell::OnceCell;
 use core::ffi::c_char;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// After the calling thread has changed its ids: the helper's threads take them on. When this
 /// returns, none of them has others. Any context.
@@ -63,9 +64,48 @@ pub fn before_moving() {
 /// the kernel gives a set-user-ID program no rights (`check_unsafe_exec` in fs/exec.c).
 const BEFORE_EXEC_NS: u64 = 200_000_000;
 
-/// How long exit waits for what the helper is at, ns: other threads' msyncs, which may take longer. Natively
-/// the end of the process does not wait for these.
+/// How long exit waits for what else the helper is at, ns.
 const BEFORE_EXIT_NS: u64 = 20_000_000;
+
+/// How long both wait for other threads' msyncs, ns. Natively the end of the process waits for the one that a
+/// filesystem is at.
+const FOR_CALLS_NS: u64 = 1_000_000_000;
+
+/// How long other threads begin no call then, ns. They go on if the process has not ended: an exec may fail, and a
+/// destructor may wait for them.
+const CLOSED_NS: u64 = 200_000_000;
+
+/// What keeps [`super::InCall`]s from beginning. All-zero is "nothing".
+#[derive(Default)]
+pub struct Closed {
+    until: AtomicU64,
+    /// The thread that ends the process, which may have calls to make.
+    by: AtomicI32,
+    never: lock::Word,
+}
+
+impl Closed {
+    fn close(&self) {
+        self.by.store(sys::gettid(), Ordering::Relaxed);
+        let until = sys::monotonic_ns() + CLOSED_NS;
+        self.until.store(until, Ordering::SeqCst);
+    }
+
+    /// For how long the calling thread is kept out, ns.
+    pub fn is_for(&self) -> u64 {
+        match self.until.load(Ordering::SeqCst) {
+            0 => 0,
+            _ if thread::is_own() => 0,
+            _ if self.by.load(Ordering::Relaxed) == sys::gettid() => 0,
+            until => until.saturating_sub(sys::monotonic_ns()),
+        }
+    }
+
+    /// Sleeps for `ns`.
+    pub fn wait(&self, ns: u64) {
+        lock::wait_for(&self.never, 0, ns);
+    }
+}
 
 /// The process is about to end: its helper ends first, so that nothing stays open and no zombie is left, if
 /// it has nothing to do, or not for long. Any context.
@@ -91,9 +131,15 @@ fn end(process: &'static Process, patience: u64) {
     if !helper.life.is_process() || !helper.pool.is_there() {
         return;
     }
-    let until = sys::monotonic_ns() + patience;
-    while !is_quiet() {
-        if sys::monotonic_ns() >= until {
+    helper.closed.close();
+    let begun = sys::monotonic_ns();
+    loop {
+        let patience = match () {
+            _ if helper.calls.load(Ordering::SeqCst) > 0 => FOR_CALLS_NS,
+            _ if helper.jobs.load(Ordering::Acquire) > 0 => patience,
+            _ => break,
+        };
+        if sys::monotonic_ns() >= begun + patience {
             // It learns of the end by itself.
             return;
         }
@@ -102,11 +148,6 @@ fn end(process: &'static Process, patience: u64) {
     if !helper.life.is_dead() {
         dismiss(process);
     }
-}
-
-/// Whether nobody waits for the helper, and it has nothing to look at by itself.
-fn is_quiet() -> bool {
-    super::own().jobs.load(Ordering::Acquire) == 0
 }
 
 fn dismiss(process: &'static Process) -> bool {

@@ -20,9 +20,12 @@ use crate::process::Process;
 use crate::sys::{self, lock, raw, thread};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::mm::munmap;
+use rustix::time::Timespec;
 
 const ARRIVED: u32 = 1;
 /// It cannot do its work as a process.
@@ -33,6 +36,8 @@ const SLEEP_NS: u64 = 10_000_000_000;
 /// The same without a word, and where a word was cleared and the program has not ended.
 const SOON_NS: u64 = 100_000_000;
 const AT_ONCE_NS: u64 = 200_000;
+/// Up to here it waits for the program's end itself, and for orders only then.
+const POLLED_NS: u64 = 20_000_000;
 
 /// The helper as a process. All-zero is "there is none".
 #[derive(Default)]
@@ -286,18 +291,9 @@ fn watch(process: &'static Process, mut member: super::Member) -> c_int {
     let mut patience = SOON_NS;
     loop {
         let nudges = life.nudges.load(Ordering::Acquire);
-        match super::own().try_attend(&mut member) {
-            Some(true) => {
-                super::own().left(member);
-                return 0;
-            }
-            Some(false) => {}
-            // Taken for ever where the program was killed with it.
-            None if is_gone(process, false) => end(),
-            None => {
-                lock::wait_for(&life.nudges, nudges, AT_ONCE_NS);
-                continue;
-            }
+        if until_unlocked(process, || super::own().try_attend(&mut member)) {
+            until_unlocked(process, || super::own().try_leave());
+            return 0;
         }
         if watched == 0 {
             watched = life.word.load(Ordering::Acquire);
@@ -305,7 +301,7 @@ fn watch(process: &'static Process, mut member: super::Member) -> c_int {
             patience = if watched == 0 { SOON_NS } else { patience };
         }
         let ended = watched != 0 && (tid == 0 || value(watched) != tid);
-        if is_gone(process, ended && tid as i32 == process.pid()) {
+        if is_gone(process, ended && tid as i32 == process.pid()) || ended && is_killed() {
             end();
         }
         if ended {
@@ -314,12 +310,47 @@ fn watch(process: &'static Process, mut member: super::Member) -> c_int {
             (watched, patience) = (0, AT_ONCE_NS);
         }
         if watched == 0 {
-            lock::wait_for(&life.nudges, nudges, patience);
+            if patience > POLLED_NS || !poll_program(patience) {
+                lock::wait_for(&life.nudges, nudges, patience);
+            }
             patience = (patience * 2).min(SOON_NS);
         } else {
             lock::wait_either(&life.nudges, nudges, watched, tid, SLEEP_NS);
         }
     }
+}
+
+/// Tries again while a thread of the program's has the lock, which it has for ever where the program was killed with
+/// it.
+fn until_unlocked<R>(process: &Process, mut attempt: impl FnMut() -> Option<R>) -> R {
+    let life = &super::own().life;
+    loop {
+        let nudges = life.nudges.load(Ordering::Acquire);
+        if let Some(done) = attempt() {
+            return done;
+        }
+        if is_gone(process, false) {
+            end();
+        }
+        lock::wait_for(&life.nudges, nudges, AT_ONCE_NS);
+    }
+}
+
+/// Waits for `ns` at the most for the last thread of the program to end; false where nobody can tell.
+fn poll_program(ns: u64) -> bool {
+    let pidfd = super::own().pidfd.load(Ordering::Relaxed) - 1;
+    if pidfd < 0 {
+        return false;
+    }
+    // SAFETY: opened by `settle`, and never closed.
+    let pidfd = unsafe { BorrowedFd::borrow_raw(pidfd) };
+    let mut polled = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let time = Timespec {
+        tv_sec: 0,
+        tv_nsec: ns as i64,
+    };
+    // Woken too early, one looks again.
+    poll(&mut polled, Some(&time)).is_ok()
 }
 
 /// What a word of the program's holds; 0 where it is not mapped any more.
@@ -354,23 +385,74 @@ fn is_gone(process: &Process, main_ended: bool) -> bool {
 
 /// Whether the main thread has ended, or is about to (proc_pid_stat(5), flags). Others may live.
 fn main_is_ending() -> Option<bool> {
+    const FLAGS: usize = 6;
     const PF_EXITING: u64 = 4;
+    Some(main_stat(FLAGS)? & PF_EXITING != 0)
+}
+
+/// Whether a signal ends the program, all threads of it (`do_task_stat` in fs/proc/array.c: the exit code is that of
+/// the group). What it dies of is seen sooner than that it is dead.
+fn is_killed() -> bool {
+    const EXIT_CODE: usize = 49;
+    const SIGNAL: u64 = 0x7f;
+    // There it is the one that has stopped the program, too.
+    const STOPS: [c_int; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    let signal = main_stat(EXIT_CODE).map_or(0, |code| code & SIGNAL) as c_int;
+    signal != 0 && !STOPS.contains(&signal)
+}
+
+/// The number in field `index` of /proc/PID/stat, counted from the one behind the name.
+fn main_stat(index: usize) -> Option<u64> {
     let program = super::own().program.load(Ordering::Relaxed) - 1;
     // SAFETY: opened by `settle`, and never closed.
     let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) })?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let stat = openat(program, c"stat", flags, Mode::empty()).ok()?;
-    let mut text = [0u8; 512];
+    let mut text = [0u8; 1024];
     let length = rustix::io::read(stat.as_fd(), &mut text[..]).ok()?;
     let text = text.get(..length)?;
     // The name, in parentheses, may hold anything.
     let after = text.iter().rposition(|&b| b == b')')?;
-    let mut fields = sys::lines::fields(text.get(after + 1..)?);
-    Some(sys::lines::number(fields.nth(6)?, 10)? & PF_EXITING != 0)
+    let text = text.get(after + 1..)?.trim_ascii_end();
+    sys::lines::number(sys::lines::fields(text).nth(index)?, 10)
 }
 
 /// Ends the helper with all its threads, whatever they do.
 fn end() {
+    if super::own().jobs.load(Ordering::Acquire) == 0 {
+        let_go_of_files();
+    }
     // SAFETY: does not return.
     let _ = unsafe { raw::syscall(libc::SYS_exit_group, [0; 6]) };
+}
+
+/// Before the memory goes, which takes long where the program was large: what others may wait for. Nobody works any
+/// more.
+fn let_go_of_files() {
+    let process = process::this();
+    let unmap = |line: &[u8]| {
+        let mut fields = sys::lines::fields(line);
+        let range = fields.next().and_then(sys::lines::span);
+        let is_shared = fields
+            .next()
+            .is_some_and(|rights| rights.get(3) == Some(&b's'));
+        let is_file = fields.nth(2).is_some_and(|inode| inode != b"0");
+        if let Some((start, end)) = range.filter(|_| is_shared && is_file) {
+            // SAFETY: the program, whose memory it was, has ended.
+            let _ = unsafe { munmap(start as *mut c_void, end - start) };
+        }
+    };
+    if let Ok(maps) = super::Worker::new(process, true).open_maps(OFlags::RDONLY) {
+        let _ = sys::lines::for_each(maps.as_fd(), unmap);
+    }
+    let everything = [0, u32::MAX as usize, 0, 0, 0, 0];
+    let place = [libc::CLONE_FS as usize, 0, 0, 0, 0, 0];
+    // SAFETY: nothing is done with any descriptor any more.
+    let alone = unsafe {
+        let _ = raw::syscall(libc::SYS_close_range, everything);
+        raw::syscall(libc::SYS_unshare, place)
+    };
+    if alone.is_ok() {
+        let _ = rustix::process::chdir(c"/");
+    }
 }

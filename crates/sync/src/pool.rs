@@ -290,7 +290,16 @@ impl<P, O: Copy> WorkerPool<P, O> {
 
     /// `member` has carried out the last order.
     pub fn carried_out(&self, member: &mut Member) {
-        let mut queue = self.queue.lock();
+        self.note_carried_out(self.queue.lock(), member);
+    }
+
+    /// The same for who must not wait for another thread; nothing where the lock is taken.
+    pub fn try_carried_out(&self, member: &mut Member) -> Option<()> {
+        self.note_carried_out(self.queue.try_lock()?, member);
+        Some(())
+    }
+
+    fn note_carried_out(&self, mut queue: Guard<'_, Queue<P, O>>, member: &mut Member) {
         member.number = queue.number;
         queue.outstanding -= 1;
         drop(queue);
@@ -299,7 +308,16 @@ impl<P, O: Copy> WorkerPool<P, O> {
 
     /// A member that takes no jobs leaves.
     pub fn left(&self, _: Member) {
-        let mut queue = self.queue.lock();
+        self.note_left(self.queue.lock());
+    }
+
+    /// The same for one that must not wait for another thread; nothing where the lock is taken.
+    pub fn try_left(&self) -> Option<()> {
+        self.note_left(self.queue.try_lock()?);
+        Some(())
+    }
+
+    fn note_left(&self, mut queue: Guard<'_, Queue<P, O>>) {
         queue.members -= 1;
         queue.outstanding -= 1;
         drop(queue);
