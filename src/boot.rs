@@ -91,7 +91,7 @@ fn say_what_is_missing() {
     log::text(
         &mut message,
         format_args!(
-            "KEEPMYDATA_TRACK={wanted}: not to be had here (an older kernel, or a sandbox); dirty pages \
+            "KEEPMYDATA_TRACK={wanted}: not available here (an older kernel, or a sandbox); dirty pages \
              come from {instead}"
         ),
     );

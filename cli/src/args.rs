@@ -103,11 +103,12 @@ pub fn visible() -> Command {
         .about("Runs a program so that its msync(2) keeps its promise")
         .long_about(
             "Runs PROGRAM with the shim libkeepmydata.so, which makes msync(2) keep its promise: \
-             when msync returns 0, the data is on the filesystem, was read back where that can be \
-             doubted, and is what the next read gets; otherwise msync fails and the log says why.\n\
+             when msync returns 0, the data is on the filesystem, was read back and compared (on \
+             FUSE, network and stacked filesystems), and is what the next read gets. Otherwise \
+             msync fails and the log says why.\n\
              \n\
              The program replaces this command (execve), so that its process id, exit code and \
-             signals are what they are without it.",
+             signals are what they would be without it.",
         )
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \

@@ -193,7 +193,7 @@ fn what_passes_needs_no_explanation() {
     let fs = TearFs::mount(&["--mode=volatile"]);
     let program = survives(&fs, "right");
     let found = found(&["--runs=2"], &program);
-    check(&found, "passes", &["All 2 runs passed"], &[]);
+    check(&found, "passes", &["Natively all 2 runs passed"], &[]);
     assert_eq!(diagnose(&["--runs=1"], &program).status.code(), Some(0));
 }
 

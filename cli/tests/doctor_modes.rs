@@ -10,8 +10,8 @@ use serde_json::Value;
 
 /// A mode, the exit code, and words of the sentences.
 const MODES: [(&str, u64, &[&str]); 14] = [
-    ("honest", 0, &["all readers at once got what was stored"]),
-    ("volatile", 0, &["all readers at once got what was stored"]),
+    ("honest", 0, &["all readers got the new data at once"]),
+    ("volatile", 0, &["all readers got the new data at once"]),
     (
         "first-page",
         1,

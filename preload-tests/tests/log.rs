@@ -64,7 +64,7 @@ fn the_choice_of_a_tracker_is_explained() {
         Ok(()) => (name.to_owned(), why.to_owned()),
         Err(_) => (
             "whole".to_owned(),
-            "the first choice is not to be had here".to_owned(),
+            "the first choice is not available here".to_owned(),
         ),
     };
     let auto = expected(&counted, "cachestat", "auto: nothing is verified");

@@ -86,7 +86,7 @@ fn a_tracker_that_is_not_there_is_named() {
             .filter_map(|record| record["message"].as_str())
             .collect();
         let missing = format!(
-            "KEEPMYDATA_TRACK={track}: not to be had here (an older kernel, or a sandbox); dirty pages \
+            "KEEPMYDATA_TRACK={track}: not available here (an older kernel, or a sandbox); dirty pages \
              come from whole"
         );
         match track {

@@ -247,7 +247,7 @@ options! {
         name: "preset",
         env: "KEEPMYDATA_PRESET",
         default: "tests",
-        help: "One word for the settings that suit tests, or databases",
+        help: "Defaults that suit tests, or databases",
         long: "tests: for tests of filesystems, such as LTP's: the file is dropped from the page \
                cache and reads are fresh, so that every reader asks the filesystem \
                (invalidate=file, read=fresh). database: for programs that keep their data in a \
@@ -354,7 +354,7 @@ options! {
         name: "files",
         env: "KEEPMYDATA_FILES",
         default: "",
-        help: "Which files are looked at; all by default",
+        help: "Which files it applies to; all by default",
         long: "Globs separated by commas or colons. * and ? stop at a slash, ** does not; [a-z] \
                is a set of bytes; \\ takes the next byte as it is. A glob that starts with / must \
                match the whole path; any other may begin at any component, so *.db matches by \

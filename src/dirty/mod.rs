@@ -203,7 +203,7 @@ pub fn learn(
         match tracker.dirty(query, into) {
             Ok(()) => return (Some(tracker), why),
             Err(Errno::BUSY) => why = "a mapping of the file is locked in memory",
-            Err(_) => why = "the first choice is not to be had here",
+            Err(_) => why = "the first choice is not available here",
         }
     }
     (None, why)

@@ -48,7 +48,7 @@ impl trial::Verdict for Verdict {
 
     fn headline(self) -> &'static str {
         match self {
-            Verdict::Passes => "There is nothing to explain: it passes natively",
+            Verdict::Passes => "It passes natively",
             Verdict::Filesystem => "The filesystem is at fault",
             Verdict::Program => "The program is at fault",
             Verdict::Test => "The test fails for another reason than msync",
@@ -116,22 +116,23 @@ impl<'a> Case<'a> {
     }
 
     fn passes(&self) -> Judgement {
-        let mut sentences = vec![format!(
-            "{} passed. A test that fails now and then needs more: --runs.",
-            match self.native.runs {
-                1 => "The only run".to_owned(),
-                runs => format!("All {runs} runs"),
-            }
-        )];
+        let mut sentences = Vec::new();
         let broken = self.of(Kind::Heal).filter(|runs| !runs.all_passed());
         if let Some(runs) = broken {
             sentences.push(format!(
-                "Under keepmydata {} of {} did not pass ({}).",
+                "But not under keepmydata: there {} of {} failed ({}).",
                 runs.failures.len(),
                 count(runs.runs.into(), "run"),
                 runs.failures[0]
             ));
         }
+        sentences.push(format!(
+            "Natively {} passed. A test that fails now and then needs more: --runs.",
+            match self.native.runs {
+                1 => "the only run".to_owned(),
+                runs => format!("all {runs} runs"),
+            }
+        ));
         let stale = self.under(Evidence::blames_filesystem);
         if let Some(runs) = stale {
             sentences.push(format!("But {}.", broken_promise(&runs.evidence)));
@@ -256,23 +257,36 @@ impl<'a> Case<'a> {
                     .to_owned(),
             ]);
         }
+        if let Some(delayed) = self.delayed() {
+            let sentence = format!(
+                "It passes \"{}\", and under no setting of keepmydata: what it reads is late, and is no \
+                 store that keepmydata knows of.",
+                delayed.name
+            );
+            return Judgement::new(Verdict::Filesystem, vec![sentence], Vec::new());
+        }
         let now_and_then = self.all.iter().any(|runs| runs.passed > 0);
         let mut sentences = vec![match now_and_then {
             true => "It fails now and then, whatever is done.".to_owned(),
             false => "It fails whatever is done.".to_owned(),
         }];
-        sentences.push(
-            "The filesystem holds what was synced, and the records show no fault of the program's."
-                .to_owned(),
-        );
+        match self.under(|evidence| evidence.uncertain > 0) {
+            Some(runs) => sentences.push(uncertain(&runs.evidence)),
+            None => sentences.push("The filesystem holds what was synced.".to_owned()),
+        }
+        sentences.push("The records show no fault of the program's.".to_owned());
         test(sentences)
     }
 
-    fn passes_from(&self, passing: &Runs) -> String {
-        let delayed = self.all.iter().find(|runs| {
+    /// The shortest time after msync that lets every run pass natively.
+    fn delayed(&self) -> Option<&'a Runs> {
+        self.all.iter().find(|runs| {
             matches!(runs.kind, Kind::Delayed(_)) && runs.runs > 0 && runs.all_passed()
-        });
-        let delay = match delayed {
+        })
+    }
+
+    fn passes_from(&self, passing: &Runs) -> String {
+        let delay = match self.delayed() {
             Some(runs) => format!(" So does waiting (\"{}\").", runs.name),
             None => String::new(),
         };
@@ -374,6 +388,17 @@ fn broken_promise(evidence: &Evidence) -> String {
     parts.join("; ")
 }
 
+/// What was never compared, and what decides whether it can be.
+fn uncertain(evidence: &Evidence) -> String {
+    format!(
+        "Whether the filesystem holds what was synced is not known: {} left the page cache before {} could be \
+         compared. On FUSE an open by any process drops the pages of all, unless the daemon opens with \
+         FOPEN_KEEP_CACHE (libfuse: kernel_cache), and so does a change of attributes with AUTO_INVAL_DATA.",
+        count(evidence.uncertain, "page"),
+        verb(evidence.uncertain, "it", "they")
+    )
+}
+
 fn in_words(retry: &str) -> &str {
     match retry {
         "resync" => "it was synced again",
@@ -391,4 +416,78 @@ fn program(faults: Vec<Fault>) -> Judgement {
 
 fn test(sentences: Vec<String>) -> Judgement {
     Judgement::new(Verdict::Test, sentences, Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came out of 3 runs each, of a program that calls msync.
+    fn runs(kind: Kind, name: &'static str, passed: u32) -> Runs {
+        let failed = (passed..3).map(|_| "exit code 1".to_owned());
+        let evidence = Evidence {
+            msyncs: 3,
+            ..Evidence::default()
+        };
+        Runs {
+            kind,
+            name,
+            runs: 3,
+            passed,
+            failures: failed.collect(),
+            slowest_ms: 1,
+            evidence,
+        }
+    }
+
+    #[test]
+    fn what_fails_only_under_the_shim_is_said_first() {
+        let all = [
+            runs(Kind::Native, "natively", 3),
+            runs(Kind::Watch, "watched only", 3),
+            runs(Kind::Heal, "+ heal", 1),
+        ];
+        let said = judge(&all).said;
+        assert_eq!(said.verdict, Verdict::Passes);
+        let first = "But not under keepmydata: there 2 of 3 runs failed (exit code 1).";
+        assert_eq!(said.sentences[0], first);
+    }
+
+    #[test]
+    fn what_passes_only_when_it_waits_is_the_filesystems() {
+        let all = [
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Delayed(500_000), "natively, 500 ms after msync", 3),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Heal, "+ heal", 0),
+        ];
+        let said = judge(&all).said;
+        assert_eq!(said.verdict, Verdict::Filesystem);
+        let sentence = &said.sentences[0];
+        assert!(
+            sentence.starts_with("It passes \"natively, 500 ms after msync\""),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn where_pages_were_uncertain_nobody_says_that_they_are_there() {
+        let mut all = [
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Heal, "+ heal", 0),
+        ];
+        let holds = "The filesystem holds what was synced.";
+        assert!(judge(&all).said.sentences.iter().any(|said| said == holds));
+        all[2].evidence.uncertain = 2;
+        let said = judge(&all).said;
+        assert_eq!(said.verdict, Verdict::Test);
+        let text = said.sentences.join(" ");
+        assert!(!text.contains(holds), "{text}");
+        assert!(
+            text.contains("not known: 2 pages left the page cache before they could"),
+            "{text}"
+        );
+        assert!(text.contains("FOPEN_KEEP_CACHE"), "{text}");
+    }
 }

@@ -21,15 +21,15 @@ pub fn command() -> Command {
             .action(ArgAction::SetTrue)
     };
     Command::new("doctor")
-        .about("Tries whether the filesystem of DIR keeps the promise of msync, and what cures it")
+        .about("Tests whether the filesystem of DIR keeps the promise of msync, and what cures it")
         .long_about(
-            "Tries, with files in a directory of its own in DIR that is removed again, whether \
-             readers get what was stored through a mapping once msync has returned 0: natively, \
-             with each step that may help, and under the shim. Takes about ten seconds, 30 at most. \
-             Says what was seen, which steps help, and what follows; and what the kernel and the \
-             filesystem offer the shim.\n\
+            "Tests whether readers get what was stored through a mapping once msync has returned 0: \
+             natively, with each step that may help, and under the shim. Works in a directory of \
+             its own in DIR, which it removes again. Takes about ten seconds, 30 at most. Says what \
+             it saw, which steps help, and what follows; and what the kernel and the filesystem \
+             offer the shim.\n\
              \n\
-             Whether data survives a power cut cannot be tried this way.\n\
+             Whether data survives a power cut cannot be tested this way.\n\
              \n\
              Exit code:\n  \
                0    msync keeps its promise there\n  \

@@ -31,7 +31,7 @@ impl From<&ArgMatches> for ReportOptions {
 
 pub fn command() -> Command {
     Command::new("report")
-        .about("Tells what logs say: by file, by process, in time, and byte by byte for each tear")
+        .about("Shows what logs say: by file, by process, in time, and byte by byte for each tear")
         .long_about(
             "Reads the logs of one or many processes (KEEPMYDATA_LOG_FORMAT=json), also truncated \
              ones and ones still being written, and prints what happened: each file and process, \

@@ -25,8 +25,8 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
             Verdict::Cured,
             vec![
                 format!(
-                    "Under keepmydata the readers got all data at once, and in {} at random; msync \
-                     took {} instead of {}.",
+                    "Under keepmydata all readers got the new data at once, also in {} at random places; \
+                     msync took {} instead of {}.",
                     count(workload.operations, "store"),
                     ms(shim.msync.ns),
                     native_time(&trials.native)

@@ -74,8 +74,8 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
         .map(|found| found.operations)
         .sum();
     let mut sentences = vec![format!(
-        "Each time that msync returned 0, all readers at once got what was stored: in the seed \
-         case, and in {} at random.",
+        "Each time msync returned 0, all readers got the new data at once: in the seed case, and in \
+         {} of random length at random places.",
         count(operations, "store")
     )];
     if !setting.has_store {
