@@ -6,7 +6,10 @@
 use super::pin::Pinned;
 use super::{eviction_probe, pagemap};
 use crate::helper;
-use crate::mappings::{self, file::File};
+use crate::mappings::{
+    self,
+    file::{File, MayDrop},
+};
 use crate::process;
 use crate::sys;
 use core::ops::Range;
@@ -68,14 +71,14 @@ pub fn truncated(inode: Inode, size: off_t) {
 pub fn advised(start: usize, end: usize) {
     mappings::each(start, end, |entry| {
         let range = entry.offset..entry.offset + entry.len() as u64;
-        changed_file(entry.file, &range, None);
+        changed_file(entry.file, &range);
     });
 }
 
 /// The program has taken the bytes `range` out of the inode, or put others in their place, past its mappings; the
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {
-    mappings::each_of_inode(dev, ino, |file| changed_file(file, &range, None));
+    mappings::each_of_inode(dev, ino, |file| changed_file(file, &range));
 }
 
 /// The largest folio, bytes: what one page table can map.
@@ -100,8 +103,17 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
     }
 }
 
-/// The same for one file; `pinned` are its pages from before the call. Takes the marks of what has gone.
-pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
+fn changed_file(file: &File, range: &Range<u64>) {
+    take_marks_of(file, range, None);
+}
+
+/// The same by a call that may drop the page cache, which has kept all others of the file out; `pinned` are its pages
+/// from before the call. Takes the marks of what has gone.
+pub fn changed_by(call: MayDrop, file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
+    take_marks_of(file, range, Some((call, pinned)));
+}
+
+fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&Pinned>)>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
@@ -118,13 +130,19 @@ pub fn changed_file(file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
             || super::are_stores_seen(worker, file) && !super::is_owed(worker, file);
         let all = !local_block && nobody_stored;
         let everything = 0..u64::MAX;
-        let dropped = eviction_probe::are_any_dead(worker, file).filter(|_| !local_block);
-        if let Some(dropped) = dropped {
-            mappings::lock().note_drop(file, dropped);
+        // What another thread's call drops, that one sees to.
+        let is_ours = by.is_some() || !mappings::lock().is_dropping(file);
+        let dropped = match is_ours && !local_block {
+            true => eviction_probe::are_any_dead(worker, file),
+            false => None,
+        };
+        if let (Some(dropped), Some((call, _))) = (dropped, by) {
+            mappings::lock().note_drop(file, call, dropped);
         }
         if !all && dropped == Some(true) {
             // What has marks now was stored to around the call, by other threads: these pages are in doubt, and
             // none that is stored to from here on.
+            let pinned = by.and_then(|(_, pinned)| pinned);
             if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
                 pagemap::unmark_absent(worker, file, &everything);
             } else {

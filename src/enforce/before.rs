@@ -17,7 +17,7 @@ use crate::dirty::{self, removal::Inode};
 use crate::helper::{self, Worker};
 use crate::mappings::{
     self,
-    file::{File, Held, Key},
+    file::{File, Held, Key, MayDrop},
     table::Entry,
 };
 use crate::process;
@@ -37,14 +37,14 @@ fn is_possible() -> bool {
 }
 
 /// `[start, end)` is about to be unmapped, or mapped anew. The marks of stores go with the mapping: they are
-/// noted with the file; what no other mapping has is proved now.
+/// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced.
 pub fn unmapping(start: usize, end: usize) {
     each(start, end, |entry| {
         let uncovered = |worker: &mut Worker| {
             dirty::harvest(worker, entry);
             is_uncovered(entry, start, end)
         };
-        if helper::run(process::this(), uncovered) == Ok(true) {
+        if undisturbed(entry.file, || helper::run(process::this(), uncovered)) == Ok(true) {
             prove(entry.file);
         }
     });
@@ -55,11 +55,25 @@ pub fn dropping(start: usize, end: usize) {
     each(start, end, |entry| prove_owed(entry.file));
 }
 
-/// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file.
+/// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file, which
+/// the caller has quiesced.
 pub fn moving(start: usize, end: usize) {
     each(start, end, |entry| {
         let _ = helper::run(process::this(), |worker| dirty::harvest(worker, entry));
     });
+}
+
+/// Runs `run` while no other thread's call drops the page cache of `file`: it would find marks and a drop, and not
+/// know that the stores were proved before that.
+fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
+    let drops = |call| mappings::lock().drops(file, call);
+    let turn = (!sys::thread::is_single() && (drops(MayDrop::Open) || drops(MayDrop::Map)))
+        .then(|| quiesce(file));
+    let done = run();
+    if let Some(turn) = turn {
+        turn.end();
+    }
+    done
 }
 
 /// The same where mappings in `[start, end)` may be several, which the kernel does not move at once if stores to them
@@ -106,6 +120,7 @@ pub fn changing((dev, ino): Inode) {
 /// A call of the program's is under way that may drop the page cache of a file.
 pub struct Dropping {
     inode: Inode,
+    call: MayDrop,
     /// The kernel may have two inodes of one file.
     quiesced: [Option<(Quiesced, Option<Pinned>)>; 2],
 }
@@ -114,7 +129,7 @@ impl Dropping {
     /// What is owed is proved. In a process of several threads no enforcement of the file runs until
     /// [`Dropping::end`]: it would find pages gone without knowing when and why. Signals are blocked until then: a
     /// handler may sync the file.
-    pub fn begin(inode: Inode) -> Dropping {
+    pub fn begin(inode: Inode, call: MayDrop) -> Dropping {
         let mut quiesced = [None, None];
         if sys::thread::is_single() {
             changing(inode);
@@ -125,14 +140,18 @@ impl Dropping {
                     mappings::lock().count_dropping(file, true);
                     let turn = quiesce(file);
                     prove_until_quiet(&turn);
-                    let drops = mappings::lock().drops(file);
+                    let drops = mappings::lock().drops(file, call);
                     let pin = |worker: &mut Worker| drops.then(|| pin(worker, file)).flatten();
                     let pinned = helper::run(process::this(), pin).ok().flatten();
                     *free = Some((turn, pinned));
                 }
             });
         }
-        Dropping { inode, quiesced }
+        Dropping {
+            inode,
+            call,
+            quiesced,
+        }
     }
 
     /// The call is done; it has changed `range`, or failed.
@@ -144,7 +163,7 @@ impl Dropping {
         for (quiesced, pinned) in self.quiesced.into_iter().flatten() {
             let file = &quiesced.file;
             if let Some(range) = &range {
-                dirty::removal::changed_file(file, range, pinned.as_ref());
+                dirty::removal::changed_by(self.call, file, range, pinned.as_ref());
             }
             // Its descriptor is in the helper's table.
             let _ = helper::run(process::this(), |_| drop(pinned));

@@ -3,6 +3,7 @@
 
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
+use crate::mappings::file::MayDrop;
 use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -46,7 +47,7 @@ impl Call {
         match inode() {
             Some(inode) => Some(Call {
                 state,
-                dropping: Dropping::begin(inode),
+                dropping: Dropping::begin(inode, MayDrop::Open),
             }),
             None => {
                 next_fn::leave(state);

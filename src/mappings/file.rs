@@ -98,6 +98,15 @@ impl Debt {
     }
 }
 
+/// What of the program's may drop the whole page cache of a file, on some filesystems and not on others.
+#[derive(Clone, Copy)]
+pub enum MayDrop {
+    /// open(2) and truncation: on FUSE without FOPEN_KEEP_CACHE.
+    Open,
+    /// mmap(2): on FUSE with FOPEN_DIRECT_IO.
+    Map,
+}
+
 /// Bytes kept of a path; a longer one is cut at the front.
 pub const PATH: usize = 512;
 
@@ -131,8 +140,8 @@ pub struct State {
     kept: bool,
     /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
     pub dropping: u32,
-    /// Whether the calls of the program's that may drop the page cache do: once one was seen to.
-    pub drops: Option<bool>,
+    /// Whether the calls of the program's that may drop the page cache do, by [`MayDrop`]: once one was seen to.
+    pub drops: [Option<bool>; 2],
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
@@ -324,7 +333,7 @@ impl Files {
                     debt: Debt::default(),
                     kept: false,
                     dropping: 0,
-                    drops: None,
+                    drops: [None; 2],
                     dropped: false,
                     doubted: false,
                     low: usize::MAX,

@@ -18,7 +18,7 @@ use crate::{config, next_fn};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use file::{File, FileRef, Files, Handle, Held, Key, State};
+use file::{File, FileRef, Files, Handle, Held, Key, MayDrop, State};
 use keepmydata_ranges::Ranges;
 use table::{Entry, Marks, Table};
 
@@ -364,14 +364,14 @@ impl Guard {
     }
 
     /// A call of the program's has dropped the page cache of `file`, or not: what the next ones are expected to do.
-    pub fn note_drop(&mut self, file: &File, dropped: bool) {
-        let drops = &mut self.get_mut(file).drops;
+    pub fn note_drop(&mut self, file: &File, call: MayDrop, dropped: bool) {
+        let drops = &mut self.get_mut(file).drops[call as usize];
         *drops = Some(dropped || *drops == Some(true));
     }
 
     /// Whether such a call is expected to: also where none was seen yet.
-    pub fn drops(&self, file: &File) -> bool {
-        !file.traits.local_block && self.get(file).drops != Some(false)
+    pub fn drops(&self, file: &File, call: MayDrop) -> bool {
+        !file.traits.local_block && self.get(file).drops[call as usize] != Some(false)
     }
 
     /// One call more, or less, is under way that may drop the page cache of `file`.

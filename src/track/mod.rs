@@ -12,7 +12,7 @@ mod tests;
 use crate::dirty::eviction_probe;
 use crate::enforce::before;
 use crate::mappings::classify::{self, Bypass, Candidate};
-use crate::mappings::file::{Handle, Key};
+use crate::mappings::file::{Handle, Key, MayDrop};
 use crate::mappings::table::{Entry, Marks};
 use crate::mappings::{self, Guard, HeldEntry, Taken, close, first_in, lock, lock_if, overlaps};
 use crate::sys::{self, signals::Quiet};
@@ -68,13 +68,26 @@ impl Mmap {
 #[cold]
 #[inline(never)]
 pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
+    before_replacing(call);
+    // SAFETY: the caller's contract.
+    unsafe { replace(call, real) }
+}
+
+fn before_replacing(call: &Mmap) {
+    if call.replaces() {
+        findings::before_unmap(call.addr as usize, call.len);
+        unmapping(call.addr as usize, call.len);
+    }
+}
+
+/// The same call after [`before_replacing`].
+///
+/// # Safety
+/// As mmap(2).
+unsafe fn replace(call: &Mmap, real: RealMmap) -> *mut c_void {
     let replaced = call
         .replaces()
-        .then(|| {
-            findings::before_unmap(call.addr as usize, call.len);
-            unmapping(call.addr as usize, call.len);
-            take(call.addr as usize, call.len, None)
-        })
+        .then(|| take(call.addr as usize, call.len, None))
         .flatten();
     // SAFETY: the caller's contract.
     let result = unsafe { call.call(real) };
@@ -83,6 +96,21 @@ pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
         // The program unmapped a tracked mapping behind the C library's back.
         settle(take(result as usize, call.len, None), true, None);
     }
+    result
+}
+
+/// The same of a file that is tracked: on FUSE with FOPEN_DIRECT_IO each mmap drops the page cache. Not inlined, for
+/// the sake of small stacks.
+///
+/// # Safety
+/// As mmap(2).
+#[cold]
+#[inline(never)]
+unsafe fn replace_dropping(call: &Mmap, real: RealMmap, inode: (u64, u64)) -> *mut c_void {
+    let dropping = before::Dropping::begin(inode, MayDrop::Map);
+    // SAFETY: the caller's contract.
+    let result = unsafe { replace(call, real) };
+    dropping.end(Some(0..0));
     result
 }
 
@@ -99,21 +127,17 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     } else {
         classify::candidate(call.fd)
     };
-    // On FUSE with FOPEN_DIRECT_IO each mmap drops the page cache.
-    let known = match &candidate {
+    before_replacing(call);
+    let result = match &candidate {
         Ok(Candidate { key, .. })
             if mappings::may_know(key.dev, key.ino) && before::is_needed() =>
         {
-            before::changing((key.dev, key.ino));
-            Some((key.dev, key.ino))
+            // SAFETY: the caller's contract.
+            unsafe { replace_dropping(call, real, (key.dev, key.ino)) }
         }
-        _ => None,
+        // SAFETY: the caller's contract.
+        _ => unsafe { replace(call, real) },
     };
-    // SAFETY: the caller's contract.
-    let result = unsafe { mmap_other(call, real) };
-    if let Some(inode) = known {
-        dirty::removal::changed(inode, 0..0);
-    }
     if result == libc::MAP_FAILED {
         return result;
     }
