@@ -42,6 +42,10 @@ pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
         settings.log_file = LogFile::parse(whole).unwrap_or(settings.log_file);
     }
     let _ = SETTINGS.set(settings);
+    #[cfg(feature = "defects")]
+    if let Some(name) = lookup("KEEPMYDATA_DEFECT").and_then(keep) {
+        crate::defect::plant(name);
+    }
 }
 
 /// Whether the program has rights that its caller has not (getauxval(3), `AT_SECURE`: set-user-ID,

@@ -27,6 +27,9 @@
 // What only the hooks call is unused where they are left out.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
+#[macro_use]
+mod defect;
+
 mod boot;
 mod config;
 mod dirty;

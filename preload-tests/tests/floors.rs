@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// The library's modules, lowest floor first. Each uses those of lower floors only; those that share a floor
 /// do not use each other.
 const FLOORS: &[&[&str]] = &[
+    &["defect"],
     &["mem", "unwind", "config"],
     &["process"],
     &["next_fn"],

@@ -106,6 +106,7 @@ impl Found<'_> {
     /// The same of `[start, end)` of the file.
     fn assume_range(&mut self, start: u64, end: u64, cached: &Ranges) {
         let known = || cached.within(start, end);
+        defect!(AssumesNothing => return);
         self.dirty.add_all(known());
         self.assumed_dirty.add_all(known());
     }
@@ -178,7 +179,10 @@ fn choose(traits: Traits, verify: bool, suspect: bool) -> Choice {
         ),
         Track::Cachestat => (COUNT, "as set"),
         Track::Pagemap => (MARKS, "as set"),
-        Track::Auto if verify => (MARKS_ONLY, "auto: what is verified must be known exactly"),
+        Track::Auto if verify => (
+            defect!(CountsWhatIsDirty => COUNT; MARKS_ONLY),
+            "auto: what is verified must be known exactly",
+        ),
         Track::Auto if drops_marked(traits) => (
             MARKS,
             "auto: the page cache is slow to count in single pages",

@@ -39,6 +39,7 @@ fn is_possible() -> bool {
 /// `[start, end)` is about to be unmapped, or mapped anew. The marks of stores go with the mapping: they are
 /// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced.
 pub fn unmapping(start: usize, end: usize) {
+    defect!(ForgetsWhatIsUnmapped => return);
     each(start, end, |entry| {
         let uncovered = |worker: &mut Worker| {
             dirty::harvest(worker, entry);
@@ -52,12 +53,14 @@ pub fn unmapping(start: usize, end: usize) {
 
 /// Pages of `[start, end)` are about to leave the page tables, and perhaps the page cache.
 pub fn dropping(start: usize, end: usize) {
+    defect!(DropsPagesUnproved => return);
     each(start, end, |entry| prove_owed(entry.file));
 }
 
 /// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file, which
 /// the caller has quiesced.
 pub fn moving(start: usize, end: usize) {
+    defect!(ForgetsWhatMoves => return);
     each(start, end, |entry| {
         let _ = helper::run(process::this(), |worker| dirty::harvest(worker, entry));
     });
@@ -110,6 +113,7 @@ pub fn track(start: usize, end: usize) {
 
 /// The file, or the whole page cache of it, is about to be changed by the program.
 pub fn changing((dev, ino): Inode) {
+    defect!(ChangesFilesUnproved => return);
     if !is_possible() {
         return;
     }

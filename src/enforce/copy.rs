@@ -162,8 +162,10 @@ impl Copies {
     /// alone), it may: the file is open for reading and writing.
     pub fn add_witness(&mut self, start: usize, len: usize) {
         let both = MprotectFlags::READ | MprotectFlags::WRITE;
-        // SAFETY: the shim's own mapping.
-        let _ = unsafe { mprotect(start as *mut c_void, len, both) };
+        if defect!(WitnessKeepsItsProtection => false; true) {
+            // SAFETY: the shim's own mapping.
+            let _ = unsafe { mprotect(start as *mut c_void, len, both) };
+        }
         self.witnesses[self.witness_count] = Witness { start, len };
         self.witness_count += 1;
     }

@@ -236,6 +236,7 @@ fn refuse(debt: &mut Debt, context: &Context, errno: Errno, told: &Ranges) {
     if context.refused == 0 || debt.errno == 0 {
         debt.errno = errno.raw_os_error();
     }
+    defect!(TellsAnErrorOnce => return);
     debt.owed.add_all(context.uncovered.iter());
     debt.refused_untold |= context.settles;
     if context.settles {

@@ -35,11 +35,11 @@ const LONGEST_WAIT_NS: u64 = 100_000_000;
 /// Steps 4 and 5. What remains wrong is in the verdicts, and in the states of the copies.
 pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
     if context.flush_error.is_some() {
-        context.stands = !snapshot_all(worker, context);
+        context.stands = defect!(ProvesWhatItKnowsOnly => false; !snapshot_all(worker, context));
     }
     if context.copies.pages() > 0 {
         climb(worker, context);
-        if context.refilled {
+        if defect!(TrustsWhatWasReadAgain => false; context.refilled) {
             doubt(context);
         }
         for page in 0..context.copies.pages() {
@@ -48,7 +48,9 @@ pub fn verify_and_heal(worker: &Worker, context: &mut Context) {
                 State::Newer => Verdict::Newer,
                 // Bytes that nobody has touched since are not there after flush upon flush.
                 State::Stale => Verdict::Stale,
-                State::Racing if context.copies.copy(page).is_some() => Verdict::Stale,
+                State::Racing if context.copies.copy(page).is_some() => {
+                    defect!(RacingIsNewer => Verdict::Newer; Verdict::Stale)
+                }
                 State::Racing
                 | State::Uncertain
                 | State::Gone
@@ -160,7 +162,8 @@ fn climb(worker: &Worker, context: &mut Context) {
             context.healed = Some(rung);
         }
         if left.total() == 0 && (context.flush_error.is_none() || context.rewritten) {
-            if !context.stands && are_all_proved(context) {
+            let proved = !context.stands && are_all_proved(context);
+            if defect!(SecondFlushEndsTheError => true; proved) {
                 context.flush_error = None;
             }
             return;

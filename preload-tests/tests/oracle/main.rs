@@ -18,6 +18,7 @@
 mod bed;
 mod campaign;
 mod cases;
+mod defects;
 mod events;
 mod guest;
 mod known;
