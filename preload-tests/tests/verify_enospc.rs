@@ -7,9 +7,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use preload_tests::harness::{Outcome, Program, Scratch, StackedFs, installed, kernel};
+use preload_tests::harness::{
+    EXT4_WITHOUT_JOURNAL, Outcome, Program, Scratch, StackedFs, installed, kernel, run_on,
+};
 use preload_tests::or_skip;
 
 const PAGE: usize = 4096;
@@ -62,19 +63,7 @@ struct Make {
 const EXT4: Make = Make {
     name: "ext4",
     // No journal: see `whole`.
-    arguments: &[
-        "-q",
-        "-b",
-        "4096",
-        "-N",
-        "64",
-        "-m",
-        "0",
-        "-O",
-        "^has_journal",
-        "-E",
-        "lazy_itable_init=0,nodiscard",
-    ],
+    arguments: EXT4_WITHOUT_JOURNAL,
     image: 64,
     whole: false,
 };
@@ -113,19 +102,19 @@ impl FullDisk {
         fs::create_dir(&below).expect("mount point");
         fs::create_dir(&mount).expect("mount point");
         let size = format!("size={}m", if make.whole { make.image + 32 } else { 32 });
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], &below)?;
+        run_on("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], &below)?;
         let image = below.join("image");
         let length = make.image << 20;
         match make.whole {
-            true => run("fallocate", &["-l", &length.to_string()], &image).map(drop)?,
+            true => run_on("fallocate", &["-l", &length.to_string()], &image).map(drop)?,
             false => File::create(&image)
                 .and_then(|file| file.set_len(length))
                 .expect("image"),
         }
-        run(&mkfs, make.arguments, &image)?;
+        run_on(&mkfs, make.arguments, &image)?;
         let from = image.to_str().expect("path");
         let options = ["-t", make.name, "-o", kind.options(), from];
-        run("mount", &options, &mount)?;
+        run_on("mount", &options, &mount)?;
         disk.make_file(kind, &image)?;
         disk.fill_up(kind);
         Ok(disk)
@@ -143,7 +132,7 @@ impl FullDisk {
         let mut file = File::create(self.file()).expect("file");
         if kind != Kind::Compressed {
             // btrfs writes an overwritten block in its place only if asked to; others do not know this.
-            let _ = run("chattr", &["+C"], &self.file());
+            let _ = run_on("chattr", &["+C"], &self.file());
         }
         file.set_len(FILE_SIZE as u64).expect("file");
         if kind != Kind::Fresh {
@@ -170,7 +159,7 @@ impl FullDisk {
     fn use_all_room_once(&self) {
         let path = self.scratch.path("mount").join("filler");
         let mut filler = File::create(&path).expect("filler");
-        run("chattr", &["+C"], &path).expect("a file that is not compressed");
+        run_on("chattr", &["+C"], &path).expect("a file that is not compressed");
         while filler.write_all(&[FREED; 1 << 16]).is_ok() && filler.sync_data().is_ok() {}
         drop(filler);
         rustix::fs::sync();
@@ -196,22 +185,9 @@ fn punch_out(image: &Path, byte: u8) -> Result<usize, String> {
         let start = (run_of[0] * PAGE).to_string();
         let len = (run_of.len() * PAGE).to_string();
         let hole = ["--punch-hole", "--offset", &start, "--length", &len];
-        run("fallocate", &hole, image)?;
+        run_on("fallocate", &hole, image)?;
     }
     Ok(pages.len())
-}
-
-fn run(program: &str, arguments: &[&str], last: &Path) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .arg(last)
-        .output()
-        .map_err(|error| format!("{program}: {error}"))?;
-    let message = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(format!("{program}: {}: {}", output.status, message.trim())),
-    }
 }
 
 /// What the guest said.

@@ -131,22 +131,32 @@ fn sparse(fs: FsName, size: u64, rounds: usize) -> Case {
         rounds,
         request: Box::new(|round| format!("16 {} 1", round + 1)),
         metrics: vec![
-            Metric {
-                name: "msync",
-                columns: &["sync"],
-                per: 1.0,
-                baseline: FDATASYNC,
-                goals: vec![(SHIM_OFF_OFF, Goal::AtMost(1.10))],
-            },
-            Metric {
-                name: "msync + read all again",
-                columns: &["sync", "read"],
-                per: 1.0,
-                baseline: DROP,
-                goals: vec![(SHIM_OFF_DIRTY, Goal::Faster(faster))],
-            },
+            sync_metric(vec![(SHIM_OFF_OFF, Goal::AtMost(1.10))]),
+            reread_metric(vec![(SHIM_OFF_DIRTY, Goal::Faster(faster))]),
         ],
         counted: None,
+    }
+}
+
+/// What a call costs, beside msync and fdatasync.
+fn sync_metric(goals: Vec<(Contender, Goal)>) -> Metric {
+    Metric {
+        name: "msync",
+        columns: &["sync"],
+        per: 1.0,
+        baseline: FDATASYNC,
+        goals,
+    }
+}
+
+/// What a call costs with the reading that follows, beside one that drops the page cache.
+fn reread_metric(goals: Vec<(Contender, Goal)>) -> Metric {
+    Metric {
+        name: "msync + read all again",
+        columns: &["sync", "read"],
+        per: 1.0,
+        baseline: DROP,
+        goals,
     }
 }
 
@@ -173,20 +183,8 @@ fn full(fs: FsName, size: u64, rounds: usize) -> Case {
         rounds,
         request: Box::new(move |round| format!("{pages} {} 1", round + 1)),
         metrics: vec![
-            Metric {
-                name: "msync",
-                columns: &["sync"],
-                per: 1.0,
-                baseline: FDATASYNC,
-                goals: vec![(SHIM_OFF_OFF, Goal::AtMost(1.05))],
-            },
-            Metric {
-                name: "msync + read all again",
-                columns: &["sync", "read"],
-                per: 1.0,
-                baseline: DROP,
-                goals: vec![],
-            },
+            sync_metric(vec![(SHIM_OFF_OFF, Goal::AtMost(1.05))]),
+            reread_metric(vec![]),
             stores,
         ],
         counted: None,
@@ -204,20 +202,8 @@ fn verify(size: u64, rounds: usize) -> Case {
         rounds,
         request: Box::new(|round| format!("4 {} 1", round + 1)),
         metrics: vec![
-            Metric {
-                name: "msync",
-                columns: &["sync"],
-                per: 1.0,
-                baseline: FDATASYNC,
-                goals: vec![(SHIM_ON_DIRTY, Goal::AtMost(2.0))],
-            },
-            Metric {
-                name: "msync + read all again",
-                columns: &["sync", "read"],
-                per: 1.0,
-                baseline: DROP,
-                goals: vec![(SHIM_ON, Goal::AtMost(2.0))],
-            },
+            sync_metric(vec![(SHIM_ON_DIRTY, Goal::AtMost(2.0))]),
+            reread_metric(vec![(SHIM_ON, Goal::AtMost(2.0))]),
         ],
         counted: None,
     }

@@ -29,7 +29,7 @@ mod stacked;
 mod tearfs;
 mod transparent;
 
-pub use filesystems::{LoopFs, Tmpfs};
+pub use filesystems::{EXT4_WITHOUT_JOURNAL, LoopFs, Tmpfs, run_on};
 pub use guests::{Flags, compile_all, target_directory};
 pub use installed::{installed, library};
 pub use library::{debug_shim, shim};

@@ -7,12 +7,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use preload_tests::harness::{Scratch, installed};
+use preload_tests::harness::{EXT4_WITHOUT_JOURNAL, Scratch, installed, run_on};
 use rustix::fs::FallocateFlags;
 use serde_json::{Value, json};
 
@@ -72,24 +71,7 @@ impl Local {
             fs::create_dir(directory).map_err(|error| error.to_string())?;
         }
         let (megabytes, arguments, options): (u64, &[&str], &str) = match kind {
-            "ext4" if room == Room::DiskFull => (
-                64,
-                // No journal: only the file's own data must meet the full disk.
-                &[
-                    "-q",
-                    "-b",
-                    "4096",
-                    "-N",
-                    "256",
-                    "-m",
-                    "0",
-                    "-O",
-                    "^has_journal",
-                    "-E",
-                    "lazy_itable_init=0,nodiscard",
-                ],
-                "loop",
-            ),
+            "ext4" if room == Room::DiskFull => (64, EXT4_WITHOUT_JOURNAL, "loop"),
             "ext4" => (64, &["-q", "-b", "4096", "-m", "0"], "loop"),
             "xfs" => (300, &["-q", "-K"], "loop"),
             "btrfs" => (
@@ -105,18 +87,18 @@ impl Local {
             _ => return Err(format!("no such filesystem: {kind}")),
         };
         let size = format!("size={}m", megabytes + 16);
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], &below)?;
+        run_on("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], &below)?;
         let image = below.join("image");
         File::create(&image)
             .and_then(|file| file.set_len(megabytes << 20))
             .map_err(|error| error.to_string())?;
         if room == Room::DiskFull && kind != "ext4" {
             // They write elsewhere what they change of their own.
-            run("fallocate", &["-l", &(megabytes << 20).to_string()], &image)?;
+            run_on("fallocate", &["-l", &(megabytes << 20).to_string()], &image)?;
         }
-        run(&mkfs, arguments, &image)?;
+        run_on(&mkfs, arguments, &image)?;
         let device = image.to_str().ok_or("path")?;
-        run("mount", &["-t", kind, "-o", options, device], &point)?;
+        run_on("mount", &["-t", kind, "-o", options, device], &point)?;
         let mut dir = point.clone();
         let mut files = point.clone();
         if overlay {
@@ -131,7 +113,7 @@ impl Local {
                 upper.display(),
                 work.display()
             );
-            run("mount", &["-t", "overlay", "-o", &layers, "overlay"], &dir)?;
+            run_on("mount", &["-t", "overlay", "-o", &layers, "overlay"], &dir)?;
             files = upper;
         }
         let state = Arc::new(State {
@@ -181,16 +163,6 @@ impl Drop for Local {
         }
         // With room, all that is still to be written can be.
         self.state.make_room();
-    }
-}
-
-fn run(program: &str, arguments: &[&str], last: &Path) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).arg(last).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
-    let message = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program}: {}: {}", output.status, message.trim())),
     }
 }
 
