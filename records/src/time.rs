@@ -60,7 +60,8 @@ mod tests {
     #[test]
     fn each_day_follows_the_one_before() {
         let mut before = civil(0);
-        for days in 1..220_000 {
+        let last = if cfg!(miri) { 1_500 } else { 220_000 };
+        for days in 1..last {
             let today = civil(days);
             let next_day = (before.0, before.1, before.2 + 1);
             let next_month = (before.0, before.1 + 1, 1);
