@@ -108,6 +108,26 @@ static void child_unmaps(void)
 	tell(2);
 }
 
+static void child_moves(void)
+{
+	char *to = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	store(base + 2 * PAGE);
+	base = mremap(base, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (base == MAP_FAILED)
+		setup_failed("mremap");
+	drop_and_sync(base, SIZE, 2);
+}
+
+static void child_lengthens(void)
+{
+	int fd = open(path, O_RDWR);
+
+	if (fd < 0 || ftruncate(fd, SIZE) != 0)
+		setup_failed("ftruncate");
+	child_stores();
+}
+
 static void child_has_much(void)
 {
 	store(base + 2 * PAGE);
@@ -142,6 +162,19 @@ int main(int argc, char **argv)
 		return in_child(child_syncs);
 	} else if (HOW("unmapped in a child")) {
 		return in_child(child_unmaps);
+	} else if (HOW("moved in a child")) {
+		return in_child(child_moves);
+	} else if (HOW("empty at first") || HOW("empty at first, in a child")) {
+		munmap(base, SIZE);
+		if (ftruncate(fd, 0) != 0)
+			setup_failed("ftruncate");
+		base = map_shared(fd, SIZE);
+		if (HOW("empty at first, in a child"))
+			return in_child(child_lengthens);
+		if (ftruncate(fd, SIZE) != 0)
+			setup_failed("ftruncate");
+		store(base + 2 * PAGE);
+		drop_and_sync(base, SIZE, 2);
 	} else if (HOW("much in a child")) {
 		for (int i = 0; i < LARGE; i++)
 			*(volatile char *)(base + i * PAGE);

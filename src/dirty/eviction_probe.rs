@@ -70,14 +70,14 @@ pub fn forked() {
 /// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
-    let size = size(worker, file).unwrap_or(0);
+    let size = size(worker, file);
     {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
         let enough = probes.all.iter().all(|c| c.addr != 0);
         let is_first = probes.all.iter().all(|c| c.addr == 0);
         // Until now a drop was seen by nobody but the marks of what is tracked.
-        if is_first && super::reach::has_untracked(worker, &table, file, size) {
+        if is_first && super::reach::has_untracked(worker, &table, file, size.unwrap_or(0)) {
             of(&mut table, file).dropped = true;
         }
         // The page cache of a local filesystem is dropped by nobody but its user.
@@ -86,7 +86,9 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
         }
     }
     let page = sys::page_size() as u64;
-    let end = size.min(entry.offset + entry.len() as u64);
+    let end = entry.offset + entry.len() as u64;
+    // Without a handle yet: a page that is inside the file if any is.
+    let end = size.map_or(entry.offset + page, |size| size.min(end));
     if end > entry.offset {
         plant_at(worker, file, entry, end - page);
     }
@@ -112,16 +114,21 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
     let Some(pagemap) = worker.pagemap() else {
         return;
     };
-    let mut present = false;
     let mut table = mappings::lock();
-    for probe in &mut of(&mut table, file).all {
-        if probe.addr == addr && vm::is_present(pagemap, addr) {
-            (probe.lives, present) = (true, true);
-        }
+    let mut all = of(&mut table, file).all.iter_mut();
+    let Some(probe) = all.find(|probe| probe.addr == addr) else {
+        return;
+    };
+    let present = vm::is_present(pagemap, addr);
+    match present {
+        true => probe.lives = true,
+        // Beyond the end of the file.
+        false => *probe = Probe::default(),
     }
     drop(table);
-    if present {
-        look_for_stacking(worker, file, offset);
+    match present {
+        true => look_for_stacking(worker, file, offset),
+        false => unmap(addr),
     }
 }
 

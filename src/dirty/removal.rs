@@ -5,6 +5,7 @@
 
 use super::pin::Pinned;
 use super::{eviction_probe, pagemap};
+use crate::config;
 use crate::helper;
 use crate::mappings::{
     self,
@@ -13,6 +14,7 @@ use crate::mappings::{
 use crate::process;
 use crate::sys;
 use core::ops::Range;
+use keepmydata_records::Enforce;
 use libc::{c_char, c_int, off_t};
 
 /// A device and inode that may be those of a tracked file.
@@ -55,9 +57,11 @@ pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
 /// The file may be longer now.
 pub fn grown((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| {
-        if super::wants_pagemap(file.traits) {
-            let grown = |worker: &mut helper::Worker| pagemap::follow_growth(worker, file);
-            let _ = helper::run_if_there(process::this(), grown);
+        if super::wants_registration(file.traits) {
+            let _ = helper::run_if_there(process::this(), |worker| {
+                pagemap::follow_growth(worker, file);
+                replant(worker, file);
+            });
         }
     });
 }
@@ -121,7 +125,7 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         (local_block, local_block || table.get(file).handle.uncounted)
     };
     let gone = widen(range, has_large_folios);
-    let _ = helper::run_if_there(process::this(), |worker| {
+    let follow = |worker: &helper::Worker| {
         pagemap::follow_growth(worker, file);
         pagemap::unmark_absent(worker, file, &gone);
         // What was owed was proved before the call. If nobody has stored since, all of the page cache may
@@ -160,5 +164,17 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         if eviction_probe::revive(worker, file, range) && !local_block {
             mappings::lock().mark_refused_unrecoverable(file);
         }
+    };
+    let _ = helper::run_if_there(process::this(), |worker| {
+        follow(worker);
+        replant(worker, file);
     });
+}
+
+/// A file that was empty when it was mapped, or has become so, has no eviction probe.
+fn replant(worker: &helper::Worker, file: &File) {
+    let enforced = config::settings().enforce == Enforce::Full;
+    if enforced && super::is_verified(file.traits.local_block) {
+        eviction_probe::ensure(worker, file);
+    }
 }

@@ -105,6 +105,11 @@ pub fn prepare(worker: &Worker, context: &mut Context) {
     if dropped && !context.tracker.is_some_and(Tracker::sees_stores) {
         dirty::assume_all(&query, &mut found);
     }
+    if dropped || probed.unknown {
+        // It was in the page cache when it was noted, and may be gone from there since.
+        let mut table = mappings::lock_blocked();
+        table.get_mut(&context.file).debt.assumed_dirty.clear();
+    }
     if context.verify && debt::take(context, dropped) {
         let query = Query::of(worker, &context.file, context.handle);
         context.absent.clear();

@@ -673,9 +673,6 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
     let (from, old_size, new_size) = (call.old, call.old_size, call.new_size);
     let stays = call.is(libc::MREMAP_DONTUNMAP);
     in_batches(moved, None, |table, entry, close| {
-        if !stays {
-            eviction_probe::take(table, entry, |addr| close.unmap(addr));
-        }
         let at = entry.start - from;
         // The mapping that reaches to the old end is the one that grows.
         let grows = entry.end - from == old_size && new_size > old_size;
@@ -695,8 +692,10 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
                 },
             );
         }
-        if stays {
-            insert(table, *entry);
+        match stays {
+            true => drop(insert(table, *entry)),
+            // They go where the mapping has gone.
+            false => eviction_probe::take(table, entry, |addr| close.unmap(addr)),
         }
     });
 }
