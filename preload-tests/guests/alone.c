@@ -121,7 +121,7 @@ static void *outlives(void *unused)
 static void large(void)
 {
 	enum { ROUNDS = 5 };
-	const size_t much = (size_t)300 << 20;
+	const size_t much = (size_t)128 << 20;
 	double best = 1e9, memory = 1e9;
 
 	munmap(base, LENGTH);
@@ -359,6 +359,11 @@ int main(int argc, char **argv)
 	/* A process that has changed its user is not dumpable: /proc/PID shows it to none of its user. */
 	if (HOW("another user first") && setuid(65534) != 0)
 		setup_failed("setuid");
+	if (HOW("chroot first")) {
+		*strrchr(argv[1], '/') = 0;
+		if (chroot(argv[1]) != 0 || chdir("/") != 0)
+			setup_failed("chroot");
+	}
 	base = map_shared(fd, LENGTH);
 	base[0]++;
 	printf("msync %d\n", msync(base, LENGTH, MS_SYNC));

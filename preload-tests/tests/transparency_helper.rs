@@ -116,6 +116,20 @@ fn files_mapped_after_setuid_are_verified_too() {
     }
 }
 
+/// A directory without /proc is the program's root before it maps anything: a privileged one's helper mounts a procfs
+/// for itself.
+#[test]
+fn files_mapped_after_chroot_are_verified_too() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let program = alone(&fs, "chroot first");
+    let native = program.natively().expect_success("natively");
+    let settings = [
+        ("KEEPMYDATA_VERIFY", "on"),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+    ];
+    assert_same(&native, &program.under_shim(&settings), "chroot");
+}
+
 /// However the program ends, its files are closed then, so that the filesystem can be unmounted, and nobody
 /// is left; where its end cannot be seen beforehand, soon after it.
 #[test]

@@ -283,11 +283,17 @@ pub fn leave_program(process: &Process) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Opens what leads to the program. Without /proc there is less that can be done.
+/// Opens what leads to the program. Without /proc there is less that can be done; where the working root has none, a
+/// privileged program's helper has one that is mounted nowhere.
 pub fn open_descriptors(process: &Process) {
     let helper = super::own();
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Ok(proc) = openat(CWD, c"/proc", dir, Mode::empty()) {
+    let own = c"/proc/thread-self";
+    let proc = match rustix::fs::readlinkat_raw(CWD, own, &mut [0u8; 8]) {
+        Err(Errno::NOENT) => sys::fd::unmounted_proc(),
+        _ => openat(CWD, c"/proc", dir, Mode::empty()),
+    };
+    if let Ok(proc) = proc {
         let path = ProcPath::new(helper.life.starter().process());
         if let Ok(program) = openat(&proc, path.as_c_str(), dir, Mode::empty()) {
             helper

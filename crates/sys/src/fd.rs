@@ -2,7 +2,7 @@
 
 use super::raw;
 use core::ffi::{CStr, c_int};
-use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 
@@ -36,6 +36,25 @@ pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
         )
     }
     .map(|fd| fd as RawFd)
+}
+
+/// A procfs of the caller's PID namespace that is mounted nowhere (fsopen(2), Linux 5.2).
+///
+/// Errors: `EPERM` without `CAP_SYS_ADMIN`; `ENOSYS`.
+pub fn unmounted_proc() -> Result<OwnedFd, Errno> {
+    const CLOEXEC: usize = 1;
+    const FSCONFIG_CMD_CREATE: usize = 6;
+    let kind = c"proc".as_ptr() as usize;
+    // SAFETY: a live string and numbers are passed; new descriptors are owned here.
+    unsafe {
+        let made = raw::syscall(libc::SYS_fsopen, [kind, CLOEXEC, 0, 0, 0, 0])?;
+        let owned = OwnedFd::from_raw_fd(made as RawFd);
+        let create = [made, FSCONFIG_CMD_CREATE, 0, 0, 0, 0];
+        raw::syscall(libc::SYS_fsconfig, create)?;
+        let mount = raw::syscall(libc::SYS_fsmount, [made, CLOEXEC, 0, 0, 0, 0])?;
+        drop(owned);
+        Ok(OwnedFd::from_raw_fd(mount as RawFd))
+    }
 }
 
 /// The size of the file as the kernel knows it, bytes, without asking the filesystem's server. A
