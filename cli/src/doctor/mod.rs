@@ -100,6 +100,7 @@ fn examine(
 
     let trials = Trials::run(guests, filesystem.backing, progress)?;
     let setting = Setting {
+        is_fuse: filesystem.is_fuse(),
         actor: if filesystem.is_fuse() {
             "the daemon"
         } else {

@@ -32,6 +32,7 @@ pub struct Judgement {
 
 /// What the words of a verdict need to know besides the trials.
 pub struct Setting<'a> {
+    pub is_fuse: bool,
     /// `the daemon` or `the filesystem`.
     pub actor: &'static str,
     /// Whether there is a backing store.
@@ -42,7 +43,17 @@ pub struct Setting<'a> {
 
 pub fn judge(trials: &Trials, setting: &Setting) -> Judgement {
     if let Err(why) = &trials.native {
-        return Judgement::unknown(format!("msync could not be tried: {why}."));
+        let mut judgement = Judgement::unknown(format!("msync could not be tried: {why}."));
+        // ENODEV, see mmap(2) and fuse_file_mmap in fs/fuse/file.c.
+        if setting.is_fuse && why.contains("mmap MAP_SHARED: No such device") {
+            judgement.said.sentences.push(
+                "The daemon opens files with direct_io (FOPEN_DIRECT_IO), which rules out shared \
+                 mappings: mount without that option, or have the daemon ask the kernel for \
+                 FUSE_DIRECT_IO_ALLOW_MMAP."
+                    .to_owned(),
+            );
+        }
+        return judgement;
     }
     if trials.native_is_whole() {
         return whole(trials, setting);
@@ -135,5 +146,50 @@ fn ms(ns: u64) -> String {
     match ms {
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms => format!("{ms:.0} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::trials::Shimmed;
+
+    #[test]
+    fn a_daemon_that_rules_out_shared_mappings_is_told_how_to_allow_them() {
+        fn not_tried<T>() -> Result<T, String> {
+            Err("mmap MAP_SHARED: No such device".to_owned())
+        }
+        let shimmed = || Shimmed {
+            settings: String::new(),
+            found: not_tried(),
+            records: Vec::new(),
+        };
+        let trials = Trials {
+            native: not_tried(),
+            unread: not_tried(),
+            steps: Vec::new(),
+            workload: not_tried(),
+            pair: None,
+            flush_only: shimmed(),
+            shim: shimmed(),
+            shim_workload: not_tried(),
+            tuned: None,
+        };
+        let setting = |is_fuse| Setting {
+            is_fuse,
+            actor: "the daemon",
+            has_store: true,
+            no_shim: None,
+        };
+        let sentences = judge(&trials, &setting(true)).said.sentences;
+        assert_eq!(
+            sentences[0],
+            "msync could not be tried: mmap MAP_SHARED: No such device."
+        );
+        assert!(
+            sentences[1].contains("FUSE_DIRECT_IO_ALLOW_MMAP"),
+            "{sentences:?}"
+        );
+        assert_eq!(judge(&trials, &setting(false)).said.sentences.len(), 1);
     }
 }
