@@ -12,6 +12,11 @@ fn one_round(guest: &str, line: &str) -> Program {
         .arg(Program::guest(guest).file())
 }
 
+/// Also as a strace says that does not know the call.
+fn is_cachestat(line: &&str) -> bool {
+    line.contains("cachestat(") || line.contains("syscall_0x1c3(")
+}
+
 fn count(fs: &TearFs, request: &str) -> usize {
     let log = fs.op_log();
     log.lines()
@@ -197,6 +202,33 @@ fn a_drop_passes_by_what_was_never_touched() {
     );
 }
 
+/// Dirty pages are looked for where the last ones were, before they are anywhere: most programs store near there again.
+#[test]
+fn dirty_pages_are_looked_for_where_the_last_ones_were() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::cachestat());
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let counts = |rounds: usize| {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let path = log.to_str().expect("path in UTF-8");
+        one_round("bench_rounds", &vec!["1 5 0"; rounds].join("\n"))
+            .arg(fs.path("f"))
+            .args(["268435456", "msync", "sparse"])
+            .where_only_threads()
+            .traced_by(["strace", "-f", "-qq", "-o", path])
+            .under_shim(&[("KEEPMYDATA_INVALIDATE", "dirty")])
+            .expect_success("under the shim and strace");
+        let log = std::fs::read_to_string(&log).expect("log of strace");
+        log.lines().filter(is_cachestat).count()
+    };
+    let (first, rest) = (counts(1), counts(11) - counts(1));
+    assert!(
+        rest < 10 * 20 && first > 25,
+        "{first}, then {rest} in ten rounds"
+    );
+}
+
 /// A dirty page at the beginning of a sparse file is found in few steps: halves of 16 GiB were 46 calls of
 /// cachestat(2), each of which counted all cached pages.
 #[test]
@@ -215,8 +247,6 @@ fn a_dirty_page_of_a_sparse_file_is_found_in_few_steps() {
         .under_shim(&[("KEEPMYDATA_INVALIDATE", "dirty")])
         .expect_success("under the shim and strace");
     let log = std::fs::read_to_string(&log).expect("log of strace");
-    // As a strace says that does not know the call.
-    let is_count = |line: &&str| line.contains("cachestat(") || line.contains("syscall_0x1c3(");
-    let counts = log.lines().filter(is_count).count();
+    let counts = log.lines().filter(is_cachestat).count();
     assert!((1..40).contains(&counts), "{counts} calls");
 }

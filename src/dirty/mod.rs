@@ -141,9 +141,7 @@ impl Tracker {
     fn dirty(self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         match self {
             Tracker::Pagemap => pagemap::dirty(query, into),
-            Tracker::Cachestat => {
-                cachestat::all_unstable(query.cache().ok_or(Errno::BADF)?, into.dirty)
-            }
+            Tracker::Cachestat => cachestat::all_unstable(query, into.dirty),
             Tracker::Whole => whole::dirty(query, into),
         }
     }

@@ -135,6 +135,8 @@ pub struct State {
     pub lost: i32,
     /// How long the last fdatasync of it took, ns.
     pub fdatasync_ns: u64,
+    /// Where its dirty pages were when they were looked for last, bytes: most programs store near there again.
+    pub dirty_near: (u64, u64),
     pub debt: Debt,
     /// Whether the debt holds the file, also when it is not mapped any more.
     kept: bool,
@@ -330,6 +332,7 @@ impl Files {
                     suspect: false,
                     lost: 0,
                     fdatasync_ns: 0,
+                    dirty_near: (0, 0),
                     debt: Debt::default(),
                     kept: false,
                     dropping: 0,
