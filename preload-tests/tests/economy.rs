@@ -202,6 +202,22 @@ fn a_drop_passes_by_what_was_never_touched() {
     );
 }
 
+/// Where stores to all of a large file are tracked, what is dropped is found in the page cache, which has little of it.
+#[test]
+fn what_a_sparse_page_cache_has_is_dropped() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let run = Program::guest("beyond")
+        .arg(fs.path("f"))
+        .args(["1024", "1024"])
+        .under_shim(&[("KEEPMYDATA_LOG", "debug")]);
+    let drop = run.records().of("drop").next().expect("a record").clone();
+    assert!(drop["dropped_pages"].as_u64() >= Some(1), "{drop}");
+    // The eviction probe's own.
+    assert!(drop["cached_pages"].as_u64() <= Some(1), "{drop}");
+}
+
 /// Dirty pages are looked for where the last ones were, before they are anywhere: most programs store near there again.
 #[test]
 fn dirty_pages_are_looked_for_where_the_last_ones_were() {

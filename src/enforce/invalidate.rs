@@ -9,7 +9,10 @@ use crate::dirty::{self, Tracker};
 use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings;
-use crate::sys::cachestat::{Cached, cachestat};
+use crate::sys::{
+    self,
+    cachestat::{Cached, cachestat},
+};
 use core::num::NonZeroU64;
 use keepmydata_records::{Invalidate, Level, event};
 use rustix::fs::{Advice, fadvise};
@@ -51,7 +54,8 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
         }
     } else if what == Invalidate::File {
         context.cached.clear();
-        if are_few_mappings(context) || dirty::cached(file, &mut context.cached).is_err() {
+        let finds = are_many_mappings(context) || is_sparse(context, file);
+        if !finds || dirty::cached(file, &mut context.cached).is_err() {
             context.cached.clear();
             context.cached.add(0, u64::MAX);
         }
@@ -68,13 +72,25 @@ pub fn drop_clean(worker: &Worker, context: &mut Context) {
 
 /// Mappings of what is not cached need not be looked at; where there are few, finding out what is
 /// cached costs more.
-fn are_few_mappings(context: &Context) -> bool {
+fn are_many_mappings(context: &Context) -> bool {
     let mut count = 0;
     mappings::lock().for_each_of(&context.file, 0, |_| {
         count += 1;
         count < 16
     });
-    count < 16
+    count == 16
+}
+
+/// Of so many pages one is cached, or fewer: where all of them have page tables, because stores are tracked, what is
+/// cached is found sooner than what is mapped.
+const SPARSE: u64 = 1024;
+
+fn is_sparse(context: &Context, file: Cached<'_>) -> bool {
+    let size = sys::fd::size(file.fd()).unwrap_or(0);
+    let pages = size / sys::page_size() as u64;
+    context.sees_stores()
+        && pages >= SPARSE
+        && cached(file).is_some_and(|cached| cached * SPARSE <= pages)
 }
 
 fn cached(file: Cached<'_>) -> Option<u64> {
