@@ -8,6 +8,7 @@
 use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
@@ -59,6 +60,7 @@ macro_rules! real {
         pub fn boot() {
             $(next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));)*
             address::boot();
+            note_whose_msync();
         }
     };
 }
@@ -68,6 +70,28 @@ fn next_in_line(name: &'static str) -> NonZeroUsize {
     // SAFETY: the name is NUL-terminated, and glibc 2.26 and later have every name in the list.
     let next = unsafe { redhook::ld_preload::dlsym_next(name) };
     NonZeroUsize::new(next as usize).unwrap_or_else(|| std::process::abort())
+}
+
+/// Where the library is mapped that holds `address` (dladdr(3)).
+pub fn library_of(address: *const c_void) -> *const c_void {
+    // SAFETY: all-zero is a valid `Dl_info`.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: only looks the address up.
+    unsafe { libc::dladdr(address, &mut info) };
+    info.dli_fbase
+}
+
+static MSYNC_IS_THE_C_LIBRARYS: AtomicBool = AtomicBool::new(false);
+
+fn note_whose_msync() {
+    let next = next::msync.get().map_or(0, NonZeroUsize::get) as *const c_void;
+    let is = library_of(next) == library_of(libc::gnu_get_libc_version as *const c_void);
+    MSYNC_IS_THE_C_LIBRARYS.store(is, Ordering::Relaxed);
+}
+
+/// Whether the next `msync` in line is the C library's, which makes the system call and nothing else.
+pub fn msync_is_the_c_librarys() -> bool {
+    MSYNC_IS_THE_C_LIBRARYS.load(Ordering::Relaxed)
 }
 
 /// Functions that are jumped to, with the caller's arguments.

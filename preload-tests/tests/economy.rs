@@ -89,6 +89,58 @@ fn one_sync_is_left_where_two_would_be_the_same() {
     }
 }
 
+/// What is verified takes one trip to the helper and back, although the real msync comes in the middle: that is made
+/// there. Another library's msync, which is made for the program's threads, is called on the program's.
+#[test]
+fn a_verified_msync_is_one_trip_to_the_helper() {
+    or_skip!(installed("strace"));
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let callers = |name: &str, behind: Option<&str>| {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let path = log.to_str().expect("path in UTF-8");
+        let calls = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=msync,fdatasync",
+            "-o",
+            path,
+        ];
+        let guest = one_round("bench_threads", "20")
+            .arg(fs.path(name))
+            .args(["1", "msync"])
+            .where_only_threads()
+            .traced_by(calls)
+            .env("NAIVE_KEEP", "1");
+        let guest = match behind {
+            Some(library) => guest.preload_after(Program::guest_library(library)),
+            None => guest,
+        };
+        guest
+            .under_shim(&[])
+            .expect_success("under the shim and strace");
+        let log = std::fs::read_to_string(&log).expect("log of strace");
+        // Those that call msync(2), and those that ask beforehand whether its arguments are right.
+        ["MS_SYNC", "MS_ASYNC)"].map(|flag| {
+            let calls = log
+                .lines()
+                .filter(|line| line.contains("msync(") && line.contains(flag));
+            let threads = calls.filter_map(|line| line.split_whitespace().next());
+            threads.map(str::to_owned).collect::<BTreeSet<_>>()
+        })
+    };
+    let [sync, ask] = callers("alone", None);
+    assert!(
+        !sync.is_empty() && sync.is_disjoint(&ask),
+        "{sync:?} {ask:?}"
+    );
+    let [sync, ask] = callers("behind", Some("naive_msync"));
+    assert!(sync.is_superset(&ask), "{sync:?} {ask:?}");
+}
+
 /// Scattered pages are read back at once where a READ takes long: across a network an msync would take as
 /// many round trips as it has dirty pages.
 #[test]

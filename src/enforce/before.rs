@@ -242,10 +242,13 @@ fn prove(file: &File) {
 
 /// The steps of an enforcement that drops nothing; its turn has come.
 fn carry_out(files: &MsyncCall) {
-    files.prepare();
-    files.on_helper(|worker, context| {
-        flush(worker, context);
-        conclude(worker, context);
+    let learns = files.learns();
+    files.in_one_trip(|worker| {
+        files.prepare(worker, learns);
+        files.each(|context| {
+            flush(worker, context);
+            conclude(worker, context);
+        });
     });
 }
 

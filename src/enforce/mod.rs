@@ -2,7 +2,7 @@
 //!
 //! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
 //!    with a witness of each page;
-//! 2. the real msync, exactly as called, by the calling thread; left out where the next step is the
+//! 2. the real msync, exactly as called; left out where the next step is the
 //!    same call to the filesystem, of the whole file ([`msync_call::MsyncCall::is_one_sync`]);
 //! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
 //!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
@@ -13,8 +13,8 @@
 //! 6. [`invalidate`]: clean pages are dropped, or, after a failure, [`fail`] keeps the data;
 //! 7. [`report`]: the event is recorded.
 //!
-//! Steps 1 and 3-7 run on a helper thread. All signals are blocked throughout, as they are
-//! during the system call; pthread_cancel(3) acts before or after.
+//! Steps 1 and 3-7 run on a helper thread, in one trip; so does 2 where 1 has something to do there. All signals are
+//! blocked throughout, as they are during the system call; pthread_cancel(3) acts before or after.
 
 pub mod before;
 mod context;
@@ -45,7 +45,7 @@ use crate::sys::vm::{is_failure, is_refusal};
 use crate::{config, dirty, findings, log, next_fn, reads, sys};
 use context::Context;
 use core::ffi::c_void;
-use keepmydata_records::{Async, Enforce, Level, OnFailure};
+use keepmydata_records::{Async, Enforce, Invalidate, Level, OnFailure};
 use libc::{c_int, size_t};
 use msync_call::MsyncCall;
 use rustix::io::Errno;
@@ -208,34 +208,46 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     }
 
     // SAFETY: the caller's contract.
-    if files.is_one_sync() && unsafe { real_msync(addr, len, only_judged) }.is_ok() {
-        if files.sync_at_once() {
-            files.leave(Some(Context::outcome));
-            return files.result.and(files.complete());
+    let at_once = files.is_one_sync() && unsafe { real_msync(addr, len, only_judged) }.is_ok();
+    if at_once && files.sync_at_once() {
+        files.leave(Some(Context::outcome));
+        return files.result.and(files.complete());
+    }
+    // Where a flush at once has failed, the real msync tells the program's own open file of the error.
+    let learns = !at_once && files.learns();
+    let on_helper = learns || !at_once && config::settings().invalidate != Invalidate::Off;
+    let real_call = |worker: Option<&Worker>| {
+        let timer = log::Timer::at(Level::Info);
+        // SAFETY: the caller's contract.
+        let mut real = unsafe { real_msync_from(worker, addr, len, flags) };
+        if has_hole && real.is_ok() {
+            real = Err(Errno::NOMEM);
         }
-        // The real msync tells the program's own open file of the error.
-    } else {
-        files.prepare();
+        files.each(|context| context.real = Some((timer.stop(), real)));
+        real
+    };
+    let mut real = Ok(());
+    if !on_helper {
+        real = real_call(None);
     }
-    let timer = log::Timer::at(Level::Info);
-    // SAFETY: the caller's contract.
-    let mut real = unsafe { real_msync(addr, len, flags) };
-    if has_hole && real.is_ok() {
-        real = Err(Errno::NOMEM);
-    }
-    files.each(|context| context.real = Some((timer.stop(), real)));
-    match real {
-        _ if is_refusal(real) => {
-            files.on_helper(refuse);
-            files.leave(None);
-            return real;
+    files.in_one_trip(|worker| {
+        if on_helper {
+            files.prepare(worker, learns);
+            real = real_call(Some(worker));
         }
-        Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr as usize, len),
-        // The part that is mapped is still enforced.
-        Ok(()) | Err(Errno::NOMEM) => {}
-        Err(errno) => files.each(|context| context.fails(errno)),
+        match real {
+            _ if is_refusal(real) => return files.each(|context| refuse(worker, context)),
+            Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr as usize, len),
+            // The part that is mapped is still enforced.
+            Ok(()) | Err(Errno::NOMEM) => {}
+            Err(errno) => files.each(|context| context.fails(errno)),
+        }
+        files.each(|context| finish(worker, context));
+    });
+    if is_refusal(real) {
+        files.leave(None);
+        return real;
     }
-    files.on_helper(finish);
     files.leave(Some(Context::outcome));
     match real {
         Err(Errno::NOMEM) => real,
@@ -324,6 +336,28 @@ fn remember_success(context: &Context) {
     file.dropped = false;
     file.fdatasync_ns = context.fdatasync_ns;
     reads::set_fresh(&context.file.key, context.verify);
+}
+
+/// The real msync of a thread that waits for `worker`, if there is one. The kernel asks the mapping's own open file and
+/// not the thread that calls; another library's msync is called on the program's thread, for which it is made.
+///
+/// # Safety
+/// As msync(2).
+unsafe fn real_msync_from(
+    worker: Option<&Worker>,
+    addr: *mut c_void,
+    len: size_t,
+    flags: c_int,
+) -> Result<(), Errno> {
+    // SAFETY: the caller's contract.
+    let real = || unsafe { real_msync(addr, len, flags) };
+    match worker {
+        Some(worker) if worker.has_descriptors() => match next_fn::msync_is_the_c_librarys() {
+            true => sys::vm::sync_mapped(addr as usize, len, flags),
+            false => helper::on_program(real).unwrap_or(Err(Errno::IO)),
+        },
+        _ => real(),
+    }
 }
 
 /// # Safety

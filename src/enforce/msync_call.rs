@@ -218,15 +218,17 @@ impl MsyncCall {
     pub fn sync_at_once(&self) -> bool {
         let learns = self.learns();
         let mut done = false;
-        self.on_helper(|worker, context| {
-            Self::prepare_one(worker, context, learns);
-            if worker.borrow_handle(&context.handle).is_some() {
-                super::flush(worker, context);
-                done = context.flush_error.is_none();
-            }
-            if done {
-                super::conclude(worker, context);
-            }
+        self.in_one_trip(|worker| {
+            self.each(|context| {
+                Self::prepare_one(worker, context, learns);
+                if worker.borrow_handle(&context.handle).is_some() {
+                    super::flush(worker, context);
+                    done = context.flush_error.is_none();
+                }
+                if done {
+                    super::conclude(worker, context);
+                }
+            });
         });
         done
     }
@@ -245,7 +247,7 @@ impl MsyncCall {
     }
 
     /// Whether anything is to be learnt before the flush; what can be done without, is.
-    fn learns(&self) -> bool {
+    pub fn learns(&self) -> bool {
         let mut learns = false;
         self.each(|context| learns |= !prepare::prepare_here(context));
         learns
@@ -262,26 +264,19 @@ impl MsyncCall {
         }
     }
 
-    /// Step 1, on a helper thread if anything is to be asked of the kernel.
-    pub fn prepare(&self) {
-        let learns = self.learns();
-        if !learns && config::settings().invalidate == Invalidate::Off {
-            return;
-        }
-        self.on_helper(|worker, context| Self::prepare_one(worker, context, learns));
+    /// Step 1; `learns` says whether anything is to be learnt ([`MsyncCall::learns`]). On a helper thread.
+    pub fn prepare(&self, worker: &Worker, learns: bool) {
+        self.each(|context| Self::prepare_one(worker, context, learns));
         // The reader's page cache may be another one than the writer's (see `add_twins`).
         let mut was_clean = true;
         self.each(|context| was_clean &= context.was_clean);
         self.each(|context| context.was_clean = was_clean);
     }
 
-    /// Runs a step on the helper, for each file; without a helper, here.
-    pub fn on_helper(&self, mut step: impl FnMut(&Worker, &mut Context)) {
-        let all = |worker: &Worker, step: &mut dyn FnMut(&Worker, &mut Context)| {
-            self.each(|context| step(worker, context));
-        };
-        if helper::run(self.process, |worker| all(worker, &mut step)).is_err() {
-            all(&Worker::without_descriptors(self.process), &mut step);
+    /// Runs `steps` on the helper; without a helper, here.
+    pub fn in_one_trip(&self, mut steps: impl FnMut(&Worker)) {
+        if helper::run(self.process, |worker| steps(worker)).is_err() {
+            steps(&Worker::without_descriptors(self.process));
         }
     }
 

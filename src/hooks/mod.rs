@@ -20,7 +20,7 @@ mod sync;
 mod truncate;
 
 use crate::helper::Worker;
-use crate::{log, process, sys};
+use crate::{log, next_fn, process, sys};
 use core::ffi::c_void;
 use keepmydata_records::{Level, event};
 
@@ -38,10 +38,10 @@ fn check_order() {
         return;
     }
     // By library, not by address: references to the hooks are bound as everybody's are.
-    let own = library_of(check_order as *const c_void);
+    let own = next_fn::library_of(check_order as *const c_void);
     let first = [c"mmap", c"munmap", c"msync"].map(|name| {
         // SAFETY: looks the name up; nothing is called.
-        library_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+        next_fn::library_of(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
     });
     if first.iter().all(|&library| library == own) {
         return;
@@ -52,13 +52,4 @@ fn check_order() {
                       libkeepmydata.so first in LD_PRELOAD, or mappings may not be seen"
         .into();
     log::emit(&Worker::without_descriptors(process), &record);
-}
-
-/// Where the library is mapped that holds `address` (dladdr(3)).
-fn library_of(address: *const c_void) -> *const c_void {
-    // SAFETY: all-zero is a valid `Dl_info`.
-    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: only looks the address up.
-    unsafe { libc::dladdr(address, &mut info) };
-    info.dli_fbase
 }

@@ -106,7 +106,13 @@ pub fn judge_msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
         libc::MS_SYNC => flags & !libc::MS_SYNC | libc::MS_ASYNC,
         _ => flags,
     };
-    // SAFETY: MS_ASYNC only looks.
+    sync_mapped(addr, len, flags)
+}
+
+/// msync(2), from whichever thread: the kernel syncs through the open files of the mappings. Not named like the C
+/// library's function, for which a debugger of the program's sets breakpoints that would end the helper.
+pub fn sync_mapped(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
+    // SAFETY: msync changes no memory.
     unsafe { raw::syscall(libc::SYS_msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
 }
 
