@@ -141,6 +141,30 @@ fn a_verified_msync_is_one_trip_to_the_helper() {
     assert!(sync.is_superset(&ask), "{sync:?} {ask:?}");
 }
 
+/// The memory for the copies of a small msync is mapped once, and not for each.
+#[test]
+fn small_copies_are_made_in_the_same_memory() {
+    or_skip!(installed("strace"));
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let maps = |times: &str| {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let path = log.to_str().expect("path in UTF-8");
+        one_round("bench_threads", times)
+            .arg(fs.path("f"))
+            .args(["1", "msync"])
+            .where_only_threads()
+            .traced_by(["strace", "-f", "-qq", "-e", "trace=mmap", "-o", path])
+            .under_shim(&[])
+            .expect_success("under the shim and strace");
+        let log = std::fs::read_to_string(&log).expect("log of strace");
+        let is_memory = |line: &&str| line.contains("PROT_WRITE") && line.contains("NORESERVE");
+        log.lines().filter(is_memory).count()
+    };
+    assert_eq!(maps("1"), maps("40"));
+}
+
 /// Scattered pages are read back at once where a READ takes long: across a network an msync would take as
 /// many round trips as it has dirty pages.
 #[test]

@@ -5,10 +5,12 @@
 //! afterwards loses that mapping ([`Copies::look`]). So the shim knows whether the page still is the
 //! one that held the data.
 
+use super::readback::BUFFER;
+use super::spare;
 use crate::dirty::Ranges;
 use crate::helper::Worker;
 use crate::sys::list::List;
-use crate::sys::{self, vm, wipe};
+use crate::sys::{self, vm};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::null_mut;
@@ -24,8 +26,6 @@ const FEW: usize = 32;
 /// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
 /// read in again, and only then noticed ([`super::snapshot`]).
 const AT_ONCE: usize = 16;
-/// The buffer for reading back, bytes.
-pub const BUFFER: usize = 256 * 1024;
 
 /// What is known of a page; the order of a `Verdict`, and two states of no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +193,10 @@ impl Copies {
         let page = sys::page_size();
         let copied = self.pages.min((budget / page as u64) as usize);
         let len = BUFFER + page + self.head() + copied * page;
-        self.region = wipe::map(len).ok_or(Errno::NOMEM)?.as_ptr();
-        self.region_len = len;
+        (self.region, self.region_len) = spare::take(len).ok_or(Errno::NOMEM)?;
         (self.copied, self.dropped) = (copied, 0);
+        // SAFETY: inside the region.
+        unsafe { self.hashes().write_bytes(0, self.head() / size_of::<u64>()) };
         Ok(())
     }
 
@@ -517,8 +518,7 @@ impl Copies {
     pub fn let_go(&mut self) {
         self.let_go_witnesses();
         if !self.region.is_null() {
-            // SAFETY: the region is this value's own.
-            let _ = unsafe { munmap(self.region.cast(), self.region_len) };
+            spare::give(self.region, self.region_len);
             self.region = null_mut();
         }
         self.pages = 0;

@@ -9,8 +9,9 @@
 //! what the filesystem holds: what differs was not written.
 
 use super::context::Context;
-use super::copy::{BUFFER, State};
+use super::copy::State;
 use super::heal::make_page_dirty;
+use super::readback::BUFFER;
 use crate::dirty::{self, Query, Ranges};
 use crate::helper::Worker;
 use crate::mappings;

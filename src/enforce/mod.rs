@@ -34,6 +34,7 @@ mod readback;
 mod report;
 mod reverify;
 mod snapshot;
+mod spare;
 mod ticket;
 mod verify;
 
@@ -82,7 +83,7 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    context::boot() && reverify::boot() && doubt::boot()
+    context::boot() && reverify::boot() && doubt::boot() && spare::boot()
 }
 
 fn is_enforced(flags: c_int) -> bool {

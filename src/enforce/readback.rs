@@ -4,7 +4,6 @@
 //! and a thread more would cost more than it saves; across a network it is what a verified msync spends its
 //! time with, and dirty pages that lie apart are a read each.
 
-use super::copy::BUFFER;
 use crate::sys::{self, lock, thread};
 use core::ffi::{c_int, c_void};
 use core::slice;
@@ -12,6 +11,8 @@ use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
+/// The buffer to read into, bytes.
+pub const BUFFER: usize = 256 * 1024;
 /// Places in a batch, at the most.
 pub const MOST: usize = 64;
 /// Threads for a batch, the caller among them.
