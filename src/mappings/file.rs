@@ -148,6 +148,8 @@ pub struct State {
     pub dropped: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
     pub doubted: bool,
+    /// Entries of the table through which it can be stored to.
+    pub writable: usize,
     /// Lowest and highest address that it was mapped at.
     pub low: usize,
     pub high: usize,
@@ -339,6 +341,7 @@ impl Files {
                     drops: [None; 2],
                     dropped: false,
                     doubted: false,
+                    writable: 0,
                     low: usize::MAX,
                     high: 0,
                     probes: Default::default(),

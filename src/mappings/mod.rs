@@ -406,7 +406,10 @@ impl Guard {
             return false;
         }
         let reference = entry.file.hold().leave();
+        // First, so that a fork in between leaves the child with one too many.
+        self.get_mut(entry.file).writable += usize::from(entry.writable);
         if TRACKED.table.insert(entry.with(reference)).is_err() {
+            self.get_mut(entry.file).writable -= usize::from(entry.writable);
             // SAFETY: the table has not taken it.
             let _ = self.release(unsafe { reference.adopt() });
             return false;
@@ -434,6 +437,10 @@ impl Guard {
             let entry = entry.with(unsafe { entry.file.adopt() });
             for _ in 0..stays {
                 entry.file.hold().leave();
+            }
+            if entry.writable {
+                let file = self.get_mut(&entry.file);
+                file.writable = (file.writable + stays).saturating_sub(1);
             }
             let pool = &TRACKED.taken;
             if let Some(node) = pool.recycled().or_else(|| pool.fresh()) {
@@ -497,12 +504,8 @@ impl Guard {
     /// Whether something can be stored to `file` through a mapping, or is owed of what was: an msync of a mapping
     /// that can only be read is about that too.
     pub fn is_stored_to(&self, file: &File) -> bool {
-        let mut found = self.get(file).debt.is_pending();
-        self.for_each_of(file, 0, |entry| {
-            found |= entry.writable;
-            !found
-        });
-        found
+        let state = self.get(file);
+        state.writable > 0 || state.debt.is_pending()
     }
 
     /// Lets `change` change the marks of every mapping of `file`.

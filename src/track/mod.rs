@@ -129,9 +129,7 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     };
     before_replacing(call);
     let result = match &candidate {
-        Ok(Candidate { key, .. })
-            if mappings::may_know(key.dev, key.ino) && before::is_needed() =>
-        {
+        Ok(Candidate { key, .. }) if before::is_needed() && may_drop(key) => {
             // SAFETY: the caller's contract.
             unsafe { replace_dropping(call, real, (key.dev, key.ino)) }
         }
@@ -147,6 +145,15 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     }
     records::mmap(call, result as usize, tracked, started);
     result
+}
+
+/// Whether the kernel may drop the page cache of a tracked file because it is mapped once more: on local filesystems
+/// it does not, and need not be looked through for what is owed.
+fn may_drop(key: &Key) -> bool {
+    mappings::may_know(key.dev, key.ino)
+        && lock()
+            .of_inode(key.dev, key.ino)
+            .any(|file| !file.traits.local_block)
 }
 
 /// Adds a mapping that overlaps none; says whether the table could take it.
