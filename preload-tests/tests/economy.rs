@@ -198,6 +198,33 @@ fn slow_reads_are_under_way_at_once() {
     assert!(most >= 4, "{most} at once");
 }
 
+/// Pages that lie near to each other are read back in one go: each READ is a trip to the daemon.
+#[test]
+fn near_pages_are_read_back_in_one_read() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let reads = |pages: [&str; 3]| {
+        let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+        Program::guest("exact")
+            .arg(fs.path("f"))
+            .arg("128")
+            .args(pages)
+            .under_shim(&[("KEEPMYDATA_VERIFY", "on")])
+            .expect_success("under the shim");
+        let log = fs.op_log();
+        let flush = log.rfind("Fsync enter:").expect("a flush");
+        let of = |len: &str| {
+            let reads = log[flush..]
+                .lines()
+                .filter(|line| line.contains("Read enter:"));
+            reads.filter(|line| line.contains(len)).count()
+        };
+        (of("len(4096)"), of("len(32768)"))
+    };
+    assert_eq!(reads(["3", "5", "10"]), (0, 1));
+    assert_eq!(reads(["3", "20", "40"]), (3, 0), "the control");
+}
+
 /// `KEEPMYDATA_MUNMAP=sync` syncs what is dirty, and does not disturb what is not.
 #[test]
 fn an_unmap_of_clean_pages_syncs_nothing() {

@@ -2,10 +2,11 @@
 //!
 //! A read past the page cache waits for the filesystem each time. In a daemon's memory that is some 10 us,
 //! and a thread more would cost more than it saves; across a network it is what a verified msync spends its
-//! time with, and dirty pages that lie apart are a read each.
+//! time with, and dirty pages that lie apart are a read each. Those that lie near to each other are one.
 
 use crate::sys::{self, lock, thread};
 use core::ffi::{c_int, c_void};
+use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use rustix::fd::BorrowedFd;
@@ -21,6 +22,8 @@ const THREADS: usize = 8;
 /// cost to start.
 const SLOW_NS: u64 = 300_000;
 const SLOW_PAGE_NS: u64 = 20_000;
+/// Pages between two places that are read with them, at the most: to copy them takes less time than to ask once more.
+const NEAR: u64 = 4;
 
 /// One place.
 pub struct Part {
@@ -31,6 +34,8 @@ pub struct Part {
     pub offset: u64,
     /// Where in the buffer.
     pub into: usize,
+    /// Whether it is read along with the one before it.
+    joins: bool,
     /// Bytes that were read, or an errno, negative.
     read: AtomicIsize,
 }
@@ -42,8 +47,13 @@ impl Part {
             count: 0,
             offset: 0,
             into: 0,
+            joins: false,
             read: AtomicIsize::new(0),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.count * sys::page_size()
     }
 
     /// Bytes that were read; short only at the end of the file.
@@ -79,15 +89,26 @@ impl Batch {
 
     /// Adds `count` pages, for which there is room.
     pub fn add(&mut self, first: usize, count: usize, offset: u64) {
+        let gap = self.gap(offset).filter(|gap| gap + count <= self.room());
+        self.pages += gap.unwrap_or(0);
         self.parts[self.len] = Part {
             first,
             count,
             offset,
             into: self.pages * sys::page_size(),
+            joins: gap.is_some(),
             ..Part::none()
         };
         self.len += 1;
         self.pages += count;
+    }
+
+    /// Pages between the last part and what lies at `offset` in the file; nothing where those are too many.
+    fn gap(&self, offset: u64) -> Option<usize> {
+        let last = self.parts().last()?;
+        let bytes = offset.checked_sub(last.offset + last.bytes() as u64)?;
+        let pages = bytes / sys::page_size() as u64;
+        (pages <= NEAR).then_some(pages as usize)
     }
 
     pub fn parts(&self) -> &[Part] {
@@ -104,10 +125,11 @@ impl Batch {
             next: AtomicUsize::new(0),
             others: lock::Word::new(0),
         };
-        if !*slow && let Some(first) = self.parts().first() {
+        if !*slow {
             let begin = sys::monotonic_ns();
             work.one();
-            let patience = SLOW_NS + first.count as u64 * SLOW_PAGE_NS;
+            let pages = work.group(0).iter().map(|part| part.count as u64);
+            let patience = SLOW_NS + pages.sum::<u64>() * SLOW_PAGE_NS;
             *slow = sys::monotonic_ns() - begin > patience;
         }
         match *slow {
@@ -128,22 +150,49 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Takes the next part; false where there is none.
+    /// The part number `at`, with those that join it.
+    fn group(&self, at: usize) -> &[Part] {
+        let rest = self.parts.get(at + 1..).unwrap_or_default();
+        let joining = rest.iter().take_while(|part| part.joins).count();
+        self.parts.get(at..=at + joining).unwrap_or_default()
+    }
+
+    /// Takes the next part, with those that join it; false where there is none.
     fn one(&self) -> bool {
-        let Some(part) = self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(first) = self.parts.get(at) else {
             return false;
         };
-        // SAFETY: parts have places of their own in the buffer, and each is taken once.
-        let into = unsafe {
-            let start = self.buffer.add(part.into);
-            slice::from_raw_parts_mut(start, part.count * sys::page_size())
-        };
-        let read = match sys::fd::read_back(self.handle, into, part.offset) {
-            Ok(bytes) => bytes as isize,
-            Err(errno) => -errno.raw_os_error() as isize,
-        };
-        part.read.store(read, Ordering::Relaxed);
+        if first.joins {
+            return true;
+        }
+        let group = self.group(at);
+        let end = group.last().map_or(0, |last| last.into + last.bytes());
+        if let Ok(read) = self.read(first.into..end, first.offset) {
+            for part in group {
+                let read = read.saturating_sub(part.into - first.into);
+                part.read
+                    .store(read.min(part.bytes()) as isize, Ordering::Relaxed);
+            }
+            return true;
+        }
+        // What lies between them is nobody's concern.
+        for part in group {
+            let read = match self.read(part.into..part.into + part.bytes(), part.offset) {
+                Ok(bytes) => bytes as isize,
+                Err(errno) => -errno.raw_os_error() as isize,
+            };
+            part.read.store(read, Ordering::Relaxed);
+        }
         true
+    }
+
+    /// Reads what lies at `offset` in the file into a part of the buffer.
+    fn read(&self, into: Range<usize>, offset: u64) -> Result<usize, Errno> {
+        // SAFETY: parts, and what lies between those that are read together, have places of their own in the buffer, and
+        // each is taken once.
+        let into = unsafe { slice::from_raw_parts_mut(self.buffer.add(into.start), into.len()) };
+        sys::fd::read_back(self.handle, into, offset)
     }
 
     fn run(&self) {
