@@ -199,3 +199,31 @@ fn threads_that_open_map_and_unmap_their_file_raise_no_doubt() {
     println!("{doubts} doubts of {syncs} msyncs");
     assert!(doubts <= 3, "{doubts} doubts of {syncs} msyncs");
 }
+
+/// What can only be read through the page cache is dropped from it first, and then it is the disk that is read. Not
+/// where another process has it mapped: there it stays, and proves nothing.
+#[test]
+fn what_is_read_back_through_the_page_cache_is_proved() {
+    let kinds = [
+        ("ext4", 128, "data=journal"),
+        ("btrfs", 256, "compress-force=zstd"),
+    ];
+    for (kind, megabytes, option) in kinds {
+        let fs = or_skip!(LoopFs::mount_sized(kind, megabytes, &[option]));
+        let run = |how: &[&str]| {
+            let guest = Program::guest("held").arg(fs.path("f")).args(how);
+            guest.under_shim(&[
+                ("KEEPMYDATA_VERIFY", "on"),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_LOG", "info"),
+            ])
+        };
+        let alone = run(&[]);
+        let records = alone.records();
+        let msync = records.of("msync").next().expect("a record");
+        assert_eq!(msync["verdicts"]["verified"], 4, "{option}: {msync}");
+        assert_eq!(msync["verdicts"]["uncertain"], 0, "{option}: {msync}");
+        let held = run(&["held"]);
+        assert_eq!(held.stdout, "msync EIO\n", "{option}: {held:?}");
+    }
+}

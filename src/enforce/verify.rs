@@ -54,6 +54,7 @@ pub fn check(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
 fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno> {
     let handle = worker.borrow_handle(&context.handle).ok_or(Errno::BADF)?;
     let through_cache = !context.handle.direct || is_encoded(context, handle);
+    let mut stayed = Ranges::new();
     if through_cache {
         if context.flush_error.is_some() && !context.rewritten {
             // What was not written is nowhere else: it is not dropped to see what there is instead.
@@ -62,7 +63,7 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
                 ..Unsettled::default()
             });
         }
-        uncache(worker, context, handle);
+        uncache(worker, context, handle, &mut stayed);
     }
     let size = sys::fd::size(handle)?;
     let (mut at, mut slow) = (0, false);
@@ -82,7 +83,7 @@ fn check_all(worker: &Worker, context: &mut Context) -> Result<Unsettled, Errno>
         }
     }
     if through_cache {
-        doubt_what_stayed(worker, context);
+        doubt_what_stayed(worker, context, &mut stayed);
         eviction_probe::ensure(worker, &context.file);
     }
     let mut unsettled = Unsettled::default();
@@ -117,31 +118,36 @@ fn is_encoded(context: &Context, handle: BorrowedFd<'_>) -> bool {
 }
 
 /// Where a read goes through the page cache whatever is asked for, a read reaches it only after the pages were dropped,
-/// and the witness with them: a difference is then uncertain at best.
-fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>) {
+/// and the witness with them: a difference is then uncertain at best. Adds what could not be dropped to `stayed`: mapped
+/// by another process, locked, or held by a journal.
+fn uncache(worker: &Worker, context: &mut Context, handle: BorrowedFd<'_>, stayed: &mut Ranges) {
     context.copies.let_go_witnesses();
     eviction_probe::clear(worker, &context.file);
     super::entries::drop_mappings(worker, context, &context.dirty);
+    let file = worker.borrow_cached(&context.handle);
     for range in context.dirty.as_slice() {
         let len = core::num::NonZeroU64::new(range.length);
         let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+        let asked = file.map(|file| dirty::cached_in(file, range.offset, range.end(), stayed));
+        if asked != Some(Ok(())) {
+            stayed.add(range.offset, range.end());
+        }
     }
 }
 
-/// What could not be dropped before it was read has been compared with itself: mapped by another process,
-/// locked, or held by a journal (ext4 with data=journal).
-fn doubt_what_stayed(worker: &Worker, context: &mut Context) {
-    let mut stayed = Ranges::new();
-    let file = worker.borrow_cached(&context.handle);
-    let known = file.is_some_and(|file| {
-        context
-            .dirty
-            .iter()
-            .all(|range| dirty::cached_in(file, range.offset, range.end(), &mut stayed).is_ok())
-    });
+/// What could not be dropped before it was read has been compared with itself, and so has what another thread has
+/// stored to since.
+fn doubt_what_stayed(worker: &Worker, context: &mut Context, stayed: &mut Ranges) {
+    if let Some(file) = worker.borrow_cached(&context.handle) {
+        for range in context.dirty.as_slice() {
+            if dirty::unstable(file, range.offset, range.end(), stayed).is_err() {
+                stayed.add(range.offset, range.end());
+            }
+        }
+    }
     for page in 0..context.copies.pages() {
         let (offset, _) = context.copies.place_of(page);
-        if context.copies.state(page) == State::Verified && (!known || stayed.has(offset)) {
+        if context.copies.state(page) == State::Verified && stayed.has(offset) {
             context.copies.states()[page] = State::Unread;
         }
     }
