@@ -6,7 +6,7 @@
 
 #[cfg(not(test))]
 use crate::hooks;
-use crate::{config, enforce, helper, log, mappings, next_fn, process, sys};
+use crate::{config, dirty, enforce, helper, log, mappings, next_fn, process, sys};
 use keepmydata_records::{Enforce, Level, LineBuf, event};
 
 #[cfg(not(test))]
@@ -39,7 +39,12 @@ pub extern "C" fn boot() {
     if !bad.as_bytes().is_empty() {
         log::say_before_main(bad.as_bytes());
     }
-    if process::boot() && mappings::boot() && helper::boot() && enforce::boot() {
+    if process::boot()
+        && mappings::boot()
+        && helper::boot()
+        && dirty::locking::boot()
+        && enforce::boot()
+    {
         log::boot();
         crate::stats::boot();
         say_hello();

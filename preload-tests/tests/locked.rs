@@ -101,3 +101,17 @@ fn a_filesystem_that_keeps_nothing_is_found_out() {
         assert!(run.stdout.starts_with("msync EIO\n"), "{case}: {run:?}");
     }
 }
+
+/// mlock returns while another thread syncs the file: what is about to be locked is not registered again.
+#[test]
+fn locking_returns_beside_an_msync() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--auto-inval"]);
+    let guest = Program::guest("lockers")
+        .arg(fs.path("f"))
+        .timeout(Duration::from_secs(30));
+    let native = guest.natively().expect_success("natively");
+    assert_eq!(native.stdout, "all returned\n");
+    let run = guest.under_shim(&[]).expect_success("under the shim");
+    assert_eq!(run.stdout, native.stdout, "{run:?}");
+}

@@ -2,6 +2,7 @@
 
 mod cachestat;
 pub mod eviction_probe;
+pub mod locking;
 mod mincore;
 mod pagemap;
 pub mod pin;

@@ -7,7 +7,7 @@
 //! was stored to and then dropped: its entry is empty, where it should carry a mark.
 
 use super::reach::{end_inside, tracked, untracked};
-use super::{Found, LARGEST, Query, Ranges, eviction_probe, mincore, size};
+use super::{Found, LARGEST, Query, Ranges, eviction_probe, locking, mincore, size};
 use crate::helper::Worker;
 use crate::mappings::{
     self, Guard,
@@ -107,6 +107,7 @@ pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
         return Marks::default();
     };
     let registered = inside <= LARGEST
+        && !locking::is_under_way()
         && worker.pagemap().is_some()
         && !vm::is_locked(start, len)
         && userfaultfd::register(fd, start, len, inside).is_ok();

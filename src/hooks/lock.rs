@@ -11,11 +11,12 @@ use libc::{c_int, c_uint, size_t};
 /// As mlock(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int {
-    if mappings::any() {
-        lock_in_memory::range(addr as usize, len);
-    }
     // SAFETY: the caller's contract.
-    unsafe { next_fn::mlock(addr, len) }
+    let call = || unsafe { next_fn::mlock(addr, len) };
+    match mappings::any() {
+        true => lock_in_memory::range(addr as usize, len, call),
+        false => call(),
+    }
 }
 
 /// Hook for `mlock2`.
@@ -24,11 +25,12 @@ pub unsafe extern "C-unwind" fn mlock(addr: *const c_void, len: size_t) -> c_int
 /// As mlock2(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: c_uint) -> c_int {
-    if mappings::any() {
-        lock_in_memory::range(addr as usize, len);
-    }
     // SAFETY: the caller's contract.
-    unsafe { next_fn::mlock2(addr, len, flags) }
+    let call = || unsafe { next_fn::mlock2(addr, len, flags) };
+    match mappings::any() {
+        true => lock_in_memory::range(addr as usize, len, call),
+        false => call(),
+    }
 }
 
 /// Hook for [`libc::mlockall`].
@@ -37,9 +39,10 @@ pub unsafe extern "C-unwind" fn mlock2(addr: *const c_void, len: size_t, flags: 
 /// As mlockall(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mlockall(flags: c_int) -> c_int {
-    if mappings::any() && flags & libc::MCL_CURRENT != 0 {
-        lock_in_memory::range(0, usize::MAX);
-    }
     // SAFETY: the caller's contract.
-    unsafe { next_fn::mlockall(flags) }
+    let call = || unsafe { next_fn::mlockall(flags) };
+    match mappings::any() && flags & libc::MCL_CURRENT != 0 {
+        true => lock_in_memory::range(0, usize::MAX, call),
+        false => call(),
+    }
 }

@@ -4,8 +4,9 @@
 //! in force, or with `MAP_LOCKED`, or moved by mremap(2), is seen to be locked where it would be registered.
 
 use crate::sys::{self, signals::Blocked};
-use crate::{dirty, mappings};
+use crate::{dirty, mappings, process};
 use core::sync::atomic::{AtomicU32, Ordering};
+use libc::c_int;
 
 /// How often memory was about to be locked.
 static TIMES: AtomicU32 = AtomicU32::new(0);
@@ -23,9 +24,21 @@ pub fn since(before: u32, start: usize, end: usize) {
     }
 }
 
-/// `[addr, addr + len)` is about to be locked.
+/// `[addr, addr + len)` is locked by `call`, which returns what the program is told. No thread's msync registers what is
+/// being locked anew meanwhile.
 #[cold]
-pub fn range(addr: usize, len: usize) {
+pub fn range(addr: usize, len: usize, call: impl FnOnce() -> c_int) -> c_int {
+    if !process::is_open() {
+        return call();
+    }
+    dirty::locking::begin();
+    before(addr, len);
+    let result = call();
+    dirty::locking::end();
+    result
+}
+
+fn before(addr: usize, len: usize) {
     TIMES.fetch_add(1, Ordering::AcqRel);
     let start = sys::page_down(addr as u64) as usize;
     let end = addr.saturating_add(len);
