@@ -39,6 +39,9 @@ fn a_page_that_was_dropped_under_a_store_is_uncertain() {
         Err(_) => assert!(run.records().uncertain().contains(&5), "{}", run.log_text()),
     }
 
+    assert!(run.log_text().contains("1 page"), "{}", run.log_text());
+    assert!(!run.log_text().contains("1 pages"), "{}", run.log_text());
+
     // And it is told without a word being asked for.
     let run = guest(&lossy()).under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
     assert_eq!(run.stdout, HALF_LOST, "{run:?}");

@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use crate::helper::{self, Worker};
-use crate::log::{self, FileName};
+use crate::log::{self, Count, FileName};
 use crate::mappings::{self, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
@@ -62,9 +62,9 @@ pub fn of(worker: &Worker, context: &Context) {
     log::text(
         &mut message,
         format_args!(
-            "msync returned 0 and {pages} {} of this file {} not proved to be safe: {why}. \
+            "msync returned 0 and {} of this file {} not proved to be safe: {why}. \
              KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn tells of each",
-            if pages == 1 { "page" } else { "pages" },
+            Count(pages, "page"),
             if pages == 1 { "is" } else { "are" },
         ),
     );
@@ -91,9 +91,9 @@ fn of_told(worker: &Worker, context: &Context) {
     log::text(
         &mut message,
         format_args!(
-            "msync returned 0: what the file holds is safe. An earlier msync failed because {pages} {} had left the \
+            "msync returned 0: what the file holds is safe. An earlier msync failed because {} had left the \
              page cache before it could be compared: what was stored there before that may be missing",
-            if pages == 1 { "page" } else { "pages" },
+            Count(pages, "page"),
         ),
     );
     let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
@@ -174,8 +174,10 @@ pub fn at_end() {
         log::text(
             &mut message,
             format_args!(
-                "{msyncs} msync calls of this process returned 0 without a proof, for {pages} pages in all; \
-                 KEEPMYDATA_UNCERTAIN=error makes such calls fail"
+                "{} of this process returned 0 without a proof, for {} in all; \
+                 KEEPMYDATA_UNCERTAIN=error makes such calls fail",
+                Count(msyncs, "msync call"),
+                Count(pages, "page")
             ),
         );
         let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);

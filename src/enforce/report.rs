@@ -6,7 +6,7 @@ use super::metrics;
 use super::verify::Unsettled;
 use crate::dirty::{self, Query, Tracker};
 use crate::helper::Worker;
-use crate::log::{self, FileName, Timer};
+use crate::log::{self, Count, FileName, Timer};
 use crate::mappings;
 use crate::{process, sys};
 use keepmydata_records::{
@@ -339,7 +339,8 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
         Err(_) if lost > 0 => log::text(
             message,
             format_args!(
-                "the kernel dropped {lost} unwritten pages; msync fails until the file is unmapped"
+                "the kernel dropped {} that it had not written; msync fails until the file is unmapped",
+                Count(lost, "page")
             ),
         ),
         Err(_) if context.lost != 0 => log::text(
@@ -353,16 +354,21 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
         Err(_) if stale == 0 && context.refused != 0 => log::text(
             message,
             format_args!(
-                "{} pages of this file, for which a sync has failed before, are neither proved nor stored \
-                 anew",
-                context.refused_pages
+                "of this file {} for which a sync has failed before {} neither proved nor stored anew",
+                Count(context.refused_pages, "page"),
+                if context.refused_pages == 1 {
+                    "is"
+                } else {
+                    "are"
+                },
             ),
         ),
         Err(_) if stale == 0 && context.cause.is_none() => log::text(
             message,
             format_args!(
-                "{uncertain} pages left the page cache before they could be compared, or could not be read \
-                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error"
+                "{} left the page cache before they could be compared, or could not be read \
+                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error",
+                Count(uncertain, "page")
             ),
         ),
         Err(_) if context.cause.is_some() => log::text(
@@ -383,15 +389,16 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
             message,
             format_args!(
                 "synced, but the page cache was dropped since the last sync (another process \
-                 opened or changed the file): what was stored before that may be missing from \
-                 {uncertain} pages"
+                 opened or changed the file): what was stored before that may be missing from {}",
+                Count(uncertain, "page")
             ),
         ),
         Ok(()) => log::text(
             message,
             format_args!(
-                "{uncertain} pages left the page cache before they could be compared: the \
-                 filesystem holds newer data of another process, or has lost data"
+                "{} left the page cache before they could be compared: the \
+                 filesystem holds newer data of another process, or has lost data",
+                Count(uncertain, "page")
             ),
         ),
     }
