@@ -42,8 +42,8 @@ const AFTER: &str = "\
 Needs root for the filesystems in image files, and FUSE. What cannot be had is named and left
 out. The image files lie in the temporary directory (TMPDIR), 4 GB at the most at a time.
 
-scripts/bench --programs [FILE]: a table of real programs and of large mappings instead, on the
-fastest disk there is, written to FILE too.
+scripts/bench --programs: tables of real programs, of large mappings and of memory instead, on the
+fastest disks there are; scripts/bench --programs --help says more.
 
 exit code: 0 every goal that was measured is reached, 1 one is not, 2 bad usage, 3 something could
 not be measured";
