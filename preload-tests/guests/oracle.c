@@ -15,6 +15,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 enum {
@@ -321,6 +322,48 @@ static void map_over(struct thread *t, const long *arg, int anonymous)
 	} else if (CALL(t, "mmap", mmap(s->base + off * PAGE, n * PAGE, prot, MAP_SHARED | MAP_FIXED, t->fd, page * PAGE)) != -1) {
 		set(s, off, n, page, prot);
 	}
+}
+
+/* Another part of the file in the place of what is there. */
+static void remap(struct thread *t, const long *arg)
+{
+	struct slot *s = slot_of(t, arg[0]);
+	long off, n, page = clamp(arg[3], 0, PAGES - 1);
+
+	if (part(s, arg, &off, &n) && CALL(t, "remap_file_pages", remap_file_pages(s->base + off * PAGE, n * PAGE, 0, page, 0)) == 0)
+		set(s, off, n, page, s->prot[off]);
+}
+
+static void lock(struct thread *t, const long *arg)
+{
+	struct slot *s = slot_of(t, arg[0]);
+	long off, n;
+
+	if (!part(s, arg, &off, &n))
+		return;
+	if (arg[3])
+		CALL(t, "mlock", mlock(s->base + off * PAGE, n * PAGE));
+	else
+		CALL(t, "munlock", munlock(s->base + off * PAGE, n * PAGE));
+}
+
+/* Another program opens the file, and may sync it and have what is not mapped evicted. The shim sees no call of it. */
+static void other(int evicts)
+{
+	int status;
+	pid_t child = syscall(SYS_fork);
+
+	if (child == 0) {
+		int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);
+
+		if (evicts) {
+			syscall(SYS_fsync, fd);
+			syscall(SYS_fadvise64, fd, 0, 0, POSIX_FADV_DONTNEED);
+		}
+		syscall(SYS_exit_group, 0);
+	}
+	if (child > 0)
+		waitpid(child, &status, 0);
 }
 
 /* Whether the slot is one mapping of the file as far as the kernel is concerned. */
@@ -652,6 +695,12 @@ static void run_op(struct thread *t, struct op *op)
 		map_over(t, arg, 0);
 	else if (IS("anon"))
 		map_over(t, arg, 1);
+	else if (IS("remap"))
+		remap(t, arg);
+	else if (IS("lock"))
+		lock(t, arg);
+	else if (IS("other"))
+		other(arg[0]);
 	else if (IS("unmap"))
 		unmap(t, arg);
 	else if (IS("grow"))

@@ -15,6 +15,9 @@ const CALLS: &[(&str, &[&str])] = &[
     ("map", &["slot", "page", "pages", "prot"]),
     ("fix", &["slot", "off", "pages", "page", "prot"]),
     ("anon", &["slot", "off", "pages"]),
+    ("remap", &["slot", "off", "pages", "page"]),
+    ("lock", &["slot", "off", "pages", "locks"]),
+    ("other", &["evicts"]),
     ("unmap", &["slot", "off", "pages"]),
     ("grow", &["slot", "pages", "maymove"]),
     ("shrink", &["slot", "pages", "maymove"]),
@@ -235,6 +238,16 @@ fn describe(call: &Call, stamp: i64) -> String {
             "mmap({}, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED, -1, 0)",
             part()
         ),
+        "remap" => format!("remap_file_pages({}, 0, {}, 0)", part(), a(3)),
+        "lock" => format!(
+            "{}({})",
+            if a(3) != 0 { "mlock" } else { "munlock" },
+            part()
+        ),
+        "other" => match a(0) {
+            0 => "another program opens the file".into(),
+            _ => "another program opens and syncs the file, and posix_fadvise(DONTNEED)".into(),
+        },
         "unmap" => format!("munmap({})", part()),
         "grow" | "shrink" => {
             let sign = if call.name() == "grow" { '+' } else { '-' };
@@ -370,6 +383,9 @@ fn any_call() -> BoxedStrategy<Call> {
         2 => (slot(), off(), many(), off(), prot())
             .prop_map(|(a, b, c, d, e)| vec![a, b, c, d, e]).prop_map(make("fix")),
         1 => (slot(), off(), 1i64..4).prop_map(|(a, b, c)| vec![a, b, c]).prop_map(make("anon")),
+        1 => (slot(), off(), many(), off()).prop_map(|(a, b, c, d)| vec![a, b, c, d]).prop_map(make("remap")),
+        1 => (slot(), off(), many(), 0i64..2).prop_map(|(a, b, c, d)| vec![a, b, c, d]).prop_map(make("lock")),
+        1 => (0i64..2).prop_map(|a| vec![a]).prop_map(make("other")),
         3 => (slot(), off(), many()).prop_map(|(a, b, c)| vec![a, b, c]).prop_map(make("unmap")),
         2 => (slot(), 1i64..12, 0i64..2).prop_map(|(a, b, c)| vec![a, b, c]).prop_map(make("grow")),
         2 => (slot(), 1i64..12, 0i64..2).prop_map(|(a, b, c)| vec![a, b, c]).prop_map(make("shrink")),
