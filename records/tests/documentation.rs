@@ -311,14 +311,40 @@ fn documents() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
+/// Whether a heading of a document has this name in links.
+fn has_heading(text: &str, name: &str) -> bool {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.into_iter().any(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c })
+            .eq(name.chars())
+    })
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut broken = Vec::new();
     for (path, text) in documents() {
         for link in text.split("](").skip(1) {
-            let link = link.split([')', '#']).next().unwrap_or_default();
-            let is_path = !link.is_empty() && !link.contains(':') && !link.contains('\n');
-            if is_path && !path.with_file_name(link).exists() {
+            let link = link.split(')').next().unwrap_or_default();
+            if link.contains(':') || link.contains('\n') {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.with_file_name(file),
+            };
+            let there = match heading {
+                "" => target.exists(),
+                heading => {
+                    fs::read_to_string(&target).is_ok_and(|text| has_heading(&text, heading))
+                }
+            };
+            if !there {
                 broken.push(format!("{}: {link}", path.display()));
             }
         }

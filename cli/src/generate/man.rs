@@ -76,8 +76,8 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
         entry(&mut roff, name, meaning);
     }
     roff.text([roman(
-        "Each setting is a variable; an option wins over its variable. A bad value is named on \
-         standard error, and the default holds.",
+        "Each setting is a variable; an option wins over its variable. A bad value gives a \
+         message on standard error, and the default holds.",
     )]);
     for option in OPTIONS {
         let default = match option.default {
