@@ -227,3 +227,16 @@ fn what_is_read_back_through_the_page_cache_is_proved() {
         assert_eq!(held.stdout, "msync EIO\n", "{option}: {held:?}");
     }
 }
+
+/// An exec ends the helper, with an msync of another thread under way: what that could not do is no error of the
+/// filesystem's. (One exec of 300 was told as EBADF.)
+#[test]
+fn an_exec_beside_msync_is_no_failure() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--fsync-delay-ms", "8"]);
+    let guest = Program::guest("execs").arg(fs.path("f")).arg("100");
+    let run = guest
+        .under_shim(&[("KEEPMYDATA_LOG", "error")])
+        .expect_success("execs");
+    assert!(!run.log_text().contains("EBADF"), "{}", run.log_text());
+}

@@ -241,6 +241,16 @@ impl Copies {
         self.state(page) != State::Skipped && ranges.has(self.place_of(page).0)
     }
 
+    /// What is not settled yet cannot be compared any more.
+    pub fn miss_unsettled(&mut self) {
+        let mut missed = 0;
+        for state in self.states().iter_mut().filter(|state| !state.is_settled()) {
+            *state = State::Skipped;
+            missed += 1;
+        }
+        self.missed += missed;
+    }
+
     /// Skips pages, of which none was skipped before.
     fn skip(&mut self, pages: Range<usize>) {
         self.states()[pages.clone()].fill(State::Skipped);

@@ -7,6 +7,7 @@ use crate::log::Timer;
 use crate::mappings;
 use crate::sys;
 use keepmydata_records::{Level, event};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{MsyncFlags, msync};
 
@@ -15,10 +16,7 @@ use rustix::mm::{MsyncFlags, msync};
 pub fn fdatasync(worker: &Worker, context: &mut Context) {
     let timer = Timer::at(Level::Info);
     let begin = sys::monotonic_ns();
-    let result = match worker.borrow_handle(&context.handle) {
-        Some(handle) => rustix::fs::fdatasync(handle),
-        None => msync_mappings(context),
-    };
+    let result = sync(worker, context, |handle| rustix::fs::fdatasync(handle));
     context.fdatasync_ns = sys::monotonic_ns() - begin;
     report::step(worker, context, event::FDATASYNC, timer, result);
     note(context, result);
@@ -27,12 +25,21 @@ pub fn fdatasync(worker: &Worker, context: &mut Context) {
 /// fsync(2) through the handle: on FUSE another request than fdatasync's.
 pub fn fsync(worker: &Worker, context: &mut Context) -> Result<(), Errno> {
     let timer = Timer::at(Level::Info);
-    let result = match worker.borrow_handle(&context.handle) {
-        Some(handle) => rustix::fs::fsync(handle),
-        None => msync_mappings(context),
-    };
+    let result = sync(worker, context, |handle| rustix::fs::fsync(handle));
     report::step(worker, context, event::FSYNC, timer, result);
     result
+}
+
+/// By the handle, if there is one: another thread's exec may have ended the helper, and closed it.
+fn sync(
+    worker: &Worker,
+    context: &Context,
+    by_handle: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match worker.borrow_handle(&context.handle).map(by_handle) {
+        None | Some(Err(Errno::BADF)) => msync_mappings(context),
+        Some(done) => done,
+    }
 }
 
 fn note(context: &mut Context, result: Result<(), Errno>) {

@@ -194,6 +194,14 @@ fn check(worker: &Worker, context: &mut Context) -> Unsettled {
     let result = verify::check(worker, context);
     let (left, result) = match result {
         Ok(left) => (left, Ok(())),
+        // Another thread's exec has ended the helper, and its descriptors are gone: that is no word of the
+        // filesystem's.
+        Err(Errno::BADF) => {
+            context.reason = "not verified: no handle of the file";
+            context.copies.miss_unsettled();
+            context.stands = true;
+            (Unsettled::default(), Err(Errno::BADF))
+        }
         Err(errno) => {
             context.reason = "not verified: reading back failed";
             context.fails(errno);
