@@ -20,12 +20,14 @@ pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
         let table = mappings::lock();
         table.for_each_of(&context.file, at, |entry| {
             let end = entry.offset + entry.len() as u64;
-            let shared = is_shared(entry.start, entry.len());
+            // Asked where there is something to drop.
+            let mut shared = None;
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let range = start..start + range.length as usize;
                 let whole = dirty::for_each_mapped(worker, range, &mut |mapped| {
                     let len = mapped.len().min(left);
+                    let shared = *shared.get_or_insert_with(|| is_shared(entry.start, entry.len()));
                     drop_unwritten(worker, &entry, shared, mapped.start, mapped.start + len);
                     left -= len;
                     at = mapped.start + len;
