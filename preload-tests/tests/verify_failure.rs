@@ -167,3 +167,19 @@ fn abort_comes_after_the_report() {
     let report = records.of("report").next().expect("the report");
     check_page_table(report);
 }
+
+/// What msync has failed for in a file that is not mapped any more is remembered of so many files, and not in silence
+/// forgotten of more.
+#[test]
+fn a_failure_that_cannot_be_remembered_is_said() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let run = |count: &str| {
+        let guest = Program::guest("failing").arg(fs.path("")).arg(count);
+        let run = guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", "1")]);
+        assert_eq!(run.stdout, format!("{count} failed\n"));
+        run.stderr.matches("for too many files").count()
+    };
+    assert_eq!(run("100"), 0);
+    assert_eq!(run("1030"), 1);
+}

@@ -9,6 +9,7 @@
 
 use super::context::Context;
 use super::copy::State;
+use super::doubt;
 use crate::dirty::Ranges;
 use crate::helper::Worker;
 use crate::mappings::{self, file::Debt};
@@ -134,7 +135,13 @@ pub fn pay(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
             debt.untold_errno = 0;
             debt.refused_untold = false;
         }
-        table.settle_debt(&context.file)
+        let handle = table.settle_debt(&context.file);
+        let forgets = table.will_be_forgotten(&context.file);
+        drop(table);
+        if forgets {
+            doubt::forgets(worker, context);
+        }
+        handle
     };
     if let Some(handle) = handle {
         worker.close(handle.fd);

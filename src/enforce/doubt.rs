@@ -8,7 +8,7 @@ use crate::mappings::{self, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, dirty};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use keepmydata_records::{Level, LineBuf, Uncertain, event};
 use rustix::io::Errno;
 
@@ -17,9 +17,11 @@ use rustix::io::Errno;
 struct Doubts {
     msyncs: AtomicU64,
     pages: AtomicU64,
+    /// Whether it was said that a file is forgotten.
+    forgot: AtomicBool,
 }
 
-// SAFETY: numbers.
+// SAFETY: numbers and false.
 unsafe impl Zeroed for Doubts {}
 
 static OWN: PerProcess<Doubts> = PerProcess::new();
@@ -155,6 +157,21 @@ pub fn of_borrowed(addr: usize, len: usize) -> Result<(), Errno> {
         log::notice(&Worker::without_descriptors(process), &record);
     }
     Ok(())
+}
+
+/// What msync has failed for in so many files that are not mapped any more that this one is not remembered: said once.
+pub fn forgets(worker: &Worker, context: &Context) {
+    if OWN.get().forgot.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let name = FileName::of(&context.file);
+    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    name.fill(&mut record);
+    record.call = Some(context.call);
+    record.message = "msync has failed for too many files to remember them all: what it has failed for in this one, and in \
+                      more of them, is forgotten when they are unmapped"
+        .into();
+    log::notice(worker, &record);
 }
 
 /// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.

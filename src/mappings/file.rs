@@ -401,6 +401,13 @@ impl Files {
         None
     }
 
+    /// Whether there is something that an msync of `file` must fail for, and nobody will know when it is not mapped any
+    /// more.
+    pub fn will_be_forgotten(&self, file: &File) -> bool {
+        let state = self.get(file);
+        state.debt.is_pending() && !state.kept
+    }
+
     /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for. Returns
     /// what [`Files::release`] does.
     pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {

@@ -400,6 +400,11 @@ impl Guard {
         (handle.generation == self.process.generation()).then_some(handle)
     }
 
+    /// See [`Files::will_be_forgotten`].
+    pub fn will_be_forgotten(&self, file: &File) -> bool {
+        self.files().will_be_forgotten(file)
+    }
+
     /// Adds a mapping that overlaps none; says whether the table could take it.
     pub fn insert(&mut self, entry: Entry<'_>) -> bool {
         if LOST.load(Ordering::Relaxed) {
