@@ -44,7 +44,7 @@ pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
     let _ = SETTINGS.set(settings);
     #[cfg(feature = "defects")]
     if let Some(name) = lookup("KEEPMYDATA_DEFECT").and_then(keep) {
-        crate::defect::plant(name);
+        crate::sys::defect::plant(name);
     }
 }
 

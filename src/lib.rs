@@ -28,7 +28,7 @@
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
 #[macro_use]
-mod defect;
+extern crate keepmydata_sys;
 
 mod boot;
 mod config;

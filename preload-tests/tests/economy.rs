@@ -255,39 +255,6 @@ fn an_unmap_of_clean_pages_syncs_nothing() {
     }
 }
 
-/// What was stored to one of many mappings of a file is found in a few calls, and not in some for each mapping.
-#[test]
-fn a_sync_does_not_ask_about_each_of_many_mappings() {
-    or_skip!(installed("strace"));
-    or_skip!(kernel::page_tracking());
-    let fs = or_skip!(LoopFs::mount("ext4"));
-    let settings = [
-        ("KEEPMYDATA_VERIFY", "on"),
-        ("KEEPMYDATA_MUNMAP", "sync"),
-        ("KEEPMYDATA_INVALIDATE", "off"),
-    ];
-    let calls = |mappings: &str, rounds: &str| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        let traced = "trace=ioctl,msync";
-        one_round("bench_mappings", rounds)
-            .arg(fs.path("f"))
-            .args([mappings, "store"])
-            .where_only_threads()
-            .traced_by(["strace", "-f", "-qq", "-e", traced, "-o", path])
-            .under_shim(&settings)
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
-        log.lines().count()
-    };
-    let [few, many] = ["4", "400"].map(|mappings| calls(mappings, "11") - calls(mappings, "1"));
-    assert!(
-        few > 10 && many < 3 * few,
-        "{few} and {many} calls for ten syncs"
-    );
-}
-
 /// To map a file of a local filesystem once more does not look through the mappings that there are: 30,000 of them took
 /// minutes.
 #[test]

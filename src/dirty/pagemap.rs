@@ -34,14 +34,13 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     {
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
-        let survey = Survey::of(pagemap, &table, query.file);
         table.mark_each(query.file, |entry, marks| {
             if !entry.writable || result.is_err() {
                 return;
             }
             let registered = entry.marks.registered == query.generation();
             // Locked, perhaps behind the C library's back.
-            if survey.may_be_locked() && vm::is_locked(entry.start, entry.len()) {
+            if vm::is_locked(entry.start, entry.len()) {
                 if registered {
                     userfaultfd::unregister(userfaultfd, entry.start, entry.len());
                     marks.registered = 0;
@@ -50,9 +49,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
                 return;
             }
             if registered {
-                if survey.may_be_written(entry) {
-                    result = scan(pagemap, entry, into.dirty);
-                }
+                result = scan(pagemap, entry, into.dirty);
                 if let Some(new) = untracked(entry, size) {
                     track(userfaultfd, entry, marks, size);
                     grown.add(new.start, new.end);
@@ -92,60 +89,6 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// What can be said of all mappings of a file with few calls, where it has many of them and most were not touched.
-struct Survey(Option<Surveyed>);
-
-struct Surveyed {
-    is_locked: bool,
-    /// Addresses.
-    written: Ranges,
-}
-
-impl Survey {
-    /// Mappings of a file that are asked about one by one, at the most.
-    const FEW: usize = 16;
-
-    fn of(pagemap: BorrowedFd<'_>, table: &Guard, file: &File) -> Survey {
-        if table.get(file).writable <= Survey::FEW {
-            return Survey(None);
-        }
-        let (mut is_locked, mut written) = (false, Ranges::new());
-        let mut all = Ok(());
-        let mut ask = |span: &Range<usize>| {
-            is_locked |= vm::is_locked(span.start, span.len());
-            let addresses = span.start as u64..span.end as u64;
-            let asked = each_run(pagemap, addresses, Find::Written, |run| {
-                written.add(run.start, run.end);
-            });
-            all = all.and(asked);
-        };
-        // Mappings side by side.
-        let mut span = 0..0;
-        table.for_each_of(file, 0, |entry| {
-            if entry.writable && entry.start == span.end {
-                span.end = entry.end;
-            } else if entry.writable {
-                ask(&span);
-                span = entry.start..entry.end;
-            }
-            true
-        });
-        ask(&span);
-        Survey(all.ok().map(|()| Surveyed { is_locked, written }))
-    }
-
-    fn may_be_locked(&self) -> bool {
-        self.0.as_ref().is_none_or(|survey| survey.is_locked)
-    }
-
-    /// Whether `entry` may have been stored to since the last scan, or its pages dropped.
-    fn may_be_written(&self, entry: &Entry<'_>) -> bool {
-        let range = (entry.start as u64, entry.end as u64);
-        let is = |survey: &Surveyed| survey.written.within(range.0, range.1).next().is_some();
-        self.0.as_ref().is_none_or(is)
-    }
 }
 
 /// Registers a mapping of a file of `size` bytes; returns what to note in its entry, which is nothing where the
@@ -330,23 +273,15 @@ pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
 /// the page cache since they were stored to, or somebody has emptied the entries.
 pub fn absent(query: &Query<'_>, dirty: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
     let mut found = Ranges::new();
-    each_registered(query, |_, entry| {
-        found.add_all(dirty.within(entry.offset, entry.offset + entry.len() as u64));
-        Ok(())
+    find_in(query, dirty, Find::Absent, |start, end| {
+        found.add(start, end)
     })?;
+    if found.is_empty() {
+        return Ok(());
+    }
     // One mapping has it and another, which nobody touched there, does not.
-    each_registered(query, |pagemap, entry| {
-        for range in dirty.within(entry.offset, entry.offset + entry.len() as u64) {
-            if found.within(range.offset, range.end()).next().is_none() {
-                continue;
-            }
-            let from = entry.start as u64 + (range.offset - entry.offset);
-            each_run(pagemap, from..from + range.length, Find::Present, |run| {
-                let (start, end) = of_file(entry, run);
-                found.remove(start, end);
-            })?;
-        }
-        Ok(())
+    find_in(query, dirty, Find::Present, |start, end| {
+        found.remove(start, end);
     })?;
     into.add_all(found.iter());
     Ok(())
@@ -385,6 +320,25 @@ pub fn only_uncached(query: &Query<'_>, absent: &Ranges, into: &mut Ranges) {
         true
     });
     into.add_all(found.iter());
+}
+
+/// Tells `each` of the ranges of the file, among `pages`, where a mapping's entries are as `find` says.
+fn find_in(
+    query: &Query<'_>,
+    pages: &Ranges,
+    find: Find,
+    mut each: impl FnMut(u64, u64),
+) -> Result<(), Errno> {
+    each_registered(query, |pagemap, entry| {
+        for range in pages.within(entry.offset, entry.offset + entry.len() as u64) {
+            let from = entry.start as u64 + (range.offset - entry.offset);
+            each_run(pagemap, from..from + range.length, find, |run| {
+                let (start, end) = of_file(entry, run);
+                each(start, end);
+            })?;
+        }
+        Ok(())
+    })
 }
 
 /// The runs of `[start, end)`, addresses in the mapping `entry`, that were stored to since the last

@@ -8,9 +8,8 @@
 //! that may lie about it; afterwards nobody can tell. What fails here is not told by the call, which is not about
 //! that, but by the next msync (see [`super::debt`]).
 
-use super::context::Context;
 use super::msync_call::MsyncCall;
-use super::{conclude, flush, ticket};
+use super::ticket;
 use crate::config;
 use crate::dirty::pin::{Pinned, pin};
 use crate::dirty::{self, removal::Inode};
@@ -228,28 +227,17 @@ fn prove_owed(file: &File) {
 
 /// An enforcement of `file` that answers no call and drops nothing.
 fn prove(file: &File) {
-    let mut files = MsyncCall::of_file(process::this(), file);
+    let mut files = MsyncCall::of_file(process::this(), file, None);
     let _ = files.enter();
     if files.is_empty() {
         return;
     }
-    carry_out(&files);
+    let Some(ended) = files.settle() else { return };
     // Who waits is served by what was proved, or refused, and by nothing else.
-    let mut clean = true;
-    files.each(|context| clean &= context.verdicts.uncertain + context.unverified_pages() == 0);
-    files.leave(clean.then_some(Context::outcome));
-}
-
-/// The steps of an enforcement that drops nothing; its turn has come.
-fn carry_out(files: &MsyncCall) {
-    let learns = files.learns();
-    files.in_one_trip(|worker| {
-        files.prepare(worker, learns);
-        files.each(|context| {
-            flush(worker, context);
-            conclude(worker, context);
-        });
-    });
+    match ended.is_in_doubt() {
+        true => ended.abandon(),
+        false => drop(ended.leave()),
+    }
 }
 
 /// A new mapping of the file of `key` is there. Its thread does not come to store to it while another's call is about
@@ -281,10 +269,8 @@ fn prove_until_quiet(turn: &Quiesced) {
         if !is_owed() {
             return;
         }
-        let mut files = MsyncCall::of_file(process::this(), &turn.file);
-        files.each(|context| context.ticket = Some(turn.number));
-        carry_out(&files);
-        files.let_go();
+        let files = MsyncCall::of_file(process::this(), &turn.file, Some(turn.number));
+        drop(files.settle());
     }
 }
 

@@ -1,7 +1,8 @@
 //! What must not be silent: an msync that returned 0 without a proof. At any level but `off`, the first one of a
 //! file is told of in one line, and their number at the end of the process in one more.
 
-use super::context::Context;
+use super::report;
+use super::request::{Ended, Request};
 use crate::helper::{self, Worker};
 use crate::log::{self, Count, FileName};
 use crate::mappings::{self, file::Held};
@@ -31,14 +32,15 @@ pub fn boot() -> bool {
     OWN.boot()
 }
 
-/// The msync of `context` returns 0. On a helper thread.
-pub fn of(worker: &Worker, context: &Context) {
-    if !context.settles {
-        of_told(worker, context);
+/// An msync has ended. On a helper thread.
+pub fn of(worker: &Worker, ended: &Ended) {
+    if ended.settles || ended.result().is_err() {
+        return;
     }
-    let unverified = context.unverified_pages();
-    let pages = context.verdicts.uncertain + unverified;
-    if pages == 0 || context.settles {
+    of_told(worker, ended);
+    let unverified = ended.unverified_pages();
+    let pages = ended.verdicts.uncertain + unverified;
+    if pages == 0 {
         return;
     }
     let doubts = OWN.get();
@@ -46,20 +48,20 @@ pub fn of(worker: &Worker, context: &Context) {
     doubts.pages.fetch_add(pages, Ordering::Relaxed);
     let known = {
         let mut table = mappings::lock();
-        core::mem::replace(&mut table.get_mut(&context.file).doubted, true)
+        core::mem::replace(&mut table.get_mut(&ended.file).doubted, true)
     };
     if known {
         return;
     }
-    let name = FileName::of(&context.file);
+    let name = FileName::of(&ended.file);
     let mut message = LineBuf::<320>::new();
     let why = match unverified {
-        0 if context.verdicts.uncertain == context.unread_pages => {
+        0 if ended.verdicts.uncertain == ended.facts.unread_pages => {
             "they can only be read back from the page cache here, and could not be dropped from it"
         }
         0 => "they had left the page cache before they could be compared",
-        _ if context.reason.is_empty() => "they could not be compared",
-        _ => context.reason,
+        _ if report::why(ended, &ended.facts).is_empty() => "they could not be compared",
+        _ => report::why(ended, &ended.facts),
     };
     log::text(
         &mut message,
@@ -70,25 +72,30 @@ pub fn of(worker: &Worker, context: &Context) {
             if pages == 1 { "is" } else { "are" },
         ),
     );
-    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    let mut record = log::record(
+        worker.process(),
+        Level::Warn,
+        ended.caller.tid,
+        event::DOUBT,
+    );
     name.fill(&mut record);
-    record.call = Some(context.call);
-    record.verdicts = context.verify.then_some(context.verdicts);
+    record.call = Some(ended.caller.call);
+    record.verdicts = ended.verify.then_some(ended.verdicts);
     record.message = message.as_str().into();
     log::notice(worker, &record);
 }
 
 /// An earlier msync has failed for pages that nobody could compare. They are as safe as this one says for what they hold
 /// now, and for that alone.
-fn of_told(worker: &Worker, context: &Context) {
+fn of_told(worker: &Worker, ended: &Ended) {
     let pages = {
         let mut table = mappings::lock();
-        core::mem::take(&mut table.get_mut(&context.file).debt.told_pages)
+        core::mem::take(&mut table.get_mut(&ended.file).debt.told_pages)
     };
     if pages == 0 {
         return;
     }
-    let name = FileName::of(&context.file);
+    let name = FileName::of(&ended.file);
     let mut message = LineBuf::<320>::new();
     log::text(
         &mut message,
@@ -98,9 +105,14 @@ fn of_told(worker: &Worker, context: &Context) {
             Count(pages, "page"),
         ),
     );
-    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    let mut record = log::record(
+        worker.process(),
+        Level::Warn,
+        ended.caller.tid,
+        event::DOUBT,
+    );
     name.fill(&mut record);
-    record.call = Some(context.call);
+    record.call = Some(ended.caller.call);
     record.message = message.as_str().into();
     log::notice(worker, &record);
 }
@@ -160,14 +172,19 @@ pub fn of_borrowed(addr: usize, len: usize) -> Result<(), Errno> {
 }
 
 /// What msync has failed for in so many files that are not mapped any more that this one is not remembered: said once.
-pub fn forgets(worker: &Worker, context: &Context) {
+pub fn forgets(worker: &Worker, request: &Request) {
     if OWN.get().forgot.swap(true, Ordering::Relaxed) {
         return;
     }
-    let name = FileName::of(&context.file);
-    let mut record = log::record(worker.process(), Level::Warn, context.tid, event::DOUBT);
+    let name = FileName::of(&request.file);
+    let mut record = log::record(
+        worker.process(),
+        Level::Warn,
+        request.caller.tid,
+        event::DOUBT,
+    );
     name.fill(&mut record);
-    record.call = Some(context.call);
+    record.call = Some(request.caller.call);
     record.message = "msync has failed for too many files to remember them all: what it has failed for in this one, and in \
                       more of them, is forgotten when they are unmapped"
         .into();

@@ -1,9 +1,8 @@
 //! Page table entries leave before the pages can: a mapped page stays in the page cache.
 
-use super::context::Context;
 use crate::dirty::{self, Ranges};
 use crate::helper::Worker;
-use crate::mappings::{self, table::Entry};
+use crate::mappings::{self, file::File, table::Entry};
 use crate::sys::{self, vm};
 
 /// How much of a mapping is dropped while the table lock is held, bytes: mmap callers wait for it.
@@ -13,21 +12,19 @@ const AT_ONCE: usize = 16 << 20;
 /// page cache. Bit by bit under the table lock: a range that is in the table cannot be unmapped, and
 /// its addresses be given to somebody else, before the lock is free. What has no entries costs nothing: a
 /// mapping may be a thousand times larger than what of it was touched.
-pub fn drop_mappings(worker: &Worker, context: &Context, ranges: &Ranges) {
+pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
     let mut at = 0;
     loop {
         let mut left = AT_ONCE;
         let table = mappings::lock();
-        table.for_each_of(&context.file, at, |entry| {
+        table.for_each_of(file, at, |entry| {
             let end = entry.offset + entry.len() as u64;
-            // Asked where there is something to drop.
-            let mut shared = None;
+            let shared = is_shared(entry.start, entry.len());
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let range = start..start + range.length as usize;
                 let whole = dirty::for_each_mapped(worker, range, &mut |mapped| {
                     let len = mapped.len().min(left);
-                    let shared = *shared.get_or_insert_with(|| is_shared(entry.start, entry.len()));
                     drop_unwritten(worker, &entry, shared, mapped.start, mapped.start + len);
                     left -= len;
                     at = mapped.start + len;

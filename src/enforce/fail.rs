@@ -8,71 +8,67 @@
 //! Where nobody had asked for the dirty ranges before the flush, the cached pages are compared with
 //! what the filesystem holds: what differs was not written.
 
-use super::context::Context;
-use super::copy::State;
-use super::heal::make_page_dirty;
-use super::readback::BUFFER;
-use crate::dirty::{self, Query, Ranges};
-use crate::helper::Worker;
-use crate::mappings;
+use super::here::{self, Here, make_page_dirty};
+use super::request::Refused;
+use crate::dirty::{self, Ranges};
+use crate::mappings::{self, file::File};
 use crate::sys::extents::{self, Hole};
-use crate::sys::{self, vm, wipe};
-use core::slice;
+use crate::sys::{self, vm, wipe::Region};
+use keepmydata_promise::{BUFFER, State};
 use keepmydata_records::ByteRange;
 use rustix::io::Errno;
 
-/// Keeps the data of a file whose sync failed with `errno`, and remembers the failure.
-pub fn keep_dirty(worker: &Worker, context: &mut Context, errno: Errno) {
-    let lost = match context.flush_error {
-        // Read back and found stale: those pages, through their witnesses.
+/// Keeps the data of a file whose sync failed, and remembers the failure. Returns how many pages are lost.
+pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
+    let errno = refused.errno();
+    let traits = here.file.traits;
+    // Through the program's own mappings: unmapping one of a FUSE file, a witness too, writes all its
+    // dirty pages back (`fuse_vma_close` in fs/fuse/file.c), and they would not stay dirty.
+    refused.let_go_witnesses(here);
+    let lost = match refused.facts.flush_error {
+        // Read back and found stale.
         None => {
-            stale_dirty_again(context);
+            stale_dirty_again(here, refused);
             0
         }
-        Some(_) if context.dirty_known => {
-            let lost = ranges_dirty_again(context);
-            match context.traits.loses_unwritten && !context.traits.dax {
-                true => lost.max(context.dirty.bytes() / sys::page_size() as u64),
+        Some(_) if refused.dirty_known => {
+            let lost = ranges_dirty_again(here, &refused.dirty);
+            match traits.loses_unwritten && !traits.dax {
+                true => lost.max(refused.dirty_pages()),
                 false => lost,
             }
         }
-        Some(_) => unwritten_dirty_again(worker, context),
+        Some(_) => unwritten_dirty_again(here),
     };
-    let lost = lost.max(u64::from(may_have_dropped(worker, context, errno)));
+    let lost = lost.max(u64::from(may_have_dropped(here, refused, errno)));
     let mut table = mappings::lock();
-    let file = table.get_mut(&context.file);
+    let file = table.get_mut(&here.file);
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which
     // is told once, and after which nothing is missing (`dio_warn_stale_pagecache` in fs/iomap/direct-io.c).
-    file.suspect = !(context.traits.local_block && errno == Errno::IO);
+    file.suspect = !(traits.local_block && errno == Errno::IO);
     if lost > 0 && file.lost == 0 {
         file.lost = errno.raw_os_error();
     }
-    context.lost_pages = lost;
-    crate::reads::set_fresh(&context.file.key, false);
+    crate::reads::set_fresh(&here.file.key, false);
+    lost
 }
 
-/// Through the program's own mappings: unmapping one of a FUSE file, a witness too, writes all its
-/// dirty pages back (`fuse_vma_close` in fs/fuse/file.c), and they would not stay dirty.
-fn stale_dirty_again(context: &mut Context) {
-    context.copies.let_go_witnesses();
-    for page in 0..context.copies.pages() {
-        if matches!(context.copies.state(page), State::Stale | State::Racing) {
-            let (offset, _) = context.copies.place_of(page);
-            let _ = dirty_again(context, offset);
+fn stale_dirty_again(here: &Here<'_>, refused: &Refused) {
+    for (page, state) in refused.copies.states().enumerate() {
+        if matches!(state, State::Stale | State::Racing) {
+            let (offset, _) = refused.copies.place_of(page);
+            let _ = dirty_again(&here.file, offset);
         }
     }
 }
 
 /// Every page of the dirty ranges that is still in the page cache; returns how many are lost.
-fn ranges_dirty_again(context: &mut Context) -> u64 {
-    context.copies.let_go_witnesses();
-    let size = sys::page_size() as u64;
+fn ranges_dirty_again(here: &Here<'_>, dirty: &Ranges) -> u64 {
+    let size = sys::page_size();
     let mut lost = 0;
-    for range in context.dirty.as_slice() {
-        let mut offset = range.offset;
-        while offset < range.end() {
-            lost += u64::from(is_lost(context, dirty_again(context, offset)));
-            offset += size;
+    for range in dirty.as_slice() {
+        for offset in (range.offset..range.end()).step_by(size) {
+            lost += u64::from(is_lost(&here.file, dirty_again(&here.file, offset)));
         }
     }
     lost
@@ -80,17 +76,18 @@ fn ranges_dirty_again(context: &mut Context) -> u64 {
 
 /// Whether the filesystem may have dropped pages that it found no block for. Those lie in holes ever after; so
 /// where what is mapped has no hole, none was. The error for that is not EIO but that there is no room.
-fn may_have_dropped(worker: &Worker, context: &Context, errno: Errno) -> bool {
-    let failed = context.flush_error.is_some() && !context.traits.dax;
-    if !failed || !context.traits.drops_unallocated || errno == Errno::IO {
+fn may_have_dropped(here: &Here<'_>, refused: &Refused, errno: Errno) -> bool {
+    let traits = here.file.traits;
+    let failed = refused.facts.flush_error.is_some() && !traits.dax;
+    if !failed || !traits.drops_unallocated || errno == Errno::IO {
         return false;
     }
-    let Some(handle) = worker.borrow_handle(&context.handle) else {
+    let Some(handle) = here.worker.borrow_handle(&here.handle) else {
         return true;
     };
     let size = sys::fd::size(handle).unwrap_or(u64::MAX);
     let mut mapped = Ranges::new();
-    mappings::lock().for_each_of(&context.file, 0, |entry| {
+    mappings::lock().for_each_of(&here.file, 0, |entry| {
         if entry.writable {
             mapped.add(entry.offset, entry.offset + entry.len() as u64);
         }
@@ -116,66 +113,53 @@ fn may_have_dropped(worker: &Worker, context: &Context, errno: Errno) -> bool {
 
 /// Whether nobody will write the page any more, or see that it was not written. What has left the page cache
 /// was clean: it is not lost by that.
-fn is_lost(context: &Context, page: Again) -> bool {
+fn is_lost(file: &File, page: Again) -> bool {
     match page {
         // The next sync would find nothing to write, and compare the page with itself.
-        Again::Clean => context.traits.encodes,
+        Again::Clean => file.traits.encodes,
         Again::Gone | Again::Dirty | Again::Unmapped => false,
     }
 }
 
 /// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
 /// cannot be asked past the page cache, every cached page.
-fn unwritten_dirty_again(worker: &Worker, context: &mut Context) -> u64 {
-    let query = Query::of(worker, &context.file, context.handle);
+fn unwritten_dirty_again(here: &Here<'_>) -> u64 {
+    let [mut cached, mut absent, mut gone, mut assumed_dirty] = [const { Ranges::new() }; 4];
     let mut found = dirty::Found {
-        dirty: &mut context.cached,
-        absent: &mut context.absent,
-        gone: &mut context.gone,
-        assumed_dirty: &mut context.assumed_dirty,
+        dirty: &mut cached,
+        absent: &mut absent,
+        gone: &mut gone,
+        assumed_dirty: &mut assumed_dirty,
     };
-    (context.tracker, context.chosen) = dirty::learn(&query, false, true, &mut found);
-    let Some(memory) = wipe::map(BUFFER + sys::page_size()) else {
+    dirty::learn(&here.query(), false, true, &mut found);
+    let Some(mut memory) = Region::new(BUFFER + sys::page_size()) else {
         return 0;
     };
-    // SAFETY: mapped just now, of that size.
-    let memory = unsafe { slice::from_raw_parts_mut(memory.as_ptr(), BUFFER + sys::page_size()) };
+    let memory = memory.numbers_mut(0, BUFFER + sys::page_size());
     let mut lost = 0;
-    for i in 0.. {
-        let Some(&range) = context.cached.as_slice().get(i) else {
-            break;
-        };
+    for range in cached.iter() {
         for offset in (range.offset..range.end()).step_by(BUFFER) {
             let length = (range.end() - offset).min(BUFFER as u64);
-            lost += compare_again(worker, context, ByteRange { offset, length }, memory);
+            lost += compare_again(here, ByteRange { offset, length }, memory);
         }
     }
-    // SAFETY: mapped above, and no longer used.
-    let _ = unsafe { rustix::mm::munmap(memory.as_mut_ptr().cast(), memory.len()) };
     lost
 }
 
 /// The same for a range of at most [`BUFFER`] bytes; `memory` has room for a page more.
-fn compare_again(
-    worker: &Worker,
-    context: &mut Context,
-    range: ByteRange,
-    memory: &mut [u8],
-) -> u64 {
+fn compare_again(here: &Here<'_>, range: ByteRange, memory: &mut [u8]) -> u64 {
     let page = sys::page_size();
     let (buffer, now) = memory.split_at_mut(BUFFER);
-    let handle = worker
-        .borrow_handle(&context.handle)
-        .filter(|_| context.handle.direct);
+    let handle = here.worker.borrow_handle(&here.handle);
     let (mut have, mut size) = (0, 0);
     let mut opaque = Ranges::new();
-    if let Some(handle) = handle {
+    if let Some(handle) = handle.filter(|_| here.handle.direct) {
         let buffer = &mut buffer[..range.length as usize];
         have = sys::fd::read_back(handle, buffer, range.offset).unwrap_or(0);
         size = sys::fd::size(handle).unwrap_or(0);
         let (start, end) = (range.offset, range.end());
         let each = |from, to| opaque.add(from, to);
-        if context.traits.encodes && extents::encoded(handle, start, end, each).is_err() {
+        if here.file.traits.encodes && extents::encoded(handle, start, end, each).is_err() {
             opaque.add(start, end);
         }
     }
@@ -187,12 +171,11 @@ fn compare_again(
         let written = valid > 0
             && !opaque.has(offset)
             && held.len() >= valid
-            && read_page(context, offset, now)
+            && read_page(&here.file, offset, now)
             && now[..valid] == held[..valid];
         if !written {
-            let again = dirty_again(context, offset);
-            lost += u64::from(opaque.has(offset) && is_lost(context, again));
-            context.dirty.add(offset, offset + page as u64);
+            let again = dirty_again(&here.file, offset);
+            lost += u64::from(opaque.has(offset) && is_lost(&here.file, again));
         }
     }
     lost
@@ -200,9 +183,9 @@ fn compare_again(
 
 /// What a mapping has of the page at `offset` in the file. Not under the table lock: where the page
 /// has left the page cache this waits for the filesystem.
-fn read_page(context: &Context, offset: u64, into: &mut [u8]) -> bool {
+fn read_page(file: &File, offset: u64, into: &mut [u8]) -> bool {
     let mut found = None;
-    mappings::lock().for_each_of(&context.file, 0, |entry| {
+    mappings::lock().for_each_of(file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
         if entry.writable && (entry.offset..end).contains(&offset) {
             found = Some(entry.start + (offset - entry.offset) as usize);
@@ -226,11 +209,11 @@ enum Again {
 
 /// Makes the page at `offset` in the file dirty, if it is in the page cache. Under the table lock, so
 /// that the mapping stays: a page in the page cache is made dirty without a read.
-fn dirty_again(context: &Context, offset: u64) -> Again {
+fn dirty_again(file: &File, offset: u64) -> Again {
     let size = sys::page_size();
     let mut done = Again::Unmapped;
     let table = mappings::lock();
-    table.for_each_of(&context.file, 0, |entry| {
+    table.for_each_of(file, 0, |entry| {
         let end = entry.offset + entry.len() as u64;
         if !entry.writable || !(entry.offset..end).contains(&offset) {
             return true;
@@ -255,7 +238,6 @@ fn duplicate_dirty(at: usize) -> Result<(), Errno> {
     // SAFETY: unmapped below.
     let duplicate = unsafe { vm::duplicate(at, size)? };
     let done = make_page_dirty(duplicate as usize);
-    // SAFETY: the duplicate made above.
-    let _ = unsafe { rustix::mm::munmap(duplicate, size) };
+    here::unmap(duplicate as usize, size);
     done
 }

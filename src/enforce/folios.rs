@@ -5,10 +5,10 @@
 //! those from the page tables are single pages. Nobody tells how large a folio is, but it is a power of
 //! two and aligned to that: where a range stays, growing windows around it are tried until it goes.
 
-use super::context::Context;
 use super::entries::drop_mappings;
 use crate::dirty::Ranges;
 use crate::helper::Worker;
+use crate::mappings::file::File;
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
 use core::num::NonZeroU64;
@@ -18,19 +18,19 @@ use rustix::fs::{Advice, fadvise};
 /// The largest folio that is looked for, bytes: what one page table can map.
 const LARGEST: u64 = 2 << 20;
 
-/// Drops the dirty ranges of the file, in whole folios.
-pub fn drop_dirty(worker: &Worker, context: &Context, file: Cached<'_>) {
-    drop_mappings(worker, context, &context.dirty);
-    for range in context.dirty.as_slice() {
+/// Drops the `dirty` ranges of `mapped`, which is what `file` is open on, in whole folios.
+pub fn drop_dirty(worker: &Worker, mapped: &File, file: Cached<'_>, dirty: &Ranges) {
+    drop_mappings(worker, mapped, dirty);
+    for range in dirty.as_slice() {
         advise(file, range.offset, range.length);
         if stays(file, range) {
-            widen(worker, context, file, range);
+            widen(worker, mapped, file, range);
         }
     }
 }
 
 #[cold]
-fn widen(worker: &Worker, context: &Context, file: Cached<'_>, range: &ByteRange) {
+fn widen(worker: &Worker, mapped: &File, file: Cached<'_>, range: &ByteRange) {
     let file_end = sys::fd::size(file.fd()).map_or(0, sys::page_up);
     let mut size = 2 * sys::page_size() as u64;
     while size <= LARGEST {
@@ -44,7 +44,7 @@ fn widen(worker: &Worker, context: &Context, file: Cached<'_>, range: &ByteRange
         }
         let mut window = Ranges::new();
         window.add(start, end);
-        drop_mappings(worker, context, &window);
+        drop_mappings(worker, mapped, &window);
         advise(file, start, end - start);
         if !stays(file, range) {
             return;

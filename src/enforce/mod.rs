@@ -1,50 +1,48 @@
-//! Enforcement: one msync, step by step (docs/promise.md).
+//! Enforcement: one msync, step by step (docs/promise.md). Each step makes a value from that of the one before and
+//! uses it up ([`request`], and `keepmydata_promise` for what judges):
 //!
-//! 1. [`prepare`]: the dirty ranges are learnt and, where verification is on, copied aside ([`copy`]),
-//!    with a witness of each page;
+//! 1. [`prepare`], a `Snapshot`: the dirty ranges are learnt and, where verification is on, copied aside, with a witness
+//!    of each page;
 //! 2. the real msync, exactly as called; left out where the next step is the
 //!    same call to the filesystem, of the whole file ([`msync_call::MsyncCall::is_one_sync`]);
-//! 3. [`flush`]: fdatasync through the shim's own handle, which takes every mapping of the file
+//! 3. `flush`, a `Flushed`: fdatasync through the shim's own handle, which takes every mapping of the file
 //!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
 //!    (`folio_mkclean` in mm/rmap.c). Calling msync on the other mappings instead would take
 //!    pending writeback errors from descriptors of the program's;
-//! 4. [`verify`]: the ranges are read back past the page cache and compared;
-//! 5. [`heal`]: what is wrong is tried again until a deadline;
-//! 6. [`invalidate`]: clean pages are dropped, or, after a failure, [`fail`] keeps the data;
-//! 7. [`report`]: the event is recorded.
+//! 4. `compare`, a `Compared`: the ranges are read back past the page cache and compared, and what is wrong is tried again
+//!    until a deadline;
+//! 5. `judge`, a `Proved` or a `Refused`, by what is owed;
+//! 6. [`invalidate`] drops clean pages of what is proved; [`fail`] keeps the data of what is refused: an `Ended`;
+//! 7. [`observer`] is told.
 //!
-//! Steps 1 and 3-7 run on a helper thread, in one trip; so does 2 where 1 has something to do there. All signals are
-//! blocked throughout, as they are during the system call; pthread_cancel(3) acts before or after.
+//! Steps 1 and 3-7 run on a helper thread ([`steps`]), in one trip; so does 2 where 1 has something to do there. All
+//! signals are blocked throughout, as they are during the system call; pthread_cancel(3) acts before or after.
 
 pub mod before;
-mod context;
-mod copy;
-mod debt;
 pub mod doubt;
 mod entries;
 mod fail;
-mod flush;
 mod folios;
-mod heal;
+mod here;
 mod invalidate;
 mod metrics;
 mod msync_call;
+mod observer;
 mod prepare;
 mod readback;
 mod report;
+mod request;
 mod reverify;
-mod snapshot;
 mod spare;
+mod steps;
 mod ticket;
-mod verify;
 
 use crate::helper::{self, Worker};
 use crate::mappings;
 use crate::process;
 use crate::sys::signals::Blocked;
 use crate::sys::vm::{is_failure, is_refusal};
-use crate::{config, dirty, findings, log, next_fn, reads, sys};
-use context::Context;
+use crate::{config, dirty, log, next_fn, sys};
 use core::ffi::c_void;
 use keepmydata_records::{Async, Enforce, Invalidate, Level, OnFailure};
 use libc::{c_int, size_t};
@@ -83,7 +81,7 @@ pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    context::boot() && reverify::boot() && doubt::boot() && spare::boot()
+    request::boot() && reverify::boot() && doubt::boot() && spare::boot()
 }
 
 fn is_enforced(flags: c_int) -> bool {
@@ -165,13 +163,12 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let state = next_fn::enter();
     let timer = log::Timer::at(Level::Info);
-    findings::before_watched(addr as usize, len, flags);
+    observer::before_watched(addr as usize, len, flags);
     next_fn::leave(state);
     // SAFETY: the caller's contract.
     let result = unsafe { next_fn::msync(addr, len, flags) };
     let state = next_fn::enter();
-    findings::after_watched(addr as usize, len, flags, result);
-    report::watched(addr as usize, len, flags, result, timer);
+    observer::watched(addr as usize, len, flags, result, timer);
     next_fn::leave(state);
     result
 }
@@ -192,30 +189,38 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         // SAFETY: the caller's contract.
         let real = unsafe { real_msync(addr, len, flags) };
         if is_refusal(real) {
-            report::watched(addr as usize, len, flags, -1, timer);
+            observer::refused(addr as usize, len, flags, timer);
             return real;
         }
     }
     let mut files = MsyncCall::collect(process, addr as usize, len, flags);
     let shared = files.enter();
+    let complete = files.complete();
     // The kernel still judges the arguments where there is nothing to write.
     let only_judged = flags & !libc::MS_SYNC | libc::MS_ASYNC;
     if files.is_empty() {
         // Only read-only and excluded mappings; or another thread's flush did it all.
-        let flags = if files.served { only_judged } else { flags };
+        let flags = if files.was_served() {
+            only_judged
+        } else {
+            flags
+        };
         // SAFETY: the caller's contract.
         let judged = unsafe { real_msync(addr, len, flags) };
-        return judged.and(shared).and(files.complete());
+        return judged.and(shared).and(complete);
     }
 
     // SAFETY: the caller's contract.
     let at_once = files.is_one_sync() && unsafe { real_msync(addr, len, only_judged) }.is_ok();
-    if at_once && files.sync_at_once() {
-        files.leave(Some(Context::outcome));
-        return files.result.and(files.complete());
-    }
-    // Where a flush at once has failed, the real msync tells the program's own open file of the error.
-    let learns = !at_once && files.learns();
+    let (files, learns) = match at_once {
+        false => files.begin(),
+        true => match files.sync_at_once() {
+            Some(Ok(ended)) => return ended.leave().and(complete),
+            // The real msync tells the program's own open file of the error.
+            Some(Err(files)) => (files, false),
+            None => return Err(Errno::IO),
+        },
+    };
     let on_helper = learns || !at_once && config::settings().invalidate != Invalidate::Off;
     let real_call = |worker: Option<&Worker>| {
         let timer = log::Timer::at(Level::Info);
@@ -224,119 +229,34 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         if has_hole && real.is_ok() {
             real = Err(Errno::NOMEM);
         }
-        files.each(|context| context.real = Some((timer.stop(), real)));
-        real
+        (timer.stop(), real)
     };
-    let mut real = Ok(());
-    if !on_helper {
-        real = real_call(None);
-    }
-    files.in_one_trip(|worker| {
-        if on_helper {
-            files.prepare(worker, learns);
-            real = real_call(Some(worker));
-        }
+    let made = (!on_helper).then(|| real_call(None));
+    let ended = files.in_one_trip(|worker, mut files| {
+        let (timed, real) = match made {
+            Some(made) => made,
+            None => {
+                files = files.prepare(worker, learns);
+                real_call(Some(worker))
+            }
+        };
         match real {
-            _ if is_refusal(real) => return files.each(|context| refuse(worker, context)),
+            Err(errno) if is_refusal(real) => {
+                files.give_up(worker, errno);
+                return Err(errno);
+            }
             Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr as usize, len),
-            // The part that is mapped is still enforced.
-            Ok(()) | Err(Errno::NOMEM) => {}
-            Err(errno) => files.each(|context| context.fails(errno)),
+            // Of ENOMEM, the part that is mapped is still enforced.
+            _ => {}
         }
-        files.each(|context| finish(worker, context));
+        Ok((files.finish(worker, timed, real), real))
     });
-    if is_refusal(real) {
-        files.leave(None);
-        return real;
-    }
-    files.leave(Some(Context::outcome));
+    let (ended, real) = ended.unwrap_or(Err(Errno::IO))?;
+    let result = ended.leave();
     match real {
         Err(Errno::NOMEM) => real,
-        _ => shared.and(files.result).and(files.complete()),
+        _ => shared.and(result).and(complete),
     }
-}
-
-/// The kernel did not take the call, although it would have a moment ago: memory was locked meanwhile.
-fn refuse(worker: &Worker, context: &mut Context) {
-    context.copies.let_go();
-    match context.verify {
-        true => debt::give_back(context),
-        false if !context.dirty.is_empty() => {
-            // What was stored is not known any more.
-            mappings::lock().get_mut(&context.file).suspect = true;
-        }
-        false => {}
-    }
-    report::msync(worker, context);
-}
-
-/// The steps after the real msync, on a helper thread.
-fn finish(worker: &Worker, context: &mut Context) {
-    report::flush(worker, context);
-    flush(worker, context);
-    conclude(worker, context);
-}
-
-fn flush(worker: &Worker, context: &mut Context) {
-    prepare::begin_late(worker, context);
-    flush::fdatasync(worker, context);
-}
-
-/// The steps after the flush.
-fn conclude(worker: &Worker, context: &mut Context) {
-    // Reading back past the page cache writes dirty pages back, and their count forgets them.
-    let is_counted = !context.sees_stores();
-    if is_counted {
-        report::race(worker, context);
-    }
-    if context.verify {
-        heal::verify_and_heal(worker, context);
-    }
-    if !is_counted {
-        report::race(worker, context);
-    }
-    if context.cause.is_some() {
-        // The handle has heard of an error that other open files of the program's have not.
-        mappings::lock().mark_each(&context.file, |_, marks| marks.errseq_seen = 0);
-    }
-    debt::settle(worker, context);
-    let outcome = context.outcome();
-    match outcome {
-        Ok(()) => {
-            if context.verify && is_counted {
-                context.copies.find_unchanged(worker, &mut context.cached);
-            }
-            context.copies.let_go_witnesses();
-            if !context.settles {
-                invalidate::drop_clean(worker, context);
-            }
-            remember_success(context);
-            doubt::of(worker, context);
-        }
-        Err(errno) => {
-            // First: reading back through a direct descriptor writes dirty pages back, and a
-            // filesystem that loses them would be given them, to be lost, once more.
-            report::fill_rows(worker, context);
-            fail::keep_dirty(worker, context, errno);
-        }
-    }
-    debt::pay(worker, context, outcome);
-    metrics::done(worker, context);
-    report::msync(worker, context);
-    context.kept = context.outcome().is_ok() && reverify::keep(worker, context);
-    if !context.kept {
-        context.copies.let_go();
-    }
-}
-
-fn remember_success(context: &Context) {
-    let mut table = mappings::lock();
-    let file = table.get_mut(&context.file);
-    // What was suspect has been read back now.
-    file.suspect = false;
-    file.dropped = false;
-    file.fdatasync_ns = context.fdatasync_ns;
-    reads::set_fresh(&context.file.key, context.verify);
 }
 
 /// The real msync of a thread that waits for `worker`, if there is one. The kernel asks the mapping's own open file and

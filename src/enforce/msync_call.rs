@@ -1,50 +1,96 @@
 //! The tracked files of one msync.
 
-use super::context::{self, Context};
-use super::{invalidate, metrics, prepare, report, ticket};
+use super::observer::{self, Event};
+use super::request::{Caller, Contexts, Ended, Known, Pooled, Request, Snapshot};
+use super::{invalidate, prepare, steps, ticket};
 use crate::helper::{self, InCall, Worker};
+use crate::log::Timed;
 use crate::mappings::{self, file::File};
 use crate::process::Process;
 use crate::{config, sys};
-use core::ptr::NonNull;
+use keepmydata_promise::PooledList;
 use keepmydata_records::Invalidate;
 use keepmydata_sync::commit::Ticket;
 use libc::c_int;
 use rustix::io::Errno;
 
-/// How a file fared.
-pub type Outcome = fn(&Context) -> Result<(), Errno>;
-
-/// The tracked files of one msync, a context each, by address: who waits for several turns waits
+/// The tracked files of one msync, all at the same step, by address: who waits for several turns waits
 /// in that order, so that no two wait for each other.
-pub struct MsyncCall {
+pub struct MsyncCall<Step> {
+    files: PooledList<Step, Contexts>,
+    common: Common,
+}
+
+/// What is not about one file.
+struct Common {
     process: &'static Process,
-    first: Option<NonNull<Context>>,
     /// Whether other threads' flushes did some of the files.
-    pub served: bool,
+    served: bool,
     /// Whether memory was out for some of the files.
     incomplete: bool,
-    pub result: Result<(), Errno>,
     _call: InCall,
 }
 
-impl MsyncCall {
-    fn without_files(process: &'static Process) -> MsyncCall {
-        MsyncCall {
-            process,
-            first: None,
-            served: false,
-            incomplete: false,
-            result: Ok(()),
-            _call: InCall::begin(),
+impl<Step> MsyncCall<Step> {
+    /// Whether every file got its steps: what did not is not promised.
+    pub fn complete(&self) -> Result<(), Errno> {
+        match self.common.incomplete {
+            true => Err(Errno::NOMEM),
+            false => Ok(()),
         }
     }
 
-    pub fn collect(process: &'static Process, addr: usize, len: usize, flags: c_int) -> MsyncCall {
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Whether other threads' flushes did some of the files.
+    pub fn was_served(&self) -> bool {
+        self.common.served
+    }
+
+    /// Has each file take a step.
+    fn map<Next>(self, step: impl FnMut(Pooled<Step>) -> Pooled<Next>) -> MsyncCall<Next> {
+        MsyncCall {
+            files: self.files.map(step),
+            common: self.common,
+        }
+    }
+
+    /// Has all files take steps on the helper, in one trip; without a helper, here. There is always a result.
+    pub fn in_one_trip<R>(self, steps: impl FnOnce(&Worker, Self) -> R) -> Option<R> {
+        let (process, mut todo, mut done) = (self.common.process, Some((self, steps)), None);
+        helper::run_or_here(process, &mut |worker| {
+            if let Some((files, steps)) = todo.take() {
+                done = Some(steps(worker, files));
+            }
+        });
+        done
+    }
+}
+
+impl MsyncCall<Request> {
+    fn without_files(process: &'static Process) -> MsyncCall<Request> {
+        MsyncCall {
+            files: PooledList::default(),
+            common: Common {
+                process,
+                served: false,
+                incomplete: false,
+                _call: InCall::begin(),
+            },
+        }
+    }
+
+    pub fn collect(
+        process: &'static Process,
+        addr: usize,
+        len: usize,
+        flags: c_int,
+    ) -> MsyncCall<Request> {
         let mut msync = MsyncCall::without_files(process);
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
-        let call = context::next_call();
-        let tid = sys::gettid();
+        let caller = Caller::next();
         let table = mappings::lock_blocked();
         table.for_each(addr, end, |entry| {
             let excluded = table.get(entry.file).excluded;
@@ -54,17 +100,14 @@ impl MsyncCall {
             {
                 return true;
             }
-            let Some(new) = context::new(entry.file) else {
-                msync.incomplete = true;
-                return true;
+            let request = Request {
+                addr,
+                len,
+                flags,
+                offset: entry.offset,
+                ..Request::new(entry.file, caller)
             };
-            // SAFETY: made just now.
-            let context = unsafe { &mut *new.as_ptr() };
-            context.call = call;
-            context.tid = tid;
-            (context.addr, context.len, context.flags) = (addr, len, flags);
-            context.offset = entry.offset;
-            msync.insert(new);
+            msync.common.incomplete |= !msync.insert(request);
             true
         });
         msync.add_twins(&table);
@@ -72,115 +115,76 @@ impl MsyncCall {
         msync
     }
 
-    /// One file: see [`super::before`].
-    pub fn of_file(process: &'static Process, file: &File) -> MsyncCall {
+    /// One file, of which the caller leads the flush `ticket` already, or will: see [`super::before`].
+    pub fn of_file(
+        process: &'static Process,
+        file: &File,
+        ticket: Option<u32>,
+    ) -> MsyncCall<Request> {
         let mut msync = MsyncCall::without_files(process);
-        let Some(new) = context::new(file) else {
-            return msync;
+        let request = Request {
+            settles: true,
+            ticket,
+            ..Request::new(file, Caller::next())
         };
-        // SAFETY: made just now.
-        let context = unsafe { &mut *new.as_ptr() };
-        context.call = context::next_call();
-        context.tid = sys::gettid();
-        context.flags = libc::MS_SYNC;
-        context.settles = true;
-        msync.insert(new);
+        msync.common.incomplete = !msync.insert(request);
         msync
     }
 
     /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
     fn add_twins(&mut self, table: &mappings::Guard) {
-        let Some(first) = self.first else { return };
-        // SAFETY: contexts of a call are its alone.
-        let call = unsafe { first.as_ref() };
-        let key = call.file.key;
+        let Some(first) = self.files.get(0) else {
+            return;
+        };
+        let (key, caller) = (first.file.key, first.caller);
+        let (addr, len, flags) = (first.addr, first.len, first.flags);
         if key.handle == 0 {
             return;
         }
         table.of_inode(key.dev, key.ino).for_each(|file| {
-            if !self.has(file)
-                && let Some(new) = context::new(file)
-            {
-                // SAFETY: made just now.
-                let context = unsafe { &mut *new.as_ptr() };
-                (context.call, context.tid) = (call.call, call.tid);
-                (context.addr, context.len, context.flags) = (call.addr, call.len, call.flags);
-                self.insert(new);
+            if !self.has(file) {
+                self.insert(Request {
+                    addr,
+                    len,
+                    flags,
+                    ..Request::new(file, caller)
+                });
             }
         });
     }
 
-    /// Whether every file got its steps: what did not is not promised.
-    pub fn complete(&self) -> Result<(), Errno> {
-        if self.incomplete {
-            Err(Errno::NOMEM)
-        } else {
-            Ok(())
-        }
-    }
-
     fn has(&self, file: &File) -> bool {
-        let mut found = false;
-        self.each(|context| found |= *context.file == *file);
-        found
+        self.files.iter().any(|request| *request.file == *file)
     }
 
-    fn insert(&mut self, new: NonNull<Context>) {
-        // SAFETY: contexts of a call are its alone.
-        unsafe {
-            let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-            while let Some(next) = *at
-                && *(*next.as_ptr()).file < *(*new.as_ptr()).file
-            {
-                at = &raw mut (*next.as_ptr()).next;
-            }
-            (*new.as_ptr()).next = *at;
-            *at = Some(new);
-        }
-    }
-
-    pub fn each(&self, mut f: impl FnMut(&mut Context)) {
-        let mut at = self.first;
-        while let Some(context) = at {
-            // SAFETY: contexts of a call are its alone.
-            let context = unsafe { &mut *context.as_ptr() };
-            at = context.next;
-            f(context);
-        }
+    /// False where memory is out.
+    fn insert(&mut self, new: Request) -> bool {
+        let is_before = |request: &&Request| *request.file < *new.file;
+        let at = self.files.iter().take_while(is_before).count();
+        Pooled::new(new).is_some_and(|new| self.files.insert(at, new).is_ok())
     }
 
     /// Waits for the turn on each file; those that another thread's flush served leave it.
     pub fn enter(&mut self) -> Result<(), Errno> {
         let mut result = Ok(());
-        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-        // SAFETY: contexts of a call are its alone.
-        unsafe {
-            while let Some(context) = *at {
-                let c = &mut *context.as_ptr();
-                match ticket::enter(&c.file) {
-                    Ticket::Lead => at = &raw mut c.next,
-                    Ticket::Served(errno) => {
-                        let served = match errno {
-                            0 => Ok(()),
-                            errno => Err(Errno::from_raw_os_error(errno)),
-                        };
-                        self.served = true;
-                        result = result.and(served);
-                        if !c.settles {
-                            metrics::served(c);
-                            report::shared(c, served);
-                        }
-                        *at = c.next;
-                        context::give(context);
-                    }
-                }
+        let mut at = 0;
+        while let Some(request) = self.files.get(at) {
+            let Ticket::Served(errno) = ticket::enter(&request.file) else {
+                at += 1;
+                continue;
+            };
+            let served = match errno {
+                0 => Ok(()),
+                errno => Err(Errno::from_raw_os_error(errno)),
+            };
+            self.common.served = true;
+            result = result.and(served);
+            if !request.settles {
+                observer::served(request, served);
             }
+            drop(self.files.remove(at));
         }
         result
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.first.is_none()
     }
 
     /// Whether the fdatasync of the handle is also what msync with `flags` asks of the kernel: where that
@@ -189,128 +193,168 @@ impl MsyncCall {
     /// ([`mappings::table::Marks::errseq_seen`]). Asked after [`MsyncCall::enter`]: another thread's flush may have
     /// failed until then.
     pub fn is_one_sync(&self) -> bool {
-        let Some(only) = self.first.filter(|_| !self.served) else {
+        let mut files = self.files.iter();
+        let (Some(only), None) = (files.next(), files.next()) else {
             return false;
         };
-        // SAFETY: contexts of a call are its alone.
-        let only = unsafe { only.as_ref() };
-        only.flags & libc::MS_SYNC != 0
-            && only.next.is_none()
-            && only.traits.msync_is_fdatasync
+        !self.common.served
+            && only.flags & libc::MS_SYNC != 0
+            && only.file.traits.msync_is_fdatasync
             && self.is_errseq_seen(only)
     }
 
     /// Whether the range is nothing but mappings of the file that the program has heard all errors of.
-    fn is_errseq_seen(&self, context: &Context) -> bool {
-        let len = sys::page_up(context.len as u64) as usize;
-        let (mut heard, generation) = (0, self.process.generation());
-        let end = context.addr.saturating_add(len);
-        mappings::lock_blocked().for_each(context.addr, end, |entry| {
-            let is = *entry.file == *context.file && entry.marks.errseq_seen == generation;
+    fn is_errseq_seen(&self, request: &Request) -> bool {
+        let len = sys::page_up(request.len as u64) as usize;
+        let (mut heard, generation) = (0, self.common.process.generation());
+        let end = request.addr.saturating_add(len);
+        mappings::lock_blocked().for_each(request.addr, end, |entry| {
+            let is = *entry.file == *request.file && entry.marks.errseq_seen == generation;
             heard += if is { entry.len() } else { 0 };
             is
         });
         heard == len
     }
 
-    /// All steps of [`MsyncCall::is_one_sync`] in one trip to the helper; false where the flush has failed,
-    /// or there is no handle: the real msync and [`super::finish`] must follow.
-    pub fn sync_at_once(&self) -> bool {
-        let learns = self.learns();
-        let mut done = false;
-        self.in_one_trip(|worker| {
-            self.each(|context| {
-                Self::prepare_one(worker, context, learns);
-                if worker.borrow_handle(&context.handle).is_some() {
-                    super::flush(worker, context);
-                    done = context.flush_error.is_none();
-                }
-                if done {
-                    super::conclude(worker, context);
-                }
-            });
+    /// Begins step 1 for each file; says whether anything is to be learnt before the flush: what can be done
+    /// without, is.
+    pub fn begin(self) -> (MsyncCall<Snapshot>, bool) {
+        let mut learns = false;
+        let begun = self.map(|request| {
+            let (snapshot, done) = prepare::begin(request);
+            learns |= !done;
+            snapshot
         });
-        done
+        (begun, learns)
     }
 
+    /// All steps of [`MsyncCall::is_one_sync`] in one trip to the helper. Back come the snapshots where the flush has
+    /// failed, or there is no handle: the real msync and [`MsyncCall::finish`] must follow.
+    pub fn sync_at_once(self) -> Option<Result<MsyncCall<Ended>, MsyncCall<Snapshot>>> {
+        let (call, learns) = self.begin();
+        call.in_one_trip(|worker, mut call| {
+            let (mut ended, mut left) = (PooledList::default(), PooledList::default());
+            while let Some(mut snapshot) = call.files.remove(0) {
+                prepare_one(worker, &mut snapshot, learns);
+                let kept = match steps::at_once(worker, snapshot) {
+                    Ok(file) => ended.insert(ended.len(), file).map_err(drop),
+                    Err(file) => left.insert(left.len(), file).map_err(drop),
+                };
+                debug_assert!(kept.is_ok(), "there is one file");
+            }
+            let common = call.common;
+            match left.is_empty() {
+                true => Ok(MsyncCall {
+                    files: ended,
+                    common,
+                }),
+                false => Err(MsyncCall {
+                    files: left,
+                    common,
+                }),
+            }
+        })
+    }
+
+    /// All steps of an enforcement without a call.
+    pub fn settle(self) -> Option<MsyncCall<Ended>> {
+        let (call, learns) = self.begin();
+        call.in_one_trip(|worker, call| {
+            let call = call.prepare(worker, learns);
+            call.map(|snapshot| steps::finish(worker, snapshot, Ok(())))
+        })
+    }
+}
+
+fn prepare_one(worker: &Worker, snapshot: &mut Snapshot, learns: bool) {
+    if learns {
+        prepare::learn(worker, snapshot);
+        observer::tell(worker, snapshot, Event::Begins);
+    }
+    if config::settings().invalidate != Invalidate::Off {
+        snapshot.known.was_clean = invalidate::nothing_is_dirty(worker, snapshot);
+    }
+}
+
+impl MsyncCall<Snapshot> {
     /// The kernel has synced the range, and told the program of all errors.
     pub fn note_errseq_seen(&self, addr: usize, len: usize) {
-        let generation = self.process.generation();
+        let generation = self.common.process.generation();
         let end = addr.saturating_add(len);
         mappings::lock_blocked().mark(addr, end, |entry, marks| {
-            self.each(|context| {
-                if *context.file == *entry.file && context.handle.generation == generation {
-                    marks.errseq_seen = generation;
-                }
-            });
+            let is_current =
+                |at: &Snapshot| *at.file == *entry.file && at.known.handle.generation == generation;
+            if self.files.iter().any(is_current) {
+                marks.errseq_seen = generation;
+            }
         });
     }
 
-    /// Whether anything is to be learnt before the flush; what can be done without, is.
-    pub fn learns(&self) -> bool {
-        let mut learns = false;
-        self.each(|context| learns |= !prepare::prepare_here(context));
-        learns
-    }
-
-    fn prepare_one(worker: &Worker, context: &mut Context, learns: bool) {
-        if learns {
-            metrics::open(context);
-            prepare::prepare(worker, context);
-            metrics::begin(worker, context);
-        }
-        if config::settings().invalidate != Invalidate::Off {
-            context.was_clean = invalidate::nothing_is_dirty(worker, context);
-        }
-    }
-
-    /// Step 1; `learns` says whether anything is to be learnt ([`MsyncCall::learns`]). On a helper thread.
-    pub fn prepare(&self, worker: &Worker, learns: bool) {
-        self.each(|context| Self::prepare_one(worker, context, learns));
+    /// Step 1; `learns` says whether anything is to be learnt ([`MsyncCall::begin`]). On a helper thread.
+    pub fn prepare(self, worker: &Worker, learns: bool) -> MsyncCall<Snapshot> {
+        let mut call = self.map(|mut snapshot| {
+            prepare_one(worker, &mut snapshot, learns);
+            snapshot
+        });
         // The reader's page cache may be another one than the writer's (see `add_twins`).
-        let mut was_clean = true;
-        self.each(|context| was_clean &= context.was_clean);
-        self.each(|context| context.was_clean = was_clean);
+        let was_clean = call.files.iter().all(|snapshot| snapshot.known.was_clean);
+        for snapshot in call.files.iter_mut() {
+            snapshot.known.was_clean = was_clean;
+        }
+        call
     }
 
-    /// Runs `steps` on the helper; without a helper, here.
-    pub fn in_one_trip(&self, mut steps: impl FnMut(&Worker)) {
-        if helper::run(self.process, |worker| steps(worker)).is_err() {
-            steps(&Worker::without_descriptors(self.process));
+    /// The kernel did not take the call, although it would have a moment ago: memory was locked meanwhile. On a helper
+    /// thread.
+    pub fn give_up(mut self, worker: &Worker, errno: Errno) {
+        while let Some(mut file) = self.files.remove(0) {
+            steps::give_up(worker, &mut file, errno);
+            ticket::abandon(&file.file, number(&file.known, &file));
         }
     }
 
-    /// Lets everything go, and the turns go on.
-    pub fn let_go(&mut self) {
-        while let Some(context) = self.first {
-            // SAFETY: contexts of a call are its alone.
-            let c = unsafe { &mut *context.as_ptr() };
-            self.first = c.next;
-            if !c.kept {
-                context::give(context);
-            }
-        }
+    /// The steps after the real msync, which took so long and has returned `real`. On a helper thread.
+    pub fn finish(
+        self,
+        worker: &Worker,
+        timed: Timed,
+        real: Result<(), Errno>,
+    ) -> MsyncCall<Ended> {
+        self.map(|snapshot| {
+            observer::tell(worker, &snapshot, Event::Called(timed, real));
+            steps::finish(worker, snapshot, real)
+        })
+    }
+}
+
+/// The number of the flush of `request`, which begins now if it has not.
+fn number(known: &Known, request: &Request) -> u32 {
+    let begin = || ticket::begin(&request.file).number;
+    known.ticket.unwrap_or_else(begin)
+}
+
+impl MsyncCall<Ended> {
+    /// Whether something is neither proved nor refuted.
+    pub fn is_in_doubt(&self) -> bool {
+        let unknown = |file: &Ended| file.verdicts.uncertain + file.unverified_pages();
+        self.files.iter().any(|file| unknown(file) > 0)
     }
 
-    /// Ends the turns and lets everything go; `result` tells how each file fared, and is none where
-    /// nothing was done.
-    pub fn leave(&mut self, result: Option<Outcome>) {
-        while let Some(context) = self.first {
-            // SAFETY: contexts of a call are its alone.
-            let c = unsafe { &mut *context.as_ptr() };
-            let number = c.ticket.unwrap_or_else(|| ticket::begin(&c.file).number);
-            match result {
-                Some(result) => {
-                    let outcome = result(c);
-                    self.result = self.result.and(outcome);
-                    ticket::leave(&c.file, number, outcome);
-                }
-                None => ticket::abandon(&c.file, number),
-            }
-            self.first = c.next;
-            if !c.kept {
-                context::give(context);
-            }
+    /// Ends the turns: who waits for them is told how its file fared.
+    pub fn leave(mut self) -> Result<(), Errno> {
+        let mut result = Ok(());
+        while let Some(file) = self.files.remove(0) {
+            result = result.and(file.result());
+            let number = number(&file.known, &file);
+            ticket::leave(&file.file, number, file.result());
+        }
+        result
+    }
+
+    /// Ends the turns; who waits for them must do it all itself.
+    pub fn abandon(mut self) {
+        while let Some(file) = self.files.remove(0) {
+            ticket::abandon(&file.file, number(&file.known, &file));
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Step 1: whether this msync is verified, when its flush begins, what is dirty, and whether the page
 //! cache was dropped since the last one.
 
-use super::context::Context;
-use super::{debt, report, reverify, snapshot, ticket};
+use super::here::Here;
+use super::observer::{self, Event};
+use super::request::{Pooled, Request, Snapshot};
+use super::{reverify, ticket};
 use crate::config;
 use crate::dirty::{self, Query, Tracker, eviction_probe};
 use crate::handles;
@@ -10,26 +12,33 @@ use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings;
 use crate::process;
+use crate::stats;
 use crate::sys;
-use keepmydata_records::{Invalidate, Level, Track, event};
+use keepmydata_promise as promise;
+use keepmydata_records::{Invalidate, Level, Track};
 use keepmydata_sync::commit::Begun;
 use rustix::io::Errno;
 
 /// Step 1 where there is nothing to learn, on the calling thread; says whether that was all. Else
-/// [`prepare`] must follow.
-pub fn prepare_here(context: &mut Context) -> bool {
-    look_up(context);
-    decide(context);
-    begin_early(context);
-    context.handle.generation == process::this().generation() && !wants_ranges(context)
+/// [`learn`] must follow.
+pub fn begin(request: Pooled<Request>) -> (Pooled<Snapshot>, bool) {
+    let terms = request.terms();
+    let mut snapshot = Snapshot::begin(request, terms);
+    snapshot.known.ticket = snapshot.ticket;
+    look_up(&mut snapshot);
+    decide(&mut snapshot);
+    begin_early(&mut snapshot);
+    let has_handle = snapshot.known.handle.generation == process::this().generation();
+    let done = has_handle && !wants_ranges(&snapshot);
+    (snapshot, done)
 }
 
 /// Whether anybody wants to know the dirty ranges while all goes well. What a failed flush has not
 /// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
 /// drops such pages, or reads back what it has not written.
-fn wants_ranges(context: &Context) -> bool {
+fn wants_ranges(snapshot: &Snapshot) -> bool {
     let settings = config::settings();
-    context.verify
+    snapshot.verify
         || settings.track != Track::Auto
         || settings.invalidate == Invalidate::Dirty
         || settings.reverify_ms.0 > 0
@@ -38,159 +47,204 @@ fn wants_ranges(context: &Context) -> bool {
 
 /// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
 /// begins with fdatasync ([`begin_late`]).
-fn begin_early(context: &mut Context) {
+fn begin_early(snapshot: &mut Snapshot) {
     let settings = config::settings();
-    let early = context.verify
+    let early = snapshot.verify
         || settings.track != Track::Auto
         || settings.reverify_ms.0 > 0
         || log::enabled(Level::Info);
-    if early && context.ticket.is_none() {
-        ticket::gather(&context.file);
-        context.ticket = Some(ticket::begin(&context.file).number);
+    if early && snapshot.known.ticket.is_none() {
+        ticket::gather(&snapshot.file);
+        snapshot.known.ticket = Some(ticket::begin(&snapshot.file).number);
     }
 }
 
 /// Begins the flush, if it has not: right before fdatasync hands everything over. What others have
 /// stored by now is added to what was learnt.
-pub fn begin_late(worker: &Worker, context: &mut Context) {
-    if context.ticket.is_some() {
+pub fn begin_late(worker: &Worker, snapshot: &mut Snapshot) {
+    if snapshot.known.ticket.is_some() {
         return;
     }
-    ticket::gather(&context.file);
-    let Begun { number, shared } = ticket::begin(&context.file);
-    context.ticket = Some(number);
-    let file = worker.borrow_cached(&context.handle);
-    if let Some(file) = file.filter(|_| shared && context.dirty_known) {
+    ticket::gather(&snapshot.file);
+    let Begun { number, shared } = ticket::begin(&snapshot.file);
+    snapshot.known.ticket = Some(number);
+    let file = worker.borrow_cached(&snapshot.known.handle);
+    if let Some(file) = file.filter(|_| shared && snapshot.dirty_known) {
         let size = sys::fd::size(file.fd()).map_or(0, sys::page_up);
-        let _ = dirty::unstable(file, 0, size, &mut context.dirty);
+        let _ = dirty::unstable(file, 0, size, &mut snapshot.dirty);
     }
 }
 
 /// Step 1, on a helper thread.
-pub fn prepare(worker: &Worker, context: &mut Context) {
+pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
+    snapshot.known.slot = stats::slot(&snapshot.file);
     // A fork child must open the file anew, which drops its page cache on FUSE without KEEP_CACHE: what is
     // to be compared is copied before.
-    let opens_late = !context.traits.local_block
+    let opens_late = !snapshot.terms.local_block
         && worker.has_descriptors()
-        && context.handle.generation != worker.process().generation();
+        && snapshot.known.handle.generation != worker.process().generation();
     if !opens_late {
-        find_handle(worker, context);
+        find_handle(worker, snapshot);
     }
-    decide(context);
+    decide(snapshot);
     if opens_late {
-        context.verify = wants_verification(context);
-        context.reason = "";
+        snapshot.verify = wants_verification(snapshot);
+        snapshot.known.reason = "";
     }
-    begin_early(context);
-    context.dirty_known = true;
+    begin_early(snapshot);
+    snapshot.dirty_known = true;
+    let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    // What is verified always is known from its debt.
+    let suspect = snapshot.known.suspect && !dirty::is_verified(snapshot.terms.local_block);
+    let dropped = learn_ranges(&here, snapshot, suspect);
+    reverify::supersede(&here.file, &snapshot.dirty);
+    if dropped && suspect {
+        mark_unrecoverable(snapshot);
+    }
+    if snapshot.verify && dirty::is_too_much(&snapshot.assumed_dirty) {
+        snapshot.verify = false;
+        snapshot.known.reason = "not verified: too many pages that may be dirty";
+    }
+    if snapshot.verify && !snapshot.dirty.is_empty() {
+        eviction_probe::ensure(worker, &here.file);
+        copy(&here, snapshot);
+        snapshot.refilled = dropped || eviction_probe::ask(worker, &here.file, false).dropped;
+    }
+    if opens_late {
+        find_handle(worker, snapshot);
+        let reason = snapshot.known.reason;
+        decide(snapshot);
+        if snapshot.known.reason.is_empty() {
+            snapshot.known.reason = reason;
+        }
+        if let Some(Ok(size)) = worker
+            .borrow_handle(&snapshot.known.handle)
+            .map(sys::fd::size)
+        {
+            snapshot.copies.forget_beyond(size);
+        }
+        if !snapshot.verify {
+            snapshot.copies.let_go(&here);
+        }
+    }
+}
+
+/// Learns the dirty ranges; says whether the page cache was dropped since the last time.
+fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool {
     let timer = Timer::at(Level::Info);
-    let probed = match context.verify {
-        true => eviction_probe::ask(worker, &context.file, true),
+    let verify = snapshot.verify;
+    let probed = match verify {
+        true => eviction_probe::ask(here.worker, &here.file, true),
         false => eviction_probe::Answer::default(),
     };
     let dropped = probed.dropped;
     let query = Query {
         may_be_gone: dropped || probed.unknown,
-        ..Query::of(worker, &context.file, context.handle)
+        ..here.query()
     };
+    let promise::Snapshot {
+        dirty,
+        absent,
+        gone,
+        assumed_dirty,
+        known,
+        sees_stores,
+        ..
+    } = snapshot;
     let mut found = dirty::Found {
-        dirty: &mut context.dirty,
-        absent: &mut context.absent,
-        gone: &mut context.gone,
-        assumed_dirty: &mut context.assumed_dirty,
+        dirty,
+        absent,
+        gone,
+        assumed_dirty,
     };
-    // What is verified always is known from its debt.
-    let suspect = context.suspect && !dirty::is_verified(context.traits.local_block);
-    (context.tracker, context.chosen) = dirty::learn(&query, context.verify, suspect, &mut found);
-    if dropped && !context.tracker.is_some_and(Tracker::sees_stores) {
+    (known.tracker, known.chosen) = dirty::learn(&query, verify, suspect, &mut found);
+    *sees_stores = known.tracker.is_some_and(Tracker::sees_stores);
+    if dropped && !*sees_stores {
         dirty::assume_all(&query, &mut found);
     }
     if dropped || probed.unknown {
         // It was in the page cache when it was noted, and may be gone from there since.
+        let file = snapshot.file.hold();
         let mut table = mappings::lock_blocked();
-        table.get_mut(&context.file).debt.assumed_dirty.clear();
+        table.get_mut(&file).debt.assumed_dirty.clear();
     }
-    if context.verify && debt::take(context, dropped) {
-        let query = Query::of(worker, &context.file, context.handle);
-        context.absent.clear();
-        let _ = dirty::absent(&query, &context.dirty, &mut context.absent);
+    if verify && take_debt(snapshot, dropped) {
+        snapshot.absent.clear();
+        let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
     }
-    report::step(worker, context, event::DIRTY, timer, Ok(()));
-    reverify::supersede(&context.file, &context.dirty);
-    if dropped && suspect {
-        mark_unrecoverable(context);
+    observer::tell(here.worker, snapshot, Event::Learnt(timer));
+    dropped
+}
+
+/// What is owed from before is proved, too; says whether there is something.
+fn take_debt(snapshot: &mut Snapshot, dropped: bool) -> bool {
+    let birth = process::this().birth();
+    let file = snapshot.file.hold();
+    let mut table = mappings::lock_blocked();
+    let more = table.get_mut(&file).debt.take(snapshot, dropped, birth);
+    drop(table);
+    more
+}
+
+fn copy(here: &Here<'_>, snapshot: &mut Snapshot) {
+    let timer = Timer::at(Level::Info);
+    let copied = promise::take(here, snapshot);
+    if copied.is_err() {
+        snapshot.copies.let_go(here);
+        snapshot.verify = false;
+        snapshot.known.reason = "not verified: out of memory for the copies";
     }
-    if context.verify && dirty::is_too_much(&context.assumed_dirty) {
-        context.verify = false;
-        context.reason = "not verified: too many pages that may be dirty";
-    }
-    if context.verify && !context.dirty.is_empty() {
-        eviction_probe::ensure(worker, &context.file);
-        let timer = Timer::at(Level::Info);
-        let copied = snapshot::take(worker, context);
-        if copied.is_err() {
-            context.copies.let_go();
-            context.verify = false;
-            context.reason = "not verified: out of memory for the copies";
-        }
-        report::step(worker, context, event::COPY, timer, copied);
-        if context.copies.missed > 0 {
-            context.reason =
-                "not verified in part: too many ranges to witness, or memory that cannot be read";
-        }
-        context.refilled = dropped || eviction_probe::ask(worker, &context.file, false).dropped;
-    }
-    if opens_late {
-        find_handle(worker, context);
-        let reason = context.reason;
-        decide(context);
-        if context.reason.is_empty() {
-            context.reason = reason;
-        }
-        if let Some(Ok(size)) = worker.borrow_handle(&context.handle).map(sys::fd::size) {
-            context.copies.forget_beyond(size);
-        }
-        if !context.verify {
-            context.copies.let_go();
-        }
+    observer::tell(here.worker, snapshot, Event::Copied(timer, copied));
+    if snapshot.copies.missed() > 0 {
+        snapshot.known.reason =
+            "not verified in part: too many ranges to witness, or memory that cannot be read";
     }
 }
 
-fn wants_verification(context: &Context) -> bool {
-    (context.suspect || dirty::is_verified(context.traits.local_block)) && !context.traits.dax
+fn wants_verification(snapshot: &Snapshot) -> bool {
+    let is_verified = dirty::is_verified(snapshot.terms.local_block);
+    (snapshot.known.suspect || is_verified) && !snapshot.file.traits.dax
 }
 
 /// The last sync failed, and the pages that it left dirty were dropped since: they were written to a
 /// filesystem that fails, and the next sync has nothing to write and nothing to compare.
-fn mark_unrecoverable(context: &mut Context) {
+fn mark_unrecoverable(snapshot: &mut Snapshot) {
     let mut table = mappings::lock_blocked();
-    let file = table.get_mut(&context.file);
+    let file = table.get_mut(&snapshot.file);
     if file.lost == 0 {
         file.lost = Errno::IO.raw_os_error();
     }
-    context.lost = file.lost;
+    let lost = file.lost;
+    drop(table);
+    snapshot.lost = lost;
 }
 
-fn find_handle(worker: &Worker, context: &mut Context) {
-    handles::reopen(worker, &context.file);
-    look_up(context);
+fn find_handle(worker: &Worker, snapshot: &mut Snapshot) {
+    handles::reopen(worker, &snapshot.file);
+    look_up(snapshot);
 }
 
 /// What is known of the file.
-fn look_up(context: &mut Context) {
-    let table = mappings::lock_blocked();
-    let file = table.get(&context.file);
-    context.handle = file.handle;
-    context.lost = file.lost;
-    context.suspect = file.suspect;
+fn look_up(snapshot: &mut Snapshot) {
+    let (handle, lost, suspect) = {
+        let table = mappings::lock_blocked();
+        let file = table.get(&snapshot.file);
+        (file.handle, file.lost, file.suspect)
+    };
+    snapshot.known.handle = handle;
+    snapshot.known.suspect = suspect;
+    snapshot.lost = lost;
 }
 
 /// Whether this msync is verified, and if not, why.
-fn decide(context: &mut Context) {
-    let has_handle = context.handle.generation == process::this().generation();
-    context.verify = wants_verification(context) && has_handle;
-    context.reason = match wants_verification(context) {
-        _ if context.traits.dax => "not verified, nothing dropped: DAX, there is no page cache",
+fn decide(snapshot: &mut Snapshot) {
+    let has_handle = snapshot.known.handle.generation == process::this().generation();
+    let wanted = wants_verification(snapshot);
+    snapshot.verify = wanted && has_handle;
+    snapshot.known.reason = match wanted {
+        _ if snapshot.file.traits.dax => {
+            "not verified, nothing dropped: DAX, there is no page cache"
+        }
         true if !has_handle => "not verified: no handle of the file",
         _ => "",
     };

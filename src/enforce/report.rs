@@ -1,97 +1,71 @@
-//! Step 7: records of an msync, of its steps, and the page table of what is not safe.
+//! The log's part of what is told of an msync: records of it, of its steps, and the page table of what is not safe.
 
-use super::context::{Context, ROWS};
-use super::copy::State;
-use super::metrics;
-use super::verify::Unsettled;
-use crate::dirty::{self, Query, Tracker};
+use super::request::{Ended, Request, Snapshot};
+use crate::dirty::{Ranges, Tracker};
 use crate::helper::Worker;
-use crate::log::{self, Count, FileName, Timer};
+use crate::log::{self, Count, FileName, Timed, Timer};
 use crate::mappings;
 use crate::{process, sys};
+use keepmydata_promise::{Evidence, Facts, Unsettled};
 use keepmydata_records::{
-    Content, Errno as Name, Finding, HexBytes, HexU64, Level, LineBuf, PageRow, Record, Rung,
-    Verdict, event, flags, page_hash,
+    Errno as Name, Finding, HexU64, Level, LineBuf, Record, Rung, Verdicts, event, flags,
 };
 use rustix::io::Errno;
+
+/// What a second look has found.
+pub struct Second<'a> {
+    pub result: Result<(), Errno>,
+    pub verdicts: Verdicts,
+    pub evidence: &'a Evidence,
+}
+
+impl Second<'_> {
+    /// At which level it is told.
+    fn level(&self) -> Level {
+        second_level(&self.verdicts)
+    }
+}
+
+/// At which level a second look is told that found `verdicts`.
+pub fn second_level(verdicts: &Verdicts) -> Level {
+    match verdicts.stale {
+        0 => Level::Debug,
+        _ => Level::Error,
+    }
+}
+
+/// Adds to a record what there is to say of a step.
+pub type Fill<'a> = &'a dyn for<'r> Fn(&mut Record<'r>, &'r Snapshot);
 
 /// One step of an msync, at debug.
 pub fn step(
     worker: &Worker,
-    context: &Context,
+    at: &Snapshot,
     what: &'static str,
-    timer: Timer,
+    timed: Timed,
     result: Result<(), Errno>,
+    fill: Fill<'_>,
 ) {
-    let timed = timer.stop();
-    metrics::step(context, what, timed);
     if !log::enabled(Level::Debug) {
         return;
     }
-    let name = FileName::of(&context.file);
-    let mut record = of_context(worker, context, &name, Level::Debug, what);
+    let name = FileName::of(&at.file);
+    let mut record = of_request(worker, at, &name, Level::Debug, what);
     timed.stamp(&mut record);
     answer(&mut record, result);
-    match what {
-        event::DIRTY => {
-            fill_dirty(&mut record, context);
-            record.message = context.chosen.into();
-        }
-        event::DROP => {
-            record.dropped_pages = context.dropped_pages;
-            record.cached_pages = context.cached_pages;
-        }
-        event::COPY => record.dirty_pages = Some(context.copies.pages() as u64),
-        _ => {}
-    }
-    log::emit(worker, &record);
-}
-
-/// The real msync, at debug.
-pub fn flush(worker: &Worker, context: &Context) {
-    let Some((timed, result)) = context.real else {
-        return;
-    };
-    metrics::step(context, event::FLUSH, timed);
-    if !log::enabled(Level::Debug) {
-        return;
-    }
-    let name = FileName::of(&context.file);
-    let mut record = of_context(worker, context, &name, Level::Debug, event::FLUSH);
-    timed.stamp(&mut record);
-    record.addr = Some(HexU64(context.addr as u64));
-    record.length = Some(context.len as u64);
-    answer(&mut record, result);
+    fill(&mut record, at);
     log::emit(worker, &record);
 }
 
 /// Stores that raced with this msync, at info: it promises nothing for them.
-pub fn race(worker: &Worker, context: &mut Context) {
-    if !log::enabled(Level::Info) {
-        return;
-    }
-    let timer = Timer::start();
-    let query = Query::of(worker, &context.file, context.handle);
-    context.cached.clear();
-    // Where the marks are there for the findings, they say it exactly.
-    let marked = dirty::wants_pagemap(context.traits);
-    let tracker = match marked {
-        true => Some(Tracker::Pagemap),
-        false => context.tracker,
-    };
-    let asked = dirty::stored_since(&query, tracker, &mut context.cached)
-        .or_else(|_| dirty::stored_since(&query, context.tracker, &mut context.cached));
-    if asked.is_err() || context.cached.is_empty() {
-        return;
-    }
-    let name = FileName::of(&context.file);
-    let mut record = of_context(worker, context, &name, Level::Info, event::RACE);
-    timer.stamp(&mut record);
-    record.tracker = context.tracker.map_or("", Tracker::name).into();
-    record.dirty = context.cached.as_slice().into();
-    record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
-    if let Some(reporter) = metrics::reporter(worker, context) {
-        reporter.slot.count(Finding::Race);
+pub fn raced(worker: &Worker, at: &Snapshot, timed: Timed, ranges: &Ranges, is_counted: bool) {
+    let name = FileName::of(&at.file);
+    let mut record = of_request(worker, at, &name, Level::Info, event::RACE);
+    timed.stamp(&mut record);
+    record.tracker = at.known.tracker.map_or("", Tracker::name).into();
+    record.dirty = ranges.as_slice().into();
+    record.dirty_pages = Some(ranges.bytes() / sys::page_size() as u64);
+    if is_counted {
         record.code = Finding::Race.code().into();
     }
     record.message = "stored to while msync ran: dirty again, and not covered by it".into();
@@ -99,29 +73,18 @@ pub fn race(worker: &Worker, context: &mut Context) {
 }
 
 /// The second look at what was verified: at error where it is wrong now, else at debug.
-pub fn reverified(worker: &Worker, context: &mut Context, timer: Timer, result: Result<(), Errno>) {
-    context.verdicts = Default::default();
-    for page in 0..context.copies.pages() {
-        match context.copies.state(page) {
-            State::Verified => context.verdicts.count(Verdict::Verified),
-            State::Stale => context.verdicts.count(Verdict::Stale),
-            _ => {}
-        }
-    }
-    let wrong = context.verdicts.stale > 0;
-    let level = if wrong { Level::Error } else { Level::Debug };
-    if !log::enabled(level) {
+pub fn reverified(worker: &Worker, request: &Request, timed: Timed, found: &Second<'_>) {
+    if !log::enabled(found.level()) {
         return;
     }
-    fill_rows(worker, context);
-    let name = FileName::of(&context.file);
-    let mut record = of_context(worker, context, &name, level, event::REVERIFY);
-    timer.stamp(&mut record);
-    answer(&mut record, result);
-    record.verdicts = Some(context.verdicts);
-    record.dirty = context.cached.as_slice().into();
-    record.pages = context.rows[..context.row_count].into();
-    if wrong {
+    let name = FileName::of(&request.file);
+    let mut record = of_request(worker, request, &name, found.level(), event::REVERIFY);
+    timed.stamp(&mut record);
+    answer(&mut record, found.result);
+    record.verdicts = Some(found.verdicts);
+    record.dirty = found.evidence.pages.as_slice().into();
+    record.pages = found.evidence.rows.as_slice().into();
+    if found.verdicts.stale > 0 {
         record.message = "verified when msync returned 0, and something else now, without a store \
                           of this process since: an older write applied late, or another process"
             .into();
@@ -130,12 +93,12 @@ pub fn reverified(worker: &Worker, context: &mut Context, timer: Timer, result: 
 }
 
 /// What was verified is not looked at a second time, at warn.
-pub fn not_reverified(worker: &Worker, context: &Context) {
+pub fn not_reverified(worker: &Worker, request: &Request) {
     if !log::enabled(Level::Warn) {
         return;
     }
-    let name = FileName::of(&context.file);
-    let mut record = of_context(worker, context, &name, Level::Warn, event::REVERIFY);
+    let name = FileName::of(&request.file);
+    let mut record = of_request(worker, request, &name, Level::Warn, event::REVERIFY);
     record.reason =
         "left out: more copies wait for their second look than KEEPMYDATA_COPY_BUDGET allows, or \
                      more msyncs than 256"
@@ -146,20 +109,16 @@ pub fn not_reverified(worker: &Worker, context: &Context) {
 /// One rung of the healing ladder, at debug.
 pub fn healed(
     worker: &Worker,
-    context: &Context,
+    at: &Snapshot,
     rung: Rung,
-    timer: Timer,
+    timed: Timed,
     result: Result<(), Errno>,
     before: Unsettled,
     after: Unsettled,
 ) {
-    let timed = timer.stop();
-    metrics::step(context, event::HEAL, timed);
-    metrics::healed(context, before.stale.saturating_sub(after.stale));
     if !log::enabled(Level::Debug) {
         return;
     }
-    let name = FileName::of(&context.file);
     let mut message = LineBuf::<128>::new();
     log::text(
         &mut message,
@@ -172,7 +131,8 @@ pub fn healed(
             after.racing
         ),
     );
-    let mut record = of_context(worker, context, &name, Level::Debug, event::HEAL);
+    let name = FileName::of(&at.file);
+    let mut record = of_request(worker, at, &name, Level::Debug, event::HEAL);
     timed.stamp(&mut record);
     answer(&mut record, result);
     record.rung = Some(rung);
@@ -180,58 +140,68 @@ pub fn healed(
     log::emit(worker, &record);
 }
 
-/// The msync as a whole: at info; where data is not safe, the report at error, and what
-/// `KEEPMYDATA_ON_FAILURE` asks for.
-pub fn msync(worker: &Worker, context: &mut Context) {
-    let outcome = context.outcome();
-    if outcome.is_err() || context.verdicts.uncertain > 0 || context.verdicts.stale > 0 {
-        report(worker, context, outcome);
+/// The msync as a whole: at info; where data is not safe, the report at error.
+pub fn msync(worker: &Worker, ended: &Ended) {
+    let outcome = ended.result();
+    if outcome.is_err() || ended.verdicts.uncertain > 0 || ended.verdicts.stale > 0 {
+        report(worker, ended, outcome);
     }
-    let healed_error = outcome.is_ok() && context.healed.is_some();
-    if log::enabled(Level::Info) && !context.settles {
-        let name = FileName::of(&context.file);
-        let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
-        log::text(
-            &mut by_name,
-            format_args!("{}", flags::msync(context.flags)),
-        );
-        let mut record = of_context(worker, context, &name, Level::Info, event::MSYNC);
-        context.timer.stamp(&mut record);
-        arguments(&mut record, context, &by_name);
-        // What the kernel said of the arguments is what the program is told.
-        let refused = context.real.and_then(|(_, real)| real.err());
-        let refused = refused.filter(|errno| !sys::vm::is_failure(*errno));
-        answer(&mut record, refused.map_or(outcome, Err));
-        fill_dirty(&mut record, context);
-        record.dropped_pages = context.dropped_pages;
-        record.cached_pages = context.cached_pages;
-        if context.verify {
-            record.verdicts = Some(context.verdicts);
+    // What the kernel said of a hole in the range is what the program is told.
+    let said = match ended.real {
+        Err(errno) if !sys::vm::is_failure(errno) => Err(errno),
+        _ => outcome,
+    };
+    let healed = ended.facts.healed.filter(|_| outcome.is_ok());
+    answered(worker, ended, said, &|record| {
+        record.dropped_pages = ended.dropped_pages;
+        record.cached_pages = ended.cached_pages;
+        record.reason = why(ended, &ended.facts).into();
+        if ended.verify {
+            record.verdicts = Some(ended.verdicts);
         }
-        if healed_error {
-            record.rung = context.healed;
-        }
-        log::emit(worker, &record);
+        record.rung = healed;
+    });
+}
+
+/// What the program is told of its msync, at info.
+pub fn answered(
+    worker: &Worker,
+    at: &Snapshot,
+    result: Result<(), Errno>,
+    fill: &dyn Fn(&mut Record<'_>),
+) {
+    if !log::enabled(Level::Info) || at.settles {
+        return;
     }
+    let name = FileName::of(&at.file);
+    let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
+    log::text(&mut by_name, format_args!("{}", flags::msync(at.flags)));
+    let mut record = of_request(worker, at, &name, Level::Info, event::MSYNC);
+    at.timer.stamp(&mut record);
+    arguments(&mut record, at, &by_name);
+    answer(&mut record, result);
+    fill_dirty(&mut record, at);
+    fill(&mut record);
+    log::emit(worker, &record);
 }
 
 /// An msync that another thread's flush served.
-pub fn shared(context: &Context, outcome: Result<(), Errno>) {
+pub fn shared(request: &Request, outcome: Result<(), Errno>) {
     if !log::enabled(Level::Info) {
         return;
     }
-    let name = FileName::of(&context.file);
+    let name = FileName::of(&request.file);
     let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
     log::text(
         &mut by_name,
-        format_args!("{}", flags::msync(context.flags)),
+        format_args!("{}", flags::msync(request.flags)),
     );
     let process = process::this();
-    let mut record = log::record(process, Level::Info, context.tid, event::MSYNC);
+    let mut record = log::record(process, Level::Info, request.caller.tid, event::MSYNC);
     name.fill(&mut record);
-    record.call = Some(context.call);
-    context.timer.stamp(&mut record);
-    arguments(&mut record, context, &by_name);
+    record.call = Some(request.caller.call);
+    request.timer.stamp(&mut record);
+    arguments(&mut record, request, &by_name);
     answer(&mut record, outcome);
     record.reason = "served by another thread's flush, begun after this call".into();
     log::emit_from_program(&record);
@@ -264,27 +234,26 @@ pub fn watched(addr: usize, len: usize, bits: i32, result: i32, timer: Timer) {
     log::emit_from_program(&record);
 }
 
-fn of_context<'a>(
+fn of_request<'a>(
     worker: &Worker,
-    context: &Context,
+    request: &Request,
     name: &'a FileName,
     level: Level,
     what: &'a str,
 ) -> Record<'a> {
-    let mut record = log::record(worker.process(), level, context.tid, what);
+    let mut record = log::record(worker.process(), level, request.caller.tid, what);
     name.fill(&mut record);
-    record.call = Some(context.call);
+    record.call = Some(request.caller.call);
     record
 }
 
 fn arguments<'a, const N: usize>(
     record: &mut Record<'a>,
-    context: &Context,
+    request: &Request,
     by_name: &'a LineBuf<N>,
 ) {
-    record.addr = Some(HexU64(context.addr as u64));
-    record.length = Some(context.len as u64);
-    record.offset = Some(context.offset);
+    fill_range(record, request);
+    record.offset = Some(request.offset);
     record.flags = by_name.as_str().into();
 }
 
@@ -293,48 +262,64 @@ fn answer(record: &mut Record<'_>, result: Result<(), Errno>) {
     record.errno = result.err().map(|errno| Name(errno.raw_os_error()));
 }
 
-fn fill_dirty<'a>(record: &mut Record<'a>, context: &'a Context) {
-    record.tracker = context.tracker.map_or("", Tracker::name).into();
-    record.dirty = context.dirty.as_slice().into();
-    record.dirty_pages = Some(context.dirty.bytes() / sys::page_size() as u64);
-    record.reason = context.reason.into();
+/// Puts the dirty ranges into `record`, and where they come from.
+pub fn fill_dirty<'a>(record: &mut Record<'a>, at: &'a Snapshot) {
+    record.tracker = at.known.tracker.map_or("", Tracker::name).into();
+    record.dirty = at.dirty.as_slice().into();
+    record.dirty_pages = Some(at.dirty_pages());
+    record.reason = at.known.reason.into();
+}
+
+/// Puts the range of the call into `record`.
+pub fn fill_range(record: &mut Record<'_>, request: &Request) {
+    record.addr = Some(HexU64(request.addr as u64));
+    record.length = Some(request.len as u64);
+}
+
+/// Why a file was not compared, or not all of it.
+pub fn why(at: &Snapshot, facts: &Facts) -> &'static str {
+    match facts.unreadable {
+        Some(Errno::BADF) => "not verified: no handle of the file",
+        Some(_) => "not verified: reading back failed",
+        None => at.known.reason,
+    }
 }
 
 /// The page table of what is stale or uncertain: at error where msync fails, else at warn.
-fn report(worker: &Worker, context: &mut Context, outcome: Result<(), Errno>) {
-    let level = if outcome.is_err() {
-        Level::Error
-    } else {
-        Level::Warn
-    };
+fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
+    let level = report_level(outcome);
     if !log::enabled(level) {
         return;
     }
-    if outcome.is_ok() {
-        fill_rows(worker, context);
-    }
-    let name = FileName::of(&context.file);
+    let name = FileName::of(&ended.file);
     let mut message = LineBuf::<256>::new();
-    describe(&mut message, context, outcome);
-    let mut record = of_context(worker, context, &name, level, event::REPORT);
-    context.timer.stamp(&mut record);
-    record.addr = Some(HexU64(context.addr as u64));
-    record.length = Some(context.len as u64);
-    record.offset = Some(context.offset);
+    describe(&mut message, ended, outcome);
+    let mut record = of_request(worker, ended, &name, level, event::REPORT);
+    ended.timer.stamp(&mut record);
+    fill_range(&mut record, ended);
+    record.offset = Some(ended.offset);
     answer(&mut record, outcome);
-    record.verdicts = context.verify.then_some(context.verdicts);
-    record.reason = context.reason.into();
+    record.verdicts = ended.verify.then_some(ended.verdicts);
+    record.reason = why(ended, &ended.facts).into();
     record.message = message.as_str().into();
     // Every page that is not safe, where the table shows the first ones.
-    record.dirty = context.cached.as_slice().into();
-    record.dirty_pages = Some(context.cached.bytes() / sys::page_size() as u64);
-    record.pages = context.rows[..context.row_count].into();
+    record.dirty = ended.evidence.pages.as_slice().into();
+    record.dirty_pages = Some(ended.evidence.pages.bytes() / sys::page_size() as u64);
+    record.pages = ended.evidence.rows.as_slice().into();
     log::emit(worker, &record);
 }
 
-fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), Errno>) {
-    let lost = context.lost_pages;
-    let (stale, uncertain) = (context.verdicts.stale, context.verdicts.uncertain);
+/// At which level is reported what is not safe.
+pub fn report_level(outcome: Result<(), Errno>) -> Level {
+    match outcome {
+        Err(_) => Level::Error,
+        Ok(()) => Level::Warn,
+    }
+}
+
+fn describe(message: &mut LineBuf<256>, ended: &Ended, outcome: Result<(), Errno>) {
+    let lost = ended.lost_pages;
+    let (stale, uncertain) = (ended.verdicts.stale, ended.verdicts.uncertain);
     match outcome {
         Err(_) if lost > 0 => log::text(
             message,
@@ -343,27 +328,27 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
                 Count(lost, "page")
             ),
         ),
-        Err(_) if context.lost != 0 => log::text(
+        Err(_) if ended.lost != 0 => log::text(
             message,
             format_args!("an earlier sync lost pages; msync fails until the file is unmapped"),
         ),
-        Err(_) if context.flush_error.is_some() => log::text(
+        Err(_) if ended.facts.flush_error.is_some() => log::text(
             message,
             format_args!("writeback failed; the data is still in memory, and dirty again"),
         ),
-        Err(_) if stale == 0 && context.refused != 0 => log::text(
+        Err(_) if stale == 0 && ended.refused != 0 => log::text(
             message,
             format_args!(
                 "of this file {} for which a sync has failed before {} neither proved nor stored anew",
-                Count(context.refused_pages, "page"),
-                if context.refused_pages == 1 {
+                Count(ended.refused_pages, "page"),
+                if ended.refused_pages == 1 {
                     "is"
                 } else {
                     "are"
                 },
             ),
         ),
-        Err(_) if stale == 0 && context.cause.is_none() => log::text(
+        Err(_) if stale == 0 && ended.facts.cause.is_none() => log::text(
             message,
             format_args!(
                 "{} left the page cache before they could be compared, or could not be read \
@@ -371,7 +356,7 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
                 Count(uncertain, "page")
             ),
         ),
-        Err(_) if context.cause.is_some() => log::text(
+        Err(_) if ended.facts.cause.is_some() => log::text(
             message,
             format_args!(
                 "the filesystem failed to write and does not hold the data: {stale} stale, \
@@ -385,7 +370,7 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
                  {uncertain} uncertain pages; they are dirty again, nothing was dropped"
             ),
         ),
-        Ok(()) if uncertain == context.refilled_pages => log::text(
+        Ok(()) if uncertain == ended.facts.refilled_pages => log::text(
             message,
             format_args!(
                 "synced, but the page cache was dropped since the last sync (another process \
@@ -402,78 +387,4 @@ fn describe(message: &mut LineBuf<256>, context: &Context, outcome: Result<(), E
             ),
         ),
     }
-}
-
-/// Fills the page table, which reads back what is not safe, and `cached` with the ranges of every page
-/// that belongs in it. On the way of an msync that fails: before the pages are made dirty again.
-pub fn fill_rows(worker: &Worker, context: &mut Context) {
-    context.cached.clear();
-    for page in 0..context.copies.pages() {
-        let verdict = match context.copies.state(page) {
-            State::Stale => Verdict::Stale,
-            State::Racing if context.copies.copy(page).is_some() => Verdict::Stale,
-            State::Racing | State::Uncertain | State::Gone | State::Unread | State::Refilled => {
-                Verdict::Uncertain
-            }
-            _ => continue,
-        };
-        let (start, _) = context.copies.place_of(page);
-        context.cached.add(start, start + sys::page_size() as u64);
-        if context.row_count < ROWS
-            && let Some(row) = row(worker, context, page, verdict)
-        {
-            context.rows[context.row_count] = row;
-            context.row_count += 1;
-        }
-    }
-}
-
-fn row(worker: &Worker, context: &Context, page: usize, verdict: Verdict) -> Option<PageRow> {
-    let handle = worker.borrow_handle(&context.handle)?;
-    let size = sys::fd::size(handle).unwrap_or(0);
-    let (start, _) = context.copies.place_of(page);
-    let end = (start + sys::page_size() as u64).min(size.max(start));
-    let mut row = PageRow {
-        page: start / sys::page_size() as u64,
-        start,
-        end,
-        verdict,
-        ..PageRow::default()
-    };
-    if context.copies.state(page) == State::Gone {
-        return Some(row);
-    }
-    let buffer = &mut context.copies.buffer()[..sys::page_size()];
-    let read = sys::fd::read_back(handle, buffer, start).unwrap_or(0);
-    let actual = &context.copies.buffer()[..read.min((end - start) as usize)];
-    row.expected_hash = Some(HexU64(context.copies.hash_at_copy(page)));
-    row.actual_hash = Some(HexU64(page_hash(actual)));
-    if let Some(expected) = context.copies.copy(page) {
-        compare(&mut row, &expected[..(end - start) as usize], actual);
-    }
-    Some(row)
-}
-
-/// Where and how `actual` differs from `expected`.
-fn compare(row: &mut PageRow, expected: &[u8], actual: &[u8]) {
-    let differs = |i: &usize| actual.get(*i) != expected.get(*i);
-    let Some(first) = (0..expected.len()).find(differs) else {
-        // Right by now: a daemon that applies late.
-        row.content = Some(Content::New);
-        return;
-    };
-    let last = (first..expected.len()).rev().find(differs).unwrap_or(first);
-    let wrong = (first..=last).filter(differs).count();
-    row.first_diff = Some(row.start + first as u64);
-    row.store_bytes = Some(wrong as u64);
-    row.content = Some(match wrong * 2 > last - first {
-        true => Content::Old,
-        false => Content::Mixed,
-    });
-    row.expected_hex = Some(hex(&expected[first..]));
-    row.actual_hex = Some(hex(actual.get(first..).unwrap_or_default()));
-}
-
-fn hex(bytes: &[u8]) -> HexBytes {
-    HexBytes::new(&bytes[..bytes.len().min(32)])
 }

@@ -6,23 +6,37 @@
 //! that this process has synced again, or stored to, since then is left out: its copy goes with the later
 //! sync. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
 
-use super::context::Context;
-use super::copy::State;
-use super::{context, report, ticket, verify};
+use super::here::Here;
+use super::observer;
+use super::request::{Contexts, Ended, Pooled, Request};
+use super::ticket;
 use crate::config;
-use crate::dirty::{self, Query, Ranges};
+use crate::dirty::{self, Ranges, Tracker};
 use crate::helper::{self, Worker};
 use crate::log::Timer;
-use crate::mappings::file::File;
+use crate::mappings::file::{File, Handle};
 use crate::process::{PerProcess, Process, Zeroed};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::{self, thread};
 use core::ffi::{c_int, c_void};
-use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use keepmydata_promise::{self as promise, Comparison, Copies, Evidence, PooledList, State};
+use keepmydata_records::{Verdict, Verdicts};
 
 /// Second looks under way at once; beyond, they are left out.
-const MOST: u32 = 256;
+const MOST: usize = 256;
+
+/// What is looked at a second time.
+struct Second {
+    request: Request,
+    handle: Handle,
+    tracker: Option<Tracker>,
+    dirty: Ranges,
+    copies: Copies,
+    evidence: Evidence,
+    /// When that is (monotonic, ns).
+    due: u64,
+}
 
 /// What waits for its second look. All-zero is "nothing".
 struct Waiting {
@@ -30,8 +44,8 @@ struct Waiting {
 }
 
 struct List {
-    first: Option<NonNull<Context>>,
-    len: u32,
+    /// In order of their time.
+    all: PooledList<Second, Contexts>,
     /// Of memory that the copies take.
     bytes: usize,
     has_thread: bool,
@@ -40,7 +54,7 @@ struct List {
 /// What the thread does next.
 enum Next {
     /// Its second look is due; it is in the list no more.
-    Look(NonNull<Context>),
+    Look(Pooled<Second>),
     /// So many ns until one is due.
     Wait(u64),
     Nothing,
@@ -49,45 +63,32 @@ enum Next {
 impl List {
     /// The first, if it is due, or the thread is `leaving`: its descriptors go.
     fn next(&mut self, leaving: bool) -> Next {
-        let Some(first) = self.first else {
+        let Some(first) = self.all.get(0) else {
             return Next::Nothing;
         };
-        // SAFETY: contexts in the list are the list's alone, and the lock is held.
-        let context = unsafe { first.as_ref() };
-        let wait = context.due.saturating_sub(sys::monotonic_ns());
+        let wait = first.due.saturating_sub(sys::monotonic_ns());
         if wait > 0 && !leaving {
             return Next::Wait(wait);
         }
-        self.first = context.next_waiting;
-        self.len -= 1;
-        self.bytes -= context.copies.bytes();
-        Next::Look(first)
+        self.bytes -= first.copies.bytes();
+        self.all.remove(0).map_or(Next::Nothing, Next::Look)
     }
 
-    /// Leaves the pages `dirty` of `file` out. Returns those of whom nothing is left to look at, which are in the
-    /// list no more: one leads to the next.
-    fn leave_out(&mut self, file: &File, dirty: &Ranges) -> Option<NonNull<Context>> {
-        let mut done = None;
-        let mut at: *mut Option<NonNull<Context>> = &raw mut self.first;
-        // SAFETY: contexts in the list are the list's alone, and the lock is held; `at` is the list's
-        // first link, or one of theirs.
-        unsafe {
-            while let Some(found) = *at {
-                let context = &mut *found.as_ptr();
-                let before = context.copies.bytes();
-                if *context.file == *file && !context.copies.leave_out(dirty) {
-                    *at = context.next_waiting;
-                    self.len -= 1;
-                    self.bytes -= before;
-                    context.next_waiting = done;
-                    done = Some(found);
-                    continue;
-                }
-                self.bytes -= before - context.copies.bytes();
-                at = &raw mut context.next_waiting;
+    /// Leaves the pages `dirty` of `file` out. Adds those of whom nothing is left to look at, which are in the
+    /// list no more, to `done`.
+    fn leave_out(&mut self, file: &File, dirty: &Ranges, done: &mut PooledList<Second, Contexts>) {
+        let mut at = 0;
+        while let Some(found) = self.all.get_mut(at) {
+            let before = found.copies.bytes();
+            let left = *found.request.file != *file || found.copies.leave_out(dirty);
+            self.bytes -= before - if left { found.copies.bytes() } else { 0 };
+            if left {
+                at += 1;
+            } else if let Some(found) = self.all.remove(at) {
+                // Where memory is out it is let go under the lock.
+                let _ = done.insert(done.len(), found);
             }
         }
-        done
     }
 }
 
@@ -101,43 +102,50 @@ pub fn boot() -> bool {
     OWN.boot()
 }
 
-// SAFETY: the contexts are reached under the lock only.
+// SAFETY: what is in it is reached under the lock only.
 unsafe impl Send for List {}
 
-/// Keeps `context` for a second look, if that is wanted; says whether it did. On a helper thread.
-pub fn keep(worker: &Worker, context: &mut Context) -> bool {
-    let wait = config::settings().reverify_ms.0;
-    if wait == 0 || !context.verify || context.copies.pages() == 0 || !worker.has_descriptors() {
+/// Keeps the copies of `ended` for a second look, if that is wanted; says whether it did. On a helper thread.
+pub fn keep(here: &Here<'_>, ended: &mut Ended) -> bool {
+    let (wait, worker) = (config::settings().reverify_ms.0, here.worker);
+    let is_wanted = wait > 0 && ended.result().is_ok() && ended.verify;
+    if !is_wanted || ended.copies.pages() == 0 || !worker.has_descriptors() {
         return false;
     }
-    let process = worker.process();
-    context.copies.shrink();
-    let bytes = context.copies.bytes();
+    let request = Request {
+        timer: ended.timer,
+        ..Request::new(&here.file, ended.caller)
+    };
+    let (handle, tracker) = (here.handle, ended.known.tracker);
+    let (mut copies, dirty) = ended.take_copies();
+    copies.shrink();
+    let bytes = copies.bytes();
+    let second = Pooled::new(Second {
+        request,
+        handle,
+        tracker,
+        dirty,
+        copies,
+        evidence: Evidence::default(),
+        due: sys::monotonic_ns() + wait * 1_000_000,
+    });
     let mut list = OWN.get().list.lock();
     let fits = (list.bytes + bytes) as u64 <= config::settings().copy_budget.0;
-    if list.len >= MOST || !fits {
+    let Some(second) = second.filter(|_| list.all.len() < MOST && fits) else {
         drop(list);
-        report::not_reverified(worker, context);
-        return false;
-    }
-    if !list.has_thread && !start(process) {
-        return false;
+        observer::not_reverified(worker, ended);
+        return true;
+    };
+    if !list.has_thread && !start(worker.process()) {
+        return true;
     }
     list.has_thread = true;
-    list.len += 1;
+    let at = list.all.len();
+    if list.all.insert(at, second).is_err() {
+        return true;
+    }
     list.bytes += bytes;
     helper::own().begin_job();
-    context.due = sys::monotonic_ns() + wait * 1_000_000;
-    // In order of their time: each waits equally long.
-    let mut at: *mut Option<NonNull<Context>> = &raw mut list.first;
-    // SAFETY: contexts in the list are the list's alone, and the lock is held.
-    unsafe {
-        while let Some(next) = *at {
-            at = &raw mut (*next.as_ptr()).next_waiting;
-        }
-        context.next_waiting = None;
-        *at = Some(NonNull::from(&mut *context));
-    }
     drop(list);
     helper::own().nudge();
     true
@@ -148,21 +156,16 @@ pub fn supersede(file: &File, dirty: &Ranges) {
     if config::settings().reverify_ms.0 == 0 {
         return;
     }
-    let mut done = OWN.get().list.lock().leave_out(file, dirty);
-    while let Some(context) = done {
-        // SAFETY: out of the list, and nobody else's.
-        let c = unsafe { &mut *context.as_ptr() };
-        done = c.next_waiting;
-        let_go(context);
+    let mut done = PooledList::default();
+    OWN.get().list.lock().leave_out(file, dirty, &mut done);
+    while let Some(second) = done.remove(0) {
+        let_go(second);
     }
 }
 
-/// Ends with a context that has left the list.
-fn let_go(context: NonNull<Context>) {
-    // SAFETY: out of the list, and the caller's alone.
-    let c = unsafe { &mut *context.as_ptr() };
-    c.copies.let_go();
-    context::give(context);
+/// Ends with one that has left the list.
+fn let_go(second: Pooled<Second>) {
+    drop(second);
     // Until here it was at work.
     helper::own().end_job();
 }
@@ -187,11 +190,11 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
         let leaving = helper::own().attend(&mut member);
         let next = {
             let mut list = OWN.get().list.lock();
-            list.has_thread = !(leaving && list.first.is_none());
+            list.has_thread = !(leaving && list.all.is_empty());
             list.next(leaving)
         };
         match next {
-            Next::Look(context) => look(&worker, context),
+            Next::Look(second) => look(&worker, second),
             Next::Wait(ns) => lock::wait_for(nudges, nudged, ns),
             Next::Nothing if leaving => {
                 helper::own().left(member);
@@ -202,34 +205,51 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
     }
 }
 
-/// The second look at a context that has left the list.
-fn look(worker: &Worker, context: NonNull<Context>) {
-    // SAFETY: out of the list, and this thread's alone.
-    let c = unsafe { &mut *context.as_ptr() };
+/// The second look.
+fn look(worker: &Worker, mut second: Pooled<Second>) {
     let timer = Timer::start();
-    let syncs = ticket::begun(&c.file);
-    for state in c.copies.states() {
-        *state = match state {
+    let s = &mut *second;
+    let mut here = Here::new(worker, &s.request.file, s.handle);
+    let syncs = ticket::begun(&here.file);
+    for page in 0..s.copies.pages() {
+        let state = match s.copies.state(page) {
             State::Verified => State::Unchecked,
             _ => State::Skipped,
         };
+        s.copies.set_state(page, state);
     }
-    let result = verify::check(worker, c);
-    let query = Query::of(worker, &c.file, c.handle);
-    c.cached.clear();
-    let _ = dirty::stored_since(&query, c.tracker, &mut c.cached);
-    let superseded = syncs != ticket::begun(&c.file);
-    for page in 0..c.copies.pages() {
-        // Without a witness, what differs is uncertain.
-        if c.copies.state(page) == State::Uncertain {
-            let (offset, _) = c.copies.place_of(page);
-            let stored = c.cached.has(offset);
-            c.copies.states()[page] = match superseded || stored {
-                true => State::Skipped,
-                false => State::Stale,
-            };
+    let result = promise::check(&mut Comparison {
+        target: &mut here,
+        dirty: &s.dirty,
+        copies: &mut s.copies,
+        local_block: s.request.file.traits.local_block,
+        unwritten: false,
+    });
+    let mut stored = Ranges::new();
+    let _ = dirty::stored_since(&here.query(), s.tracker, &mut stored);
+    let superseded = syncs != ticket::begun(&here.file);
+    let mut verdicts = Verdicts::default();
+    for page in 0..s.copies.pages() {
+        let (offset, _) = s.copies.place_of(page);
+        match s.copies.state(page) {
+            State::Verified => verdicts.count(Verdict::Verified),
+            // Without a witness, what differs is uncertain.
+            State::Uncertain if superseded || stored.has(offset) => {
+                s.copies.set_state(page, State::Skipped);
+            }
+            State::Uncertain => {
+                s.copies.set_state(page, State::Stale);
+                verdicts.count(Verdict::Stale);
+            }
+            State::Stale => verdicts.count(Verdict::Stale),
+            _ => {}
         }
     }
-    report::reverified(worker, c, timer, result.map(drop));
-    let_go(context);
+    if observer::wants_second(&verdicts) {
+        s.evidence.gather(&here, &mut s.copies);
+    }
+    let result = result.map(drop);
+    observer::reverified(worker, &s.request, timer, result, verdicts, &s.evidence);
+    drop(here);
+    let_go(second);
 }

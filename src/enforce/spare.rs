@@ -1,12 +1,11 @@
 //! Memory for the copies of a small msync, kept for the next one: to map it, to fault it in and to take it away from
 //! all processors costs more than the copies.
 
-use super::readback::BUFFER;
 use crate::process::{PerProcess, Zeroed};
-use crate::sys::{self, wipe};
-use core::ptr::null_mut;
+use crate::sys::{self, wipe::Region};
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use rustix::mm::{Advice, madvise, munmap};
+use keepmydata_promise::BUFFER;
 
 /// Pages that are copied into it, at the most.
 const PAGES: usize = 64;
@@ -30,31 +29,34 @@ fn size() -> usize {
     BUFFER + (2 + PAGES) * sys::page_size()
 }
 
-/// `len` bytes of memory or more, with any content: where they are, and how many. Nothing where memory is out.
-pub fn take(len: usize) -> Option<(*mut u8, usize)> {
+/// `len` bytes of memory or more, with any content. Nothing where memory is out.
+pub fn take(len: usize) -> Option<Region> {
     if len > size() {
-        return Some((wipe::map(len)?.as_ptr(), len));
+        return Region::new(len);
     }
-    let kept = OWN.get().0.swap(null_mut(), Ordering::Acquire);
-    if !kept.is_null() {
-        return Some((kept, size()));
+    if let Some(kept) = NonNull::new(OWN.get().0.swap(null_mut(), Ordering::Acquire)) {
+        // SAFETY: left there by `give`, with that size, and taken by nobody else.
+        return Some(unsafe { Region::adopt(kept, size()) });
     }
-    let memory = wipe::map(size())?.as_ptr();
+    let mut memory = Region::new(size())?;
     // A fork child knows nothing of it.
-    // SAFETY: mapped just now.
-    let _ = unsafe { madvise(memory.cast(), size(), Advice::LinuxDontFork) };
-    Some((memory, size()))
+    memory.keep_from_children();
+    Some(memory)
 }
 
 /// Takes back what [`take`] has given.
-pub fn give(memory: *mut u8, len: usize) {
+pub fn give(memory: Region) {
+    if memory.size() != size() {
+        return;
+    }
+    let memory = memory.leave();
     let slot = &OWN.get().0;
-    let kept = len == size()
-        && slot
-            .compare_exchange(null_mut(), memory, Ordering::Release, Ordering::Relaxed)
-            .is_ok();
-    if !kept {
-        // SAFETY: nobody uses it any more.
-        let _ = unsafe { munmap(memory.cast(), len) };
+    let (none, order) = (null_mut(), Ordering::Release);
+    if slot
+        .compare_exchange(none, memory.as_ptr(), order, Ordering::Relaxed)
+        .is_err()
+    {
+        // SAFETY: left above, with that size.
+        drop(unsafe { Region::adopt(memory, size()) });
     }
 }

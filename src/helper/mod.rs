@@ -235,6 +235,13 @@ pub fn run<R>(
     Ok(unsafe { this.result.assume_init() })
 }
 
+/// The same for work that must be done: without a helper on the calling thread.
+pub fn run_or_here(process: &'static Process, work: &mut dyn FnMut(&Worker)) {
+    if run(process, |worker| work(worker)).is_err() {
+        work(&Worker::without_descriptors(process));
+    }
+}
+
 impl Helper {
     /// Makes another thread than those that take work; it calls [`Helper::join`]. On a thread of the
     /// helper.

@@ -8,8 +8,8 @@ use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
-use keepmydata_ranges::FewRanges;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+pub use keepmydata_promise::Debt;
 use keepmydata_sync::commit::GroupCommit;
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
@@ -45,59 +45,6 @@ pub struct Traits {
     pub encodes: bool,
 }
 
-/// What this process owes a file that is verified: pages that it may have stored to, and that nothing has
-/// proved since. It belongs to the file, not to a mapping. All of it in whole pages; wants the table lock.
-#[derive(Default)]
-pub struct Debt {
-    /// Taken from the marks of a mapping, and in no enforcement yet.
-    pub owed: FewRanges,
-    /// Those of what is owed that nobody saw stored to: cached pages of mappings that are not tracked.
-    pub assumed_dirty: FewRanges,
-    /// In the enforcement under way. A fork child that finds some has them to prove itself.
-    pub proving: FewRanges,
-    /// An msync has failed for these. What they hold is still in the page cache.
-    pub refused: FewRanges,
-    /// The same, and what they held has left the page cache: only a new store makes an end of it.
-    pub lost: FewRanges,
-    /// What that msync returned.
-    pub errno: i32,
-    /// What no msync has told of yet: an enforcement before another call of the program's found these pages
-    /// gone, or failed for them and they are gone since. Storing anew is no end of that.
-    pub untold: FewRanges,
-    /// The errno of that failure; 0 where nobody knows whether they are safe.
-    pub untold_errno: i32,
-    /// Pages that were told of once and are `owed` since for what they hold: an msync that returns 0 says so.
-    pub told_pages: u64,
-    /// Nobody was told of what is `refused` either.
-    pub refused_untold: bool,
-    /// The process that has seen the page cache since, by its birth.
-    pub birth: u32,
-}
-
-impl Debt {
-    /// Whether an msync must fail, whatever it finds.
-    pub fn is_refused(&self) -> bool {
-        !self.refused.is_empty() || !self.lost.is_empty()
-    }
-
-    /// Whether there is something that the next msync must tell or fail for.
-    pub fn is_pending(&self) -> bool {
-        self.is_refused() || !self.untold.is_empty()
-    }
-
-    /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
-    pub fn mark_refused_unrecoverable(&mut self) {
-        match self.refused_untold && !self.refused.is_empty() {
-            true => {
-                self.untold.add_all(self.refused.iter());
-                self.untold_errno = self.errno;
-            }
-            false => self.lost.add_all(self.refused.iter()),
-        }
-        self.refused.clear();
-    }
-}
-
 /// What of the program's may drop the whole page cache of a file, on some filesystems and not on others.
 #[derive(Clone, Copy)]
 pub enum MayDrop {
@@ -119,7 +66,7 @@ pub struct File {
     pub traits: Traits,
     pub group: GroupCommit,
     /// Mappings, enforcements under way, and its debt where that holds it. It may grow without the table lock,
-    /// and becomes less under it.
+    /// and becomes less than two under it.
     refs: AtomicU32,
     state: UnsafeCell<State>,
 }
@@ -207,6 +154,13 @@ impl Held {
     /// The file, which is held for as long as nobody calls [`FileRef::adopt`].
     pub(super) fn leave(self) -> FileRef {
         FileRef(ManuallyDrop::new(self).0)
+    }
+
+    /// Lets go, where that does not need the table lock because others hold the file; says whether it did.
+    pub(super) fn leave_to_others(&self) -> bool {
+        let less = |refs| (refs > 2).then(|| refs - 1);
+        let done = self.refs.fetch_update(Release, Relaxed, less);
+        done.is_ok()
     }
 
     /// The same reference once more.
@@ -359,7 +313,7 @@ impl Files {
         let file = held.leave().0;
         // SAFETY: the reference is given up only now.
         let f = unsafe { file.as_ref() };
-        let refs = f.refs.fetch_sub(1, Relaxed) - 1;
+        let refs = f.refs.fetch_sub(1, AcqRel) - 1;
         let state = self.get_mut(f);
         if refs == 1 && state.kept {
             // Not mapped any more: nothing may keep the filesystem busy.

@@ -234,12 +234,18 @@ impl Taken {
 /// open.
 impl Drop for Held {
     fn drop(&mut self) {
-        // SAFETY: the reference that `self` owns, which nobody uses any more.
-        let held = unsafe { self.share() };
-        let handle = lock().release(held);
-        if handle.is_some() {
-            close(&[handle]);
+        if !self.leave_to_others() {
+            // SAFETY: the reference that `self` owns, which nobody uses any more.
+            let_go(unsafe { self.share() });
         }
+    }
+}
+
+#[inline(never)]
+fn let_go(held: Held) {
+    let handle = lock().release(held);
+    if handle.is_some() {
+        close(&[handle]);
     }
 }
 
@@ -322,17 +328,7 @@ impl Guard {
 
     /// Notes that `pages` of `file` were stored to, or, where they are only `assumed_dirty`, may have been.
     pub fn owe(&mut self, file: &File, pages: &Ranges, assumed_dirty: bool) {
-        let debt = &mut self.get_mut(file).debt;
-        match assumed_dirty {
-            true => {
-                let mut new = Ranges::new();
-                new.add_all(pages.iter());
-                new.remove_all(&debt.owed);
-                debt.assumed_dirty.add_all(new.iter());
-            }
-            false => debt.assumed_dirty.remove_all(pages),
-        }
-        debt.owed.add_all(pages.iter());
+        self.get_mut(file).debt.owe(pages, assumed_dirty);
     }
 
     /// Notes that `pages` of `file` are about to be proved, before anybody can take their mapping away.

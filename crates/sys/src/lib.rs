@@ -6,6 +6,7 @@
 //! which have no thread control block of their own (see [`thread`]).
 
 pub mod cachestat;
+pub mod defect;
 pub mod extents;
 pub mod fd;
 pub mod ids;

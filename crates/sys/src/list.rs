@@ -115,9 +115,17 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
     fn unmap(&mut self) {
         if let Some(more) = NonNull::new(self.more) {
             // SAFETY: the list's own mapping, of which nothing is borrowed.
-            let _ = unsafe { rustix::mm::munmap(more.as_ptr().cast(), self.room * size_of::<T>()) };
+            unsafe { unmap(more.cast(), self.room * size_of::<T>()) };
         }
     }
+}
+
+/// # Safety
+/// A mapping that nobody uses any more.
+#[cold]
+unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: by contract.
+    let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
 }
 
 impl<T: Copy, const FEW: usize, const MOST: usize> Default for List<T, FEW, MOST> {

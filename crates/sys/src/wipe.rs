@@ -6,9 +6,12 @@
 //! `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
 //! runs in the parent's memory, they stay.
 
+use core::mem::{align_of, size_of};
+use core::ops::Range;
 use core::ptr::NonNull;
+use core::slice;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// Where the shim's mappings go, if there is room: far from where the kernel puts the program's. A
 /// program may have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be
@@ -75,6 +78,100 @@ pub fn map_wiped(bytes: usize) -> Option<(NonNull<u8>, bool)> {
     Some((p, wiped.is_ok()))
 }
 
+/// Numbers, of which any bytes are one.
+///
+/// # Safety
+/// So it is.
+pub unsafe trait Number: Copy {}
+
+// SAFETY: plain numbers.
+unsafe impl Number for u8 {}
+// SAFETY: plain numbers.
+unsafe impl Number for u64 {}
+
+/// Zeroed memory of one's own ([`map`]), unmapped when it is dropped.
+pub struct Region {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Region {
+    /// `len` bytes, or nothing where memory is out.
+    pub fn new(len: usize) -> Option<Region> {
+        let start = map(len)?;
+        Some(Region { start, len })
+    }
+
+    /// The mapping at `start`, of `len` bytes.
+    ///
+    /// # Safety
+    /// [`Region::leave`] has left it, and nobody uses it.
+    pub unsafe fn adopt(start: NonNull<u8>, len: usize) -> Region {
+        Region { start, len }
+    }
+
+    /// Leaves the mapping, which stays.
+    pub fn leave(self) -> NonNull<u8> {
+        let start = self.start;
+        core::mem::forget(self);
+        start
+    }
+
+    /// Not in a fork child (madvise(2), `MADV_DONTFORK`).
+    pub fn keep_from_children(&mut self) {
+        // SAFETY: the mapping is its own.
+        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) };
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> usize {
+        self.len
+    }
+
+    /// `count` numbers from byte `at` on. They lie inside, aligned; what does not is left out.
+    pub fn numbers<T: Number>(&self, at: usize, count: usize) -> &[T] {
+        let (at, count) = self.place::<T>(at, count);
+        // SAFETY: inside, aligned, and initialised, as the mapping was zeroed.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().add(at).cast(), count) }
+    }
+
+    /// The same, to be changed.
+    pub fn numbers_mut<T: Number>(&mut self, at: usize, count: usize) -> &mut [T] {
+        let (at, count) = self.place::<T>(at, count);
+        // SAFETY: as above, and `self` is borrowed by nobody else.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr().add(at).cast(), count) }
+    }
+
+    fn place<T>(&self, at: usize, count: usize) -> (usize, usize) {
+        let (size, align) = (size_of::<T>(), align_of::<T>());
+        debug_assert!(at.is_multiple_of(align) && at + count * size <= self.len);
+        match at.is_multiple_of(align) && at <= self.len {
+            true => (at, count.min((self.len - at) / size)),
+            false => (0, 0),
+        }
+    }
+
+    /// Gives the memory of the bytes in `range`, whole pages, back to the kernel: they read as zeros then.
+    pub fn give_back(&mut self, range: Range<usize>) {
+        let (at, len) = self.place::<u8>(range.start, range.len());
+        // SAFETY: inside the mapping, private and anonymous, and `self` is borrowed by nobody else.
+        let _ = unsafe {
+            madvise(
+                self.start.as_ptr().add(at).cast(),
+                len,
+                Advice::LinuxDontNeed,
+            )
+        };
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is its own, and nobody has borrowed it.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +190,21 @@ mod tests {
         assert!(a.as_ptr().addr().abs_diff(b.as_ptr().addr()) >= bytes);
         for piece in [a, b] {
             // SAFETY: not used again.
-            unsafe { rustix::mm::munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
+            unsafe { munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
+        }
+    }
+
+    #[test]
+    fn a_region_gives_what_lies_inside() {
+        let page = crate::page_size();
+        let mut region = Region::new(2 * page).expect("memory");
+        region.numbers_mut::<u64>(page, 2).fill(7);
+        region.numbers_mut::<u8>(0, 3).fill(1);
+        assert_eq!(region.numbers::<u64>(page, 3), [7, 7, 0]);
+        assert_eq!(region.numbers::<u8>(0, 4), [1, 1, 1, 0]);
+        if !cfg!(miri) {
+            region.give_back(0..page);
+            assert_eq!(region.numbers::<u8>(0, 4), [0; 4]);
         }
     }
 
@@ -126,7 +237,7 @@ mod tests {
         assert_eq!(unsafe { wiped.read() }, 7);
         for piece in [wiped, kept] {
             // SAFETY: not used again.
-            unsafe { rustix::mm::munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
+            unsafe { munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
         }
     }
 }

@@ -5,34 +5,28 @@
 //! afterwards loses that mapping ([`Copies::look`]). So the shim knows whether the page still is the
 //! one that held the data.
 
-use super::readback::BUFFER;
-use super::spare;
-use crate::dirty::Ranges;
-use crate::helper::Worker;
-use crate::sys::list::List;
-use crate::sys::{self, vm};
-use core::ffi::c_void;
+use crate::target::Target;
 use core::ops::Range;
-use core::ptr::null_mut;
-use core::slice;
+use keepmydata_ranges::Ranges;
 use keepmydata_records::page_hash;
+use keepmydata_sys::{self as sys, list::List, wipe::Region};
 use rustix::io::Errno;
-use rustix::mm::{MprotectFlags, mprotect, munmap};
 
 /// Mappings of one file that can be witnessed in one msync.
 pub const WITNESSES: usize = 128;
 /// Pieces that need no memory of their own.
 const FEW: usize = 32;
 /// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
-/// read in again, and only then noticed ([`super::snapshot`]).
+/// read in again, and only then noticed ([`crate::snapshot()`]).
 const AT_ONCE: usize = 16;
+/// The buffer for reading back, bytes.
+pub const BUFFER: usize = 256 * 1024;
 
 /// What is known of a page; the order of a `Verdict`, and two states of no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
     /// Not compared yet: what the zeroed memory of the states says.
-    #[allow(dead_code, reason = "comes from zeroed memory")]
     Unchecked,
     /// Past the end of the file, or unmapped meanwhile: there is no promise for it.
     Skipped,
@@ -52,7 +46,25 @@ pub enum State {
     Refilled,
 }
 
+const STATES: [State; 10] = [
+    State::Unchecked,
+    State::Skipped,
+    State::Verified,
+    State::Newer,
+    State::Racing,
+    State::Stale,
+    State::Uncertain,
+    State::Gone,
+    State::Unread,
+    State::Refilled,
+];
+
 impl State {
+    fn of(number: u8) -> State {
+        let known = STATES.get(usize::from(number));
+        known.copied().unwrap_or(State::Unchecked)
+    }
+
     /// Whether nobody can tell what the filesystem holds.
     pub fn is_doubtful(self) -> bool {
         matches!(
@@ -89,38 +101,56 @@ struct Witness {
     len: usize,
 }
 
-/// The copies of one msync, in memory of their own.
+/// The copies of one msync, in memory of their own. Its witnesses must be let go before it is dropped.
 pub struct Copies {
-    witnesses: [Witness; WITNESSES],
-    pub witness_count: usize,
-    pub pieces: List<Piece, FEW>,
-    /// One mapping: read-back buffer, scratch page, states, hashes, copied pages.
-    region: *mut u8,
-    region_len: usize,
+    witnesses: List<Witness, WITNESSES, WITNESSES>,
+    pieces: List<Piece, FEW>,
+    /// One mapping: read-back buffer, scratch page, hashes, states, copied pages.
+    region: Option<Region>,
     pages: usize,
     copied: usize,
     /// Copies that were given back.
     dropped: usize,
     /// The size of the file when they were copied, bytes.
-    pub file_size: u64,
+    file_size: u64,
     /// Pages that could not be witnessed or copied.
-    pub missed: usize,
+    missed: usize,
     /// A witness was touched where its page was gone.
     disturbed: bool,
 }
 
+impl Default for Copies {
+    fn default() -> Copies {
+        Copies::new()
+    }
+}
+
 impl Copies {
+    /// None: 4 KiB.
+    pub const fn new() -> Copies {
+        Copies {
+            witnesses: List::new(),
+            pieces: List::new(),
+            region: None,
+            pages: 0,
+            copied: 0,
+            dropped: 0,
+            file_size: u64::MAX,
+            missed: 0,
+            disturbed: false,
+        }
+    }
+
     /// Makes the value at `at` an empty one, without a copy of it on the stack.
     ///
     /// # Safety
-    /// `at` is valid for writes, and its memory holds any initialised bytes.
+    /// `at` is valid for writes.
     pub unsafe fn init(at: *mut Copies) {
-        // SAFETY: by contract; the array is of numbers, read only as far as they are counted.
+        // SAFETY: by contract; every field is written.
         unsafe {
-            (&raw mut (*at).witness_count).write(0);
+            List::init(&raw mut (*at).witnesses);
             List::init(&raw mut (*at).pieces);
-            (&raw mut (*at).region).write(null_mut());
-            (&raw mut (*at).region_len).write(0);
+            (&raw mut (*at).region).write(None);
             (&raw mut (*at).pages).write(0);
             (&raw mut (*at).copied).write(0);
             (&raw mut (*at).dropped).write(0);
@@ -130,8 +160,29 @@ impl Copies {
         }
     }
 
+    /// How many pages there are, witnessed or not.
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// How many pages could not be witnessed or copied.
+    pub fn missed(&self) -> usize {
+        self.missed
+    }
+
+    /// Whether there is room for one more witness.
+    pub fn has_room(&self) -> bool {
+        self.witnesses.as_slice().len() < WITNESSES
+    }
+
+    /// Notes that as many pages could not be witnessed.
+    pub fn miss(&mut self, pages: usize) {
+        self.missed += pages;
+    }
+
+    /// Notes how large the file is, bytes.
+    pub fn set_file_size(&mut self, size: u64) {
+        self.file_size = size;
     }
 
     /// Every piece, whether its witness is there or not.
@@ -142,7 +193,12 @@ impl Copies {
     /// The `i`th piece, as long as the witnesses are there.
     pub fn witnessed_piece(&self, i: usize) -> Option<Piece> {
         let pieces = self.pieces.as_slice();
-        pieces.get(i).filter(|_| self.witness_count > 0).copied()
+        pieces.get(i).filter(|_| self.is_witnessed()).copied()
+    }
+
+    /// Whether the witnesses are there.
+    fn is_witnessed(&self) -> bool {
+        !self.witnesses.as_slice().is_empty()
     }
 
     /// The piece that page number `page` lies in.
@@ -152,25 +208,20 @@ impl Copies {
     }
 
     /// Offset in the file, and address in the witness, of page number `page`.
+    #[inline(never)]
     pub fn place_of(&self, page: usize) -> (u64, usize) {
         let piece = self.piece_of(page);
         let into = (page - piece.first_page) * sys::page_size();
         (piece.offset + into as u64, piece.witness + into)
     }
 
-    /// Notes a duplicate of the shim's. What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE`
-    /// alone), it may: the file is open for reading and writing.
+    /// Notes a duplicate, for which there is room.
     pub fn add_witness(&mut self, start: usize, len: usize) {
-        let both = MprotectFlags::READ | MprotectFlags::WRITE;
-        if defect!(WitnessKeepsItsProtection => false; true) {
-            // SAFETY: the shim's own mapping.
-            let _ = unsafe { mprotect(start as *mut c_void, len, both) };
-        }
-        self.witnesses[self.witness_count] = Witness { start, len };
-        self.witness_count += 1;
+        self.witnesses.push(Witness { start, len });
     }
 
     /// Adds a piece; `known` are those that other mappings have brought.
+    #[inline(never)]
     pub fn add_piece(&mut self, known: &Ranges, offset: u64, len: usize, witness: usize) {
         let pages = len / sys::page_size();
         if known.covers(offset, offset + len as u64) {
@@ -189,14 +240,14 @@ impl Copies {
     }
 
     /// Maps memory for the copies; past `budget` bytes a page gets a hash only.
-    pub fn allocate(&mut self, budget: u64) -> Result<(), Errno> {
+    pub fn allocate(&mut self, target: &impl Target, budget: u64) -> Result<(), Errno> {
         let page = sys::page_size();
         let copied = self.pages.min((budget / page as u64) as usize);
         let len = BUFFER + page + self.head() + copied * page;
-        (self.region, self.region_len) = spare::take(len).ok_or(Errno::NOMEM)?;
+        self.region = Some(target.memory(len).ok_or(Errno::NOMEM)?);
         (self.copied, self.dropped) = (copied, 0);
-        // SAFETY: inside the region.
-        unsafe { self.hashes().write_bytes(0, self.head() / size_of::<u64>()) };
+        let (at, head) = (BUFFER + page, self.head());
+        self.numbers_mut::<u64>(at, head / size_of::<u64>()).fill(0);
         Ok(())
     }
 
@@ -212,8 +263,8 @@ impl Copies {
 
     /// Gives back what only a comparison needs; it comes back when it is touched.
     pub fn shrink(&mut self) {
-        if !self.region.is_null() {
-            give_back(self.region, BUFFER + sys::page_size());
+        if let Some(region) = &mut self.region {
+            region.give_back(0..BUFFER + sys::page_size());
         }
     }
 
@@ -243,94 +294,112 @@ impl Copies {
 
     /// What is not settled yet cannot be compared any more.
     pub fn miss_unsettled(&mut self) {
-        let mut missed = 0;
-        for state in self.states().iter_mut().filter(|state| !state.is_settled()) {
-            *state = State::Skipped;
-            missed += 1;
+        for page in 0..self.pages {
+            if !self.state(page).is_settled() {
+                self.set_state(page, State::Skipped);
+                self.missed += 1;
+            }
         }
-        self.missed += missed;
     }
 
     /// Skips pages, of which none was skipped before.
     fn skip(&mut self, pages: Range<usize>) {
-        self.states()[pages.clone()].fill(State::Skipped);
+        for page in pages.clone() {
+            self.set_state(page, State::Skipped);
+        }
         let copied = pages.start.min(self.copied)..pages.end.min(self.copied);
-        if !copied.is_empty() {
+        if let Some(region) = self.region.as_mut().filter(|_| !copied.is_empty()) {
             let size = sys::page_size();
-            let at = self.region_len - (self.copied - copied.start) * size;
-            // SAFETY: the places of these pages among the copies.
-            give_back(unsafe { self.region.add(at) }, copied.len() * size);
+            let at = region.size() - (self.copied - copied.start) * size;
+            region.give_back(at..at + copied.len() * size);
             self.dropped += copied.len();
         }
     }
 
-    /// The buffer for reading back: page aligned, [`BUFFER`] bytes.
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "one step uses it at a time, on one thread"
-    )]
-    pub fn buffer(&self) -> &mut [u8] {
-        // SAFETY: the first part of the region, which only this msync's current step uses.
-        unsafe { slice::from_raw_parts_mut(self.region, BUFFER) }
+    /// The buffer for reading back: page aligned, [`BUFFER`] bytes; none where there are no copies.
+    pub fn buffer(&self) -> &[u8] {
+        self.numbers(0, BUFFER)
+    }
+
+    /// The same, to read into.
+    pub fn buffer_mut(&mut self) -> &mut [u8] {
+        self.numbers_mut(0, BUFFER)
     }
 
     /// What the last [`Copies::look`] saw.
     pub fn seen(&self) -> &[u8] {
-        self.scratch()
+        self.numbers(BUFFER, sys::page_size())
     }
 
-    /// One page of scratch.
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "one step uses it at a time, on one thread"
-    )]
-    fn scratch(&self) -> &mut [u8] {
-        // SAFETY: the page after the buffer.
-        unsafe { slice::from_raw_parts_mut(self.region.add(BUFFER), sys::page_size()) }
+    fn numbers<T: keepmydata_sys::wipe::Number>(&self, at: usize, count: usize) -> &[T] {
+        let region = self.region.as_ref();
+        region.map_or(&[], |region| region.numbers(at, count))
+    }
+
+    fn numbers_mut<T: keepmydata_sys::wipe::Number>(
+        &mut self,
+        at: usize,
+        count: usize,
+    ) -> &mut [T] {
+        let region = self.region.as_mut();
+        region.map_or(&mut [], |region| region.numbers_mut(at, count))
     }
 
     /// Two for each page: of the copy, all of them first, and of what [`Copies::note`] was told.
-    fn hashes(&self) -> *mut u64 {
-        // SAFETY: inside the region; page aligned.
-        unsafe { self.region.add(BUFFER + sys::page_size()) }.cast()
+    fn hashes(&self) -> &[u64] {
+        self.numbers(BUFFER + sys::page_size(), 2 * self.pages)
     }
 
-    fn states_start(&self) -> *mut State {
-        // SAFETY: inside the region.
-        unsafe { self.hashes().add(2 * self.pages) }.cast()
+    fn hashes_mut(&mut self) -> &mut [u64] {
+        self.numbers_mut(BUFFER + sys::page_size(), 2 * self.pages)
     }
 
-    /// The state of each page.
-    pub fn states(&mut self) -> &mut [State] {
-        if self.region.is_null() {
-            return &mut [];
-        }
-        // SAFETY: after the hashes; zeroed memory is `Unchecked`.
-        unsafe { slice::from_raw_parts_mut(self.states_start(), self.pages) }
+    /// Where the states begin: after the hashes.
+    fn states_start(&self) -> usize {
+        BUFFER + sys::page_size() + 2 * self.pages * size_of::<u64>()
+    }
+
+    /// The state of each page; none as long as nothing was allocated.
+    pub fn states(&self) -> impl Iterator<Item = State> + '_ {
+        self.states_from(0)
+    }
+
+    /// The state of each page from number `first` on.
+    pub fn states_from(&self, first: usize) -> impl Iterator<Item = State> + '_ {
+        let numbers: &[u8] = self.numbers(self.states_start(), self.pages);
+        let rest = numbers.get(first..).unwrap_or_default();
+        rest.iter().map(|&number| State::of(number))
     }
 
     /// The state of page number `page`.
+    #[inline(never)]
     pub fn state(&self, page: usize) -> State {
-        // SAFETY: as in `states`.
-        unsafe { self.states_start().add(page).read() }
+        let number = self.numbers(self.states_start() + page, 1).first();
+        number.map_or(State::Unchecked, |&number| State::of(number))
+    }
+
+    /// Notes what is known of page number `page`.
+    #[inline(never)]
+    pub fn set_state(&mut self, page: usize, state: State) {
+        let at = self.states_start() + page;
+        self.numbers_mut(at, 1).fill(state as u8);
     }
 
     /// The copy of page number `page`; nothing past the budget.
+    #[inline(never)]
     pub fn copy(&self, page: usize) -> Option<&[u8]> {
-        (page < self.copied).then(|| {
-            let at = self.region_len - (self.copied - page) * sys::page_size();
-            // SAFETY: the copies are the last part of the region.
-            unsafe { slice::from_raw_parts(self.region.add(at), sys::page_size()) }
-        })
+        let region = self.region.as_ref().filter(|_| page < self.copied)?;
+        let at = region.size() - (self.copied - page) * sys::page_size();
+        Some(region.numbers(at, sys::page_size()))
     }
 
     /// The hash that was kept of page number `page`, past the budget.
     fn hash(&self, page: usize) -> u64 {
-        // SAFETY: inside the region.
-        unsafe { self.hashes().add(page).read() }
+        self.hashes().get(page).copied().unwrap_or(0)
     }
 
     /// The hash of page number `page` as it was copied, whether a copy was kept or not.
+    #[inline(never)]
     pub fn hash_at_copy(&self, page: usize) -> u64 {
         self.copy(page).map_or_else(|| self.hash(page), page_hash)
     }
@@ -338,43 +407,47 @@ impl Copies {
     /// Notes the hash of what page number `page` holds now; returns the one that was noted before, or
     /// that of the copy.
     pub fn note(&mut self, page: usize, now: u64) -> u64 {
-        // SAFETY: the second of the two numbers of each page, inside the region.
-        let noted = unsafe { self.hashes().add(self.pages + page) };
-        // SAFETY: as above; 0, as the memory comes, is no hash.
-        match unsafe { noted.replace(now) } {
+        let at = self.pages + page;
+        let noted = self.hashes_mut().get_mut(at);
+        // 0, as the memory comes, is no hash.
+        match noted.map_or(0, |noted| core::mem::replace(noted, now)) {
             0 => self.hash_at_copy(page),
             before => before,
         }
     }
 
-    /// Whether `actual` is what page number `page` held, as far as `actual` goes.
-    pub fn matches(&self, page: usize, actual: &[u8]) -> bool {
+    /// Whether what lies in the part `actual` of the buffer is what page number `page` held, as far as it goes.
+    pub fn matches(&self, page: usize, actual: &Range<usize>) -> bool {
+        let actual = &self.buffer()[actual.clone()];
         match self.copy(page) {
             Some(copy) => copy[..actual.len()] == *actual,
             None => page_hash(actual) == self.hash(page),
         }
     }
 
+    /// Whether what lies there is what the last [`Copies::look`] saw.
+    pub fn matches_seen(&self, actual: &Range<usize>) -> bool {
+        let actual = &self.buffer()[actual.clone()];
+        self.seen()[..actual.len()] == *actual
+    }
+
     /// Whether what the filesystem holds, `actual` in the buffer, is right in every byte of page number `page`
     /// that is now as it was copied; some byte must have changed, and the copy been kept.
-    pub fn holds_what_is_as_copied(
-        &self,
-        page: usize,
-        valid: usize,
-        actual: &Range<usize>,
-    ) -> bool {
+    pub fn holds_what_is_as_copied(&self, page: usize, actual: &Range<usize>) -> bool {
         let Some(copy) = self.copy(page) else {
             return false;
         };
+        let valid = actual.len();
         let (copy, now) = (&copy[..valid], &self.seen()[..valid]);
         let held = &self.buffer()[actual.clone()];
         copy != now && (0..valid).all(|i| copy[i] != now[i] || held[i] == copy[i])
     }
 
-    pub fn fill(&mut self, gone: &Ranges, assumed_dirty: &Ranges) {
+    /// Copies every page, but those that are `gone`.
+    pub fn fill(&mut self, target: &impl Target, gone: &Ranges, assumed_dirty: &Ranges) {
         for i in 0..self.pieces.as_slice().len() {
             let piece = self.pieces.as_slice()[i];
-            self.fill_piece(&piece, gone, assumed_dirty);
+            self.fill_piece(target, &piece, gone, assumed_dirty);
         }
     }
 
@@ -382,7 +455,7 @@ impl Copies {
     pub fn forget_beyond(&mut self, size: u64) {
         for page in 0..self.pages {
             if self.state(page) == State::Gone && self.place_of(page).0 >= size {
-                self.states()[page] = State::Skipped;
+                self.set_state(page, State::Skipped);
             }
         }
     }
@@ -395,14 +468,20 @@ impl Copies {
         for page in 0..self.pages {
             let (offset, _) = self.place_of(page);
             if gone.has(offset) && !assumed_dirty.has(offset) {
-                self.states()[page] = State::Gone;
+                self.set_state(page, State::Gone);
             }
         }
     }
 
     /// Copies the pages of one piece. A page that is not in the page cache any more is not touched:
     /// the kernel would read in what the filesystem holds, and its neighbours with it.
-    fn fill_piece(&mut self, piece: &Piece, gone: &Ranges, assumed_dirty: &Ranges) {
+    fn fill_piece(
+        &mut self,
+        target: &impl Target,
+        piece: &Piece,
+        gone: &Ranges,
+        assumed_dirty: &Ranges,
+    ) {
         let size = sys::page_size();
         let pages = piece.len / size;
         // No more than the buffer takes.
@@ -410,7 +489,8 @@ impl Copies {
         for first in (0..pages).step_by(most) {
             let mut there = [0; AT_ONCE];
             let there = &mut there[..most.min(pages - first)];
-            if vm::are_cached(piece.witness + first * size, there).is_err() {
+            let at = piece.witness + first * size;
+            if target.are_cached(at, there).is_err() {
                 there.fill(0);
             }
             let mut run = first..first;
@@ -421,55 +501,62 @@ impl Copies {
                     continue;
                 }
                 // A page that nobody saw stored to need never have been there.
-                self.states()[piece.first_page + n] =
-                    match assumed_dirty.has(offset) && !gone.has(offset) {
-                        true => State::Skipped,
-                        false => State::Gone,
-                    };
-                self.copy_pages(piece, run);
+                let state = match assumed_dirty.has(offset) && !gone.has(offset) {
+                    true => State::Skipped,
+                    false => State::Gone,
+                };
+                self.set_state(piece.first_page + n, state);
+                self.copy_pages(target, piece, run);
                 run = n + 1..n + 1;
             }
-            self.copy_pages(piece, run);
+            self.copy_pages(target, piece, run);
         }
     }
 
     /// Copies a run of pages of a piece, numbered from its first.
-    fn copy_pages(&mut self, piece: &Piece, run: Range<usize>) {
+    fn copy_pages(&mut self, target: &impl Target, piece: &Piece, run: Range<usize>) {
         let size = sys::page_size();
         let first = piece.first_page + run.start;
         let at = piece.witness + run.start * size;
-        if self.copy_run(first, run.len(), at).is_ok() {
+        if self.copy_run(target, first, run.len(), at).is_ok() {
             return;
         }
         for (page, at) in (first..).zip((at..).step_by(size)).take(run.len()) {
-            if let Err(errno) = self.copy_run(page, 1, at) {
+            if let Err(errno) = self.copy_run(target, page, 1, at) {
                 self.missed += usize::from(errno != Errno::FAULT);
-                self.states()[page] = State::Skipped;
+                self.set_state(page, State::Skipped);
             }
         }
     }
 
     /// Copies `count` pages, numbered from `first`, that lie at `at` in a witness: all, or none and an
     /// error.
-    fn copy_run(&mut self, first: usize, count: usize, at: usize) -> Result<(), Errno> {
+    fn copy_run(
+        &mut self,
+        target: &impl Target,
+        first: usize,
+        count: usize,
+        at: usize,
+    ) -> Result<(), Errno> {
         let size = sys::page_size();
         let copied = self.copied.saturating_sub(first).min(count);
         let kept = copied * size;
-        if kept > 0 {
-            let to = self.region_len - (self.copied - first) * size;
-            // SAFETY: the places of these pages among the copies, one after the other.
-            let to = unsafe { slice::from_raw_parts_mut(self.region.add(to), kept) };
-            read_witness(at, to)?;
+        if let Some(region) = self.region.as_mut().filter(|_| kept > 0) {
+            let to = region.size() - (self.copied - first) * size;
+            target.read_witness(at, region.numbers_mut(to, kept))?;
         }
         if copied < count {
-            let rest = &mut self.buffer()[..(count - copied) * size];
-            read_witness(at + kept, rest)?;
-            for (page, bytes) in (first + copied..).zip(rest.chunks(size)) {
+            let rest = (count - copied) * size;
+            target.read_witness(at + kept, &mut self.buffer_mut()[..rest])?;
+            for n in 0..count - copied {
+                let page = first + copied + n;
                 // Beyond the end of the file there is nothing to compare with.
                 let (offset, _) = self.place_of(page);
                 let valid = self.file_size.saturating_sub(offset).min(size as u64) as usize;
-                // SAFETY: inside the region.
-                unsafe { self.hashes().add(page).write(page_hash(&bytes[..valid])) };
+                let hash = page_hash(&self.buffer()[n * size..n * size + valid]);
+                if let Some(kept) = self.hashes_mut().get_mut(page) {
+                    *kept = hash;
+                }
             }
         }
         Ok(())
@@ -480,32 +567,34 @@ impl Copies {
     /// neighbours with it (fault-around), which then look as if they had never been away. So it is
     /// not touched, and where it was, because it left in that very moment, no page can be told from
     /// a newcomer any more.
-    pub fn look(&mut self, worker: &Worker, page: usize) -> Option<&[u8]> {
-        if self.witness_count == 0 || self.disturbed {
+    #[inline(never)]
+    pub fn look(&mut self, target: &impl Target, page: usize) -> Option<&[u8]> {
+        if !self.is_witnessed() || self.disturbed {
             return None;
         }
         let (_, at) = self.place_of(page);
-        if worker.pagemap().is_some_and(|fd| !vm::is_present(fd, at)) {
+        if !target.is_present(at) {
             return None;
         }
-        let scratch = self.scratch();
+        let scratch = self.numbers_mut(BUFFER, sys::page_size());
         // The scratch page itself must not fault below.
-        scratch[0] = 0;
-        let before = sys::thread::faults();
-        let read = read_witness(at, scratch);
-        self.disturbed = before != sys::thread::faults();
-        (read.is_ok() && !self.disturbed).then(|| &*self.scratch())
+        if let Some(first) = scratch.first_mut() {
+            *first = 0;
+        }
+        let before = target.faults();
+        let read = target.read_witness(at, scratch);
+        self.disturbed = before != target.faults();
+        (read.is_ok() && !self.disturbed).then(|| self.seen())
     }
 
     /// What was verified and has not been stored to since, for all that can be seen. Where stores are not seen, nothing
     /// else may leave the page cache: what another thread has stored since is on its way to the filesystem,
     /// and not proved.
-    pub fn find_unchanged(&mut self, worker: &Worker, into: &mut Ranges) {
-        into.clear();
+    pub fn find_unchanged(&mut self, target: &impl Target, into: &mut Ranges) {
         for page in 0..self.pages {
             let same = self.state(page) == State::Verified
                 && self
-                    .look(worker, page)
+                    .look(target, page)
                     .map(page_hash)
                     .is_some_and(|now| now == self.hash_at_copy(page));
             if same {
@@ -516,45 +605,22 @@ impl Copies {
     }
 
     /// Unmaps the witnesses: they would keep their pages in the page cache.
-    pub fn let_go_witnesses(&mut self) {
-        for witness in &self.witnesses[..self.witness_count] {
-            // SAFETY: the shim's own duplicate.
-            let _ = unsafe { munmap(witness.start as *mut _, witness.len) };
+    #[inline(never)]
+    pub fn let_go_witnesses(&mut self, target: &impl Target) {
+        for witness in self.witnesses.as_slice() {
+            target.unmap(witness.start, witness.len);
         }
-        self.witness_count = 0;
+        self.witnesses.clear();
     }
 
     /// Unmaps everything.
-    pub fn let_go(&mut self) {
-        self.let_go_witnesses();
-        if !self.region.is_null() {
-            spare::give(self.region, self.region_len);
-            self.region = null_mut();
+    #[inline(never)]
+    pub fn let_go(&mut self, target: &impl Target) {
+        self.let_go_witnesses(target);
+        if let Some(region) = self.region.take() {
+            target.take_back(region);
         }
         self.pages = 0;
         self.pieces.clear();
-    }
-}
-
-/// Gives memory of the shim's own mapping back (madvise(2)); it reads as zeros then.
-fn give_back(start: *mut u8, len: usize) {
-    // SAFETY: private anonymous memory, whose content nobody wants any more.
-    let _ = unsafe { rustix::mm::madvise(start.cast(), len, rustix::mm::Advice::LinuxDontNeed) };
-}
-
-/// Reads pages through the witness, all or none. `EFAULT` past the end of the file.
-fn read_witness(at: usize, into: &mut [u8]) -> Result<(), Errno> {
-    let read = match vm::read_own_memory(at, into) {
-        // Only what has a handle is copied, so this is a helper thread.
-        Err(Errno::PERM | Errno::NOSYS) => match vm::read_through_proc(at, into) {
-            Err(Errno::IO) => Err(Errno::FAULT),
-            read => read,
-        },
-        read => read,
-    };
-    match read {
-        Ok(n) if n == into.len() => Ok(()),
-        Ok(_) => Err(Errno::FAULT),
-        Err(errno) => Err(errno),
     }
 }

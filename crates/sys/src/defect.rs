@@ -5,6 +5,7 @@
 //! that it is found again.
 
 #[cfg(not(feature = "defects"))]
+#[macro_export]
 macro_rules! defect {
     ($name:ident => $wrong:expr; $right:expr) => {
         $right
@@ -13,6 +14,7 @@ macro_rules! defect {
 }
 
 #[cfg(feature = "defects")]
+#[macro_export]
 macro_rules! defect {
     ($name:ident => $wrong:expr; $right:expr) => {
         match $crate::defect::is_planted(stringify!($name)) {
@@ -28,7 +30,7 @@ macro_rules! defect {
 }
 
 #[cfg(feature = "defects")]
-static PLANTED: once_cell::sync::OnceCell<&'static [u8]> = once_cell::sync::OnceCell::new();
+static PLANTED: std::sync::OnceLock<&'static [u8]> = std::sync::OnceLock::new();
 
 /// Has this process run with the defect of that name from here on. While booting.
 #[cfg(feature = "defects")]

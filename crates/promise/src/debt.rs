@@ -1,0 +1,76 @@
+//! What a file is owed.
+
+use keepmydata_ranges::{FewRanges, Ranges};
+
+/// What this process owes a file that is verified: pages that it may have stored to, and that nothing has
+/// proved since. It belongs to the file, not to a mapping. All of it in whole pages; wants the table lock.
+#[derive(Default)]
+pub struct Debt {
+    /// Taken from the marks of a mapping, and in no enforcement yet.
+    pub owed: FewRanges,
+    /// Those of what is owed that nobody saw stored to: cached pages of mappings that are not tracked.
+    pub assumed_dirty: FewRanges,
+    /// In the enforcement under way. A fork child that finds some has them to prove itself.
+    pub proving: FewRanges,
+    /// An msync has failed for these. What they hold is still in the page cache.
+    pub refused: FewRanges,
+    /// The same, and what they held has left the page cache: only a new store makes an end of it.
+    pub lost: FewRanges,
+    /// What that msync returned.
+    pub errno: i32,
+    /// What no msync has told of yet: an enforcement before another call of the program's found these pages
+    /// gone, or failed for them and they are gone since. Storing anew is no end of that.
+    pub untold: FewRanges,
+    /// The errno of that failure; 0 where nobody knows whether they are safe.
+    pub untold_errno: i32,
+    /// Pages that were told of once and are `owed` since for what they hold: an msync that returns 0 says so.
+    pub told_pages: u64,
+    /// Nobody was told of what is `refused` either.
+    pub refused_untold: bool,
+    /// The process that has seen the page cache since, by its birth.
+    pub birth: u32,
+}
+
+impl Debt {
+    /// Whether an msync must fail, whatever it finds.
+    pub fn is_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Whether there is something that the next msync must tell or fail for.
+    pub fn is_pending(&self) -> bool {
+        self.is_refused() || !self.untold.is_empty()
+    }
+
+    /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
+    pub fn mark_refused_unrecoverable(&mut self) {
+        match self.refused_untold && !self.refused.is_empty() {
+            true => {
+                self.untold.add_all(self.refused.iter());
+                self.untold_errno = self.errno;
+            }
+            false => self.lost.add_all(self.refused.iter()),
+        }
+        self.refused.clear();
+    }
+
+    /// Notes that `pages` were stored to, or, where they are only `assumed_dirty`, may have been.
+    pub fn owe(&mut self, pages: &Ranges, assumed_dirty: bool) {
+        match assumed_dirty {
+            true => {
+                let mut new = Ranges::new();
+                new.add_all(pages.iter());
+                new.remove_all(&self.owed);
+                self.assumed_dirty.add_all(new.iter());
+            }
+            false => self.assumed_dirty.remove_all(pages),
+        }
+        self.owed.add_all(pages.iter());
+    }
+
+    /// Nothing was synced: what was being proved is owed as before.
+    pub fn give_back(&mut self) {
+        self.owed.add_all(self.proving.iter());
+        self.proving.clear();
+    }
+}

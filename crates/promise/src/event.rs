@@ -1,0 +1,36 @@
+//! What is told of an enforcement while it runs.
+
+use crate::stages::{Request, Snapshot};
+use crate::verify::Unsettled;
+use keepmydata_records::Rung;
+use rustix::io::Errno;
+
+/// A step has ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// fdatasync(2), which is the flush.
+    Flushed(Result<(), Errno>),
+    /// fsync(2), while healing.
+    Synced(Result<(), Errno>),
+    /// The copies were compared with what the filesystem holds.
+    Compared(Result<(), Errno>),
+    /// One rung of the healing ladder.
+    Healed {
+        rung: Rung,
+        before: Unsettled,
+        after: Unsettled,
+        result: Result<(), Errno>,
+    },
+}
+
+/// Who is told. It changes nothing about an enforcement.
+pub trait Observer<R: Request> {
+    /// When something began, as far as anybody wants to know.
+    type Began: Copy;
+
+    /// Something begins.
+    fn begin(&self) -> Self::Began;
+
+    /// It has ended.
+    fn tell(&self, at: &Snapshot<R>, began: Self::Began, event: Event);
+}

@@ -1,0 +1,37 @@
+//! The part of an enforcement that judges: what is owed, what is compared with what, and when an msync may return 0
+//! (docs/proof.md).
+//!
+//! It does not know whose memory it is: that is its [`Target`]. No hook, no thread and no global is in here, and
+//! nothing allocates. The steps, each of which uses up what the one before has made, are [`Snapshot::begin`] and
+//! [`take`], [`flush`], [`compare`], [`judge`].
+
+#[macro_use]
+extern crate keepmydata_sys;
+
+mod copies;
+mod debt;
+mod event;
+mod evidence;
+mod flush;
+mod heal;
+mod pooled;
+mod settle;
+mod snapshot;
+mod stages;
+mod target;
+mod verdict;
+mod verify;
+
+pub use copies::{BUFFER, Copies, State};
+pub use debt::Debt;
+pub use event::{Event, Observer};
+pub use evidence::Evidence;
+pub use flush::{flush, flush_alone};
+pub use heal::compare;
+pub use pooled::{Home, Pooled, PooledList};
+pub use settle::pay;
+pub use snapshot::take;
+pub use stages::{Compared, Ended, Facts, Flushed, Judged, Request, Snapshot, Terms};
+pub use target::{Mapping, PARTS, Part, Target};
+pub use verdict::{Proved, Refused, Verdict, judge};
+pub use verify::{Comparison, Unsettled, check};

@@ -1,0 +1,241 @@
+//! What a file is owed is taken at the beginning of an enforcement, and paid at its end.
+//!
+//! A page leaves the [`Debt`] in three ways only: it was proved, the program took it out of the file, or the program
+//! was told of it. What an msync has failed for stays until it is proved or stored anew, across unmapping: an error
+//! must not become a success by being asked about once more.
+//!
+//! A doubt is no failure. A page that somebody has taken away, where nothing has failed, is told of once; from then
+//! on it is owed for what it holds, which is what the program reads there.
+
+use crate::copies::{Copies, State};
+use crate::debt::Debt;
+use crate::stages::{Judged, Request, Snapshot, pages};
+use crate::target::Target;
+use core::ops::Range;
+use keepmydata_ranges::{RangeList, Ranges};
+use keepmydata_sys::{self as sys, kernel::CacheStat};
+use rustix::io::Errno;
+
+impl Debt {
+    /// Adds what is owed from before to the dirty ranges of `snapshot`, and notes all of them as being proved.
+    /// `dropped` says whether the page cache of the file was dropped since the last time, `birth` in which process
+    /// this is. Says whether there was something.
+    pub fn take<R: Request>(
+        &mut self,
+        snapshot: &mut Snapshot<R>,
+        dropped: bool,
+        birth: u32,
+    ) -> bool {
+        if snapshot.sees_stores && !self.lost.is_empty() {
+            // Stored anew: what these pages held before is of no interest any more.
+            let mut stored = Ranges::new();
+            stored.add_all(snapshot.dirty.iter());
+            stored.remove_all(&snapshot.assumed_dirty);
+            // An entry that is empty says less: one is left so where a page was dropped in the moment of a fault,
+            // too (`unmap_mapping_folio` in mm/memory.c takes the marks with it).
+            stored.remove_all(&snapshot.absent);
+            self.lost.remove_all(&stored);
+        }
+        if dropped || self.birth != birth {
+            self.mark_refused_unrecoverable();
+            self.birth = birth;
+        }
+        self.assumed_dirty.remove_all(&snapshot.dirty);
+        snapshot.assumed_dirty.add_all(self.assumed_dirty.iter());
+        self.assumed_dirty.clear();
+        self.proving.add_all(self.owed.iter());
+        self.owed.clear();
+        let more = !self.proving.is_empty() || !self.refused.is_empty();
+        self.proving.add_all(snapshot.dirty.iter());
+        snapshot.dirty.add_all(self.proving.iter());
+        snapshot.dirty.add_all(self.refused.iter());
+        more
+    }
+
+    /// Takes what was proved from what an earlier msync has failed for, and says in `judged` whether something is
+    /// left of that. `taken` are pages that somebody else has taken away since.
+    pub(crate) fn settle<R: Request>(&mut self, judged: &mut Judged<R>, taken: &Ranges) {
+        self.refused.remove_all(taken);
+        if !self.refused.is_empty() && judged.facts.flush_error.is_none() {
+            for (page, state) in states(&judged.copies) {
+                if matches!(state, State::Verified | State::Newer) {
+                    self.refused.remove(page.start, page.end);
+                }
+            }
+        }
+        let bytes = self.refused.bytes() + self.lost.bytes() + self.untold.bytes();
+        judged.refused_pages = bytes / sys::page_size() as u64;
+        if self.is_refused() {
+            judged.refused = self.errno;
+        } else if !judged.terms.settles && !self.untold.is_empty() {
+            match self.untold_errno {
+                0 => judged.verdicts.uncertain += self.untold.bytes() / sys::page_size() as u64,
+                errno => judged.refused = errno,
+            }
+        }
+    }
+
+    fn pay<R: Request>(
+        &mut self,
+        judged: &Judged<R>,
+        outcome: Result<(), Errno>,
+        gone: &Ranges,
+        told: &Ranges,
+    ) -> bool {
+        self.owe(told, true);
+        self.proving.clear();
+        if !judged.verify && !self.is_pending() {
+            return false;
+        }
+        if let Err(errno) = outcome {
+            self.refuse(judged, errno, told);
+            self.lost.add_all(gone.iter());
+            self.told_pages += pages(told);
+        } else if judged.terms.settles {
+            self.owed.add_all(judged.uncovered.iter());
+            add_pages(&judged.copies, &mut self.untold, State::is_doubtful);
+        }
+        if !judged.terms.settles {
+            // The program is told now.
+            self.untold.clear();
+            self.untold_errno = 0;
+            self.refused_untold = false;
+        }
+        true
+    }
+
+    fn refuse<R: Request>(&mut self, judged: &Judged<R>, errno: Errno, told: &Ranges) {
+        if judged.refused == 0 || self.errno == 0 {
+            self.errno = errno.raw_os_error();
+        }
+        defect!(TellsAnErrorOnce => return);
+        self.owed.add_all(judged.uncovered.iter());
+        let settles = judged.terms.settles;
+        self.refused_untold |= settles;
+        if settles {
+            self.untold_errno = errno.raw_os_error();
+        }
+        for (page, state) in states(&judged.copies) {
+            let into = match state {
+                State::Unread if told.has(page.start) => continue,
+                State::Stale | State::Racing | State::Unchecked | State::Unread => {
+                    &mut self.refused
+                }
+                State::Uncertain | State::Gone | State::Refilled if settles => &mut self.untold,
+                // What an error may be about is not known page by page.
+                State::Verified | State::Newer if judged.facts.flush_error.is_some() => {
+                    &mut self.refused
+                }
+                State::Uncertain
+                | State::Gone
+                | State::Refilled
+                | State::Verified
+                | State::Newer
+                | State::Skipped => continue,
+            };
+            into.add(page.start, page.end);
+        }
+    }
+}
+
+/// The enforcement has ended with `outcome`, which the program is told. Says whether anything is owed otherwise than
+/// before.
+pub fn pay<R: Request>(
+    target: &impl Target,
+    judged: &Judged<R>,
+    outcome: Result<(), Errno>,
+) -> bool {
+    let (mut gone, mut told) = (Ranges::new(), Ranges::new());
+    if let Err(errno) = outcome
+        && !judged.terms.settles
+    {
+        // What msync fails for and cannot be compared any more, because it has left the page cache.
+        target.with_debt(&mut |debt| gone.add_all(debt.untold.iter()));
+        let is_gone = |state: State| state.is_doubtful() && state != State::Unread;
+        add_pages(&judged.copies, &mut gone, is_gone);
+        find_told(target, judged, errno, &gone, &mut told);
+        gone.remove_all(&told);
+    }
+    let mut changed = false;
+    target.with_debt(&mut |debt| changed = debt.pay(judged, outcome, &gone, &told));
+    changed
+}
+
+/// Adds what of the pages that an earlier msync has failed for was taken away by somebody else since: on a local
+/// filesystem EIO may be the kernel's word for a collision with another's direct I/O (`dio_warn_stale_pagecache` in
+/// mm/filemap.c), and the next such write takes the page.
+pub(crate) fn find_taken<R: Request>(target: &impl Target, at: &Judged<R>, into: &mut Ranges) {
+    if !at.terms.local_block {
+        return;
+    }
+    let mut refused = Ranges::new();
+    target.with_debt(&mut |debt| {
+        if debt.errno == Errno::IO.raw_os_error() {
+            refused.add_all(debt.refused.iter());
+        }
+    });
+    let is = |stat: &CacheStat| stat.cached + stat.evicted == 0;
+    add_removed(target, at, &refused, into, is);
+}
+
+/// Adds what of `pages` has left the page cache of a local filesystem in another way than by eviction, which leaves a
+/// trace there: as `is` says of each.
+fn add_removed<R: Request>(
+    target: &impl Target,
+    at: &Judged<R>,
+    pages: &Ranges,
+    into: &mut Ranges,
+    is: impl Fn(&CacheStat) -> bool,
+) {
+    if !at.terms.local_block {
+        return;
+    }
+    let size = sys::page_size();
+    for range in pages.iter() {
+        for start in (range.offset..range.end()).step_by(size) {
+            let end = start + size as u64;
+            if target.count(start, end).is_some_and(|stat| is(&stat)) {
+                into.add(start, end);
+            }
+        }
+    }
+}
+
+/// Those of the `gone` pages that the program need be told of no more than once: all, where nothing has failed; and
+/// those that a direct write of somebody else's has overwritten.
+fn find_told<R: Request>(
+    target: &impl Target,
+    judged: &Judged<R>,
+    errno: Errno,
+    gone: &Ranges,
+    into: &mut Ranges,
+) {
+    let mut has_failed = judged.facts.cause.is_some() || judged.lost != 0;
+    target.with_debt(&mut |debt| has_failed |= debt.untold_errno != 0 || debt.is_refused());
+    if has_failed {
+        if errno == Errno::IO {
+            add_removed(target, judged, gone, into, |stat| stat.evicted == 0);
+        }
+    } else if judged.verdicts.stale == 0 {
+        into.add_all(gone.iter());
+        add_pages(&judged.copies, into, |state| state == State::Unread);
+    }
+}
+
+/// Adds the pages whose state `is` so.
+fn add_pages<const N: usize>(copies: &Copies, into: &mut RangeList<N>, is: impl Fn(State) -> bool) {
+    for (page, state) in states(copies) {
+        if is(state) {
+            into.add(page.start, page.end);
+        }
+    }
+}
+
+/// Each page that was copied, in bytes of the file, and what is known of it.
+fn states(copies: &Copies) -> impl Iterator<Item = (Range<u64>, State)> + '_ {
+    let size = sys::page_size() as u64;
+    copies.states().enumerate().map(move |(page, state)| {
+        let (start, _) = copies.place_of(page);
+        (start..start + size, state)
+    })
+}

@@ -1,0 +1,124 @@
+//! Where a proof is made, or refused: the only place.
+
+use crate::pooled::{Home, Pooled};
+use crate::settle;
+use crate::stages::{Compared, Ended, Judged, Request};
+use crate::target::Target;
+use core::ops::Deref;
+use keepmydata_ranges::Ranges;
+use keepmydata_sys as sys;
+use rustix::io::Errno;
+
+/// Nothing is owed of the file any more, as far as it is verified: the only thing that becomes msync's 0.
+pub struct Proved<R: Request, H: Home>(Pooled<Judged<R>, H>);
+
+/// The program must be told of an error.
+pub struct Refused<R: Request, H: Home> {
+    judged: Pooled<Judged<R>, H>,
+    errno: Errno,
+}
+
+/// How an enforcement ends.
+pub enum Verdict<R: Request, H: Home> {
+    Proved(Proved<R, H>),
+    Refused(Refused<R, H>),
+}
+
+/// Weighs what was compared against what is owed.
+pub fn judge<R: Request, H: Home>(
+    target: &impl Target,
+    compared: Pooled<Compared<R>, H>,
+) -> Verdict<R, H> {
+    let mut judged = compared.then::<Judged<R>>();
+    judged.verdicts = judged.facts.verdicts;
+    if judged.verify {
+        find_uncovered(target, &mut judged);
+    }
+    let mut taken = Ranges::new();
+    settle::find_taken(target, &judged, &mut taken);
+    target.with_debt(&mut |debt| debt.settle(&mut judged, &taken));
+    match judged.outcome() {
+        Ok(()) => Verdict::Proved(Proved(judged)),
+        Err(errno) => Verdict::Refused(Refused { judged, errno }),
+    }
+}
+
+/// What is owed and has no mapping through which it could be compared.
+fn find_uncovered<R: Request>(target: &impl Target, judged: &mut Judged<R>) {
+    if judged.dirty.is_empty() {
+        return;
+    }
+    let end = target.size().map_or(u64::MAX, sys::page_up);
+    let mut uncovered = Ranges::new();
+    uncovered.add_all(judged.dirty.within(0, end));
+    for piece in judged.copies.all_pieces() {
+        uncovered.remove(piece.offset, piece.offset + piece.len as u64);
+    }
+    judged.verdicts.uncertain += crate::stages::pages(&uncovered);
+    judged.uncovered.add_all(uncovered.iter());
+}
+
+impl<R: Request, H: Home> Proved<R, H> {
+    /// Adds the pages that are as they were when they were proved ([`Copies::find_unchanged`]).
+    pub fn find_unchanged(&mut self, target: &impl Target, into: &mut Ranges) {
+        self.0.copies_mut().find_unchanged(target, into);
+    }
+
+    /// See [`Copies::let_go_witnesses`].
+    pub fn let_go_witnesses(&mut self, target: &impl Target) {
+        self.0.copies_mut().let_go_witnesses(target);
+    }
+
+    /// Finds out what is not safe, for a report.
+    pub fn gather_evidence(&mut self, target: &impl Target) {
+        self.0.gather_evidence(target);
+    }
+
+    /// msync may return 0 for the file.
+    pub fn end(self) -> Pooled<Ended<R>, H> {
+        let mut ended = self.0.then::<Ended<R>>();
+        ended.result = Ok(());
+        ended
+    }
+}
+
+impl<R: Request, H: Home> Refused<R, H> {
+    /// What msync must return.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// See [`Copies::let_go_witnesses`].
+    pub fn let_go_witnesses(&mut self, target: &impl Target) {
+        self.judged.copies_mut().let_go_witnesses(target);
+    }
+
+    /// Finds out what is not safe, for a report. It reads back, which writes dirty pages back: before pages are made
+    /// dirty again.
+    pub fn gather_evidence(&mut self, target: &impl Target) {
+        self.judged.gather_evidence(target);
+    }
+
+    /// msync fails for the file.
+    pub fn end(self) -> Pooled<Ended<R>, H> {
+        let mut ended = self.judged.then::<Ended<R>>();
+        ended.result = Err(self.errno);
+        ended
+    }
+}
+
+impl<R: Request, H: Home> Deref for Proved<R, H> {
+    type Target = Judged<R>;
+
+    fn deref(&self) -> &Judged<R> {
+        &self.0
+    }
+}
+
+impl<R: Request, H: Home> Deref for Refused<R, H> {
+    type Target = Judged<R>;
+
+    fn deref(&self) -> &Judged<R> {
+        &self.judged
+    }
+}

@@ -1,0 +1,301 @@
+//! This process, as the target of an enforcement: its memory, and a file that it has mapped.
+
+use super::entries;
+use super::readback;
+use super::spare;
+use crate::dirty::{self, Query, Ranges, eviction_probe};
+use crate::handles;
+use crate::helper::Worker;
+use crate::mappings::{
+    self,
+    file::{Debt, File, Handle, Held},
+};
+use crate::sys::{
+    self,
+    cachestat::{CacheStat, cachestat},
+    extents, vm,
+    wipe::Region,
+};
+use core::ffi::c_void;
+use core::num::NonZeroU64;
+use keepmydata_promise::{Mapping, Part, Target};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
+use rustix::mm::{MprotectFlags, mprotect, munmap};
+
+/// A tracked file, and its handle.
+pub struct Here<'a> {
+    pub worker: &'a Worker,
+    pub file: Held,
+    pub handle: Handle,
+}
+
+impl<'a> Here<'a> {
+    #[inline(never)]
+    pub fn new(worker: &'a Worker, file: &File, handle: Handle) -> Here<'a> {
+        Here {
+            worker,
+            file: file.hold(),
+            handle,
+        }
+    }
+
+    /// To ask the trackers.
+    pub fn query(&self) -> Query<'_> {
+        Query::of(self.worker, &self.file, self.handle)
+    }
+
+    /// By the handle, if there is one: another thread's exec may have ended the helper, and closed it.
+    fn sync(
+        &self,
+        by_handle: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        match self.worker.borrow_handle(&self.handle).map(by_handle) {
+            None | Some(Err(Errno::BADF)) => self.msync_mappings(),
+            Some(done) => done,
+        }
+    }
+
+    fn msync_mappings(&self) -> Result<(), Errno> {
+        let mut result = Ok(());
+        let mut from = 0;
+        loop {
+            let mut next = None;
+            mappings::lock().for_each_of(&self.file, from, |entry| {
+                next = entry.writable.then_some((entry.start, entry.len()));
+                next.is_none()
+            });
+            let Some((start, len)) = next else {
+                return result;
+            };
+            from = start + len;
+            // Where the mapping is gone by now, it syncs another's.
+            let synced = vm::sync_mapped(start, len, libc::MS_SYNC);
+            // Unmapped by another thread meanwhile.
+            result =
+                result.and(synced.or_else(|e| if e == Errno::NOMEM { Ok(()) } else { Err(e) }));
+        }
+    }
+}
+
+/// Takes a duplicate of the shim's away.
+pub fn unmap(start: usize, len: usize) {
+    // SAFETY: the shim's own, and nobody uses it any more.
+    let _ = unsafe { munmap(start as *mut c_void, len) };
+}
+
+/// What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE` alone), a duplicate may: the file is open for reading
+/// and writing.
+fn allow(start: usize, len: usize) -> Result<(), Errno> {
+    let both = MprotectFlags::READ | MprotectFlags::WRITE;
+    // SAFETY: the shim's own mapping.
+    unsafe { mprotect(start as *mut c_void, len, both) }
+}
+
+/// Makes one page of a duplicate dirty again.
+pub fn make_page_dirty(at: usize) -> Result<(), Errno> {
+    let size = sys::page_size();
+    match vm::make_dirty(at, size) {
+        // The program's mapping, and so its duplicate, is read-only now.
+        Err(Errno::INVAL) => {
+            allow(at, size)?;
+            vm::make_dirty(at, size)
+        }
+        done => done,
+    }
+}
+
+impl Target for Here<'_> {
+    #[inline(never)]
+    fn each_mapping(&self, each: &mut dyn FnMut(Mapping)) {
+        // The lock keeps the entries where they are.
+        mappings::lock().for_each_of(&self.file, 0, |entry| {
+            if entry.writable {
+                each(Mapping {
+                    start: entry.start,
+                    offset: entry.offset,
+                    len: entry.len(),
+                });
+            }
+            true
+        });
+    }
+
+    fn duplicate(&self, start: usize, len: usize) -> Option<usize> {
+        // SAFETY: noted by the caller, and taken away by `unmap`.
+        let start = unsafe { vm::duplicate(start, len) }.ok()? as usize;
+        if defect!(WitnessKeepsItsProtection => false; true) {
+            let _ = allow(start, len);
+        }
+        Some(start)
+    }
+
+    #[inline(never)]
+    fn unmap(&self, witness: usize, len: usize) {
+        unmap(witness, len);
+    }
+
+    #[inline(never)]
+    fn are_cached(&self, witness: usize, states: &mut [u8]) -> Result<(), Errno> {
+        vm::are_cached(witness, states)
+    }
+
+    #[inline(never)]
+    fn read_witness(&self, witness: usize, into: &mut [u8]) -> Result<(), Errno> {
+        let read = match vm::read_own_memory(witness, into) {
+            // Only what has a handle is copied, so this is a helper thread.
+            Err(Errno::PERM | Errno::NOSYS) => match vm::read_through_proc(witness, into) {
+                Err(Errno::IO) => Err(Errno::FAULT),
+                read => read,
+            },
+            read => read,
+        };
+        match read {
+            Ok(n) if n == into.len() => Ok(()),
+            Ok(_) => Err(Errno::FAULT),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    #[inline(never)]
+    fn is_present(&self, witness: usize) -> bool {
+        let pagemap = self.worker.pagemap();
+        pagemap.is_none_or(|fd| vm::is_present(fd, witness))
+    }
+
+    fn faults(&self) -> i64 {
+        sys::thread::faults()
+    }
+
+    #[inline(never)]
+    fn make_dirty(&self, witness: usize) -> Result<(), Errno> {
+        make_page_dirty(witness)
+    }
+
+    fn msync(&self, witness: usize, len: usize) -> Result<(), Errno> {
+        vm::sync_mapped(witness, len, libc::MS_SYNC)
+    }
+
+    /// fdatasync(2) through the handle; without one, msync of every mapping, which is the same for the
+    /// range that it maps.
+    fn fdatasync(&self) -> Result<(), Errno> {
+        self.sync(|handle| rustix::fs::fdatasync(handle))
+    }
+
+    #[inline(never)]
+    fn fsync(&self) -> Result<(), Errno> {
+        self.sync(|handle| rustix::fs::fsync(handle))
+    }
+
+    #[inline(never)]
+    fn size(&self) -> Result<u64, Errno> {
+        let handle = self.worker.borrow_handle(&self.handle);
+        sys::fd::size(handle.ok_or(Errno::BADF)?)
+    }
+
+    fn reads_past_cache(&self) -> Result<bool, Errno> {
+        let handle = self.worker.borrow_handle(&self.handle);
+        handle.map(|_| self.handle.direct).ok_or(Errno::BADF)
+    }
+
+    fn read_through_cache(&mut self) -> Result<(), Errno> {
+        handles::without_direct(self.worker, &self.file)?;
+        self.handle.direct = false;
+        Ok(())
+    }
+
+    fn is_encoded(&self, start: u64, end: u64) -> bool {
+        let traits = self.file.traits;
+        let Some(handle) = self.worker.borrow_handle(&self.handle) else {
+            return true;
+        };
+        let mut found = false;
+        (traits.encodes || traits.local_block)
+            && extents::encoded(handle, start, end, |_, _| found = true).map_or(true, |()| found)
+    }
+
+    fn read_back(&self, parts: &mut [Part], buffer: &mut [u8], slow: &mut bool) {
+        match self.worker.borrow_handle(&self.handle) {
+            Some(handle) => readback::read(handle, parts, buffer, slow),
+            None => parts
+                .iter_mut()
+                .for_each(|part| part.read = Err(Errno::BADF)),
+        }
+    }
+
+    #[inline(never)]
+    fn count(&self, start: u64, end: u64) -> Option<CacheStat> {
+        let file = self.worker.borrow_cached(&self.handle)?;
+        cachestat(file, start, end - start).ok()
+    }
+
+    #[inline(never)]
+    fn add_unstable(&self, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
+        let file = self.worker.borrow_cached(&self.handle);
+        dirty::unstable(file.ok_or(Errno::BADF)?, start, end, into)
+    }
+
+    fn add_all_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
+        let file = self.worker.borrow_cached(&self.handle);
+        let file = file.ok_or(Errno::BADF)?;
+        if mappings::lock().get(&self.file).dropped {
+            return Err(Errno::STALE);
+        }
+        let stat = cachestat(file, 0, 0)?;
+        if stat.evicted + stat.recently_evicted > 0 {
+            return Err(Errno::STALE);
+        }
+        dirty::cached(file, into)
+    }
+
+    fn add_absent(&self, ranges: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
+        dirty::absent(&self.query(), ranges, into)
+    }
+
+    fn uncache(&self, ranges: &Ranges, stayed: &mut Ranges) {
+        eviction_probe::clear(self.worker, &self.file);
+        entries::drop_mappings(self.worker, &self.file, ranges);
+        let Some(handle) = self.worker.borrow_handle(&self.handle) else {
+            return;
+        };
+        let file = self.worker.borrow_cached(&self.handle);
+        for range in ranges.as_slice() {
+            let len = NonZeroU64::new(range.length);
+            let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+            let asked = file.map(|file| dirty::cached_in(file, range.offset, range.end(), stayed));
+            if asked != Some(Ok(())) {
+                stayed.add(range.offset, range.end());
+            }
+        }
+    }
+
+    fn recached(&self) {
+        eviction_probe::ensure(self.worker, &self.file);
+    }
+
+    fn was_dropped(&self) -> bool {
+        eviction_probe::ask(self.worker, &self.file, false).dropped
+    }
+
+    #[inline(never)]
+    fn with_debt(&self, f: &mut dyn FnMut(&mut Debt)) {
+        f(&mut mappings::lock_blocked().get_mut(&self.file).debt);
+    }
+
+    fn memory(&self, len: usize) -> Option<Region> {
+        spare::take(len)
+    }
+
+    fn take_back(&self, memory: Region) {
+        spare::give(memory);
+    }
+
+    fn now(&self) -> u64 {
+        sys::monotonic_ns()
+    }
+
+    fn sleep(&self, ns: u64) {
+        sys::sleep(ns);
+    }
+}

@@ -1,0 +1,167 @@
+//! The steps of an enforcement of one file, after its snapshot was taken.
+
+use super::here::Here;
+use super::invalidate::{self, Dropped};
+use super::observer::{self, Event, Observer};
+use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
+use super::{fail, prepare, report, reverify};
+use crate::dirty::{self, Ranges, Tracker};
+use crate::helper::Worker;
+use crate::log::{self, Timer};
+use crate::mappings;
+use crate::reads;
+use keepmydata_promise::{self as promise, Target, Verdict};
+use keepmydata_records::Level;
+use rustix::io::Errno;
+
+/// The steps after the real msync, which has returned `real`, on a helper thread.
+pub fn finish(
+    worker: &Worker,
+    mut snapshot: Pooled<Snapshot>,
+    real: Result<(), Errno>,
+) -> Pooled<Ended> {
+    prepare::begin_late(worker, &mut snapshot);
+    let mut here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
+    conclude(&mut here, flushed)
+}
+
+/// The same where the flush is the real msync, too. The snapshot comes back where it has failed, or cannot be.
+pub fn at_once(
+    worker: &Worker,
+    mut snapshot: Pooled<Snapshot>,
+) -> Result<Pooled<Ended>, Pooled<Snapshot>> {
+    if worker.borrow_handle(&snapshot.known.handle).is_none() {
+        return Err(snapshot);
+    }
+    prepare::begin_late(worker, &mut snapshot);
+    let mut here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    let flushed = promise::flush_alone(&here, &Observer(worker), snapshot)?;
+    Ok(conclude(&mut here, flushed))
+}
+
+/// The steps after the flush.
+fn conclude(here: &mut Here<'_>, flushed: Pooled<Flushed>) -> Pooled<Ended> {
+    // Reading back past the page cache writes dirty pages back, and their count forgets them.
+    let is_counted = !flushed.sees_stores;
+    if is_counted {
+        look_for_races(here, &flushed);
+    }
+    let compared = promise::compare(here, &Observer(here.worker), flushed);
+    if !is_counted {
+        look_for_races(here, &compared);
+    }
+    if compared.facts.cause.is_some() {
+        // The handle has heard of an error that other open files of the program's have not.
+        mappings::lock().mark_each(&here.file, |_, marks| marks.errseq_seen = 0);
+    }
+    let mut ended = match promise::judge(here, compared) {
+        Verdict::Proved(proved) => of_proved(here, proved),
+        Verdict::Refused(refused) => of_refused(here, refused),
+    };
+    pay(here, &ended);
+    observer::ended(here.worker, &ended);
+    if !reverify::keep(here, &mut ended) {
+        ended.let_go_copies(here);
+    }
+    ended
+}
+
+fn of_proved(here: &Here<'_>, mut proved: Proved) -> Pooled<Ended> {
+    let is_counted = proved.verify && !proved.sees_stores;
+    let mut unchanged = Ranges::new();
+    if is_counted {
+        proved.find_unchanged(here, &mut unchanged);
+    }
+    proved.let_go_witnesses(here);
+    let dropped = match invalidate::is_wanted(here, &proved) {
+        false => Dropped::default(),
+        true if proved.known.was_clean => Dropped::NOTHING,
+        true => {
+            let timer = Timer::at(Level::Info);
+            let dropped = invalidate::drop_clean(here, &proved, is_counted.then_some(&unchanged));
+            observer::tell(here.worker, &proved, Event::Dropped(timer, dropped));
+            dropped
+        }
+    };
+    remember_success(here, &proved);
+    let is_unsafe = proved.verdicts.uncertain > 0 || proved.verdicts.stale > 0;
+    if is_unsafe && log::enabled(report::report_level(Ok(()))) {
+        proved.gather_evidence(here);
+    }
+    let mut ended = proved.end();
+    (ended.dropped_pages, ended.cached_pages) = (dropped.pages, dropped.left);
+    ended
+}
+
+fn of_refused(here: &Here<'_>, mut refused: Refused) -> Pooled<Ended> {
+    // First: reading back through a direct descriptor writes dirty pages back, and a
+    // filesystem that loses them would be given them, to be lost, once more.
+    refused.gather_evidence(here);
+    let lost = fail::keep_dirty(here, &mut refused);
+    let mut ended = refused.end();
+    ended.lost_pages = lost;
+    ended
+}
+
+fn remember_success(here: &Here<'_>, proved: &Proved) {
+    let mut table = mappings::lock();
+    let file = table.get_mut(&here.file);
+    // What was suspect has been read back now.
+    file.suspect = false;
+    file.dropped = false;
+    file.fdatasync_ns = proved.flush_ns;
+    reads::set_fresh(&here.file.key, proved.verify);
+}
+
+/// What is owed from here on.
+fn pay(here: &Here<'_>, ended: &Ended) {
+    let changed = promise::pay(here, ended, ended.result());
+    if !changed {
+        return;
+    }
+    let (handle, is_forgotten) = {
+        let mut table = mappings::lock_blocked();
+        let handle = table.settle_debt(&here.file);
+        (handle, table.will_be_forgotten(&here.file))
+    };
+    if is_forgotten {
+        observer::forgets(here.worker, ended);
+    }
+    if let Some(handle) = handle {
+        here.worker.close(handle.fd);
+    }
+}
+
+/// Stores that raced with this msync: it promises nothing for them.
+fn look_for_races(here: &Here<'_>, at: &Snapshot) {
+    if !observer::wants_races() {
+        return;
+    }
+    let timer = Timer::start();
+    let mut stored = Ranges::new();
+    let query = here.query();
+    // Where the marks are there for the findings, they say it exactly.
+    let tracker = match dirty::wants_pagemap(here.file.traits) {
+        true => Some(Tracker::Pagemap),
+        false => at.known.tracker,
+    };
+    let asked = dirty::stored_since(&query, tracker, &mut stored)
+        .or_else(|_| dirty::stored_since(&query, at.known.tracker, &mut stored));
+    if asked.is_ok() && !stored.is_empty() {
+        observer::tell(here.worker, at, Event::Raced(timer, &stored));
+    }
+}
+
+/// The kernel did not take the call: what was stored is as it was.
+pub fn give_up(worker: &Worker, snapshot: &mut Snapshot, errno: Errno) {
+    let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    snapshot.copies.let_go(&here);
+    if snapshot.verify {
+        here.with_debt(&mut |debt| debt.give_back());
+    } else if !snapshot.dirty.is_empty() {
+        // What was stored is not known any more.
+        mappings::lock().get_mut(&here.file).suspect = true;
+    }
+    observer::tell(worker, snapshot, Event::NotTaken(errno));
+}
