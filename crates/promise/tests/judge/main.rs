@@ -1,0 +1,280 @@
+//! The judge, against a model of a process and of filesystems that lie: no kernel is asked. Each test that shows a cure
+//! checks what the filesystem holds in the end, not what the judge says of it.
+
+mod world;
+
+use keepmydata_promise::{Event, Terms};
+use keepmydata_records::{Content, Rung, Verdict};
+use rustix::io::Errno;
+use world::{Mode, PAGE, World, msync, msync_by, taken, terms};
+
+/// A world in which the program has stored to so many pages, each with its number and one.
+fn stored(mode: Mode, pages: usize) -> World {
+    let world = World::new(mode, pages);
+    for page in 0..pages {
+        world.store(page, page as u8 + 1);
+    }
+    world
+}
+
+fn holds_all(world: &World, pages: usize) -> bool {
+    (0..pages).all(|page| world.holds(page, page as u8 + 1))
+}
+
+#[test]
+fn an_honest_filesystem_is_proved_at_once() {
+    let world = stored(Mode::Honest, 5);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Ok(()));
+    assert_eq!((ended.verdicts.verified, ended.facts.healed), (5, None));
+    assert!(holds_all(&world, 5));
+    assert!(matches!(
+        world.events.borrow()[..],
+        [Event::Flushed(Ok(())), Event::Compared(Ok(()))]
+    ));
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    for mode in [Mode::Honest, Mode::BlackHole, Mode::EioOnce] {
+        let world = stored(mode, 3);
+        drop(msync(&world));
+        assert!(world.is_clean(), "{mode:?}: a witness");
+        assert_eq!(taken(), 0, "{mode:?}: a block");
+    }
+}
+
+#[test]
+fn what_is_kept_nowhere_is_refused_until_it_is_stored_anew_somewhere() {
+    let world = stored(Mode::BlackHole, 2);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Err(Errno::IO));
+    assert_eq!(ended.verdicts.stale, 2);
+    let rows = ended.evidence.rows.as_slice();
+    assert_eq!(rows[1].verdict, Verdict::Stale);
+    assert_eq!((rows[1].start, rows[1].content), (4096, Some(Content::Old)));
+    // Nothing was stored since: the error stands.
+    for _ in 0..2 {
+        assert_eq!(msync(&world).result(), Err(Errno::IO));
+    }
+    // Also where the file was unmapped and mapped again.
+    world.unmap();
+    world.map();
+    assert_eq!(msync(&world).result(), Err(Errno::IO));
+}
+
+#[test]
+fn a_torn_page_is_refused_and_the_tear_is_shown() {
+    let world = stored(Mode::Tears, 1);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Err(Errno::IO));
+    let row = ended.evidence.rows.as_slice()[0];
+    assert_eq!(row.first_diff, Some(PAGE as u64 / 2));
+}
+
+#[test]
+fn a_daemon_that_applies_a_page_a_sync_is_asked_until_all_are_there() {
+    let world = stored(Mode::OnePage, 6);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Ok(()));
+    assert!(holds_all(&world, 6));
+    assert_eq!(ended.facts.healed, Some(Rung::Resync));
+}
+
+#[test]
+fn pages_of_which_the_first_write_is_lost_are_made_dirty_again() {
+    for mode in [Mode::LossyFirst, Mode::DropTail] {
+        let world = stored(mode, 4);
+        let ended = msync(&world);
+        assert_eq!(ended.result(), Ok(()), "{mode:?}");
+        assert!(holds_all(&world, 4), "{mode:?}");
+        assert_eq!(ended.facts.healed, Some(Rung::Redirty), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_daemon_that_applies_late_is_waited_for_and_not_for_ever() {
+    let world = stored(Mode::Late(50_000_000), 2);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Ok(()));
+    assert!(holds_all(&world, 2));
+    let world = stored(Mode::Late(60_000_000_000), 2);
+    assert_eq!(msync(&world).result(), Err(Errno::IO));
+}
+
+#[test]
+fn a_flush_that_failed_is_a_success_only_when_all_that_was_dirty_is_there() {
+    let world = stored(Mode::EioOnce, 3);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Ok(()));
+    assert_eq!(ended.facts.cause, Some(Errno::IO));
+    assert!(holds_all(&world, 3));
+}
+
+#[test]
+fn on_a_local_disk_an_error_stands() {
+    let world = stored(Mode::EioOnce, 3);
+    let local = Terms {
+        local_block: true,
+        ..terms()
+    };
+    assert_eq!(msync_by(&world, local).result(), Err(Errno::IO));
+    // The next one succeeds because all of it is there, not because the second flush has nothing to do.
+    assert_eq!(msync_by(&world, local).result(), Ok(()));
+    assert!(holds_all(&world, 3));
+}
+
+#[test]
+fn a_flush_that_failed_is_about_pages_that_nobody_saw_stored_to() {
+    let world = World::new(Mode::EioOnce, 2);
+    world.store_unseen(1, 9);
+    world.store(0, 1);
+    assert_eq!(msync(&world).result(), Ok(()));
+    assert!(world.holds(0, 1) && world.holds(1, 9));
+}
+
+#[test]
+fn what_another_thread_stores_meanwhile_is_newer() {
+    let world = stored(Mode::Honest, 2);
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.store(1, 77)));
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Ok(()));
+    assert_eq!((ended.verdicts.verified, ended.verdicts.newer), (1, 1));
+    assert!(world.holds(1, 77));
+}
+
+#[test]
+fn what_another_thread_stores_meanwhile_excuses_nothing() {
+    let world = stored(Mode::BlackHole, 2);
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.store_part(1, 0..8, 77)));
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Err(Errno::IO));
+    assert_eq!(ended.verdicts.stale, 2);
+}
+
+#[test]
+fn a_page_that_has_left_the_page_cache_is_uncertain() {
+    for uncertain_fails in [false, true] {
+        let world = stored(Mode::BlackHole, 1);
+        *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.evict(0)));
+        let terms = Terms {
+            uncertain_fails,
+            ..terms()
+        };
+        let ended = msync_by(&world, terms);
+        assert_eq!(ended.verdicts.uncertain, 1);
+        let expected = if uncertain_fails {
+            Err(Errno::IO)
+        } else {
+            Ok(())
+        };
+        assert_eq!(ended.result(), expected);
+    }
+}
+
+#[test]
+fn a_page_that_is_there_as_it_was_copied_is_proved_though_it_has_left_the_page_cache() {
+    let world = stored(Mode::Honest, 1);
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.evict(0)));
+    let ended = msync(&world);
+    assert_eq!((ended.verdicts.verified, ended.verdicts.uncertain), (1, 0));
+}
+
+#[test]
+fn a_page_that_was_gone_before_is_never_proved() {
+    let world = stored(Mode::BlackHole, 2);
+    world.evict(0);
+    let ended = msync_by(
+        &world,
+        Terms {
+            uncertain_fails: true,
+            ..terms()
+        },
+    );
+    assert_eq!(ended.result(), Err(Errno::IO));
+    assert_eq!((ended.verdicts.uncertain, ended.verdicts.stale), (1, 1));
+}
+
+#[test]
+fn without_memory_for_copies_hashes_judge() {
+    let poor = Terms {
+        copy_budget: 0,
+        ..terms()
+    };
+    let world = stored(Mode::Honest, 3);
+    // Beyond the end of the file there is nothing to compare with.
+    world.size.set(2 * PAGE as u64 + 100);
+    let ended = msync_by(&world, poor);
+    assert_eq!((ended.result(), ended.verdicts.verified), (Ok(()), 3));
+    let world = stored(Mode::BlackHole, 3);
+    assert_eq!(msync_by(&world, poor).result(), Err(Errno::IO));
+    let world = stored(Mode::OnePage, 3);
+    assert_eq!(msync_by(&world, poor).result(), Ok(()));
+    assert!(holds_all(&world, 3));
+}
+
+#[test]
+fn what_was_stored_through_a_mapping_that_is_gone_is_owed() {
+    let world = stored(Mode::BlackHole, 1);
+    world.unmap();
+    let ended = msync(&world);
+    assert_eq!(ended.verdicts.uncertain, 1, "nobody can compare it");
+    let world = stored(Mode::BlackHole, 1);
+    world.unmap();
+    world.map();
+    assert_eq!(msync(&world).result(), Err(Errno::IO));
+}
+
+#[test]
+fn what_a_sync_without_a_call_doubts_is_told_by_the_next_msync() {
+    let world = stored(Mode::BlackHole, 1);
+    let settles = Terms {
+        settles: true,
+        ..terms()
+    };
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.evict(0)));
+    assert_eq!(msync_by(&world, settles).result(), Ok(()));
+    assert_eq!(msync(&world).verdicts.uncertain, 1);
+    assert_eq!(msync(&world).verdicts.uncertain, 0, "once");
+}
+
+#[test]
+fn what_a_sync_without_a_call_fails_for_fails_the_next_msync() {
+    let world = stored(Mode::BlackHole, 1);
+    let settles = Terms {
+        settles: true,
+        ..terms()
+    };
+    assert_eq!(msync_by(&world, settles).result(), Err(Errno::IO));
+    assert_eq!(msync(&world).result(), Err(Errno::IO));
+}
+
+#[test]
+fn what_cannot_be_read_back_is_refused() {
+    let world = stored(Mode::Honest, 1);
+    world.unreadable.set(true);
+    let ended = msync(&world);
+    assert_eq!(ended.result(), Err(Errno::IO));
+    assert_eq!(ended.facts.unreadable, Some(Errno::IO));
+}
+
+#[test]
+fn what_can_only_be_read_through_the_page_cache_is_dropped_from_it_first() {
+    let world = stored(Mode::Honest, 2);
+    world.read_only_through_cache();
+    assert_eq!(msync(&world).verdicts.verified, 2);
+    let world = stored(Mode::BlackHole, 2);
+    world.read_only_through_cache();
+    let ended = msync(&world);
+    assert_eq!((ended.verdicts.verified, ended.verdicts.uncertain), (0, 2));
+}
+
+#[test]
+fn what_cannot_be_dropped_proves_nothing_about_itself() {
+    let world = stored(Mode::BlackHole, 2);
+    world.read_only_through_cache();
+    world.pinned.set(true);
+    let ended = msync(&world);
+    assert_eq!(ended.verdicts.verified, 0);
+    assert_eq!((ended.verdicts.uncertain, ended.facts.unread_pages), (2, 2));
+}
