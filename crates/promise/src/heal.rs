@@ -108,6 +108,11 @@ fn snapshot_all<R: Request>(target: &impl Target, c: &mut Compared<R>) -> bool {
     if snapshot.terms.local_block || snapshot.refilled {
         return false;
     }
+    // By the shim's own open, where a helper was ended and another has opened the file anew. What was copied before
+    // that is all that there is.
+    if target.was_dropped() {
+        return false;
+    }
     let mut others = Ranges::new();
     if target.add_all_cached(&mut others).is_err() {
         return false;
