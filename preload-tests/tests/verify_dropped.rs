@@ -348,3 +348,15 @@ fn what_is_stored_where_remap_file_pages_has_been_is_verified() {
         }
     }
 }
+
+/// The page cache is dropped by the shim's own open, after it has copied what may be dirty, and then the flush fails: the
+/// copies are all that there is, and the next msync returns the error.
+#[test]
+fn a_flush_that_fails_after_a_drop_is_told_by_the_next_msync() {
+    or_skip!(TearFs::available());
+    for how in ["unshare", "exec"] {
+        let fs = TearFs::mount(&["--mode", "eio-once"]);
+        let run = unseen(&fs, how, "myself").under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+        assert!(run.stdout.starts_with("msync EIO\n"), "{how}: {run:?}");
+    }
+}
