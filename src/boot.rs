@@ -19,10 +19,8 @@ pub extern "C" fn boot() {
     if process::is_open() {
         return;
     }
-    // SAFETY: errno of this thread; a program may start with any, and must start with the same.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { *errno };
+    // A program may start with any, and must start with the same.
+    let before = next_fn::errno();
     sys::boot();
     sys::thread::boot();
     helper::note_main_thread();
@@ -30,8 +28,7 @@ pub extern "C" fn boot() {
     if config::is_secure() {
         // Rights that whoever set the environment has not. The gate stays closed.
         config::clear_environment();
-        // SAFETY: as above.
-        unsafe { *errno = before };
+        next_fn::set_errno(before);
         return;
     }
     let mut bad = LineBuf::<512>::new();
@@ -54,8 +51,7 @@ pub extern "C" fn boot() {
         process::open();
     }
     handshake();
-    // SAFETY: as above.
-    unsafe { *errno = before };
+    next_fn::set_errno(before);
 }
 
 /// The first line: how a user tells that the shim works.

@@ -89,6 +89,18 @@ fn note_whose_msync() {
     MSYNC_IS_THE_C_LIBRARYS.store(is, Ordering::Relaxed);
 }
 
+/// errno of the calling thread.
+pub fn errno() -> c_int {
+    // SAFETY: the C library's, of this thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Leaves errno of the calling thread so.
+pub fn set_errno(errno: c_int) {
+    // SAFETY: the C library's, of this thread.
+    unsafe { *libc::__errno_location() = errno };
+}
+
 /// Whether the next `msync` in line is the C library's, which makes the system call and nothing else.
 pub fn msync_is_the_c_librarys() -> bool {
     MSYNC_IS_THE_C_LIBRARYS.load(Ordering::Relaxed)

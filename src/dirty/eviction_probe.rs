@@ -151,8 +151,8 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     let size = sys::page_size();
     let mut table = mappings::lock();
     let free = of(&mut table, file).all.iter_mut().find(|c| c.addr == 0)?;
-    // SAFETY: noted here, and unmapped by whoever takes the note away.
-    let addr = unsafe { vm::duplicate(source, size) }.ok()?;
+    // Noted here, and unmapped by whoever takes the note away.
+    let addr = vm::duplicate(source, size).ok()?;
     // SAFETY: the shim's own mapping. The program's may be `PROT_NONE`.
     unsafe {
         let _ = mprotect(addr, size, MprotectFlags::READ);

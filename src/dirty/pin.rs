@@ -47,8 +47,8 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
             }
             let len = (end - entry.offset) as usize;
             pages += len / sys::page_size();
-            // SAFETY: unmapped below.
-            let duplicate = unsafe { vm::duplicate(entry.start, len) };
+            // Unmapped below.
+            let duplicate = vm::duplicate(entry.start, len);
             fits = count < PIECES && pages <= MOST && duplicate.is_ok();
             if let Ok(at) = duplicate {
                 if fits {

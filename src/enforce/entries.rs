@@ -87,8 +87,8 @@ fn drop_shared(start: usize, len: usize) {
 /// table does not know, and on a private mapping dropping its entries would destroy data. The kernel
 /// duplicates nothing but shared mappings, and so answers the question.
 fn is_shared(start: usize, len: usize) -> bool {
-    // SAFETY: unmapped at once; a duplicate has no pages until it is touched.
-    let Ok(duplicate) = (unsafe { vm::duplicate(start, len) }) else {
+    // Unmapped at once; a duplicate has no pages until it is touched.
+    let Ok(duplicate) = vm::duplicate(start, len) else {
         return false;
     };
     // SAFETY: the duplicate is the shim's own.

@@ -235,8 +235,8 @@ fn dirty_again(file: &File, offset: u64) -> Again {
 
 fn duplicate_dirty(at: usize) -> Result<(), Errno> {
     let size = sys::page_size();
-    // SAFETY: unmapped below.
-    let duplicate = unsafe { vm::duplicate(at, size)? };
+    // Unmapped below.
+    let duplicate = vm::duplicate(at, size)?;
     let done = make_page_dirty(duplicate as usize);
     here::unmap(duplicate as usize, size);
     done

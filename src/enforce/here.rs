@@ -123,8 +123,8 @@ impl Target for Here<'_> {
     }
 
     fn duplicate(&self, start: usize, len: usize) -> Option<usize> {
-        // SAFETY: noted by the caller, and taken away by `unmap`.
-        let start = unsafe { vm::duplicate(start, len) }.ok()? as usize;
+        // Noted by the caller, and taken away by `unmap`.
+        let start = vm::duplicate(start, len).ok()? as usize;
         if defect!(WitnessKeepsItsProtection => false; true) {
             let _ = allow(start, len);
         }

@@ -51,32 +51,33 @@ use rustix::io::Errno;
 
 /// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
 /// handlers included.
-///
-/// # Safety
-/// As msync(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+pub fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     // A cancellation point, as msync is: before anything is held, and after all is let go.
-    // SAFETY: a plain call; where it unwinds, nothing here needs to be dropped.
-    unsafe { next_fn::pthread_testcancel() };
+    test_cancel();
     let state = next_fn::enter();
-    let done = is_enforced(flags).then(|| {
-        // SAFETY: the caller's contract.
-        returned(unsafe { enforced(addr, len, flags) })
-    });
+    let done = is_enforced(flags).then(|| returned(enforced(addr as usize, len, flags)));
     next_fn::leave(state);
-    // SAFETY: as above; the caller's contract.
-    unsafe {
-        match done {
-            Some(result) => {
-                next_fn::pthread_testcancel();
-                result
-            }
-            None if promises(flags) => borrowed(addr, len, flags),
-            None => watch(addr, len, flags),
+    match done {
+        Some(result) => {
+            test_cancel();
+            result
         }
+        None if promises(flags) => borrowed(addr, len, flags),
+        None => watch(addr, len, flags),
     }
+}
+
+fn test_cancel() {
+    // SAFETY: a plain call; where it unwinds, nothing in its callers needs to be dropped.
+    unsafe { next_fn::pthread_testcancel() };
+}
+
+/// The next msync in line.
+fn next_msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
+    unsafe { next_fn::msync(addr, len, flags) }
 }
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
@@ -98,13 +99,9 @@ fn promises(flags: c_int) -> bool {
 
 /// msync(2) in a vfork child. It runs on its parent's memory and may end at any moment, with what the parent waits for:
 /// nothing is compared, and the parent's next msync is about the same stores.
-///
-/// # Safety
-/// As msync(2).
 #[cold]
-unsafe fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    // SAFETY: the caller's contract.
-    let result = unsafe { watch(addr, len, flags) };
+fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let result = watch(addr, len, flags);
     if result != 0 {
         return result;
     }
@@ -121,8 +118,7 @@ fn returned(result: Result<(), Errno>) -> c_int {
         // SAFETY: the program asked to end here; the report is written.
         unsafe { libc::abort() };
     }
-    // SAFETY: errno of this thread.
-    unsafe { *libc::__errno_location() = errno.raw_os_error() };
+    next_fn::set_errno(errno.raw_os_error());
     -1
 }
 
@@ -133,14 +129,10 @@ pub fn before_unmap(addr: usize, len: usize) {
         && !process::this().is_borrowed()
         && may_be_dirty(addr, addr.saturating_add(len))
     {
-        // SAFETY: errno of this thread, which munmap is to leave as it is.
-        let errno = unsafe { libc::__errno_location() };
-        // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
-        unsafe {
-            let before = *errno;
-            let _ = enforced(addr as *mut c_void, len, libc::MS_SYNC);
-            *errno = before;
-        }
+        // munmap is to leave it as it is.
+        let before = next_fn::errno();
+        let _ = enforced(addr, len, libc::MS_SYNC);
+        next_fn::set_errno(before);
     }
 }
 
@@ -157,43 +149,36 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 }
 
 /// The real call, and a record of it.
-///
-/// # Safety
-/// As msync(2).
-unsafe fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let state = next_fn::enter();
     let timer = log::Timer::at(Level::Info);
     observer::before_watched(addr as usize, len, flags);
     next_fn::leave(state);
-    // SAFETY: the caller's contract.
-    let result = unsafe { next_fn::msync(addr, len, flags) };
+    let result = next_msync(addr, len, flags);
     let state = next_fn::enter();
     observer::watched(addr as usize, len, flags, result, timer);
     next_fn::leave(state);
     result
 }
 
-/// # Safety
-/// As msync(2).
 #[inline(never)]
-unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
+fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
     let _quiet = Blocked::all();
     let process = process::this();
     // Asked before the shim maps anything of its own, which might fill a hole.
-    let judged = sys::vm::judge_msync(addr as usize, len, flags);
+    let judged = sys::vm::judge_msync(addr, len, flags);
     let has_hole = judged == Err(Errno::NOMEM);
     if is_refusal(judged) {
         // Before the marks of what was stored are taken away, which the next msync needs, and before
         // other threads wait for what will not be done.
         let timer = log::Timer::at(Level::Info);
-        // SAFETY: the caller's contract.
-        let real = unsafe { real_msync(addr, len, flags) };
+        let real = real_msync(addr, len, flags);
         if is_refusal(real) {
-            observer::refused(addr as usize, len, flags, timer);
+            observer::refused(addr, len, flags, timer);
             return real;
         }
     }
-    let mut files = MsyncCall::collect(process, addr as usize, len, flags);
+    let mut files = MsyncCall::collect(process, addr, len, flags);
     let shared = files.enter();
     let complete = files.complete();
     // The kernel still judges the arguments where there is nothing to write.
@@ -205,13 +190,11 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
         } else {
             flags
         };
-        // SAFETY: the caller's contract.
-        let judged = unsafe { real_msync(addr, len, flags) };
+        let judged = real_msync(addr, len, flags);
         return judged.and(shared).and(complete);
     }
 
-    // SAFETY: the caller's contract.
-    let at_once = files.is_one_sync() && unsafe { real_msync(addr, len, only_judged) }.is_ok();
+    let at_once = files.is_one_sync() && real_msync(addr, len, only_judged).is_ok();
     let (files, learns) = match at_once {
         false => files.begin(),
         true => match files.sync_at_once() {
@@ -224,8 +207,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
     let on_helper = learns || !at_once && config::settings().invalidate != Invalidate::Off;
     let real_call = |worker: Option<&Worker>| {
         let timer = log::Timer::at(Level::Info);
-        // SAFETY: the caller's contract.
-        let mut real = unsafe { real_msync_from(worker, addr, len, flags) };
+        let mut real = real_msync_from(worker, addr, len, flags);
         if has_hole && real.is_ok() {
             real = Err(Errno::NOMEM);
         }
@@ -245,7 +227,7 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
                 files.give_up(worker, errno);
                 return Err(errno);
             }
-            Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr as usize, len),
+            Ok(()) if flags & libc::MS_SYNC != 0 => files.note_errseq_seen(addr, len),
             // Of ENOMEM, the part that is mapped is still enforced.
             _ => {}
         }
@@ -261,35 +243,25 @@ unsafe fn enforced(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), E
 
 /// The real msync of a thread that waits for `worker`, if there is one. The kernel asks the mapping's own open file and
 /// not the thread that calls; another library's msync is called on the program's thread, for which it is made.
-///
-/// # Safety
-/// As msync(2).
-unsafe fn real_msync_from(
+fn real_msync_from(
     worker: Option<&Worker>,
-    addr: *mut c_void,
+    addr: usize,
     len: size_t,
     flags: c_int,
 ) -> Result<(), Errno> {
-    // SAFETY: the caller's contract.
-    let real = || unsafe { real_msync(addr, len, flags) };
+    let real = || real_msync(addr, len, flags);
     match worker {
         Some(worker) if worker.has_descriptors() => match next_fn::msync_is_the_c_librarys() {
-            true => sys::vm::sync_mapped(addr as usize, len, flags),
+            true => sys::vm::sync_mapped(addr, len, flags),
             false => helper::on_program(real).unwrap_or(Err(Errno::IO)),
         },
         _ => real(),
     }
 }
 
-/// # Safety
-/// As msync(2).
-unsafe fn real_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Result<(), Errno> {
-    // SAFETY: the caller's contract.
-    match unsafe { next_fn::msync(addr, len, flags) } {
+fn real_msync(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
+    match next_msync(addr as *mut c_void, len, flags) {
         0 => Ok(()),
-        // SAFETY: errno of this thread, just set.
-        _ => Err(Errno::from_raw_os_error(unsafe {
-            *libc::__errno_location()
-        })),
+        _ => Err(Errno::from_raw_os_error(next_fn::errno())),
     }
 }

@@ -212,8 +212,7 @@ pub fn watched(addr: usize, len: usize, bits: i32, result: i32, timer: Timer) {
     if !log::enabled(Level::Info) {
         return;
     }
-    // SAFETY: errno of this thread, which made the call.
-    let errno = (result != 0).then(|| Name(unsafe { *libc::__errno_location() }));
+    let errno = (result != 0).then(log::errno_now);
     let mut by_name = LineBuf::<{ flags::LONGEST }>::new();
     log::text(&mut by_name, format_args!("{}", flags::msync(bits)));
     let found = mappings::first_in(addr, addr.saturating_add(len.max(1)));

@@ -155,10 +155,7 @@ pub fn after_watched(addr: usize, len: usize, flags: c_int, result: c_int) {
     }
     let outcome = match result {
         0 => Ok(()),
-        // SAFETY: errno of this thread, which made the call.
-        _ => Err(Errno::from_raw_os_error(unsafe {
-            *libc::__errno_location()
-        })),
+        _ => Err(Errno::from_raw_os_error(crate::next_fn::errno())),
     };
     each_watched(addr, len, |call| done(call, outcome));
 }

@@ -10,11 +10,9 @@ use libc::{c_int, size_t};
 /// As msync(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe {
-        match mappings::overlaps(addr as usize, len) {
-            true => enforce::msync(addr, len, flags),
-            false => next_fn::msync(addr, len, flags),
-        }
+    match mappings::overlaps(addr as usize, len) {
+        true => enforce::msync(addr, len, flags),
+        // SAFETY: the caller's contract.
+        false => unsafe { next_fn::msync(addr, len, flags) },
     }
 }

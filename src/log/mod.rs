@@ -249,6 +249,5 @@ pub fn text<const N: usize>(buffer: &mut LineBuf<N>, args: fmt::Arguments<'_>) {
 
 /// errno of the program's thread that calls, as its last call has left it.
 pub fn errno_now() -> Errno {
-    // SAFETY: errno of the program's thread, which made the call.
-    Errno(unsafe { *libc::__errno_location() })
+    Errno(crate::next_fn::errno())
 }

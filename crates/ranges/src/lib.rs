@@ -103,6 +103,7 @@ impl<const N: usize> RangeList<N> {
     }
 
     /// Takes `[start, end)` away. Where that would split a range of a list that is full, it stays.
+    #[inline(never)]
     pub fn remove(&mut self, start: u64, end: u64) {
         if start >= end {
             return;
@@ -141,6 +142,7 @@ impl<const N: usize> RangeList<N> {
     }
 
     /// Takes all that `ranges` have away, as [`Ranges::remove`].
+    #[inline(never)]
     pub fn remove_all<const M: usize>(&mut self, ranges: &RangeList<M>) {
         for range in ranges.as_slice() {
             self.remove(range.offset, range.end());
@@ -155,6 +157,7 @@ impl<const N: usize> RangeList<N> {
     }
 
     /// Adds `[start, end)`, which may overlap ranges that are there.
+    #[inline(never)]
     pub fn add(&mut self, start: u64, end: u64) {
         if start >= end {
             return;

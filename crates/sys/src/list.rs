@@ -101,14 +101,13 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         if room > MOST {
             return false;
         }
-        let Some(memory) = wipe::map(room * size_of::<T>()) else {
+        let items = (self.start().cast(), self.len * size_of::<T>());
+        // SAFETY: the items are initialised, and fit.
+        let Some(memory) = (unsafe { moved(items, room * size_of::<T>()) }) else {
             return false;
         };
-        let memory = memory.cast::<T>().as_ptr();
-        // SAFETY: mapped just now, of that size and page aligned; the items are initialised.
-        unsafe { memory.copy_from_nonoverlapping(self.start(), self.len) };
         self.unmap();
-        (self.more, self.room) = (memory, room);
+        (self.more, self.room) = (memory.cast().as_ptr(), room);
         true
     }
 
@@ -118,6 +117,17 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
             unsafe { unmap(more.cast(), self.room * size_of::<T>()) };
         }
     }
+}
+
+/// A mapping of so many bytes, page aligned, that begins with what is at `from`.
+///
+/// # Safety
+/// That is readable, and fits.
+unsafe fn moved((from, len): (*const u8, usize), bytes: usize) -> Option<NonNull<u8>> {
+    let memory = wipe::map(bytes)?;
+    // SAFETY: by contract.
+    unsafe { memory.as_ptr().copy_from_nonoverlapping(from, len) };
+    Some(memory)
 }
 
 /// # Safety

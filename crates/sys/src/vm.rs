@@ -52,11 +52,8 @@ pub fn read_through_proc(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
 
 /// Maps the pages of a *shared* mapping a second time, in a place of the shim's (mremap(2) with an
 /// old size of 0). `EINVAL` where the mapping is private, `EFAULT` where `[addr, addr + len)` is not
-/// within one mapping.
-///
-/// # Safety
-/// The caller owns the duplicate and must unmap it.
-pub unsafe fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
+/// within one mapping. The duplicate is the caller's, who must unmap it.
+pub fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
     let to = wipe::reserve(len).ok_or(Errno::NOMEM)?.as_ptr().cast();
     // SAFETY: an old size of 0 leaves the original as it is; what is replaced was just reserved.
     let done = unsafe { mm::mremap_fixed(addr as *mut c_void, 0, len, MremapFlags::MAYMOVE, to) };
