@@ -94,7 +94,7 @@ fn pages_of_which_the_first_write_is_lost_are_made_dirty_again() {
 
 #[test]
 fn a_daemon_that_applies_late_is_waited_for_and_not_for_ever() {
-    let world = stored(Mode::Late(50_000_000), 2);
+    let world = stored(Mode::Late(20_000_000), 2);
     let ended = msync(&world);
     assert_eq!(ended.result(), Ok(()));
     assert!(holds_all(&world, 2));

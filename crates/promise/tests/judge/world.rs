@@ -514,7 +514,7 @@ unsafe impl Home for Heap {
 pub fn terms() -> Terms {
     Terms {
         is_verified: true,
-        deadline_ns: 1_000_000_000,
+        deadline_ns: 100_000_000,
         copy_budget: 1 << 30,
         ..Terms::default()
     }
