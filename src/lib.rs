@@ -4,7 +4,8 @@
 //! # How a call flows
 //!
 //! `hooks` -> `track` (mapping calls) -> `enforce` (msync) -> `dirty` -> `mappings`, with `log` to tell of it and
-//! `helper` to do what needs a descriptor. Each module uses those below it only.
+//! `helper` to do what needs a descriptor. Each module uses those below it only. What judges an msync is a crate of its
+//! own, `keepmydata_promise`.
 //!
 //! # The order in which it boots
 //!

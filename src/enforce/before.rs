@@ -6,7 +6,7 @@
 //! (`fuse_do_setattr` in fs/fuse/dir.c); an open(2) does where the daemon does not say FOPEN_KEEP_CACHE; madvise(2),
 //! fallocate(2) and their kin drop what they are asked to. The kernel writes dirty pages back first, to a filesystem
 //! that may lie about it; afterwards nobody can tell. What fails here is not told by the call, which is not about
-//! that, but by the next msync (see [`super::debt`]).
+//! that, but by the next msync (see [`keepmydata_promise::debt`]).
 
 use super::msync_call::MsyncCall;
 use super::ticket;
