@@ -186,9 +186,6 @@ pub fn run<R>(
         // There may be no second thread, and none to be had: it would wait for itself.
         return Ok(work(&mut Worker::new(process, true)));
     }
-    if process.is_borrowed() {
-        return Err(Unavailable::VforkChild);
-    }
     struct This<F, R> {
         work: Option<F>,
         result: MaybeUninit<R>,
@@ -208,9 +205,24 @@ pub fn run<R>(
         work: Some(work),
         result: MaybeUninit::uninit(),
     };
+    carry(process, of(&this), (&raw mut this).cast())?;
+    // SAFETY: the job is done after the call has written its result.
+    Ok(unsafe { this.result.assume_init() })
+}
+
+/// Has a thread of the helper call `run` with `data`, and waits until it has.
+#[inline(never)]
+fn carry(
+    process: &'static Process,
+    run: unsafe fn(*mut c_void, &mut Worker),
+    data: *mut c_void,
+) -> Result<(), Unavailable> {
+    if process.is_borrowed() {
+        return Err(Unavailable::VforkChild);
+    }
     let job = Job::new(Call {
-        run: of(&this),
-        data: (&raw mut this).cast(),
+        run,
+        data,
         errand: errand::Errand::default(),
     });
     let pool = &own().pool;
@@ -231,8 +243,7 @@ pub fn run<R>(
             own().life.must_live();
         }
     });
-    // SAFETY: the job is done after the call has written its result.
-    Ok(unsafe { this.result.assume_init() })
+    Ok(())
 }
 
 /// The same for work that must be done: without a helper on the calling thread.

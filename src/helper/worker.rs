@@ -64,6 +64,7 @@ impl Worker {
     }
 
     /// A file's handle, if it is of this process and can be used here.
+    #[inline(never)]
     pub fn borrow_handle(&self, handle: &Handle) -> Option<BorrowedFd<'_>> {
         if handle.generation != self.process.generation() {
             return None;
@@ -72,6 +73,7 @@ impl Worker {
     }
 
     /// The same, to ask after the page cache; nothing where the file has none (DAX).
+    #[inline(never)]
     pub fn borrow_cached(&self, handle: &Handle) -> Option<Cached<'_>> {
         Cached::new(self.borrow_handle(handle)?, handle.uncounted)
     }

@@ -136,6 +136,7 @@ impl Timed {
 }
 
 /// A record of this process and of the program's thread `tid`.
+#[inline(never)]
 pub fn record<'a>(process: &Process, level: Level, tid: i32, event: &'a str) -> Record<'a> {
     Record {
         event: event.into(),
@@ -168,6 +169,7 @@ impl FileName {
     }
 
     /// Puts it into `record`.
+    #[inline(never)]
     pub fn fill<'a>(&'a self, record: &mut Record<'a>) {
         record.path = self.path[..self.len].into();
         record.dev = Some(device(self.dev));
