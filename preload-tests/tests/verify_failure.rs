@@ -183,3 +183,30 @@ fn a_failure_that_cannot_be_remembered_is_said() {
     assert_eq!(run("100"), 0);
     assert_eq!(run("1030"), 1);
 }
+
+/// `KEEPMYDATA_DEADLINE_MS` is for a call as a whole, whatever it is about. One file that cannot be healed takes all of
+/// it: were it for each, many would take it many times.
+#[test]
+fn the_deadline_is_for_the_whole_call() {
+    const COUNT: u64 = 32;
+    const MS: u64 = 500;
+    or_skip!(TearFs::available());
+    let took = |count: u64, how: &str| {
+        let fs = TearFs::mount(&["--mode", "black-hole"]);
+        let guest = Program::guest("spread").arg(fs.path("f"));
+        let guest = guest.arg(count.to_string()).arg(how);
+        let run = guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", &MS.to_string())]);
+        let run = run.expect_success("under the shim");
+        ["msync EIO ", "unmap 0 "].map(|call| {
+            let line = run.stdout.lines().find_map(|line| line.strip_prefix(call));
+            let ms: u64 = line.and_then(|ms| ms.parse().ok()).expect(call);
+            ms
+        })
+    };
+    let alone = took(1, "files");
+    assert!(alone.iter().all(|&ms| ms >= MS), "{alone:?}");
+    for how in ["files", "parts"] {
+        let all = took(COUNT, how);
+        assert!(all.iter().all(|&ms| ms < COUNT * MS / 2), "{how}: {all:?}");
+    }
+}

@@ -9,6 +9,7 @@
 //! that, but by the next msync (see [`keepmydata_promise::debt`]).
 
 use super::msync_call::MsyncCall;
+use super::request::patience;
 use super::ticket;
 use crate::config;
 use crate::dirty::pin::{Pinned, pin};
@@ -22,6 +23,7 @@ use crate::mappings::{
 use crate::process;
 use crate::sys::{self, signals::Blocked};
 use core::ops::Range;
+use keepmydata_promise::Patience;
 use keepmydata_records::Enforce;
 use keepmydata_sync::commit::Ticket;
 
@@ -39,13 +41,14 @@ fn is_possible() -> bool {
 /// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced.
 pub fn unmapping(start: usize, end: usize) {
     defect!(ForgetsWhatIsUnmapped => return);
+    let patience = &mut patience();
     each(start, end, |entry| {
         let uncovered = |worker: &mut Worker| {
             dirty::harvest(worker, entry);
             is_uncovered(entry, start, end)
         };
         if undisturbed(entry.file, || helper::run(process::this(), uncovered)) == Ok(true) {
-            prove(entry.file);
+            prove(entry.file, patience);
         }
     });
 }
@@ -53,7 +56,8 @@ pub fn unmapping(start: usize, end: usize) {
 /// Pages of `[start, end)` are about to leave the page tables, and perhaps the page cache.
 pub fn dropping(start: usize, end: usize) {
     defect!(DropsPagesUnproved => return);
-    each(start, end, |entry| prove_owed(entry.file));
+    let patience = &mut patience();
+    each(start, end, |entry| prove_owed(entry.file, patience));
 }
 
 /// The marks of `[start, end)` are about to go, because the mapping moves: they are noted with the file, which
@@ -117,7 +121,8 @@ pub fn changing((dev, ino): Inode) {
         return;
     }
     let _quiet = Blocked::all();
-    mappings::each_of_inode(dev, ino, prove_owed);
+    let patience = &mut patience();
+    mappings::each_of_inode(dev, ino, |file| prove_owed(file, patience));
 }
 
 /// A call of the program's is under way that may drop the page cache of a file.
@@ -137,12 +142,12 @@ impl Dropping {
         if sys::thread::is_single() {
             changing(inode);
         } else if is_possible() {
-            let mut free = quiesced.iter_mut();
+            let (mut free, patience) = (quiesced.iter_mut(), &mut patience());
             mappings::each_of_inode(inode.0, inode.1, |file| {
                 if let Some(free) = free.next().filter(|_| is_verified(file)) {
                     mappings::lock().count_dropping(file, true);
                     let turn = quiesce(file);
-                    prove_until_quiet(&turn);
+                    prove_until_quiet(&turn, patience);
                     let drops = mappings::lock().drops(file, call);
                     let pin = |worker: &mut Worker| drops.then(|| pin(worker, file)).flatten();
                     let pinned = helper::run(process::this(), pin).ok().flatten();
@@ -217,22 +222,24 @@ fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
 }
 
 /// Proves what is owed of `file` if anything is.
-fn prove_owed(file: &File) {
+fn prove_owed(file: &File, patience: &mut Patience) {
     if is_verified(file)
         && helper::run(process::this(), |worker| dirty::is_owed(worker, file)) == Ok(true)
     {
-        prove(file);
+        prove(file, patience);
     }
 }
 
 /// An enforcement of `file` that answers no call and drops nothing.
-fn prove(file: &File) {
+fn prove(file: &File, patience: &mut Patience) {
     let mut files = MsyncCall::of_file(process::this(), file, None);
     let _ = files.enter();
     if files.is_empty() {
         return;
     }
-    let Some(ended) = files.settle() else { return };
+    let Some(ended) = files.settle(patience) else {
+        return;
+    };
     // Who waits is served by what was proved, or refused, and by nothing else.
     match ended.is_in_doubt() {
         true => ended.abandon(),
@@ -262,7 +269,7 @@ const AGAIN: usize = 8;
 
 /// Proves what is owed of the file, until nobody has stored to it since: other threads come to rest when they sync
 /// or open it.
-fn prove_until_quiet(turn: &Quiesced) {
+fn prove_until_quiet(turn: &Quiesced, patience: &mut Patience) {
     let is_owed =
         || helper::run(process::this(), |worker| dirty::is_owed(worker, &turn.file)) == Ok(true);
     for _ in 0..AGAIN {
@@ -270,7 +277,7 @@ fn prove_until_quiet(turn: &Quiesced) {
             return;
         }
         let files = MsyncCall::of_file(process::this(), &turn.file, Some(turn.number));
-        drop(files.settle());
+        drop(files.settle(patience));
     }
 }
 

@@ -1,14 +1,16 @@
 //! The tracked files of one msync.
 
 use super::observer::{self, Event};
-use super::request::{Caller, Contexts, Ended, Known, Pooled, Request, Snapshot};
+use super::request::{
+    Caller, Contexts, Ended, Flushed, Known, Pooled, Request, Snapshot, patience,
+};
 use super::{invalidate, prepare, steps, ticket};
 use crate::helper::{self, InCall, Worker};
 use crate::log::Timed;
 use crate::mappings::{self, file::File};
 use crate::process::Process;
 use crate::{config, sys};
-use keepmydata_promise::PooledList;
+use keepmydata_promise::{Patience, PooledList};
 use keepmydata_records::Invalidate;
 use keepmydata_sync::commit::Ticket;
 use libc::c_int;
@@ -236,8 +238,11 @@ impl MsyncCall<Request> {
             let (mut ended, mut left) = (PooledList::default(), PooledList::default());
             while let Some(mut snapshot) = call.files.remove(0) {
                 prepare_one(worker, &mut snapshot, learns);
-                let kept = match steps::at_once(worker, snapshot) {
-                    Ok(file) => ended.insert(ended.len(), file).map_err(drop),
+                let kept = match steps::flush_alone(worker, snapshot) {
+                    Ok(file) => {
+                        let file = steps::conclude(worker, file, &mut patience());
+                        ended.insert(ended.len(), file).map_err(drop)
+                    }
                     Err(file) => left.insert(left.len(), file).map_err(drop),
                 };
                 debug_assert!(kept.is_ok(), "there is one file");
@@ -256,12 +261,13 @@ impl MsyncCall<Request> {
         })
     }
 
-    /// All steps of an enforcement without a call.
-    pub fn settle(self) -> Option<MsyncCall<Ended>> {
+    /// All steps of an enforcement without an msync.
+    pub fn settle(self, patience: &mut Patience) -> Option<MsyncCall<Ended>> {
         let (call, learns) = self.begin();
         call.in_one_trip(|worker, call| {
             let call = call.prepare(worker, learns);
-            call.map(|snapshot| steps::finish(worker, snapshot, Ok(())))
+            let call = call.map(|snapshot| steps::flush(worker, snapshot, Ok(())));
+            call.conclude(worker, patience)
         })
     }
 }
@@ -320,10 +326,18 @@ impl MsyncCall<Snapshot> {
         timed: Timed,
         real: Result<(), Errno>,
     ) -> MsyncCall<Ended> {
-        self.map(|snapshot| {
+        let call = self.map(|snapshot| {
             observer::tell(worker, &snapshot, Event::Called(timed, real));
-            steps::finish(worker, snapshot, real)
-        })
+            steps::flush(worker, snapshot, real)
+        });
+        call.conclude(worker, &mut patience())
+    }
+}
+
+impl MsyncCall<Flushed> {
+    /// The steps after the flush of all files: while one is waited for, the filesystem has time for the others.
+    fn conclude(self, worker: &Worker, patience: &mut Patience) -> MsyncCall<Ended> {
+        self.map(|flushed| steps::conclude(worker, flushed, patience))
     }
 }
 

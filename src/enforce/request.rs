@@ -10,7 +10,7 @@ use crate::sys::pool::Pool;
 use crate::{config, sys};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
-use keepmydata_promise::{self as promise, Home, Terms};
+use keepmydata_promise::{self as promise, Home, Patience, Terms};
 use keepmydata_records::Uncertain;
 
 pub type Pooled<T> = promise::Pooled<T, Contexts>;
@@ -36,6 +36,11 @@ pub struct Request {
     pub settles: bool,
     /// The number of the flush that the caller leads already.
     pub ticket: Option<u32>,
+}
+
+/// What a call of the program's begins with.
+pub fn patience() -> Patience {
+    Patience::new(config::settings().deadline_ms.0.saturating_mul(1_000_000))
 }
 
 /// Who has called.
@@ -106,7 +111,6 @@ impl Request {
             local_block: traits.local_block,
             settles: self.settles,
             uncertain_fails: settings.uncertain == Uncertain::Error,
-            deadline_ns: settings.deadline_ms.0.saturating_mul(1_000_000),
             copy_budget: settings.copy_budget.0,
         }
     }

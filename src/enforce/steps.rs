@@ -10,44 +10,47 @@ use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings;
 use crate::reads;
-use keepmydata_promise::{self as promise, Target, Verdict};
+use keepmydata_promise::{self as promise, Patience, Target, Verdict};
 use keepmydata_records::Level;
 use rustix::io::Errno;
 
-/// The steps after the real msync, which has returned `real`, on a helper thread.
-pub fn finish(
+/// The flush after the real msync, which has returned `real`, on a helper thread.
+pub fn flush(
     worker: &Worker,
     mut snapshot: Pooled<Snapshot>,
     real: Result<(), Errno>,
-) -> Pooled<Ended> {
+) -> Pooled<Flushed> {
     prepare::begin_late(worker, &mut snapshot);
-    let mut here = Here::new(worker, &snapshot.file, snapshot.known.handle);
-    let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
-    conclude(&mut here, flushed)
+    let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    promise::flush(&here, &Observer(worker), snapshot, real)
 }
 
 /// The same where the flush is the real msync, too. The snapshot comes back where it has failed, or cannot be.
-pub fn at_once(
+pub fn flush_alone(
     worker: &Worker,
     mut snapshot: Pooled<Snapshot>,
-) -> Result<Pooled<Ended>, Pooled<Snapshot>> {
+) -> Result<Pooled<Flushed>, Pooled<Snapshot>> {
     if worker.borrow_handle(&snapshot.known.handle).is_none() {
         return Err(snapshot);
     }
     prepare::begin_late(worker, &mut snapshot);
-    let mut here = Here::new(worker, &snapshot.file, snapshot.known.handle);
-    let flushed = promise::flush_alone(&here, &Observer(worker), snapshot)?;
-    Ok(conclude(&mut here, flushed))
+    let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    promise::flush_alone(&here, &Observer(worker), snapshot)
 }
 
-/// The steps after the flush.
-fn conclude(here: &mut Here<'_>, flushed: Pooled<Flushed>) -> Pooled<Ended> {
+/// The steps after the flush, on a helper thread.
+pub fn conclude(
+    worker: &Worker,
+    flushed: Pooled<Flushed>,
+    patience: &mut Patience,
+) -> Pooled<Ended> {
+    let here = &mut Here::new(worker, &flushed.file, flushed.known.handle);
     // Reading back past the page cache writes dirty pages back, and their count forgets them.
     let is_counted = !flushed.sees_stores;
     if is_counted {
         look_for_races(here, &flushed);
     }
-    let compared = promise::compare(here, &Observer(here.worker), flushed);
+    let compared = promise::compare(here, &Observer(worker), flushed, patience);
     if !is_counted {
         look_for_races(here, &compared);
     }

@@ -28,11 +28,30 @@ use rustix::io::Errno;
 const FIRST_WAIT_NS: u64 = 1_000_000;
 const LONGEST_WAIT_NS: u64 = 100_000_000;
 
+/// How long what is wrong is tried again. The files of one call share it: each leaves less to those after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    left_ns: u64,
+}
+
+impl Patience {
+    /// All of it, ns.
+    pub const fn new(ns: u64) -> Patience {
+        Patience { left_ns: ns }
+    }
+
+    fn spend(&mut self, ns: u64) {
+        self.left_ns = self.left_ns.saturating_sub(ns);
+    }
+}
+
 /// Steps 4 and 5, where the file is verified. What remains wrong is in the verdicts, and in the states of the copies.
+/// Where there is no patience left, what is wrong is synced once more.
 pub fn compare<R: Request, H: Home, T: Target>(
     target: &mut T,
     observer: &impl Observer<R>,
     flushed: Pooled<Flushed<R>, H>,
+    patience: &mut Patience,
 ) -> Pooled<Compared<R>, H> {
     let mut compared = flushed.then::<Compared<R>>();
     let failed = compared.flush_failed;
@@ -47,7 +66,7 @@ pub fn compare<R: Request, H: Home, T: Target>(
                 defect!(ProvesWhatItKnowsOnly => false; !snapshot_all(target, &mut compared));
         }
         if compared.copies.pages() > 0 {
-            climb(target, observer, &mut compared);
+            climb(target, observer, &mut compared, patience);
             if defect!(TrustsWhatWasReadAgain => false; compared.refilled) {
                 doubt(&mut compared);
             }
@@ -130,17 +149,39 @@ fn snapshot_all<R: Request>(target: &impl Target, c: &mut Compared<R>) -> bool {
         && !target.was_dropped()
 }
 
-fn climb<R: Request, T: Target>(target: &mut T, observer: &impl Observer<R>, c: &mut Compared<R>) {
-    let (started, deadline) = (target.now(), c.terms.deadline_ns);
-    let mut wait = FIRST_WAIT_NS;
-    let mut left = check(target, observer, c);
+fn climb<R: Request, T: Target>(
+    target: &mut T,
+    observer: &impl Observer<R>,
+    c: &mut Compared<R>,
+    patience: &mut Patience,
+) {
+    let left = check(target, observer, c);
     // A flush that failed may have dropped what it should have written: everything again.
-    let mut next = match c.facts.flush_error {
+    let first = match c.facts.flush_error {
         // The caller is told, and nothing is gained by trying again meanwhile.
         Some(_) if c.terms.local_block => None,
         Some(_) => Some(Rung::Redirty),
         None => (left.total() > 0).then_some(Rung::Resync),
     };
+    if let Some(first) = first {
+        let started = target.now();
+        climb_from(first, target, observer, c, left, patience.left_ns);
+        patience.spend(target.now() - started);
+    }
+}
+
+/// Rung by rung, until nothing is `left`, or for `deadline` ns.
+fn climb_from<R: Request, T: Target>(
+    first: Rung,
+    target: &mut T,
+    observer: &impl Observer<R>,
+    c: &mut Compared<R>,
+    mut left: Unsettled,
+    deadline: u64,
+) {
+    let started = target.now();
+    let mut wait = FIRST_WAIT_NS;
+    let mut next = Some(first);
     while let Some(rung) = next {
         let began = observer.begin();
         let done = match rung {

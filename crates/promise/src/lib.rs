@@ -27,7 +27,7 @@ pub use debt::Debt;
 pub use event::{Event, Observer};
 pub use evidence::Evidence;
 pub use flush::{flush, flush_alone};
-pub use heal::compare;
+pub use heal::{Patience, compare};
 pub use pooled::{Home, Pooled, PooledList};
 pub use settle::pay;
 pub use snapshot::take;

@@ -31,8 +31,6 @@ pub struct Terms {
     pub settles: bool,
     /// What is neither proved nor refuted fails.
     pub uncertain_fails: bool,
-    /// How long what is wrong is tried again, ns.
-    pub deadline_ns: u64,
     /// Memory for copies, bytes.
     pub copy_budget: u64,
 }

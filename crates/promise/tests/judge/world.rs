@@ -1,8 +1,8 @@
 //! A process, its page cache and a filesystem, in memory.
 
 use keepmydata_promise::{
-    Debt, Ended, Event, Home, Mapping, Observer, Part, Pooled, Request, Snapshot, Target, Terms,
-    Verdict,
+    Debt, Ended, Event, Home, Mapping, Observer, Part, Patience, Pooled, Request, Snapshot, Target,
+    Terms, Verdict,
 };
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::kernel::CacheStat;
@@ -514,7 +514,6 @@ unsafe impl Home for Heap {
 pub fn terms() -> Terms {
     Terms {
         is_verified: true,
-        deadline_ns: 100_000_000,
         copy_budget: 1 << 30,
         ..Terms::default()
     }
@@ -542,7 +541,8 @@ pub fn msync_by(world: &World, terms: Terms) -> Pooled<Ended<Call>, Heap> {
         keepmydata_promise::take(&target, &mut snapshot).expect("memory");
     }
     let flushed = keepmydata_promise::flush(&target, &world, snapshot, Ok(()));
-    let compared = keepmydata_promise::compare(&mut target, &world, flushed);
+    let patience = &mut Patience::new(100_000_000);
+    let compared = keepmydata_promise::compare(&mut target, &world, flushed, patience);
     let mut ended = match keepmydata_promise::judge(&target, compared) {
         Verdict::Proved(mut proved) => {
             proved.let_go_witnesses(&target);
