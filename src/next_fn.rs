@@ -174,6 +174,8 @@ real! {
     fn initgroups(user: *const c_char, group: gid_t) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    fn prctl(option: c_int, second: c_ulong, third: c_ulong, fourth: c_ulong, fifth: c_ulong)
+        -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
     fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int;
     fn fallocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int;

@@ -73,3 +73,21 @@ fn every_way_to_make_a_process_without_cachestat() {
     assert_same_under_shim(&guest);
     assert_same_under_shim(&guest.debug_shim());
 }
+
+/// A thread that has given up all system calls but read, write and exit goes on as it would natively: the shim makes
+/// none in it. It does, and the kernel ends the program, where it cannot see the way in.
+#[test]
+fn strict_seccomp_mode() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "first-page"]);
+    let guest = |how: &str| Program::guest("strict").arg(fs.path(how)).arg(how);
+    for how in ["prctl", "thread", "refused"] {
+        assert_same_under_shim(&guest(how));
+        assert_same_under_shim(&guest(how).debug_shim());
+    }
+    assert_eq!(fs.final_bytes("thread", 4096, 1), b"t");
+    let native = guest("syscall").natively();
+    assert!(native.stdout.ends_with("alive\n"), "{native:?}");
+    let unseen = guest("syscall").under_shim(&[]);
+    assert_eq!(unseen.signal(), Some(libc::SIGKILL), "{unseen:?}");
+}

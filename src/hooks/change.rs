@@ -1,6 +1,7 @@
 //! Calls that change a file past its mappings, or may drop its page cache: open and creat, writes past the page
 //! cache, copy_file_range. See [`before`] and [`removal`].
 
+use super::prctl;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
 use crate::mappings::file::MayDrop;
@@ -147,7 +148,7 @@ macro_rules! writes {
         /// As the C function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
-            if !before::is_needed() || !is_direct($fd) {
+            if !before::is_needed() || prctl::is_strict() || !is_direct($fd) {
                 // SAFETY: the caller's contract.
                 return unsafe { next_fn::$name($fd $(, $arg)*) };
             }

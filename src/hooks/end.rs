@@ -3,6 +3,7 @@
 //! libc's own `exit` runs the shim's destructor instead. Inside libc none of these is called by a name
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
+use super::prctl;
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
 use crate::next_fn::{self, Strings};
@@ -16,7 +17,7 @@ use libc::c_int;
 static DESTRUCTOR: extern "C" fn() = exiting;
 
 extern "C" fn exiting() {
-    if mappings::any() {
+    if mappings::any() && !prctl::is_strict() {
         exits();
     }
 }

@@ -14,6 +14,7 @@ mod ioctl;
 mod lock;
 mod map;
 mod namespaces;
+mod prctl;
 mod read;
 mod remove;
 mod sync;

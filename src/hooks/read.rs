@@ -1,5 +1,6 @@
 //! read, pread, readv, preadv and preadv2, with their large-file and fortified names.
 
+use super::prctl;
 use crate::next_fn;
 use crate::reads::{self, Range};
 use core::ffi::c_void;
@@ -44,7 +45,7 @@ macro_rules! hooks {
             pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
                 // SAFETY: the caller's contract.
                 unsafe {
-                    match reads::watched() {
+                    match reads::watched() && !prctl::is_strict() {
                         true => watched::$name($fd $(, $arg)*),
                         false => next_fn::$name($fd $(, $arg)*),
                     }
