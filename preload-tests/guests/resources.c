@@ -1,9 +1,11 @@
 /*
- * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N|syncs N FILES
+ * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N|syncs N FILES|processes
  * Programs that go to the limits of what there is.
  */
 #include "guest.h"
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 enum { LENGTH = 16 * PAGE };
 
@@ -171,6 +173,26 @@ static void threads(int count)
 	printf("done\n");
 }
 
+/* A user who may have one process maps, stores and syncs; then the same where there may be more. */
+static void processes(void)
+{
+	struct rlimit limits = { .rlim_cur = 1, .rlim_max = 100 };
+	int fd = open_sized(path, LENGTH);
+	char *base;
+
+	if (fchmod(fd, 0666) != 0 || setrlimit(RLIMIT_NPROC, &limits) != 0 || setuid(54322) != 0 ||
+	    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+		setup_failed("setuid");
+	base = map_shared(fd, LENGTH);
+	base[0] = 'a';
+	sync_and_tell(base, LENGTH);
+	limits.rlim_cur = limits.rlim_max;
+	if (setrlimit(RLIMIT_NPROC, &limits) != 0)
+		setup_failed("setrlimit");
+	base[PAGE] = 'b';
+	sync_and_tell(base, LENGTH);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 3)
@@ -190,6 +212,8 @@ int main(int argc, char **argv)
 		syncs(atol(argv[3]), atoi(argv[4]));
 	else if (strcmp(argv[2], "threads") == 0)
 		threads(atoi(argv[3]));
+	else if (strcmp(argv[2], "processes") == 0)
+		processes();
 	else
 		return EXIT_USAGE;
 	return 0;

@@ -157,3 +157,14 @@ fn what_is_verified_again_takes_little_memory() {
     assert!(grown("3", "8") < 48 << 10);
     assert!(grown("1", "30") < 80 << 10);
 }
+
+/// Where no helper can be made for want of processes, an msync is not verified; the next one is, if there are more then.
+#[test]
+fn a_helper_that_cannot_be_made_now_can_be_later() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let guest = Program::guest("resources");
+    let guest = guest.arg(fs.path("f")).arg("processes");
+    let run = guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+    assert_eq!(run.stdout, "msync 0\nmsync EIO\n", "{}", run.stderr);
+}

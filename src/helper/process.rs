@@ -62,7 +62,10 @@ pub fn start(process: &'static Process) -> Result<(), Errno> {
     let life = &super::own().life;
     *life.starter.lock() = TaskPath::of_caller();
     match start_process(process) {
-        Ok(()) => return Ok(()),
+        Ok(()) => {
+            life.errno.store(0, Ordering::Relaxed);
+            return Ok(());
+        }
         Err(errno) => life.errno.store(errno.raw_os_error(), Ordering::Relaxed),
     }
     // SAFETY: the process state lives for ever.

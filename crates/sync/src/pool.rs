@@ -18,6 +18,13 @@ const READY: u32 = 2;
 const FAILED: u32 = 3;
 const LEAVING: u32 = 4;
 
+/// Whether there may be enough at another time (clone(2)): `EAGAIN`, for a limit of processes, and `ENOMEM`.
+fn is_short(errno: u32) -> bool {
+    const ENOMEM: u32 = 12;
+    const EAGAIN: u32 = 11;
+    matches!(errno, ENOMEM | EAGAIN)
+}
+
 /// What a thread wants done, on its stack while it waits.
 pub struct Job<P> {
     next: UnsafeCell<*mut Job<P>>,
@@ -133,7 +140,8 @@ pub enum Next<P, O> {
 
 impl<P, O: Copy> WorkerPool<P, O> {
     /// Waits until there is a pool. Without one, `hire` makes the first thread, which says
-    /// [`WorkerPool::opened`] or [`WorkerPool::failed`]. The error is its errno or theirs, now and ever after.
+    /// [`WorkerPool::opened`] or [`WorkerPool::failed`]. The error is its errno or theirs, now and ever after; but what is
+    /// short only now is asked for again by the next call.
     pub fn ready(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
         match self.state.load(Ordering::Acquire) {
             READY => Ok(()),
@@ -148,6 +156,11 @@ impl<P, O: Copy> WorkerPool<P, O> {
 
     #[cold]
     fn ready_slow(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
+        if self.state.load(Ordering::Acquire) == FAILED
+            && is_short(self.errno.load(Ordering::Relaxed))
+        {
+            self.switch(FAILED, NONE);
+        }
         loop {
             match self.state.load(Ordering::Acquire) {
                 READY => return Ok(()),
