@@ -82,6 +82,19 @@ impl State {
     }
 }
 
+/// What the filesystem holds of a page that is stored to while it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Every byte as it was copied or newer.
+    All,
+    /// The same, but for bytes that are neither as copied nor as they are now, and were stored to in between: a version
+    /// in between, or one from before the copy. It is one in between if the filesystem has taken the page since it was
+    /// last read.
+    Unknown,
+    /// Bytes that nobody has stored to since are not there.
+    Less,
+}
+
 /// A dirty range as one mapping has it.
 #[derive(Clone, Copy)]
 pub struct Piece {
@@ -345,7 +358,8 @@ impl Copies {
         region.map_or(&mut [], |region| region.numbers_mut(at, count))
     }
 
-    /// Two for each page: of the copy, all of them first, and of what [`Copies::note`] was told.
+    /// Two for each page: of what was copied, or where the copy was kept, of what the filesystem held last, all of them
+    /// first; and of what [`Copies::note`] was told.
     fn hashes(&self) -> &[u64] {
         self.numbers(BUFFER + sys::page_size(), 2 * self.pages)
     }
@@ -425,22 +439,37 @@ impl Copies {
         }
     }
 
-    /// Whether what lies there is what the last [`Copies::look`] saw.
-    pub fn matches_seen(&self, actual: &Range<usize>) -> bool {
-        let actual = &self.buffer()[actual.clone()];
-        self.seen()[..actual.len()] == *actual
+    /// Weighs what the filesystem holds of page number `page`, which is not what was copied and lies in the part `actual`
+    /// of the buffer, against that and what the last [`Copies::look`] saw.
+    pub fn weigh(&mut self, page: usize, actual: &Range<usize>) -> Held {
+        let (held, now) = (&self.buffer()[actual.clone()], &self.seen()[..actual.len()]);
+        let Some(copy) = self.copy(page) else {
+            return if held == now { Held::All } else { Held::Less };
+        };
+        let mut all = Held::All;
+        for ((&held, &now), &copy) in held.iter().zip(now).zip(copy) {
+            match held == copy || held == now {
+                true => {}
+                false if copy != now => all = Held::Unknown,
+                false => {
+                    all = Held::Less;
+                    break;
+                }
+            }
+        }
+        let moved = self.note_held(page, page_hash(&self.buffer()[actual.clone()]));
+        match all {
+            Held::Unknown if moved => Held::All,
+            all => all,
+        }
     }
 
-    /// Whether what the filesystem holds, `actual` in the buffer, is right in every byte of page number `page`
-    /// that is now as it was copied; some byte must have changed, and the copy been kept.
-    pub fn holds_what_is_as_copied(&self, page: usize, actual: &Range<usize>) -> bool {
-        let Some(copy) = self.copy(page) else {
-            return false;
-        };
-        let valid = actual.len();
-        let (copy, now) = (&copy[..valid], &self.seen()[..valid]);
-        let held = &self.buffer()[actual.clone()];
-        copy != now && (0..valid).all(|i| copy[i] != now[i] || held[i] == copy[i])
+    /// Notes the hash of what the filesystem holds of page number `page`, of which a copy was kept; says whether it held
+    /// something else when this was last noted.
+    fn note_held(&mut self, page: usize, hash: u64) -> bool {
+        let noted = self.hashes_mut().get_mut(page);
+        let before = noted.map_or(0, |noted| core::mem::replace(noted, hash));
+        before != 0 && before != hash
     }
 
     /// Copies every page, but those that are `gone`.

@@ -4,15 +4,16 @@
 //! |---|---|---|---|
 //! | yes | - | - | verified |
 //! | no | still cached | yes | newer: somebody stored, and it is there too |
-//! | no | still cached | in every byte that is as copied | newer: the rest was stored to meanwhile |
+//! | no | still cached | but for bytes that are as copied | newer: somebody stored to the others, and they are there |
+//! | no | still cached | but for bytes that were stored to since | newer if the filesystem has taken the page since it was last read: else as below |
 //! | no | still cached, dirty again | no | racing: looked at again; at the deadline stale |
 //! | no | still cached, clean | no | stale |
 //! | no | gone | - | uncertain |
 //!
-//! What another thread stores all the time is never equal, and is not promised. The bytes around it, which
-//! nobody has touched since they were copied, are.
+//! What another thread stores all the time is never equal. A version of it that is newer than the copy is promised, and
+//! the bytes around it, which nobody has touched since they were copied.
 
-use crate::copies::{BUFFER, Copies, State};
+use crate::copies::{BUFFER, Copies, Held, State};
 use crate::target::{PARTS, Part, Target};
 use core::ops::Range;
 use keepmydata_ranges::Ranges;
@@ -247,7 +248,7 @@ fn judge<T: Target>(
         return State::Uncertain;
     };
     let whole = actual.len() == valid;
-    if whole && (c.copies.matches_seen(actual) || c.copies.holds_what_is_as_copied(page, actual)) {
+    if whole && c.copies.weigh(page, actual) == Held::All {
         return State::Newer;
     }
     // Only while the page is clean must the filesystem hold what it holds.

@@ -6,6 +6,7 @@ mod world;
 use keepmydata_promise::{Event, Terms};
 use keepmydata_records::{Content, Rung, Verdict};
 use rustix::io::Errno;
+use std::cell::Cell;
 use world::{Mode, PAGE, World, msync, msync_by, taken, terms};
 
 /// A world in which the program has stored to so many pages, each with its number and one.
@@ -150,6 +151,49 @@ fn what_another_thread_stores_meanwhile_excuses_nothing() {
     let ended = msync(&world);
     assert_eq!(ended.result(), Err(Errno::IO));
     assert_eq!(ended.verdicts.stale, 2);
+}
+
+#[test]
+fn a_byte_that_is_overwritten_meanwhile_is_not_excused() {
+    let world = World::new(Mode::OnePage, 2);
+    world.store(0, 1);
+    world.store_part(1, 0..1, 5);
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.store_part(1, 0..1, 6)));
+    assert_eq!(msync(&world).result(), Ok(()));
+    assert_eq!(world.first_byte(1), 6);
+}
+
+/// A world in which another thread counts in a byte of page 1.
+fn counting(mode: Mode) -> World {
+    let world = stored(mode, 2);
+    let count = Cell::new(100);
+    *world.always.borrow_mut() = Some(Box::new(move |world| {
+        count.set(count.get() + 1);
+        world.store_part(1, 0..1, count.get());
+    }));
+    world
+}
+
+#[test]
+fn a_byte_that_is_stored_to_all_the_time_is_newer_once_the_filesystem_takes_the_page() {
+    for mode in [Mode::Honest, Mode::OnePage, Mode::DropTail] {
+        let world = counting(mode);
+        let ended = msync(&world);
+        assert_eq!(ended.result(), Ok(()), "{mode:?}");
+        assert!(world.holds(0, 1) && world.first_byte(1) > 100, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_byte_that_is_stored_to_all_the_time_and_kept_nowhere_is_refused() {
+    let world = World::new(Mode::BlackHole, 1);
+    let count = Cell::new(1);
+    world.store_part(0, 0..1, 1);
+    *world.always.borrow_mut() = Some(Box::new(move |world| {
+        count.set(count.get() % 100 + 1);
+        world.store_part(0, 0..1, count.get());
+    }));
+    assert_eq!(msync(&world).result(), Err(Errno::IO));
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct World {
     pub pinned: Cell<bool>,
     /// Called once, when the flush begins: what another thread does.
     pub meanwhile: RefCell<Option<Meanwhile>>,
+    /// Called before and after each sync: what another thread does all the time.
+    pub always: RefCell<Option<Meanwhile>>,
     pub events: RefCell<Vec<Event>>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             unreadable: Cell::new(false),
             pinned: Cell::new(false),
             meanwhile: RefCell::new(None),
+            always: RefCell::new(None),
             events: RefCell::default(),
         }
     }
@@ -167,6 +170,11 @@ impl World {
     /// Nothing of an enforcement is left behind.
     pub fn is_clean(&self) -> bool {
         self.witnesses.borrow().is_empty()
+    }
+
+    /// The first byte of a page on the disk.
+    pub fn first_byte(&self, page: usize) -> u8 {
+        self.disk.borrow()[page][0]
     }
 
     fn fault(&self, page: usize) {
@@ -242,9 +250,16 @@ impl World {
         if let Some(meanwhile) = self.meanwhile.take() {
             meanwhile(self);
         }
+        let always = || {
+            if let Some(always) = &*self.always.borrow() {
+                always(self);
+            }
+        };
+        always();
         let pages = self.cache.borrow().len();
         self.write_back(0..pages);
         self.apply();
+        always();
         if self.mode == Mode::EioOnce && !self.failed.replace(true) {
             return Err(Errno::IO);
         }
