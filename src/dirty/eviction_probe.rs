@@ -70,6 +70,10 @@ pub fn forked() {
 /// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     let file = entry.file;
+    // The page cache of a local filesystem is dropped by nobody but its user.
+    if file.traits.local_block {
+        return;
+    }
     let size = size(worker, file);
     {
         let mut table = mappings::lock();
@@ -80,8 +84,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
         if is_first && super::reach::has_untracked(worker, &table, file, size.unwrap_or(0)) {
             of(&mut table, file).dropped = true;
         }
-        // The page cache of a local filesystem is dropped by nobody but its user.
-        if enough || file.traits.local_block {
+        if enough {
             return;
         }
     }
