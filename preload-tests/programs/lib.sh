@@ -38,6 +38,6 @@ look() {
     for child in $children; do echo "child $(cat "/proc/$child/comm")"; done | sort
     # FUSE forgets a name that was looked up anew: "deleted" comes and goes natively too.
     for file in "/proc/$1/fd/"*; do readlink "$file" || :; done |
-        sed "s/\[[0-9]*\]//; s/ (deleted)$//; s,^$PWD/,./,; s,^.*/keepmydata-tests-[0-9]*/[0-9]*/,," |
+        sed "s/\[[0-9]*\]//; s/ (deleted)$//; s,^$PWD/,./,; s,^.*/keepmydata-tests-[0-9-]*/[0-9]*/,," |
         sort | uniq -c | sed 's/^ *\([0-9]*\) /open \1 /'
 }

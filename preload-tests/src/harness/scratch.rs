@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{UnmountFlags, unmount};
@@ -169,10 +169,16 @@ fn root() -> &'static Root {
 }
 
 fn make_root(parent: &Path) -> std::io::Result<Root> {
-    let directory = parent.join(format!("{PREFIX}{}", std::process::id()));
+    // A number of a process may come again while another sweeps what it left.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.subsec_nanos());
+    let directory = parent.join(format!("{PREFIX}{}-{now}", std::process::id()));
     fs::create_dir(&directory)?;
-    let alive = File::create(directory.join("alive"))?;
+    // It has that name only when it is locked: else another process's sweep might take it for a dead one's.
+    let (unlocked, locked) = (directory.join("unlocked"), directory.join("alive"));
+    let alive = File::create(&unlocked)?;
     alive.lock()?;
+    fs::rename(&unlocked, &locked)?;
     let mut janitor = Command::new("setsid")
         .args(["sh", "-c", JANITOR, "janitor"])
         .arg(&directory)

@@ -317,8 +317,14 @@ fn was_said(zero: &Zero, stderr: &dyn Fn(u64, u64) -> String, begin_said: u64) -
 fn alarms(judgement: &mut Judgement, program: &Program, events: &Events) {
     for call in &events.calls {
         let usual = match &*call.name {
-            // What is not mapped; what is locked and is to be dropped.
-            "msync" => call.result == 0 || call.errno == "ENOMEM" && call.note != 0,
+            // What is not mapped; what is locked and is to be dropped (MS_INVALIDATE).
+            "msync" => {
+                call.result == 0
+                    || call.errno == "ENOMEM" && call.note != 0
+                    || call.errno == "EBUSY" && program.uses("lock")
+            }
+            // Not a shared mapping.
+            "remap_file_pages" => call.result == 0 || call.errno == "EINVAL",
             // No room in place, or more than one mapping.
             "mremap" => call.result != -1 || matches!(&*call.errno, "ENOMEM" | "EFAULT" | "EINVAL"),
             "madvise" => {
