@@ -156,15 +156,17 @@ impl<P, O: Copy> WorkerPool<P, O> {
 
     #[cold]
     fn ready_slow(&self, hire: impl Fn() -> Result<(), i32>) -> Result<(), i32> {
-        if self.state.load(Ordering::Acquire) == FAILED
-            && is_short(self.errno.load(Ordering::Relaxed))
-        {
-            self.switch(FAILED, NONE);
-        }
+        let mut is_first = true;
         loop {
             match self.state.load(Ordering::Acquire) {
                 READY => return Ok(()),
-                FAILED => return Err(self.errno.load(Ordering::Relaxed) as i32),
+                FAILED => {
+                    let errno = self.errno.load(Ordering::Relaxed);
+                    if !is_first || !is_short(errno) {
+                        return Err(errno as i32);
+                    }
+                    self.switch(FAILED, NONE);
+                }
                 NONE => {
                     if self.switch(NONE, STARTING) {
                         self.queue.lock().hiring += 1;
@@ -175,6 +177,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
                 }
                 state => port::wait(&self.state, state),
             }
+            is_first = false;
         }
     }
 
