@@ -7,7 +7,7 @@
 #[cfg(not(test))]
 use crate::hooks;
 use crate::{config, dirty, enforce, helper, log, mappings, next_fn, process, sys};
-use keepmydata_records::{Enforce, Level, LineBuf, event};
+use keepmydata_records::{Enforce, Level, LineBuf, PathText, event};
 
 #[cfg(not(test))]
 #[used]
@@ -33,6 +33,12 @@ pub extern "C" fn boot() {
     }
     let mut bad = LineBuf::<512>::new();
     config::boot(&mut |value| log::text(&mut bad, format_args!("keepmydata: {value}\n")));
+    config::find_typos(&mut |name, meant| {
+        let name = PathText::from(name);
+        let line =
+            format_args!("keepmydata: warning: {name}: no such setting; did you mean {meant}?\n");
+        log::text(&mut bad, line);
+    });
     if !bad.as_bytes().is_empty() {
         log::say_before_main(bad.as_bytes());
     }

@@ -6,7 +6,7 @@
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use keepmydata_records::{
-    BadValue, Enforce, LogFile, OptionSpec, Prealloc, Settings, Value, Verify,
+    BadValue, Enforce, LogFile, OptionSpec, Prealloc, Settings, Value, Verify, variable_meant,
 };
 use once_cell::sync::OnceCell;
 
@@ -59,13 +59,31 @@ pub fn is_secure() -> bool {
 /// more rights: one that this starts has the same rights, and may have no sign of that any more. Called
 /// before main.
 pub fn clear_environment() {
+    retain_variables(&mut |name| !name.starts_with(b"KEEPMYDATA_"));
+}
+
+/// `typo` is told of each variable that is named almost like a setting, and of what was meant. They are taken out of
+/// the environment, so that the programs that this one starts do not say it again. Called once, before main.
+pub fn find_typos(typo: &mut dyn FnMut(&[u8], &str)) {
+    retain_variables(&mut |name| match variable_meant(name) {
+        None => true,
+        Some(meant) => {
+            typo(name, meant);
+            false
+        }
+    });
+}
+
+/// Leaves those variables in the environment whose name `keep` says to. Called before main.
+fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
     // SAFETY: before main nobody else changes the environment: a NULL-terminated array of strings, which
     // becomes shorter in place.
     unsafe {
         let mut from = environ.cast_mut();
         let mut to = from;
         while !from.is_null() && !(*from).is_null() {
-            if !CStr::from_ptr(*from).to_bytes().starts_with(b"KEEPMYDATA_") {
+            let entry = CStr::from_ptr(*from).to_bytes();
+            if keep(entry.split(|&byte| byte == b'=').next().unwrap_or_default()) {
                 *to = *from;
                 to = to.add(1);
             }

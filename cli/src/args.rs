@@ -3,12 +3,11 @@
 use crate::failure::{Failure, OWN};
 use crate::ltp::{self, LtpRequest};
 use crate::report::args::ReportOptions;
-use crate::typo;
 use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use keepmydata_records::{OPTIONS, OptionSpec, Values};
+use keepmydata_records::{OPTIONS, OptionSpec, Values, meant};
 use std::ffi::{OsStr, OsString, c_int};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -69,7 +68,7 @@ pub fn exit_code(error: &clap::Error) -> c_int {
 pub fn with_subcommand_meant(failure: Failure, name: &OsStr) -> Failure {
     let command = visible();
     let known = command.get_subcommands().map(Command::get_name);
-    match typo::meant(&name.to_string_lossy(), known.chain(["help"])) {
+    match meant(name.as_bytes(), known.chain(["help"])) {
         None => failure,
         Some(meant) => Failure {
             message: format!("{}; did you mean 'keepmydata {meant}'?", failure.message),

@@ -423,3 +423,20 @@ fn empty_environment_drops_it() {
     assert_eq!(native.code(), Some(1), "control: {native:?}");
     assert_same(&native, &guest.under_shim(&[]), "runs plain");
 }
+
+/// A variable that is named almost like a setting is told of once, and not again by what the program starts; one that
+/// nobody could mean is left alone.
+#[test]
+fn a_misspelt_variable_is_told_of_once() {
+    let shell = Program::new("/bin/sh").args(["-c", "sh -c 'env | grep ^KEEPMYDATA_[VE]; true'"]);
+    let shell = shell.env("KEEPMYDATA_VERFIY", "on");
+    let shell = shell.env("KEEPMYDATA_ELSE", "x");
+    let native = shell.natively().expect_success("natively");
+    assert!(native.stdout.contains("KEEPMYDATA_VERFIY=on\n"));
+    let run = shell.under_shim(&[]).expect_success("under the shim");
+    assert_eq!(run.stdout, "KEEPMYDATA_ELSE=x\n");
+    assert_eq!(
+        run.stderr,
+        "keepmydata: warning: KEEPMYDATA_VERFIY: no such setting; did you mean KEEPMYDATA_VERIFY?\n"
+    );
+}

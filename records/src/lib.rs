@@ -27,6 +27,7 @@ mod scalar;
 mod stats;
 mod text;
 mod time;
+mod typo;
 mod value;
 
 pub use backing::Backing;
@@ -45,4 +46,5 @@ pub use scalar::{Dev, HexBytes, HexU64, PathText};
 pub use stats::Stats;
 pub use text::write_text;
 pub use time::Utc;
+pub use typo::{meant, variable_meant};
 pub use value::{Bytes, LogFile, Millis, Value, Values};

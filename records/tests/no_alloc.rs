@@ -146,3 +146,9 @@ fn parsing_and_globs() {
     });
     assert_eq!((count, bad), (0, 1));
 }
+
+#[test]
+fn what_was_meant_is_found_without_allocating() {
+    let meant = || assert!(variable_meant(b"KEEPMYDATA_VERFIY").is_some());
+    assert_eq!(allocations(meant), 0);
+}

@@ -1,7 +1,8 @@
 //! Becoming another program, and leaving nothing behind in it.
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::env;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::ptr;
@@ -40,6 +41,12 @@ pub fn environment() -> Vec<CString> {
         }
     }
     entries
+}
+
+/// Takes a variable out of the environment.
+pub fn remove_variable(name: &OsStr) {
+    // SAFETY: this process has one thread.
+    unsafe { env::remove_var(name) };
 }
 
 /// What [`fork_silently`] returned, and to whom.
