@@ -243,21 +243,20 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     pagemap::stored_anew(worker, entry, &mut anew);
     table.stored_anew(entry.file, &anew);
     match pagemap::scan_part(worker, entry, &mut stored) {
-        Ok(()) => {
-            pagemap::assume_untracked(worker, &mut table, entry, size, |range, may_be_gone| {
-                match may_be_gone {
-                    true => stored.add(range.start, range.end),
-                    false => {
-                        mincore::cached_from(entry, range.start, range.end, &mut assumed_dirty)
-                    }
-                }
-            })
-        }
+        Ok(()) => pagemap::assume_untracked(
+            worker,
+            &mut table,
+            entry,
+            size,
+            &mut assumed_dirty,
+            &mut stored,
+        ),
         Err(_) => {
             stored.clear();
-            match eviction_probe::is_dropped(worker, &mut table, entry.file) {
-                true => stored.add(entry.offset, size.min(entry.offset + entry.len() as u64)),
-                false => mincore::cached_in(entry, size, &mut assumed_dirty),
+            mincore::cached_in(entry, size, &mut assumed_dirty);
+            // Asked last: what was dropped before is not found in the page cache.
+            if eviction_probe::is_dropped(worker, &mut table, entry.file) {
+                stored.add(entry.offset, size.min(entry.offset + entry.len() as u64));
             }
         }
     }
@@ -298,15 +297,20 @@ pub fn is_owed(worker: &Worker, file: &File) -> bool {
     let mut owed = false;
     let size = size(worker, file);
     let mut table = mappings::lock();
-    let dropped = eviction_probe::is_dropped(worker, &mut table, file);
+    let mut unknown = false;
     table.for_each_of(file, 0, |entry| {
         owed = entry.writable
             && match entry.marks.registered == worker.process().generation() {
                 true => pagemap::is_written(worker, &entry, size),
-                false => dropped || may_be_stored(&entry, size),
+                false => {
+                    unknown = true;
+                    may_be_stored(&entry, size)
+                }
             };
         !owed
     });
+    // Asked last: what was dropped before is not found in the page cache.
+    owed |= unknown && eviction_probe::is_dropped(worker, &mut table, file);
     owed || !table.get(file).debt.owed.is_empty()
 }
 

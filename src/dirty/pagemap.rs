@@ -76,8 +76,8 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     result?;
     absent(query, into.dirty, into.absent)?;
     only_uncached(query, into.absent, into.gone);
+    let all = || unknown.within(0, size);
     if query.may_be_gone {
-        let all = || unknown.within(0, size);
         into.dirty.add_all(all());
         if unknown.bytes() > LARGEST as u64 {
             into.assumed_dirty.add_all(all());
@@ -86,6 +86,11 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         let cached = query.cached(size);
         for range in unknown.iter() {
             into.assume_range(range.offset, range.end(), &cached);
+        }
+        // Dropped before it was looked through.
+        let probed = eviction_probe::ask(query.worker, query.file, false);
+        if probed.dropped || probed.unknown {
+            into.dirty.add_all(all());
         }
     }
     Ok(())
@@ -170,20 +175,23 @@ pub fn follow_growth(worker: &Worker, file: &File) {
     }
 }
 
-/// Tells `tell` of what is [`untracked`] of `entry`, the file of which the caller holds, and whether pages of it may
-/// have left the page cache; what has not can be found there.
+/// Adds what is [`untracked`] of `entry`, the file of which the caller holds: what of it is in the page cache to
+/// `cached`, and all of it to `gone` where pages of it may have left the page cache.
 pub fn assume_untracked(
     worker: &Worker,
     table: &mut Guard,
     entry: &Entry<'_>,
     size: u64,
-    tell: impl FnOnce(Range<u64>, bool),
+    cached: &mut Ranges,
+    gone: &mut Ranges,
 ) {
     if let Some(range) = untracked(entry, size) {
+        mincore::cached_from(entry, range.start, range.end, cached);
         let mut ranges = Ranges::new();
         ranges.add(range.start, range.end);
-        let gone = may_be_gone(worker, table, entry.file, &ranges);
-        tell(range, gone);
+        if may_be_gone(worker, table, entry.file, &ranges) {
+            gone.add(range.start, range.end);
+        }
     }
 }
 

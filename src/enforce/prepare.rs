@@ -108,7 +108,11 @@ pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
     if snapshot.verify && !snapshot.dirty.is_empty() {
         eviction_probe::ensure(worker, &here.file);
         copy(&here, snapshot);
-        snapshot.refilled = dropped || eviction_probe::ask(worker, &here.file, false).dropped;
+        let dropped_since = eviction_probe::ask(worker, &here.file, false).dropped;
+        if dropped_since && !dropped {
+            snapshot.doubt_what_is_assumed();
+        }
+        snapshot.refilled = dropped || dropped_since;
     }
     if opens_late {
         find_handle(worker, snapshot);

@@ -489,6 +489,16 @@ impl Copies {
         }
     }
 
+    /// Those of `pages` that were not there to be copied, and are in the file, were there before.
+    pub fn lack(&mut self, pages: &Ranges) {
+        for page in 0..self.pages {
+            let (offset, _) = self.place_of(page);
+            if self.state(page) == State::Skipped && offset < self.file_size && pages.has(offset) {
+                self.set_state(page, State::Gone);
+            }
+        }
+    }
+
     /// Forgets what was copied of pages that are `gone`.
     pub fn mark_gone(&mut self, gone: &Ranges, assumed_dirty: &Ranges) {
         if gone.is_empty() {

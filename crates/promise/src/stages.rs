@@ -107,6 +107,13 @@ impl<R: Request> Snapshot<R> {
         snapshot
     }
 
+    /// The page cache was dropped while the snapshot was taken: what was only assumed to be dirty, and was there then, may
+    /// lack what was stored to it.
+    pub fn doubt_what_is_assumed(&mut self) {
+        self.copies.lack(&self.assumed_dirty);
+        self.assumed_dirty.clear();
+    }
+
     /// Pages that are synced and cannot be compared, because something is missing here.
     pub fn unverified_pages(&self) -> u64 {
         match self.terms.is_verified {
