@@ -2,7 +2,7 @@
 //! for; and a retry that returns 0 has really written it.
 
 use preload_tests::harness::{Program, TearFs, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, skip};
 use serde_json::{Value, json};
 
 const DEADLINE: (&str, &str) = ("KEEPMYDATA_DEADLINE_MS", "200");
@@ -209,4 +209,23 @@ fn the_deadline_is_for_the_whole_call() {
         let all = took(COUNT, how);
         assert!(all.iter().all(|&ms| ms < COUNT * MS / 2), "{how}: {all:?}");
     }
+}
+
+/// A sealed mapping has no duplicate (mseal(2)); what it holds is seen through one that the shim makes of its handle.
+/// That cannot be had where the handle's reads pass the page cache by, as FUSE daemons may decide: then nothing is known.
+#[test]
+fn a_sealed_mapping_is_compared() {
+    or_skip!(TearFs::available());
+    if !kernel::is_at_least(6, 10) {
+        skip!("no mseal before Linux 6.10");
+    }
+    let run = |mode: &str, direct_io: &str| {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache", "--direct-io", direct_io]);
+        let guest = Program::guest("sealed").arg(fs.path("f"));
+        let run = guest.under_shim(&[DEADLINE, ("KEEPMYDATA_UNCERTAIN", "error")]);
+        run.expect_success(mode).stdout
+    };
+    assert_eq!(run("honest", "none"), "msync 0\nmsync 0\naba\n");
+    assert_eq!(run("black-hole", "none"), "msync EIO\nmsync EIO\naba\n");
+    assert_eq!(run("honest", "rdonly"), "msync EIO\nmsync EIO\naba\n");
 }

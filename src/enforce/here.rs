@@ -122,9 +122,17 @@ impl Target for Here<'_> {
         });
     }
 
-    fn duplicate(&self, start: usize, len: usize) -> Option<usize> {
+    fn duplicate(&self, part: Mapping) -> Option<usize> {
         // Noted by the caller, and taken away by `unmap`.
-        let start = vm::duplicate(start, len).ok()? as usize;
+        let Mapping { start, offset, len } = part;
+        let start = match vm::duplicate(start, len) {
+            // Sealed (mseal(2)), and so still the file that it was.
+            Err(Errno::PERM) => {
+                let handle = self.worker.borrow_handle(&self.handle);
+                vm::map_readable(handle?, offset, len).ok()?
+            }
+            duplicate => duplicate.ok()?,
+        } as usize;
         if defect!(WitnessKeepsItsProtection => false; true) {
             let _ = allow(start, len);
         }

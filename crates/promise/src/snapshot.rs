@@ -54,10 +54,9 @@ fn witness_mapping(
         return;
     };
     // One witness from the first dirty page of this mapping to its last.
-    let addr = mapping.start + (first.offset - mapped.start) as usize;
     let len = (last.end() - first.offset) as usize;
     if copies.has_room()
-        && let Some(start) = target.duplicate(addr, len)
+        && let Some(start) = target.duplicate(mapping.part(first.offset, len))
     {
         copies.add_witness(start, len);
         for range in ranges() {
@@ -81,10 +80,9 @@ fn witness_range(
     to: u64,
 ) {
     let len = (to - from) as usize;
-    let addr = mapping.start + (from - mapping.offset) as usize;
     if !copies.has_room() {
         copies.miss(len / sys::page_size());
-    } else if let Some(start) = target.duplicate(addr, len) {
+    } else if let Some(start) = target.duplicate(mapping.part(from, len)) {
         copies.add_witness(start, len);
         copies.add_piece(known, from, len, start);
     } else if len > sys::page_size() {

@@ -17,6 +17,12 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// `len` bytes of it from `offset` in the file on.
+    pub fn part(&self, offset: u64, len: usize) -> Mapping {
+        let start = self.start + (offset - self.offset) as usize;
+        Mapping { start, offset, len }
+    }
+
     /// Where it ends in the file, bytes.
     pub fn end_offset(&self) -> u64 {
         self.offset + self.len as u64
@@ -70,9 +76,9 @@ pub trait Target {
     /// Calls `each` with every writable mapping of the file, by address, which stay as they are meanwhile.
     fn each_mapping(&self, each: &mut dyn FnMut(Mapping));
 
-    /// Maps pages a second time, for a witness that may be read and written; nothing where they are not one mapping.
-    /// Called by [`Target::each_mapping`].
-    fn duplicate(&self, start: usize, len: usize) -> Option<usize>;
+    /// Maps a part of a mapping a second time, for a witness that may be read and, where that can be, written; nothing
+    /// where it is not one mapping. Called by [`Target::each_mapping`].
+    fn duplicate(&self, part: Mapping) -> Option<usize>;
 
     /// Takes such a duplicate away.
     fn unmap(&self, witness: usize, len: usize);

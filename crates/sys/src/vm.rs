@@ -66,6 +66,19 @@ pub fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
     done
 }
 
+/// Maps a part of a file, shared and for reading, in a place of the shim's. The mapping is the caller's, who must unmap it.
+pub fn map_readable(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut c_void, Errno> {
+    let at: *mut c_void = wipe::reserve(len).ok_or(Errno::NOMEM)?.as_ptr().cast();
+    let flags = mm::MapFlags::SHARED | mm::MapFlags::FIXED;
+    // SAFETY: what is replaced was just reserved.
+    let done = unsafe { mm::mmap(at, len, mm::ProtFlags::READ, flags, file, offset) };
+    if done.is_err() {
+        // SAFETY: the shim's own reservation.
+        let _ = unsafe { mm::munmap(at, len) };
+    }
+    done
+}
+
 /// Drops the page table entries of a shared mapping (madvise(2), `MADV_DONTNEED`); its data stays
 /// in the page cache. `EINVAL` where pages are locked.
 ///

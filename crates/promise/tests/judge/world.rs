@@ -297,7 +297,7 @@ impl Target for &World {
         }
     }
 
-    fn duplicate(&self, start: usize, len: usize) -> Option<usize> {
+    fn duplicate(&self, Mapping { start, len, .. }: Mapping) -> Option<usize> {
         let mut witnesses = self.witnesses.borrow_mut();
         let at = WITNESSES + witnesses.len() * 0x100_0000;
         witnesses.push(Witness {
