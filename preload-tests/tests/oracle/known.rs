@@ -9,10 +9,11 @@ const KNOWN: &[(&str, Kind)] = &[];
 /// Rows in which programs of several threads, or of a parent and a child, still fail: what one of them stores while
 /// another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for that,
 /// nobody can compare. On honest filesystems that is a doubt where there is no loss; docs/proof.md counts them. A zero
-/// may be false so where each mmap drops the page cache, and where stores are not tracked.
+/// may be false so where each mmap, or a change of the file's times, drops the page cache, and where stores are not tracked.
 const RACES: &[(&str, Kind)] = &[
     ("*", Kind::Alarm),
     ("*", Kind::Report),
+    ("*/auto-inval*", Kind::FalseZero),
     ("*/direct*", Kind::FalseZero),
     ("*TRACK=*", Kind::FalseZero),
     ("*/disk-full*", Kind::FalseZero),
