@@ -56,6 +56,8 @@ struct slot {
 	/* Of each page: the page of the file, or NOTHING, or ANONYMOUS. */
 	int page[PAGES];
 	int prot[PAGES];
+	/* Pages of it were locked in memory at some time. */
+	int locked;
 };
 
 struct thread {
@@ -341,6 +343,7 @@ static void lock(struct thread *t, const long *arg)
 
 	if (!part(s, arg, &off, &n))
 		return;
+	s->locked |= arg[3] != 0;
 	if (arg[3])
 		CALL(t, "mlock", mlock(s->base + off * PAGE, n * PAGE));
 	else
@@ -428,7 +431,8 @@ static void advise(struct thread *t, const long *arg)
 	long off, n, kind = clamp(arg[3], 0, 5), begin = tick(), result;
 	int from;
 
-	if (!part(s, arg, &off, &n) || (kind == 2 && !alone()))
+	/* The kernel removes what comes before a locked page, and then refuses. */
+	if (!part(s, arg, &off, &n) || (kind == 2 && (!alone() || s->locked)))
 		return;
 	/* The size of the file stays as it is: what lies behind it is not removed. */
 	for (long i = off; kind == 2 && i < off + n; i++)

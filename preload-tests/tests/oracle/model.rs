@@ -332,6 +332,8 @@ fn alarms(judgement: &mut Judgement, program: &Program, events: &Events) {
                     || matches!(&*call.errno, "EINVAL" | "EACCES" | "ENOMEM" | "EFAULT")
             }
             "mmap" => call.result != -1,
+            // Behind the end of the file.
+            "mlock" => call.result == 0 || call.errno == "ENOMEM",
             _ => call.result >= 0,
         };
         if !usual {
