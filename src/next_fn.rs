@@ -9,7 +9,7 @@ use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, Ordering};
-use libc::{gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
+use libc::{FILE, gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
 macro_rules! real {
@@ -196,6 +196,11 @@ real! {
     fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
     fn creat(path: *const c_char, mode: mode_t) -> c_int;
     fn creat64(path: *const c_char, mode: mode_t) -> c_int;
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
     fn write(fd: c_int, buf: *const c_void, count: size_t) -> ssize_t;
     fn __write(fd: c_int, buf: *const c_void, count: size_t) -> ssize_t;
     fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t;

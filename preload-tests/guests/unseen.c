@@ -5,7 +5,8 @@
  * usage: unseen FILE HOW [DROP]
  * DROP is what happens between the store and msync: "open" (another process opens the file, which drops its pages on
  * FUSE without KEEP_CACHE), "evict" (another process syncs the file and has what is not mapped evicted), "myself" (this
- * one opens it), "none". Prints `msync ERRNO`, and `held new|old` of what was stored last.
+ * one opens it), "fopen", "freopen", "freopen itself" (it opens it as a stream), "fopen w" (and fills it again), "none".
+ * Prints `msync ERRNO`, and `held new|old` of what was stored last.
  */
 #include "guest.h"
 #include <sched.h>
@@ -35,10 +36,38 @@ static void by_another(void)
 		setup_failed("a child that opens %s", path);
 }
 
+static void store(char *at)
+{
+	memset(at, 'n', PAGE);
+}
+
+static void by_stdio(void)
+{
+	static const char old[SIZE];
+	const char *first = strcmp(drop, "freopen") == 0 ? "/dev/null" : path;
+	FILE *stream = fopen(first, strstr(drop, " w") ? "w" : "r");
+
+	/* What the first open has dropped is not about the second. */
+	if (strcmp(drop, "freopen itself") == 0)
+		store(base + 2 * PAGE);
+	if (strncmp(drop, "freopen", 7) == 0)
+		stream = freopen(strcmp(drop, "freopen") == 0 ? path : NULL, "r", stream);
+	if (stream == NULL)
+		setup_failed("%s", drop);
+	if (strstr(drop, " w") && fwrite(old, sizeof(old), 1, stream) != 1)
+		setup_failed("fwrite");
+	if (fclose(stream) != 0)
+		setup_failed("fclose");
+}
+
 static void let_go(void)
 {
 	int fd;
 
+	if (drop[0] == 'f') {
+		by_stdio();
+		return;
+	}
 	if (strcmp(drop, "none") == 0)
 		return;
 	if (strcmp(drop, "myself") != 0) {
@@ -48,11 +77,6 @@ static void let_go(void)
 	if ((fd = open(path, O_RDWR)) < 0)
 		setup_failed("open");
 	close(fd);
-}
-
-static void store(char *at)
-{
-	memset(at, 'n', PAGE);
 }
 
 static void tell(int page)

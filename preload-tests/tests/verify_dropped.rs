@@ -218,6 +218,37 @@ fn stores_that_are_not_tracked_are_proved_where_the_page_cache_is_kept() {
     }
 }
 
+/// The C library opens files for fopen and freopen by itself: what is owed is proved before it does.
+#[test]
+fn a_stream_that_is_opened_on_the_file_drops_nothing_unproved() {
+    or_skip!(TearFs::available());
+    let honest = TearFs::mount(&["--mode", "honest"]);
+    let lying = TearFs::mount(&["--mode", "black-hole"]);
+    let settings = [
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+        ("KEEPMYDATA_DEADLINE_MS", "100"),
+    ];
+    for drop in ["fopen", "freopen", "freopen itself"] {
+        let native = unseen(&lying, "stored", drop).natively();
+        assert_eq!(native.stdout, "msync 0\nheld old\n", "{drop}");
+        for track in ["auto", "cachestat", "whole"] {
+            let settings = [settings[0], settings[1], ("KEEPMYDATA_TRACK", track)];
+            let run = unseen(&lying, "stored", drop).under_shim(&settings);
+            assert!(
+                run.stdout.starts_with("msync EIO\n"),
+                "{drop} {track}: {run:?}"
+            );
+            let run = unseen(&honest, "stored", drop).under_shim(&settings);
+            let output = (run.stdout.as_str(), run.stderr.as_str());
+            assert_eq!(output, ("msync 0\nheld new\n", ""), "{drop} {track}");
+        }
+    }
+    // The program itself has taken out what it has stored.
+    let run = unseen(&honest, "stored", "fopen w").under_shim(&settings);
+    let output = (run.stdout.as_str(), run.stderr.as_str());
+    assert_eq!(output, ("msync 0\nheld old\n", ""));
+}
+
 /// However much of the file is in the page cache, a fork child's stores are proved before an open of its own drops it.
 #[test]
 fn a_fork_child_with_much_in_the_page_cache_proves_it_before_it_opens_the_file() {

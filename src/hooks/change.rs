@@ -1,4 +1,4 @@
-//! Calls that change a file past its mappings, or may drop its page cache: open and creat, writes past the page
+//! Calls that change a file past its mappings, or may drop its page cache: open, creat and fopen, writes past the page
 //! cache, copy_file_range. See [`before`] and [`removal`].
 
 use super::prctl;
@@ -8,7 +8,7 @@ use crate::mappings::file::MayDrop;
 use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
-use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
+use libc::{FILE, c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
 /// The file that `fd` is open on is about to be changed. Any context.
 #[cold]
@@ -134,6 +134,124 @@ opens! {
     fn creat(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
     fn creat64(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
 }
+
+/// The flags of an open with `mode`.
+///
+/// # Safety
+/// As fopen(3).
+unsafe fn flags_of(mode: *const c_char) -> c_int {
+    // SAFETY: the caller's contract.
+    match unsafe { mode.read() } as u8 {
+        b'w' => CREAT,
+        _ => 0,
+    }
+}
+
+/// [`opened`] for a stream.
+fn opened_stream(call: Option<Call>, flags: c_int, stream: *mut FILE) {
+    let result = if stream.is_null() { -1 } else { 0 };
+    opened(call, flags, result);
+}
+
+macro_rules! fopens {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Hook for `", stringify!($name), "`: the C library opens the file by itself.")]
+        ///
+        /// # Safety
+        /// As fopen(3).
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
+            // SAFETY: the caller's contract.
+            unsafe {
+                if !before::is_needed() {
+                    return next_fn::$name(path, mode);
+                }
+                let call = Call::at_path(libc::AT_FDCWD, path);
+                let stream = next_fn::$name(path, mode);
+                opened_stream(call, flags_of(mode), stream);
+                stream
+            }
+        }
+    )*};
+}
+
+fopens! { fopen fopen64 _IO_fopen }
+
+// The libc crate lacks them.
+unsafe extern "C" {
+    fn flockfile(stream: *mut FILE);
+    fn funlockfile(stream: *mut FILE);
+    fn __fsetlocking(stream: *mut FILE, kind: c_int) -> c_int;
+}
+
+/// `FSETLOCKING_QUERY` and `FSETLOCKING_INTERNAL` of stdio_ext.h.
+const LOCKING_QUERY: c_int = 0;
+const LOCKING_INTERNAL: c_int = 1;
+
+/// `real` opens `path` as `stream`, or, where it is null, what `stream` is open on.
+///
+/// # Safety
+/// As freopen(3).
+#[cold]
+#[inline(never)]
+unsafe fn reopen(
+    path: *const c_char,
+    mode: *const c_char,
+    stream: *mut FILE,
+    real: impl FnOnce() -> *mut FILE,
+) -> *mut FILE {
+    let errno = next_fn::errno();
+    // SAFETY: the caller's contract.
+    let (flags, is_locked) = unsafe {
+        // Before the file, for which a thread may wait that has locked the stream.
+        let is_locked = __fsetlocking(stream, LOCKING_QUERY) == LOCKING_INTERNAL;
+        if is_locked {
+            flockfile(stream);
+        }
+        (flags_of(mode), is_locked)
+    };
+    let call = match path.is_null() {
+        true => {
+            // SAFETY: the caller's contract.
+            let fd = unsafe { libc::fileno(stream) };
+            next_fn::set_errno(errno);
+            Call::at_fd(fd)
+        }
+        false => Call::at_path(libc::AT_FDCWD, path),
+    };
+    let result = real();
+    opened_stream(call, flags, result);
+    if is_locked {
+        // SAFETY: locked above; a stream that could not be opened is there still.
+        unsafe { funlockfile(stream) };
+    }
+    result
+}
+
+macro_rules! freopens {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Hook for `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// As freopen(3).
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(
+            path: *const c_char,
+            mode: *const c_char,
+            stream: *mut FILE,
+        ) -> *mut FILE {
+            // SAFETY: the caller's contract.
+            let real = || unsafe { next_fn::$name(path, mode, stream) };
+            match before::is_needed() {
+                // SAFETY: the caller's contract.
+                true => unsafe { reopen(path, mode, stream, real) },
+                false => real(),
+            }
+        }
+    )*};
+}
+
+freopens! { freopen freopen64 }
 
 /// Whether `fd` writes past the page cache.
 fn is_direct(fd: c_int) -> bool {
