@@ -5,8 +5,8 @@
  * usage: unseen FILE HOW [DROP]
  * DROP is what happens between the store and msync: "open" (another process opens the file, which drops its pages on
  * FUSE without KEEP_CACHE), "evict" (another process syncs the file and has what is not mapped evicted), "myself" (this
- * one opens it), "fopen", "freopen", "freopen itself" (it opens it as a stream), "fopen w" (and fills it again), "none".
- * Prints `msync ERRNO`, and `held new|old` of what was stored last.
+ * one opens it), "fopen", "freopen", "freopen itself" (it opens it as a stream), "fopen w" (and fills it again),
+ * "private" (it maps it so), "remap" (it maps the first two pages anew), "none". Prints `msync ERRNO`, and `held new|old` of what was stored last.
  */
 #include "guest.h"
 #include <sched.h>
@@ -70,6 +70,19 @@ static void let_go(void)
 	}
 	if (strcmp(drop, "none") == 0)
 		return;
+	if (strcmp(drop, "private") == 0) {
+		fd = open(path, O_RDONLY);
+		store(base + 2 * PAGE);
+		if (mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+			setup_failed("mmap");
+		close(fd);
+		return;
+	}
+	if (strcmp(drop, "remap") == 0) {
+		if (remap_file_pages(base, 2 * PAGE, 0, 3, 0) != 0)
+			setup_failed("remap_file_pages");
+		return;
+	}
 	if (strcmp(drop, "myself") != 0) {
 		by_another();
 		return;

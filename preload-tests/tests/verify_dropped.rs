@@ -249,6 +249,33 @@ fn a_stream_that_is_opened_on_the_file_drops_nothing_unproved() {
     assert_eq!(output, ("msync 0\nheld old\n", ""));
 }
 
+/// With FOPEN_DIRECT_IO every mmap drops the page cache, and remap_file_pages is one.
+#[test]
+fn a_mapping_of_any_kind_drops_nothing_unproved() {
+    or_skip!(TearFs::available());
+    let mount = |mode| TearFs::mount(&["--mode", mode, "--direct-io", "all"]);
+    let (honest, lying) = (mount("honest"), mount("black-hole"));
+    for drop in ["private", "remap"] {
+        let native = unseen(&lying, "stored", drop).natively();
+        assert_eq!(native.stdout, "msync 0\nheld old\n", "{drop}");
+        for track in ["auto", "cachestat", "whole"] {
+            let settings = [
+                ("KEEPMYDATA_TRACK", track),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_DEADLINE_MS", "100"),
+            ];
+            let run = unseen(&lying, "stored", drop).under_shim(&settings);
+            assert!(
+                run.stdout.starts_with("msync EIO\n"),
+                "{drop} {track}: {run:?}"
+            );
+            let run = unseen(&honest, "stored", drop).under_shim(&settings);
+            let output = (run.stdout.as_str(), run.stderr.as_str());
+            assert_eq!(output, ("msync 0\nheld new\n", ""), "{drop} {track}");
+        }
+    }
+}
+
 /// However much of the file is in the page cache, a fork child's stores are proved before an open of its own drops it.
 #[test]
 fn a_fork_child_with_much_in_the_page_cache_proves_it_before_it_opens_the_file() {

@@ -162,6 +162,12 @@ impl Dropping {
         }
     }
 
+    /// Whether no enforcement of `file` runs.
+    pub fn has(&self, file: &File) -> bool {
+        let mut files = self.quiesced.iter().flatten();
+        files.any(|(quiesced, _)| *quiesced.file == *file)
+    }
+
     /// The call is done; it has changed `range`, or failed.
     pub fn end(self, range: Option<Range<u64>>) {
         let alone = self.quiesced.iter().all(Option::is_none);

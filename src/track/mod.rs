@@ -10,6 +10,7 @@ mod records;
 mod tests;
 
 use crate::dirty::eviction_probe;
+use crate::dirty::removal::{self, Inode};
 use crate::enforce::before;
 use crate::mappings::classify::{self, Bypass, Candidate};
 use crate::mappings::file::{Handle, Key, MayDrop};
@@ -69,6 +70,16 @@ impl Mmap {
 #[inline(never)]
 pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
     before_replacing(call);
+    if before::is_needed() && call.flags & libc::MAP_ANONYMOUS == 0 {
+        let state = next_fn::enter();
+        let inode = removal::tracked_fd(call.fd).filter(|&inode| may_drop(inode));
+        // SAFETY: the caller's contract.
+        let result = inode.map(|inode| unsafe { replace_dropping(call, real, inode) });
+        next_fn::leave(state);
+        if let Some(result) = result {
+            return result;
+        }
+    }
     // SAFETY: the caller's contract.
     unsafe { replace(call, real) }
 }
@@ -106,7 +117,7 @@ unsafe fn replace(call: &Mmap, real: RealMmap) -> *mut c_void {
 /// As mmap(2).
 #[cold]
 #[inline(never)]
-unsafe fn replace_dropping(call: &Mmap, real: RealMmap, inode: (u64, u64)) -> *mut c_void {
+unsafe fn replace_dropping(call: &Mmap, real: RealMmap, inode: Inode) -> *mut c_void {
     let dropping = before::Dropping::begin(inode, MayDrop::Map);
     // SAFETY: the caller's contract.
     let result = unsafe { replace(call, real) };
@@ -129,7 +140,7 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     };
     before_replacing(call);
     let result = match &candidate {
-        Ok(Candidate { key, .. }) if before::is_needed() && may_drop(key) => {
+        Ok(Candidate { key, .. }) if before::is_needed() && may_drop((key.dev, key.ino)) => {
             // SAFETY: the caller's contract.
             unsafe { replace_dropping(call, real, (key.dev, key.ino)) }
         }
@@ -149,10 +160,10 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
 
 /// Whether the kernel may drop the page cache of a tracked file because it is mapped once more: on local filesystems
 /// it does not, and need not be looked through for what is owed.
-fn may_drop(key: &Key) -> bool {
-    mappings::may_know(key.dev, key.ino)
+fn may_drop((dev, ino): Inode) -> bool {
+    mappings::may_know(dev, ino)
         && lock()
-            .of_inode(key.dev, key.ino)
+            .of_inode(dev, ino)
             .any(|file| !file.traits.local_block)
 }
 
@@ -597,7 +608,11 @@ pub unsafe fn remap_file_pages(
     };
     unmapping(start, len);
     let quiet = sys::signals::Blocked::all();
-    let quiesced = enforce::before::quiesce(&entry.file);
+    let inode = (entry.file.key.dev, entry.file.key.ino);
+    let dropping = (before::is_needed() && may_drop(inode))
+        .then(|| before::Dropping::begin(inode, MayDrop::Map));
+    let is_quiet = dropping.as_ref().is_some_and(|it| it.has(&entry.file));
+    let quiesced = (!is_quiet).then(|| before::quiesce(&entry.file));
     let replaced = take(start, len, None);
     let result = real();
     settle(replaced, result == 0, None);
@@ -610,7 +625,12 @@ pub unsafe fn remap_file_pages(
             ..entry.with(&entry.file)
         });
     }
-    quiesced.end();
+    if let Some(quiesced) = quiesced {
+        quiesced.end();
+    }
+    if let Some(dropping) = dropping {
+        dropping.end(Some(0..0));
+    }
     drop(quiet);
     if result == 0 {
         enforce::before::track(start, start + len);
