@@ -160,3 +160,66 @@ fn reorder_is_found_by_the_second_look() {
     assert_eq!(second["pages"][0]["page"], 1, "{second}");
     assert_eq!(second["pages"][0]["verdict"], "stale", "{second}");
 }
+
+/// What the program itself has put in the place of verified data is no older write that was applied late.
+#[test]
+fn what_the_program_changed_is_not_accused_by_the_second_look() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let look = |how: &str| -> Value {
+        let log = Scratch::new();
+        let path = log.path("log");
+        let running = Program::guest("overtaken")
+            .arg(fs.path(how))
+            .arg(how)
+            .start_under_shim(&[
+                ("KEEPMYDATA_LOG", "debug"),
+                ("KEEPMYDATA_LOG_FORMAT", "json"),
+                ("KEEPMYDATA_LOG_FILE", path.to_str().expect("path")),
+                ("KEEPMYDATA_REVERIFY_MS", "500"),
+            ]);
+        let mut found = None;
+        wait_until(how, Duration::from_secs(20), || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let records = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            found = records
+                .into_iter()
+                .find(|record: &Value| record["event"] == "reverify");
+            found.is_some()
+        });
+        assert_eq!(running.stdout(), "done\n", "{how}");
+        running.kill();
+        let found = found.expect("there");
+        assert_eq!(found["verdicts"]["stale"], 0, "{how}: {found}");
+        found["verdicts"]["verified"].clone()
+    };
+    assert_eq!(look("nothing"), 2);
+    for how in ["direct", "pwrite", "write", "writev", "punch", "remove"] {
+        assert_ne!(look(how), 0, "{how}: the other page is as before");
+    }
+    for how in ["copy", "truncate", "open"] {
+        look(how);
+    }
+}
+
+/// One thread's msync takes the marks of what others have stored meanwhile.
+#[test]
+fn what_another_threads_msync_took_is_not_accused_by_the_second_look() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let mut verified = 0;
+    for _ in 0..20 {
+        let run = Program::guest("overtaken")
+            .arg(fs.path("threads"))
+            .arg("threads")
+            .under_shim(&[("KEEPMYDATA_LOG", "debug"), ("KEEPMYDATA_REVERIFY_MS", "1")])
+            .expect_success("threads");
+        for record in run.records().of("reverify") {
+            assert_eq!(record["verdicts"]["stale"], 0, "{record}");
+            verified += record["verdicts"]["verified"].as_u64().expect("a number");
+        }
+    }
+    assert!(verified > 0, "nothing was looked at");
+}

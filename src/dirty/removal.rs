@@ -43,15 +43,20 @@ pub fn takes_pages(mode: c_int) -> bool {
     mode & !(libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_UNSHARE_RANGE) != 0
 }
 
-/// What fallocate(2) took out: to the end where the rest of the file has moved.
-pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
+/// What fallocate(2) takes out: to the end where the rest of the file moves.
+pub fn taken(mode: c_int, offset: off_t, len: off_t) -> Range<u64> {
     let start = u64::try_from(offset).unwrap_or(0);
     let moves = mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0;
     let end = match moves {
         true => u64::MAX,
         false => start.saturating_add(u64::try_from(len).unwrap_or(0)),
     };
-    changed(inode, start..end);
+    start..end
+}
+
+/// fallocate(2) has done so.
+pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
+    changed(inode, taken(mode, offset, len));
 }
 
 /// The file may be longer now.
@@ -83,6 +88,27 @@ pub fn advised(start: usize, end: usize) {
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {
     mappings::each_of_inode(dev, ino, |file| changed_file(file, &range));
+}
+
+/// Whether [`changing`] and [`advising`] have anything to do.
+pub fn is_awaited() -> bool {
+    config::settings().reverify_ms.0 > 0
+}
+
+/// The program is about to do so. With all signals blocked.
+pub fn changing((dev, ino): Inode, range: Range<u64>) {
+    if !is_awaited() {
+        return;
+    }
+    mappings::each_of_inode(dev, ino, |file| mappings::lock().change(file, &range));
+}
+
+/// `MADV_REMOVE` is about to take `[start, end)` out. With all signals blocked.
+pub fn advising(start: usize, end: usize) {
+    mappings::each(start, end, |entry| {
+        let range = entry.offset..entry.offset + entry.len() as u64;
+        mappings::lock().change(entry.file, &range);
+    });
 }
 
 /// The largest folio, bytes: what one page table can map.
@@ -120,6 +146,7 @@ pub fn changed_by(call: MayDrop, file: &File, range: &Range<u64>, pinned: Option
 fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&Pinned>)>) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
+        table.change(file, range);
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
         let local_block = file.traits.local_block;
         (local_block, local_block || table.get(file).handle.uncounted)
@@ -150,6 +177,7 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
             if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
                 pagemap::unmark_absent(worker, file, &everything);
             } else {
+                mappings::lock().change(file, &everything);
                 let mut stored = super::Ranges::new();
                 if pagemap::take_marks(worker, file, &mut stored).is_err() {
                     return;

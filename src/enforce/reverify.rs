@@ -3,8 +3,9 @@
 //! A filesystem that applies an older write after a newer one passes every check that is made in
 //! time. The second look can only report: the caller is gone. A thread of the helper's, started
 //! with the first need, waits and looks; until then it keeps the copies and holds the file. A page
-//! that this process has synced again, or stored to, since then is left out: its copy goes with the later
-//! sync. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
+//! that this process has synced again, stored to, or changed past its mappings since then is left out: its copy goes
+//! with the later sync. That is asked after the page was read back, in the order in which a store goes on: its mark, what
+//! is owed or being proved, a later snapshot. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
 
 use super::here::Here;
 use super::observer;
@@ -14,13 +15,18 @@ use crate::config;
 use crate::dirty::{self, Ranges, Tracker};
 use crate::helper::{self, Worker};
 use crate::log::Timer;
-use crate::mappings::file::{File, Handle};
+use crate::mappings::{
+    self,
+    file::{File, Handle},
+};
 use crate::process::{PerProcess, Process, Zeroed};
 use crate::sys::lock::{self, Mutex};
 use crate::sys::{self, thread};
 use core::ffi::{c_int, c_void};
+use core::ptr;
 use core::sync::atomic::Ordering;
 use keepmydata_promise::{self as promise, Comparison, Copies, Evidence, PooledList, State};
+use keepmydata_ranges::FewRanges;
 use keepmydata_records::{Verdict, Verdicts};
 
 /// Second looks under way at once; beyond, they are left out.
@@ -49,6 +55,10 @@ struct List {
     /// Of memory that the copies take.
     bytes: usize,
     has_thread: bool,
+    /// The file that is looked at, by its address; 0 is none.
+    looked_at: usize,
+    /// What of it was synced again since.
+    again: FewRanges,
 }
 
 /// What the thread does next.
@@ -58,6 +68,10 @@ enum Next {
     /// So many ns until one is due.
     Wait(u64),
     Nothing,
+}
+
+fn address(file: &File) -> usize {
+    ptr::from_ref(file).addr()
 }
 
 impl List {
@@ -71,12 +85,17 @@ impl List {
             return Next::Wait(wait);
         }
         self.bytes -= first.copies.bytes();
+        self.looked_at = address(&first.request.file);
+        self.again.clear();
         self.all.remove(0).map_or(Next::Nothing, Next::Look)
     }
 
     /// Leaves the pages `dirty` of `file` out. Adds those of whom nothing is left to look at, which are in the
     /// list no more, to `done`.
     fn leave_out(&mut self, file: &File, dirty: &Ranges, done: &mut PooledList<Second, Contexts>) {
+        if self.looked_at == address(file) {
+            self.again.add_all(dirty.iter());
+        }
         let mut at = 0;
         while let Some(found) = self.all.get_mut(at) {
             let before = found.copies.bytes();
@@ -158,6 +177,8 @@ pub fn supersede(file: &File, dirty: &Ranges) {
     }
     let mut done = PooledList::default();
     OWN.get().list.lock().leave_out(file, dirty, &mut done);
+    // From here on it is another copy that is changed.
+    mappings::lock().get_mut(file).changed.remove_all(dirty);
     while let Some(second) = done.remove(0) {
         let_go(second);
     }
@@ -205,6 +226,22 @@ extern "C" fn serve(process: *mut c_void) -> c_int {
     }
 }
 
+/// Adds what a store or a call of this process's may have changed since it was copied. Says whether that may be all.
+fn find_superseded(here: &Here<'_>, tracker: Option<Tracker>, into: &mut Ranges) -> bool {
+    let asked = dirty::stored_since(&here.query(), tracker, into);
+    let unseen = tracker.is_some_and(Tracker::sees_stores)
+        && (asked.is_err() || !dirty::are_stores_seen(here.worker, &here.file));
+    {
+        let table = mappings::lock();
+        let state = table.get(&here.file);
+        into.add_all(state.debt.owed.iter());
+        into.add_all(state.debt.proving.iter());
+        into.add_all(state.changed.iter());
+    }
+    into.add_all(OWN.get().list.lock().again.iter());
+    unseen
+}
+
 /// The second look.
 fn look(worker: &Worker, mut second: Pooled<Second>) {
     let timer = Timer::start();
@@ -225,23 +262,22 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
         local_block: s.request.file.traits.local_block,
         unwritten: false,
     });
-    let mut stored = Ranges::new();
-    let _ = dirty::stored_since(&here.query(), s.tracker, &mut stored);
-    let superseded = syncs != ticket::begun(&here.file);
+    let mut superseded = Ranges::new();
+    let all =
+        find_superseded(&here, s.tracker, &mut superseded) || syncs != ticket::begun(&here.file);
     let mut verdicts = Verdicts::default();
     for page in 0..s.copies.pages() {
         let (offset, _) = s.copies.place_of(page);
         match s.copies.state(page) {
             State::Verified => verdicts.count(Verdict::Verified),
             // Without a witness, what differs is uncertain.
-            State::Uncertain if superseded || stored.has(offset) => {
+            State::Uncertain | State::Stale if all || superseded.has(offset) => {
                 s.copies.set_state(page, State::Skipped);
             }
-            State::Uncertain => {
+            State::Uncertain | State::Stale => {
                 s.copies.set_state(page, State::Stale);
                 verdicts.count(Verdict::Stale);
             }
-            State::Stale => verdicts.count(Verdict::Stale),
             _ => {}
         }
     }
@@ -251,5 +287,6 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
     let result = result.map(drop);
     observer::reverified(worker, &s.request, timer, result, verdicts, &s.evidence);
     drop(here);
+    OWN.get().list.lock().looked_at = 0;
     let_go(second);
 }

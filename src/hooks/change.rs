@@ -10,13 +10,14 @@ use core::ffi::c_void;
 use core::ops::Range;
 use libc::{FILE, c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
-/// The file that `fd` is open on is about to be changed. Any context.
+/// The file that `fd` is open on is about to be changed in `range`. Any context.
 #[cold]
 #[inline(never)]
-pub fn before_fd(fd: c_int) {
+pub fn before_fd(fd: c_int, range: Range<u64>) {
     let state = next_fn::enter();
     if let Some(inode) = removal::tracked_fd(fd) {
         before::changing(inode);
+        removal::changing(inode, range);
     }
     next_fn::leave(state);
 }
@@ -29,27 +30,28 @@ pub struct Call {
 
 impl Call {
     /// For the file at `path`, seen from `dir`; nothing where it is not tracked. All signals are blocked, and
-    /// cancellation is put off, until [`Call::end`].
+    /// cancellation is put off, until [`Call::end`]. It is about to change `range`.
     #[cold]
     #[inline(never)]
-    pub fn at_path(dir: c_int, path: *const c_char) -> Option<Call> {
-        Call::of(|| removal::tracked_path(dir, path))
+    pub fn at_path(dir: c_int, path: *const c_char, range: Range<u64>) -> Option<Call> {
+        Call::of(|| removal::tracked_path(dir, path), range)
     }
 
     /// The same for what `fd` is open on.
     #[cold]
     #[inline(never)]
-    pub fn at_fd(fd: c_int) -> Option<Call> {
-        Call::of(|| removal::tracked_fd(fd))
+    pub fn at_fd(fd: c_int, range: Range<u64>) -> Option<Call> {
+        Call::of(|| removal::tracked_fd(fd), range)
     }
 
-    fn of(inode: impl FnOnce() -> Option<Inode>) -> Option<Call> {
+    fn of(inode: impl FnOnce() -> Option<Inode>, range: Range<u64>) -> Option<Call> {
         let state = next_fn::enter();
         match inode() {
-            Some(inode) => Some(Call {
-                state,
-                dropping: Dropping::begin(inode, MayDrop::Open),
-            }),
+            Some(inode) => {
+                let dropping = Dropping::begin(inode, MayDrop::Open);
+                removal::changing(inode, range);
+                Some(Call { state, dropping })
+            }
             None => {
                 next_fn::leave(state);
                 None
@@ -89,9 +91,15 @@ pub fn changed_fd(fd: c_int) {
 /// be gone.
 fn opened(call: Option<Call>, flags: c_int, result: c_int) {
     if let Some(call) = call {
-        let truncated = flags & libc::O_TRUNC != 0;
-        let range = if truncated { 0..u64::MAX } else { 0..0 };
-        call.end((result >= 0).then_some(range));
+        call.end((result >= 0).then(|| truncated_by(flags)));
+    }
+}
+
+/// What an open with `flags` takes out.
+fn truncated_by(flags: c_int) -> Range<u64> {
+    match flags & libc::O_TRUNC != 0 {
+        true => 0..u64::MAX,
+        false => 0..0,
     }
 }
 
@@ -109,7 +117,7 @@ macro_rules! opens {
                 // SAFETY: the caller's contract.
                 return unsafe { next_fn::$name($($arg),*) };
             }
-            let call = Call::at_path($dir, $path);
+            let call = Call::at_path($dir, $path, truncated_by($flags));
             // SAFETY: the caller's contract.
             let result = unsafe { next_fn::$name($($arg),*) };
             opened(call, $flags, result);
@@ -166,9 +174,10 @@ macro_rules! fopens {
                 if !before::is_needed() {
                     return next_fn::$name(path, mode);
                 }
-                let call = Call::at_path(libc::AT_FDCWD, path);
+                let flags = flags_of(mode);
+                let call = Call::at_path(libc::AT_FDCWD, path, truncated_by(flags));
                 let stream = next_fn::$name(path, mode);
-                opened_stream(call, flags_of(mode), stream);
+                opened_stream(call, flags, stream);
                 stream
             }
         }
@@ -215,9 +224,9 @@ unsafe fn reopen(
             // SAFETY: the caller's contract.
             let fd = unsafe { libc::fileno(stream) };
             next_fn::set_errno(errno);
-            Call::at_fd(fd)
+            Call::at_fd(fd, truncated_by(flags))
         }
-        false => Call::at_path(libc::AT_FDCWD, path),
+        false => Call::at_path(libc::AT_FDCWD, path, truncated_by(flags)),
     };
     let result = real();
     opened_stream(call, flags, result);
@@ -258,19 +267,51 @@ fn is_direct(fd: c_int) -> bool {
     sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
 }
 
+/// Where `len` bytes go that are written at `offset`, or, where that is -1, at the descriptor's position: at the end
+/// with O_APPEND, which may be anywhere.
+fn target(fd: c_int, offset: off_t, len: usize) -> Range<u64> {
+    let appends = || sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0);
+    let start = match u64::try_from(offset) {
+        Ok(start) => Some(start),
+        Err(_) if appends() => None,
+        Err(_) => sys::fd::position(fd),
+    };
+    start.map_or(0..u64::MAX, |start| start..start.saturating_add(len as u64))
+}
+
+/// The program is about to write `len` bytes to what `fd` is open on; says whether past the page cache.
+#[inline]
+fn writing(fd: c_int, offset: off_t, len: usize) -> bool {
+    if removal::is_awaited() {
+        note_write(fd, offset, len);
+    }
+    is_direct(fd)
+}
+
+#[cold]
+#[inline(never)]
+fn note_write(fd: c_int, offset: off_t, len: usize) {
+    let state = next_fn::enter();
+    if let Some(inode) = removal::tracked_fd(fd) {
+        removal::changing(inode, target(fd, offset, len));
+    }
+    next_fn::leave(state);
+}
+
 macro_rules! writes {
-    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr;)*) => {$(
+    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr, $len:expr;)*) => {$(
         #[doc = concat!("Hook for `", stringify!($name), "`.")]
         ///
         /// # Safety
         /// As the C function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
-            if !before::is_needed() || prctl::is_strict() || !is_direct($fd) {
+            if !before::is_needed() || prctl::is_strict() || !writing($fd, $offset, $len) {
                 // SAFETY: the caller's contract.
                 return unsafe { next_fn::$name($fd $(, $arg)*) };
             }
-            before_fd($fd);
+            before_fd($fd, 0..0);
+            writing($fd, $offset, $len);
             // SAFETY: the caller's contract.
             let result = unsafe { next_fn::$name($fd $(, $arg)*) };
             wrote($fd, $offset, result);
@@ -297,17 +338,20 @@ fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
     next_fn::leave(state);
 }
 
+/// Of a write whose parts nobody has added up.
+const MANY: usize = usize::MAX;
+
 writes! {
-    fn write(fd, buf: *const c_void, count: size_t) at -1;
-    fn __write(fd, buf: *const c_void, count: size_t) at -1;
-    fn writev(fd, iov: *const iovec, count: c_int) at -1;
-    fn pwrite(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
-    fn pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
-    fn __pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset;
-    fn pwritev(fd, iov: *const iovec, count: c_int, offset: off_t) at offset;
-    fn pwritev64(fd, iov: *const iovec, count: c_int, offset: off_t) at offset;
-    fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset;
-    fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset;
+    fn write(fd, buf: *const c_void, count: size_t) at -1, count;
+    fn __write(fd, buf: *const c_void, count: size_t) at -1, count;
+    fn writev(fd, iov: *const iovec, count: c_int) at -1, MANY;
+    fn pwrite(fd, buf: *const c_void, count: size_t, offset: off_t) at offset, count;
+    fn pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset, count;
+    fn __pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset, count;
+    fn pwritev(fd, iov: *const iovec, count: c_int, offset: off_t) at offset, MANY;
+    fn pwritev64(fd, iov: *const iovec, count: c_int, offset: off_t) at offset, MANY;
+    fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
+    fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
 }
 
 /// Hook for `copy_file_range`.
@@ -327,9 +371,9 @@ pub unsafe extern "C-unwind" fn copy_file_range(
         // SAFETY: the caller's contract.
         return unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
     }
-    before_fd(to);
+    before_fd(to, 0..u64::MAX);
     // What is copied from must be what was stored: the filesystem may copy it itself.
-    before_fd(from);
+    before_fd(from, 0..0);
     // SAFETY: the caller's contract.
     let result = unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
     if result > 0 {

@@ -23,7 +23,7 @@ pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
         true => Targets::of(fd, request as u32, argument as usize),
         false => Targets::NONE,
     };
-    targets.each(change::before_fd);
+    targets.each(|fd| change::before_fd(fd, 0..u64::MAX));
     // SAFETY: the caller's contract.
     let result = unsafe { next_fn::ioctl(fd, request, argument) };
     targets.each(change::changed_fd);

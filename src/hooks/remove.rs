@@ -21,6 +21,9 @@ pub unsafe extern "C-unwind" fn madvise(addr: *mut c_void, len: size_t, advice: 
     if drops && before::is_needed() {
         let state = next_fn::enter();
         before::dropping(addr as usize, end);
+        if advice == libc::MADV_REMOVE && removal::is_awaited() {
+            removal::advising(addr as usize, end);
+        }
         next_fn::leave(state);
     }
     // SAFETY: the caller's contract.
@@ -48,7 +51,7 @@ macro_rules! fallocate {
         ) -> c_int {
             let takes = removal::takes_pages(mode) && mappings::any();
             if takes && before::is_needed() {
-                change::before_fd(fd);
+                change::before_fd(fd, removal::taken(mode, offset, len));
             }
             // SAFETY: the caller's contract.
             let result = unsafe { next_fn::$name(fd, mode, offset, len) };

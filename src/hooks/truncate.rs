@@ -6,6 +6,7 @@ use crate::dirty::removal;
 use crate::enforce::before;
 use crate::{findings, mappings, next_fn, stats};
 use core::ffi::c_char;
+use core::ops::Range;
 use libc::{c_int, off_t};
 
 macro_rules! truncate {
@@ -35,7 +36,8 @@ truncate! {
 
 #[cold]
 fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let real = || changing(|| Call::at_fd(fd), || removal::tracked_fd(fd), size, real);
+    let call = || Call::at_fd(fd, beyond(size));
+    let real = || changing(call, || removal::tracked_fd(fd), size, real);
     match stats::on() {
         true => findings::truncate_fd(fd, size, real),
         false => real(),
@@ -45,12 +47,17 @@ fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
 #[cold]
 fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     let dir = libc::AT_FDCWD;
-    let call = || Call::at_path(dir, path);
+    let call = || Call::at_path(dir, path, beyond(size));
     let real = || changing(call, || removal::tracked_path(dir, path), size, real);
     match stats::on() {
         true => findings::truncate_path(path, size, real),
         false => real(),
     }
+}
+
+/// What a truncation to `size` bytes takes out.
+fn beyond(size: off_t) -> Range<u64> {
+    u64::try_from(size).unwrap_or(0)..u64::MAX
 }
 
 /// `real` truncates the file of `call`, which is `inode`, to `size` bytes.
@@ -64,8 +71,7 @@ fn changing(
     let result = real();
     match call {
         Some(call) => {
-            let start = u64::try_from(size).unwrap_or(0);
-            call.end((result == 0).then_some(start..u64::MAX));
+            call.end((result == 0).then_some(beyond(size)));
         }
         None if result == 0 => {
             let state = next_fn::enter();

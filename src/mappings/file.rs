@@ -10,6 +10,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 pub use keepmydata_promise::Debt;
+use keepmydata_ranges::FewRanges;
 use keepmydata_sync::commit::GroupCommit;
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
@@ -85,6 +86,9 @@ pub struct State {
     /// Where its dirty pages were when they were looked for last, bytes: most programs store near there again.
     pub dirty_near: (u64, u64),
     pub debt: Debt,
+    /// What the program has put into the file past its mappings since the last snapshot of those pages, or is about to:
+    /// with a second look only.
+    pub changed: FewRanges,
     /// Whether the debt holds the file, also when it is not mapped any more.
     kept: bool,
     /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
@@ -290,6 +294,7 @@ impl Files {
                     fdatasync_ns: 0,
                     dirty_near: (0, 0),
                     debt: Debt::default(),
+                    changed: FewRanges::new(),
                     kept: false,
                     dropping: 0,
                     drops: [None; 2],

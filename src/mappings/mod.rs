@@ -11,11 +11,15 @@ pub mod table;
 
 use crate::helper;
 use crate::process::{self, PerProcess, Process};
-use crate::sys::lock::{self, Mutex};
 use crate::sys::pool::Pool;
 use crate::sys::signals::{self, Blocked, Quiet};
+use crate::sys::{
+    self,
+    lock::{self, Mutex},
+};
 use crate::{config, next_fn};
 use core::cell::UnsafeCell;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, FileRef, Files, Handle, Held, Key, MayDrop, State};
@@ -344,6 +348,14 @@ impl Guard {
         debt.refused.remove(start, end);
         debt.lost.remove(start, end);
         debt.untold.remove(start, end);
+    }
+
+    /// The program changes the bytes `range` of `file` past its mappings: a second look finds something else there.
+    pub fn change(&mut self, file: &File, range: &Range<u64>) {
+        if config::settings().reverify_ms.0 > 0 {
+            let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
+            self.get_mut(file).changed.add(start, end);
+        }
     }
 
     /// `pages` of `file` were stored to: of what they held when an msync failed for them the program has been told.
