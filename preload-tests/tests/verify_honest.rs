@@ -240,3 +240,32 @@ fn an_exec_beside_msync_is_no_failure() {
         .expect_success("execs");
     assert!(!run.log_text().contains("EBADF"), "{}", run.log_text());
 }
+
+/// The shim opens the file anew where direct reads are refused, and where it cannot copy the handle of a parent process:
+/// what it drops of the page cache was proved before. The next drop is another process's, and in doubt.
+#[test]
+fn what_the_shims_own_open_drops_raises_no_doubt() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let refusing = TearFs::mount(&["--mode", "honest", "--refuse-direct-reads"]);
+    let plain = TearFs::mount(&["--mode", "honest"]);
+    for (fs, who) in [(&refusing, "itself"), (&plain, "child")] {
+        let run = |how: &[&str]| {
+            let guest = Program::guest("again").arg(fs.path("f")).arg(who).args(how);
+            Program::guest("under")
+                .args(["seccomp", "pidfd_getfd", "EPERM"])
+                .arg(guest.file())
+                .args(guest.arguments())
+                .under_shim(&[
+                    ("KEEPMYDATA_UNCERTAIN", "error"),
+                    ("KEEPMYDATA_DEADLINE_MS", "500"),
+                ])
+        };
+        let alone = run(&[]);
+        let output = (alone.stdout.as_str(), alone.stderr.as_str());
+        assert_eq!(output, ("msync 0\nmsync 0\nmsync 0\n", ""), "{who}");
+        let halved = run(&["halved"]);
+        let told = "msync 0\nmsync 0\nmsync EIO\n";
+        assert_eq!(halved.stdout, told, "{who}: {halved:?}");
+    }
+}

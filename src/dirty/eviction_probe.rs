@@ -237,6 +237,12 @@ pub fn is_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> 
     probes.dropped || living.any(|probe| !vm::is_present(pagemap, probe.addr))
 }
 
+/// The page cache of `file` may have been dropped, and nothing was lost by that.
+pub fn forget(table: &mut mappings::Guard, file: &File) {
+    of(table, file).dropped = false;
+    table.get_mut(file).dropped = false;
+}
+
 /// Whether the page cache of `file` may have been dropped since the last sync that
 /// succeeded, for all that its probes tell. On a helper thread.
 pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {

@@ -294,9 +294,12 @@ pub fn hand_over(entry: &Entry<'_>, to: &Entry<'_>, owed: &mut Ranges) {
 
 /// Whether anything may be owed of `file`. On a helper thread.
 pub fn is_owed(worker: &Worker, file: &File) -> bool {
-    let mut owed = false;
     let size = size(worker, file);
-    let mut table = mappings::lock();
+    may_be_owed(worker, &mut mappings::lock(), file, size)
+}
+
+fn may_be_owed(worker: &Worker, table: &mut mappings::Guard, file: &File, size: u64) -> bool {
+    let mut owed = false;
     let mut unknown = false;
     table.for_each_of(file, 0, |entry| {
         owed = entry.writable
@@ -310,8 +313,29 @@ pub fn is_owed(worker: &Worker, file: &File) -> bool {
         !owed
     });
     // Asked last: what was dropped before is not found in the page cache.
-    owed |= unknown && eviction_probe::is_dropped(worker, &mut table, file);
+    owed |= unknown && eviction_probe::is_dropped(worker, table, file);
     owed || !table.get(file).debt.owed.is_empty()
+}
+
+/// All that an msync has found stored to in `file` is proved. Where the page cache was dropped after it was copied, by
+/// the shim's own open, say, that has taken nothing unless something was stored since: the next msync need not know of
+/// it. On a helper thread.
+pub fn forget_drop(worker: &Worker, file: &File) {
+    {
+        let mut table = mappings::lock();
+        // A call of the program's that may drop it looks at the probes itself.
+        if table.is_dropping(file) || !eviction_probe::is_dropped(worker, &mut table, file) {
+            return;
+        }
+    }
+    // The drop stays noted while the probes come back to life, and is forgotten only then: the next one is seen.
+    let _ = eviction_probe::ask(worker, file, false);
+    let _ = eviction_probe::revive(worker, file, &(0..u64::MAX));
+    let size = size(worker, file);
+    let mut table = mappings::lock();
+    if !may_be_owed(worker, &mut table, file, size) && !table.get(file).debt.is_pending() {
+        eviction_probe::forget(&mut table, file);
+    }
 }
 
 /// Whether the stores to all writable mappings of `file` are tracked.

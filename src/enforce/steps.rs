@@ -63,6 +63,9 @@ pub fn conclude(
         Verdict::Refused(refused) => of_refused(here, refused),
     };
     pay(here, &ended);
+    if ended.is_all_proved() {
+        dirty::forget_drop(here.worker, &here.file);
+    }
     observer::ended(here.worker, &ended);
     if !reverify::keep(here, &mut ended) {
         ended.let_go_copies(here);

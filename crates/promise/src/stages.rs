@@ -323,6 +323,12 @@ impl<R: Request> Ended<R> {
         self.result
     }
 
+    /// Whether msync says so because each page that was stored to before it is proved.
+    pub fn is_all_proved(&self) -> bool {
+        let unknown = self.verdicts.uncertain + self.verdicts.stale + self.unverified_pages();
+        self.verify && !self.refilled && self.result.is_ok() && unknown == 0
+    }
+
     /// The copies, and what was dirty, for whoever looks at them again.
     pub fn take_copies(&mut self) -> (Copies, Ranges) {
         let snapshot = &mut self.judged.compared.flushed.snapshot;
