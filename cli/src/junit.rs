@@ -1,9 +1,19 @@
 //! Results as JUnit XML, which build servers show.
 
 use crate::failure::Failure;
+use clap::{Arg, value_parser};
 use quick_junit::{NonSuccessKind, Report, TestCaseStatus, TestSuite};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The option of a subcommand that has a verdict.
+pub fn option() -> Arg {
+    Arg::new("junit")
+        .long("junit")
+        .value_name("PATH")
+        .help("Write the verdict there as JUnit XML, too")
+        .value_parser(value_parser!(PathBuf))
+}
 
 /// Writes a file with these suites.
 pub fn write(path: &Path, name: &str, suites: Vec<TestSuite>) -> Result<(), Failure> {

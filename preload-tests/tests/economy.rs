@@ -12,6 +12,20 @@ fn one_round(guest: &str, line: &str) -> Program {
         .arg(Program::guest(guest).file())
 }
 
+/// What strace says of the `calls` that the guest makes under the shim, where the helper can only be a thread.
+fn traced(guest: Program, calls: &str, settings: &[(&str, &str)]) -> String {
+    let scratch = Scratch::new();
+    let log = scratch.path("strace");
+    let path = log.to_str().expect("path in UTF-8");
+    let trace = format!("trace={calls}");
+    guest
+        .where_only_threads()
+        .traced_by(["strace", "-f", "-qq", "-e", &trace, "-o", path])
+        .under_shim(settings)
+        .expect_success("under the shim and strace");
+    std::fs::read_to_string(&log).expect("log of strace")
+}
+
 /// Also as a strace says that does not know the call.
 fn is_cachestat(line: &&str) -> bool {
     line.contains("cachestat(") || line.contains("syscall_0x1c3(")
@@ -54,26 +68,10 @@ fn one_sync_is_left_where_two_would_be_the_same() {
     or_skip!(installed("strace"));
     const MSYNCS: usize = 20;
     let syncs = |file: &std::path::Path| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        let calls = [
-            "strace",
-            "-f",
-            "-qq",
-            "-e",
-            "trace=msync,fdatasync",
-            "-o",
-            path,
-        ];
-        one_round("bench_threads", &MSYNCS.to_string())
+        let guest = one_round("bench_threads", &MSYNCS.to_string())
             .arg(file)
-            .args(["1", "msync"])
-            .where_only_threads()
-            .traced_by(calls)
-            .under_shim(&[])
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
+            .args(["1", "msync"]);
+        let log = traced(guest, "msync,fdatasync", &[]);
         let count = |call: &str, with: &str| {
             let calls = log.lines().filter(|line| line.contains(call));
             calls.filter(|line| line.contains(with)).count()
@@ -97,32 +95,15 @@ fn a_verified_msync_is_one_trip_to_the_helper() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest"]);
     let callers = |name: &str, behind: Option<&str>| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        let calls = [
-            "strace",
-            "-f",
-            "-qq",
-            "-e",
-            "trace=msync,fdatasync",
-            "-o",
-            path,
-        ];
         let guest = one_round("bench_threads", "20")
             .arg(fs.path(name))
             .args(["1", "msync"])
-            .where_only_threads()
-            .traced_by(calls)
             .env("NAIVE_KEEP", "1");
         let guest = match behind {
             Some(library) => guest.preload_after(Program::guest_library(library)),
             None => guest,
         };
-        guest
-            .under_shim(&[])
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
+        let log = traced(guest, "msync,fdatasync", &[]);
         // Those that call msync(2), and those that ask beforehand whether its arguments are right.
         ["MS_SYNC", "MS_ASYNC)"].map(|flag| {
             let calls = log
@@ -148,17 +129,10 @@ fn small_copies_are_made_in_the_same_memory() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest"]);
     let maps = |times: &str| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        one_round("bench_threads", times)
+        let guest = one_round("bench_threads", times)
             .arg(fs.path("f"))
-            .args(["1", "msync"])
-            .where_only_threads()
-            .traced_by(["strace", "-f", "-qq", "-e", "trace=mmap", "-o", path])
-            .under_shim(&[])
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
+            .args(["1", "msync"]);
+        let log = traced(guest, "mmap", &[]);
         let is_memory = |line: &&str| line.contains("PROT_WRITE") && line.contains("NORESERVE");
         log.lines().filter(is_memory).count()
     };
@@ -263,17 +237,10 @@ fn a_further_mapping_does_not_look_at_all_others() {
     or_skip!(kernel::page_tracking());
     let fs = or_skip!(LoopFs::mount("ext4"));
     let scans = |mappings: usize| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        one_round("bench_mappings", "1")
+        let guest = one_round("bench_mappings", "1")
             .arg(fs.path("f"))
-            .arg(mappings.to_string())
-            .where_only_threads()
-            .traced_by(["strace", "-f", "-qq", "-e", "trace=ioctl", "-o", path])
-            .under_shim(&[("KEEPMYDATA_VERIFY", "on")])
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
+            .arg(mappings.to_string());
+        let log = traced(guest, "ioctl", &[("KEEPMYDATA_VERIFY", "on")]);
         log.lines().count()
     };
     let (few, many) = (scans(20), scans(220));
@@ -310,18 +277,10 @@ fn a_drop_passes_by_what_was_never_touched() {
     or_skip!(installed("strace"));
     or_skip!(kernel::page_tracking());
     let fs = or_skip!(LoopFs::mount("ext4"));
-    let scratch = Scratch::new();
-    let log = scratch.path("strace");
-    let path = log.to_str().expect("path in UTF-8");
-    let calls = ["strace", "-f", "-qq", "-e", "trace=madvise", "-o", path];
-    Program::guest("beyond")
+    let guest = Program::guest("beyond")
         .arg(fs.path("f"))
-        .args(["16384", "16384"])
-        .where_only_threads()
-        .traced_by(calls)
-        .under_shim(&[])
-        .expect_success("under the shim and strace");
-    let log = std::fs::read_to_string(&log).expect("log of strace");
+        .args(["16384", "16384"]);
+    let log = traced(guest, "madvise", &[]);
     let drops = log.lines().filter(|line| line.contains("MADV_DONTNEED"));
     let drops = drops.count();
     assert!(
@@ -353,17 +312,10 @@ fn dirty_pages_are_looked_for_where_the_last_ones_were() {
     or_skip!(kernel::cachestat());
     let fs = or_skip!(LoopFs::mount("ext4"));
     let counts = |rounds: usize| {
-        let scratch = Scratch::new();
-        let log = scratch.path("strace");
-        let path = log.to_str().expect("path in UTF-8");
-        one_round("bench_rounds", &vec!["1 5 0"; rounds].join("\n"))
+        let guest = one_round("bench_rounds", &vec!["1 5 0"; rounds].join("\n"))
             .arg(fs.path("f"))
-            .args(["268435456", "msync", "sparse"])
-            .where_only_threads()
-            .traced_by(["strace", "-f", "-qq", "-o", path])
-            .under_shim(&[("KEEPMYDATA_INVALIDATE", "dirty")])
-            .expect_success("under the shim and strace");
-        let log = std::fs::read_to_string(&log).expect("log of strace");
+            .args(["268435456", "msync", "sparse"]);
+        let log = traced(guest, "all", &[("KEEPMYDATA_INVALIDATE", "dirty")]);
         log.lines().filter(is_cachestat).count()
     };
     let (first, rest) = (counts(1), counts(11) - counts(1));
@@ -380,17 +332,10 @@ fn a_dirty_page_of_a_sparse_file_is_found_in_few_steps() {
     or_skip!(installed("strace"));
     or_skip!(kernel::cachestat());
     let fs = or_skip!(LoopFs::mount("ext4"));
-    let scratch = Scratch::new();
-    let log = scratch.path("strace");
-    let path = log.to_str().expect("path in UTF-8");
-    Program::guest("beyond")
+    let guest = Program::guest("beyond")
         .arg(fs.path("f"))
-        .args(["16384", "16384"])
-        .where_only_threads()
-        .traced_by(["strace", "-f", "-qq", "-o", path])
-        .under_shim(&[("KEEPMYDATA_INVALIDATE", "dirty")])
-        .expect_success("under the shim and strace");
-    let log = std::fs::read_to_string(&log).expect("log of strace");
+        .args(["16384", "16384"]);
+    let log = traced(guest, "all", &[("KEEPMYDATA_INVALIDATE", "dirty")]);
     let counts = log.lines().filter(is_cachestat).count();
     assert!((1..40).contains(&counts), "{counts} calls");
 }

@@ -227,16 +227,21 @@ fn help_explains_every_mode() {
     }
 }
 
+/// Runs the test bed in a mount namespace of its own, in which `mount` was called with `arguments` before.
+fn after_mounting(arguments: &str) -> Output {
+    let scratch = Scratch::new();
+    let script = format!("mount {arguments} && exec \"$0\" \"$1\"");
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--mount", "sh", "-c", &script]);
+    run(namespace
+        .arg(env!("CARGO_BIN_EXE_tearfs"))
+        .arg(scratch.dir()))
+}
+
 #[test]
 fn without_fuse_it_says_so() {
-    let scratch = Scratch::new();
-    // An empty /dev of our own, in a mount namespace of our own.
-    let script = "mount -t tmpfs none /dev && exec \"$0\" \"$1\"";
-    let mut namespace = Command::new("unshare");
-    namespace.args(["--mount", "sh", "-c", script]);
-    let output = run(namespace
-        .arg(env!("CARGO_BIN_EXE_tearfs"))
-        .arg(scratch.dir()));
+    // An empty /dev of our own.
+    let output = after_mounting("-t tmpfs none /dev");
     if !String::from_utf8_lossy(&output.stderr).starts_with("tearfs") {
         skip!("no mount namespace: {output:?}");
     }
@@ -248,13 +253,7 @@ fn without_fuse_it_says_so() {
 /// Container runtimes bind /dev/null over devices that a container is not to have.
 #[test]
 fn a_masked_device_is_named() {
-    let scratch = Scratch::new();
-    let script = "mount --bind /dev/null /dev/fuse && exec \"$0\" \"$1\"";
-    let mut namespace = Command::new("unshare");
-    namespace.args(["--mount", "sh", "-c", script]);
-    let output = run(namespace
-        .arg(env!("CARGO_BIN_EXE_tearfs"))
-        .arg(scratch.dir()));
+    let output = after_mounting("--bind /dev/null /dev/fuse");
     if !String::from_utf8_lossy(&output.stderr).starts_with("tearfs") {
         skip!("no /dev/fuse, or no mount namespace: {output:?}");
     }

@@ -166,6 +166,30 @@ fn unseen(fs: &TearFs, how: &str, drop: &str) -> Program {
     Program::guest("unseen").arg(fs.path("f")).args([how, drop])
 }
 
+/// What the guest stores as `how` says, and then drops, is found out to be lost under the shim where the filesystem keeps
+/// nothing, as it is not natively; and an honest one is accused of nothing.
+fn is_found_out(
+    [lying, honest]: [&TearFs; 2],
+    [how, drop]: [&str; 2],
+    tracks: &[&str],
+    is_error: fn(&str) -> bool,
+) {
+    let native = unseen(lying, how, drop).natively();
+    assert_eq!(native.stdout, "msync 0\nheld old\n", "{how} {drop}");
+    for track in tracks {
+        let settings = [
+            ("KEEPMYDATA_TRACK", *track),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+            ("KEEPMYDATA_DEADLINE_MS", "100"),
+        ];
+        let run = unseen(lying, how, drop).under_shim(&settings);
+        assert!(is_error(&run.stdout), "{how} {drop} {track}: {run:?}");
+        let run = unseen(honest, how, drop).under_shim(&settings);
+        let output = (run.stdout.as_str(), run.stderr.as_str());
+        assert_eq!(output, ("msync 0\nheld new\n", ""), "{how} {drop} {track}");
+    }
+}
+
 /// What a fork child stores, or what is stored to a mapping that was locked, or by a program whose helper was ended, is
 /// tracked from the next msync on. Where another process has dropped the page cache before that, all of it is in doubt.
 #[test]
@@ -229,19 +253,12 @@ fn a_stream_that_is_opened_on_the_file_drops_nothing_unproved() {
         ("KEEPMYDATA_DEADLINE_MS", "100"),
     ];
     for drop in ["fopen", "freopen", "freopen itself"] {
-        let native = unseen(&lying, "stored", drop).natively();
-        assert_eq!(native.stdout, "msync 0\nheld old\n", "{drop}");
-        for track in ["auto", "cachestat", "whole"] {
-            let settings = [settings[0], settings[1], ("KEEPMYDATA_TRACK", track)];
-            let run = unseen(&lying, "stored", drop).under_shim(&settings);
-            assert!(
-                run.stdout.starts_with("msync EIO\n"),
-                "{drop} {track}: {run:?}"
-            );
-            let run = unseen(&honest, "stored", drop).under_shim(&settings);
-            let output = (run.stdout.as_str(), run.stderr.as_str());
-            assert_eq!(output, ("msync 0\nheld new\n", ""), "{drop} {track}");
-        }
+        is_found_out(
+            [&lying, &honest],
+            ["stored", drop],
+            &["auto", "cachestat", "whole"],
+            |out| out.starts_with("msync EIO\n"),
+        );
     }
     // The program itself has taken out what it has stored.
     let run = unseen(&honest, "stored", "fopen w").under_shim(&settings);
@@ -256,23 +273,12 @@ fn a_mapping_of_any_kind_drops_nothing_unproved() {
     let mount = |mode| TearFs::mount(&["--mode", mode, "--direct-io", "all"]);
     let (honest, lying) = (mount("honest"), mount("black-hole"));
     for drop in ["private", "remap"] {
-        let native = unseen(&lying, "stored", drop).natively();
-        assert_eq!(native.stdout, "msync 0\nheld old\n", "{drop}");
-        for track in ["auto", "cachestat", "whole"] {
-            let settings = [
-                ("KEEPMYDATA_TRACK", track),
-                ("KEEPMYDATA_UNCERTAIN", "error"),
-                ("KEEPMYDATA_DEADLINE_MS", "100"),
-            ];
-            let run = unseen(&lying, "stored", drop).under_shim(&settings);
-            assert!(
-                run.stdout.starts_with("msync EIO\n"),
-                "{drop} {track}: {run:?}"
-            );
-            let run = unseen(&honest, "stored", drop).under_shim(&settings);
-            let output = (run.stdout.as_str(), run.stderr.as_str());
-            assert_eq!(output, ("msync 0\nheld new\n", ""), "{drop} {track}");
-        }
+        is_found_out(
+            [&lying, &honest],
+            ["stored", drop],
+            &["auto", "cachestat", "whole"],
+            |out| out.starts_with("msync EIO\n"),
+        );
     }
 }
 
@@ -360,23 +366,12 @@ fn what_was_stored_through_a_mapping_that_is_gone_stays_in_the_page_cache() {
     let lying = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
     let honest = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
     for how in ["two mappings", "two mappings, one of them for writing"] {
-        let native = unseen(&lying, how, "evict").natively();
-        assert_eq!(native.stdout, "msync 0\nheld old\n", "{how}");
-        for track in ["auto", "cachestat", "whole"] {
-            let settings = [
-                ("KEEPMYDATA_TRACK", track),
-                ("KEEPMYDATA_UNCERTAIN", "error"),
-                ("KEEPMYDATA_DEADLINE_MS", "100"),
-            ];
-            let run = unseen(&lying, how, "evict").under_shim(&settings);
-            assert_eq!(
-                run.stdout, "msync EIO\nheld old\n",
-                "{how} {track}: {run:?}"
-            );
-            let run = unseen(&honest, how, "evict").under_shim(&settings);
-            let output = (run.stdout.as_str(), run.stderr.as_str());
-            assert_eq!(output, ("msync 0\nheld new\n", ""), "{how} {track}");
-        }
+        is_found_out(
+            [&lying, &honest],
+            [how, "evict"],
+            &["auto", "cachestat", "whole"],
+            |out| out == "msync EIO\nheld old\n",
+        );
     }
 }
 
@@ -387,23 +382,12 @@ fn what_is_stored_where_remap_file_pages_has_been_is_verified() {
     let lying = TearFs::mount(&["--mode", "black-hole"]);
     let honest = TearFs::mount(&["--mode", "honest"]);
     for how in ["remapped", "remapped after a store"] {
-        let native = unseen(&lying, how, "none").natively();
-        assert_eq!(native.stdout, "msync 0\nheld old\n", "{how}");
-        for track in ["auto", "whole"] {
-            let settings = [
-                ("KEEPMYDATA_TRACK", track),
-                ("KEEPMYDATA_UNCERTAIN", "error"),
-                ("KEEPMYDATA_DEADLINE_MS", "100"),
-            ];
-            let run = unseen(&lying, how, "none").under_shim(&settings);
-            assert_eq!(
-                run.stdout, "msync EIO\nheld old\n",
-                "{how} {track}: {run:?}"
-            );
-            let run = unseen(&honest, how, "none").under_shim(&settings);
-            let output = (run.stdout.as_str(), run.stderr.as_str());
-            assert_eq!(output, ("msync 0\nheld new\n", ""), "{how} {track}");
-        }
+        is_found_out(
+            [&lying, &honest],
+            [how, "none"],
+            &["auto", "whole"],
+            |out| out == "msync EIO\nheld old\n",
+        );
     }
 }
 

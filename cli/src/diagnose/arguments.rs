@@ -1,5 +1,6 @@
 //! The command line of `keepmydata diagnose`.
 
+use crate::junit;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -61,13 +62,7 @@ pub fn command() -> Command {
                 .help("One JSON object instead of text")
                 .action(ArgAction::SetTrue),
         )
-        .arg(
-            Arg::new("junit")
-                .long("junit")
-                .value_name("PATH")
-                .help("Write the verdict there as JUnit XML, too")
-                .value_parser(value_parser!(PathBuf)),
-        )
+        .arg(junit::option())
         .arg(
             Arg::new("keep-logs")
                 .long("keep-logs")

@@ -1,6 +1,7 @@
 //! The command line of `keepmydata doctor`.
 
 use super::guest;
+use crate::junit;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -45,13 +46,7 @@ pub fn command() -> Command {
                 .default_value(".")
                 .value_parser(value_parser!(PathBuf)),
         )
-        .arg(
-            Arg::new("junit")
-                .long("junit")
-                .value_name("PATH")
-                .help("Write the verdict there as JUnit XML, too")
-                .value_parser(value_parser!(PathBuf)),
-        )
+        .arg(junit::option())
         .arg(flag("json", "One JSON object instead of text, with all evidence"))
         .arg(flag(
             "verbose",
