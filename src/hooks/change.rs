@@ -279,15 +279,7 @@ fn target(fd: c_int, offset: off_t, len: usize) -> Range<u64> {
     start.map_or(0..u64::MAX, |start| start..start.saturating_add(len as u64))
 }
 
-/// The program is about to write `len` bytes to what `fd` is open on; says whether past the page cache.
-#[inline]
-fn writing(fd: c_int, offset: off_t, len: usize) -> bool {
-    if removal::is_awaited() {
-        note_write(fd, offset, len);
-    }
-    is_direct(fd)
-}
-
+/// The program is about to write `len` bytes to what `fd` is open on.
 #[cold]
 #[inline(never)]
 fn note_write(fd: c_int, offset: off_t, len: usize) {
@@ -306,15 +298,23 @@ macro_rules! writes {
         /// As the C function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
-            if !before::is_needed() || prctl::is_strict() || !writing($fd, $offset, $len) {
+            if !before::is_needed() || prctl::is_strict() {
                 // SAFETY: the caller's contract.
                 return unsafe { next_fn::$name($fd $(, $arg)*) };
             }
-            before_fd($fd, 0..0);
-            writing($fd, $offset, $len);
+            let direct = is_direct($fd);
+            if direct {
+                before_fd($fd, 0..0);
+            }
+            // After that: what is proved there counts as unchanged from then on.
+            if removal::is_awaited() {
+                note_write($fd, $offset, $len);
+            }
             // SAFETY: the caller's contract.
             let result = unsafe { next_fn::$name($fd $(, $arg)*) };
-            wrote($fd, $offset, result);
+            if direct {
+                wrote($fd, $offset, result);
+            }
             result
         }
     )*};
