@@ -10,7 +10,7 @@ use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, dirty};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use keepmydata_records::{Level, LineBuf, Uncertain, event};
+use keepmydata_records::{Level, LineBuf, Uncertain, Verdicts, event};
 use rustix::io::Errno;
 
 /// Counted in a process; all-zero is "none".
@@ -38,8 +38,7 @@ pub fn of(worker: &Worker, ended: &Ended) {
         return;
     }
     of_told(worker, ended);
-    let unverified = ended.unverified_pages();
-    let pages = ended.verdicts.uncertain + unverified;
+    let pages = ended.unknown_pages();
     if pages == 0 {
         return;
     }
@@ -53,9 +52,8 @@ pub fn of(worker: &Worker, ended: &Ended) {
     if known {
         return;
     }
-    let name = FileName::of(&ended.file);
     let mut message = LineBuf::<320>::new();
-    let why = match unverified {
+    let why = match ended.unverified_pages() {
         0 if ended.verdicts.uncertain == ended.facts.unread_pages => {
             "they can only be read back from the page cache here, and could not be dropped from it"
         }
@@ -72,16 +70,19 @@ pub fn of(worker: &Worker, ended: &Ended) {
             if pages == 1 { "is" } else { "are" },
         ),
     );
-    let mut record = log::record(
-        worker.process(),
-        Level::Warn,
-        ended.caller.tid,
-        event::DOUBT,
-    );
+    let verdicts = ended.verify.then_some(ended.verdicts);
+    warn(worker, ended, verdicts, message.as_str());
+}
+
+/// Says `message` of the file of `request`, at every level.
+fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message: &str) {
+    let name = FileName::of(&request.file);
+    let caller = request.caller;
+    let mut record = log::record(worker.process(), Level::Warn, caller.tid, event::DOUBT);
     name.fill(&mut record);
-    record.call = Some(ended.caller.call);
-    record.verdicts = ended.verify.then_some(ended.verdicts);
-    record.message = message.as_str().into();
+    record.call = Some(caller.call);
+    record.verdicts = verdicts;
+    record.message = message.into();
     log::notice(worker, &record);
 }
 
@@ -95,7 +96,6 @@ fn of_told(worker: &Worker, ended: &Ended) {
     if pages == 0 {
         return;
     }
-    let name = FileName::of(&ended.file);
     let mut message = LineBuf::<320>::new();
     log::text(
         &mut message,
@@ -105,16 +105,7 @@ fn of_told(worker: &Worker, ended: &Ended) {
             Count(pages, "page"),
         ),
     );
-    let mut record = log::record(
-        worker.process(),
-        Level::Warn,
-        ended.caller.tid,
-        event::DOUBT,
-    );
-    name.fill(&mut record);
-    record.call = Some(ended.caller.call);
-    record.message = message.as_str().into();
-    log::notice(worker, &record);
+    warn(worker, ended, None, message.as_str());
 }
 
 /// An msync of a vfork child has returned 0. Fails for what an earlier one has failed for, and, if so set, because
@@ -176,19 +167,9 @@ pub fn forgets(worker: &Worker, request: &Request) {
     if OWN.get().forgot.swap(true, Ordering::Relaxed) {
         return;
     }
-    let name = FileName::of(&request.file);
-    let mut record = log::record(
-        worker.process(),
-        Level::Warn,
-        request.caller.tid,
-        event::DOUBT,
-    );
-    name.fill(&mut record);
-    record.call = Some(request.caller.call);
-    record.message = "msync has failed for too many files to remember them all: what it has failed for in this one, and in \
-                      more of them, is forgotten when they are unmapped"
-        .into();
-    log::notice(worker, &record);
+    let message = "msync has failed for too many files to remember them all: what it has failed for in this one, and in \
+                   more of them, is forgotten when they are unmapped";
+    warn(worker, request, None, message);
 }
 
 /// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.

@@ -350,8 +350,7 @@ fn number(known: &Known, request: &Request) -> u32 {
 impl MsyncCall<Ended> {
     /// Whether something is neither proved nor refuted.
     pub fn is_in_doubt(&self) -> bool {
-        let unknown = |file: &Ended| file.verdicts.uncertain + file.unverified_pages();
-        self.files.iter().any(|file| unknown(file) > 0)
+        self.files.iter().any(|file| file.unknown_pages() > 0)
     }
 
     /// Ends the turns: who waits for them is told how its file fared.

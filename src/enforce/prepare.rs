@@ -37,10 +37,14 @@ pub fn begin(request: Pooled<Request>) -> (Pooled<Snapshot>, bool) {
 /// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
 /// drops such pages, or reads back what it has not written.
 fn wants_ranges(snapshot: &Snapshot) -> bool {
+    wants_all_stores(snapshot) || config::settings().invalidate == Invalidate::Dirty
+}
+
+/// Whether they must be those of all whom the flush serves.
+fn wants_all_stores(snapshot: &Snapshot) -> bool {
     let settings = config::settings();
     snapshot.verify
         || settings.track != Track::Auto
-        || settings.invalidate == Invalidate::Dirty
         || settings.reverify_ms.0 > 0
         || log::enabled(Level::Info)
 }
@@ -48,12 +52,7 @@ fn wants_ranges(snapshot: &Snapshot) -> bool {
 /// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
 /// begins with fdatasync ([`begin_late`]).
 fn begin_early(snapshot: &mut Snapshot) {
-    let settings = config::settings();
-    let early = snapshot.verify
-        || settings.track != Track::Auto
-        || settings.reverify_ms.0 > 0
-        || log::enabled(Level::Info);
-    if early && snapshot.known.ticket.is_none() {
+    if wants_all_stores(snapshot) && snapshot.known.ticket.is_none() {
         ticket::gather(&snapshot.file);
         snapshot.known.ticket = Some(ticket::begin(&snapshot.file).number);
     }

@@ -64,7 +64,7 @@ pub fn raced(worker: &Worker, at: &Snapshot, timed: Timed, ranges: &Ranges, is_c
     timed.stamp(&mut record);
     record.tracker = at.known.tracker.map_or("", Tracker::name).into();
     record.dirty = ranges.as_slice().into();
-    record.dirty_pages = Some(ranges.bytes() / sys::page_size() as u64);
+    record.dirty_pages = Some(ranges.pages());
     if is_counted {
         record.code = Finding::Race.code().into();
     }
@@ -303,7 +303,7 @@ fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
     record.message = message.as_str().into();
     // Every page that is not safe, where the table shows the first ones.
     record.dirty = ended.evidence.pages.as_slice().into();
-    record.dirty_pages = Some(ended.evidence.pages.bytes() / sys::page_size() as u64);
+    record.dirty_pages = Some(ended.evidence.pages.pages());
     record.pages = ended.evidence.rows.as_slice().into();
     log::emit(worker, &record);
 }

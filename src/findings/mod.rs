@@ -56,7 +56,7 @@ impl Reporter<'_> {
         record.call = self.call;
         if !pages.is_empty() {
             record.dirty = pages.as_slice().into();
-            record.dirty_pages = Some(pages.bytes() / sys::page_size() as u64);
+            record.dirty_pages = Some(pages.pages());
         }
         record.message = message.into();
         log::emit(self.worker, &record);

@@ -10,8 +10,8 @@
 //! The main thread's is waited for, or, where that is not known or has ended, that of some other one.
 //! What it means is then found out: a thread may end while others live.
 //!
-//! Where the program's end is seen beforehand (`at_exit` and `at_exec` in [`super::orders`]), the helper ends first, and is waited for.
-//! Else it is the init process's child by then, a zombie until that has waited for it.
+//! Where the program's end is seen beforehand (`at_exit` and `at_exec` in [`super::orders`]), the helper ends first, and
+//! is waited for. Else it is the init process's child by then, a zombie until that has waited for it.
 
 use super::task::{TaskPath, state};
 use super::worker;

@@ -17,7 +17,7 @@ use crate::event::{Event, Observer};
 use crate::flush::fsync;
 use crate::pooled::{Home, Pooled};
 use crate::snapshot;
-use crate::stages::{Compared, Facts, Flushed, Request, pages};
+use crate::stages::{Compared, Facts, Flushed, Request};
 use crate::target::Target;
 use crate::verify::{self, Comparison, Unsettled};
 use keepmydata_ranges::Ranges;
@@ -145,7 +145,7 @@ fn snapshot_all<R: Request>(target: &impl Target, c: &mut Compared<R>) -> bool {
         return false;
     }
     snapshot.copies.missed() == 0
-        && snapshot.copies.pages() as u64 == pages(&snapshot.dirty)
+        && snapshot.copies.pages() as u64 == snapshot.dirty.pages()
         && !target.was_dropped()
 }
 

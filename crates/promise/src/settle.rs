@@ -9,7 +9,7 @@
 
 use crate::copies::{Copies, State};
 use crate::debt::Debt;
-use crate::stages::{Judged, Request, Snapshot, pages};
+use crate::stages::{Judged, Request, Snapshot};
 use crate::target::Target;
 use core::ops::Range;
 use keepmydata_ranges::{RangeList, Ranges};
@@ -63,13 +63,12 @@ impl Debt {
                 }
             }
         }
-        let bytes = self.refused.bytes() + self.lost.bytes() + self.untold.bytes();
-        judged.refused_pages = bytes / sys::page_size() as u64;
+        judged.refused_pages = self.refused.pages() + self.lost.pages() + self.untold.pages();
         if self.is_refused() {
             judged.refused = self.errno;
         } else if !judged.terms.settles && !self.untold.is_empty() {
             match self.untold_errno {
-                0 => judged.verdicts.uncertain += self.untold.bytes() / sys::page_size() as u64,
+                0 => judged.verdicts.uncertain += self.untold.pages(),
                 errno => judged.refused = errno,
             }
         }
@@ -90,7 +89,7 @@ impl Debt {
         if let Err(errno) = outcome {
             self.refuse(judged, errno, told);
             self.lost.add_all(gone.iter());
-            self.told_pages += pages(told);
+            self.told_pages += told.pages();
         } else if judged.terms.settles {
             self.owed.add_all(judged.uncovered.iter());
             add_pages(&judged.copies, &mut self.untold, State::is_doubtful);
@@ -175,21 +174,17 @@ pub(crate) fn find_taken<R: Request>(target: &impl Target, at: &Judged<R>, into:
         }
     });
     let is = |stat: &CacheStat| stat.cached + stat.evicted == 0;
-    add_removed(target, at, &refused, into, is);
+    add_removed(target, &refused, into, is);
 }
 
 /// Adds what of `pages` has left the page cache of a local filesystem in another way than by eviction, which leaves a
 /// trace there: as `is` says of each.
-fn add_removed<R: Request>(
+fn add_removed(
     target: &impl Target,
-    at: &Judged<R>,
     pages: &Ranges,
     into: &mut Ranges,
     is: impl Fn(&CacheStat) -> bool,
 ) {
-    if !at.terms.local_block {
-        return;
-    }
     let size = sys::page_size();
     for range in pages.iter() {
         for start in (range.offset..range.end()).step_by(size) {
@@ -213,8 +208,8 @@ fn find_told<R: Request>(
     let mut has_failed = judged.facts.cause.is_some() || judged.lost != 0;
     target.with_debt(&mut |debt| has_failed |= debt.untold_errno != 0 || debt.is_refused());
     if has_failed {
-        if errno == Errno::IO {
-            add_removed(target, judged, gone, into, |stat| stat.evicted == 0);
+        if errno == Errno::IO && judged.terms.local_block {
+            add_removed(target, gone, into, |stat| stat.evicted == 0);
         }
     } else if judged.verdicts.stale == 0 {
         into.add_all(gone.iter());

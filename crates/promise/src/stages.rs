@@ -11,7 +11,6 @@ use crate::target::Target;
 use core::ops::{Deref, DerefMut};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Rung, Verdicts};
-use keepmydata_sys as sys;
 use rustix::io::Errno;
 
 /// Who asks: what is known of the call and the file before all steps.
@@ -125,13 +124,8 @@ impl<R: Request> Snapshot<R> {
 
     /// How many pages are dirty.
     pub fn dirty_pages(&self) -> u64 {
-        pages(&self.dirty)
+        self.dirty.pages()
     }
-}
-
-/// How many pages are in `ranges`.
-pub(crate) fn pages(ranges: &Ranges) -> u64 {
-    ranges.bytes() / sys::page_size() as u64
 }
 
 /// Everything was handed to the filesystem, and a sync has ended.
@@ -267,16 +261,21 @@ impl<R: Request> Judged<R> {
         self.evidence.gather(target, copies);
     }
 
+    /// Pages that are neither proved nor refuted.
+    pub fn unknown_pages(&self) -> u64 {
+        self.verdicts.uncertain + self.unverified_pages()
+    }
+
     /// What msync must say about the file.
     pub(crate) fn outcome(&self) -> Result<(), Errno> {
-        let unknown = self.verdicts.uncertain + self.unverified_pages();
         if self.lost != 0 {
             Err(Errno::from_raw_os_error(self.lost))
         } else if let Some(errno) = self.facts.flush_error {
             Err(errno)
         } else if self.refused != 0 {
             Err(Errno::from_raw_os_error(self.refused))
-        } else if self.verdicts.stale > 0 || self.terms.uncertain_fails && unknown > 0 {
+        } else if self.verdicts.stale > 0 || self.terms.uncertain_fails && self.unknown_pages() > 0
+        {
             Err(self.facts.cause.unwrap_or(Errno::IO))
         } else {
             Ok(())
@@ -325,8 +324,8 @@ impl<R: Request> Ended<R> {
 
     /// Whether msync says so because each page that was stored to before it is proved.
     pub fn is_all_proved(&self) -> bool {
-        let unknown = self.verdicts.uncertain + self.verdicts.stale + self.unverified_pages();
-        self.verify && !self.refilled && self.result.is_ok() && unknown == 0
+        let open = self.unknown_pages() + self.verdicts.stale;
+        self.verify && !self.refilled && self.result.is_ok() && open == 0
     }
 
     /// The copies, and what was dirty, for whoever looks at them again.

@@ -54,7 +54,7 @@ fn find_uncovered<R: Request>(target: &impl Target, judged: &mut Judged<R>) {
     for piece in judged.copies.all_pieces() {
         uncovered.remove(piece.offset, piece.offset + piece.len as u64);
     }
-    judged.verdicts.uncertain += crate::stages::pages(&uncovered);
+    judged.verdicts.uncertain += uncovered.pages();
     judged.uncovered.add_all(uncovered.iter());
 }
 

@@ -102,6 +102,11 @@ impl<const N: usize> RangeList<N> {
         self.as_slice().iter().map(|r| r.length).sum()
     }
 
+    /// Pages in all.
+    pub fn pages(&self) -> u64 {
+        self.bytes() / keepmydata_sys::page_size() as u64
+    }
+
     /// Takes `[start, end)` away. Where that would split a range of a list that is full, it stays.
     #[inline(never)]
     pub fn remove(&mut self, start: u64, end: u64) {
