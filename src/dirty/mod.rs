@@ -11,8 +11,9 @@ pub mod removal;
 mod whole;
 
 pub use crate::config::is_verified;
-pub use cachestat::unstable_in as unstable;
-pub use cachestat::{cached, cached_in};
+pub use keepmydata_promise::page_cache::{
+    add_cached as cached, add_cached_in as cached_in, add_unstable as unstable,
+};
 pub use keepmydata_ranges::Ranges;
 pub use pagemap::{absent, for_each_mapped, for_each_written};
 
@@ -26,6 +27,7 @@ use crate::mappings::{
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
+use keepmydata_promise::page_cache;
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
 
@@ -76,7 +78,7 @@ impl<'a> Query<'a> {
         let mut cached = Ranges::new();
         let known = self
             .cache()
-            .is_some_and(|file| cachestat::cached(file, &mut cached).is_ok());
+            .is_some_and(|file| self::cached(file, &mut cached).is_ok());
         if !known {
             cached.clear();
             mincore::cached(self.file, size, &mut cached);
@@ -229,7 +231,7 @@ pub fn stored_since(
 ) -> Result<(), Errno> {
     match tracker {
         Some(Tracker::Pagemap) => pagemap::stored_since(query, into),
-        _ => cachestat::dirty(query.cache().ok_or(Errno::BADF)?, into),
+        _ => page_cache::add_dirty(query.cache().ok_or(Errno::BADF)?, into),
     }
 }
 
@@ -374,7 +376,7 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
         Track::Auto if verified => pagemap::is_written(worker, entry, size(worker, entry.file)),
         Track::Auto | Track::Cachestat => worker
             .borrow_cached(&handle)
-            .is_none_or(|file| cachestat::is_unstable(file, entry.offset, entry.len() as u64)),
+            .is_none_or(|file| page_cache::is_unstable(file, entry.offset, entry.len() as u64)),
         Track::Whole => true,
     }
 }

@@ -1,7 +1,6 @@
 //! This process, as the target of an enforcement: its memory, and a file that it has mapped.
 
 use super::entries;
-use super::readback;
 use super::spare;
 use crate::dirty::{self, Query, Ranges, eviction_probe};
 use crate::handles;
@@ -18,7 +17,7 @@ use crate::sys::{
 };
 use core::ffi::c_void;
 use core::num::NonZeroU64;
-use keepmydata_promise::{Mapping, Part, Target};
+use keepmydata_promise::{Mapping, Part, Target, readback};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;

@@ -29,7 +29,6 @@ mod metrics;
 mod msync_call;
 mod observer;
 mod prepare;
-mod readback;
 mod report;
 mod request;
 mod reverify;

@@ -4,7 +4,6 @@
 //! program's thread waits, so that the lines of a process stand in the order of its calls. `tracing`
 //! filters by level and carries the finished line to the [`sink`].
 
-mod file;
 mod sink;
 
 pub use sink::say_before_main;

@@ -1,7 +1,6 @@
 //! Where lines go: the log file in the helper's table, or standard error while it is still what
 //! it was before main.
 
-use super::file::{self, Failure};
 use crate::helper::{self, Worker};
 use crate::sys::write::{self, Way};
 use crate::{config, process};
@@ -9,6 +8,7 @@ use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use keepmydata_records::{LineBuf, LogLevel};
+use keepmydata_sink::{self as file, Failure};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;

@@ -3,10 +3,9 @@
 use super::file::{Key, Traits};
 use crate::sys;
 use core::fmt;
-use keepmydata_records::Backing;
 use libc::c_int;
 use rustix::fd::BorrowedFd;
-use rustix::fs::{self, AtFlags, FileType, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{self, FileType, OFlags};
 
 /// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,51 +86,9 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
 pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
     // SAFETY: as in `candidate`.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let fs = fs::fstatfs(borrowed).map_err(|_| Bypass::BadDescriptor)?;
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type differs between architectures"
-    )]
-    let magic = fs.f_type as u32;
-    match Backing::of(magic) {
-        Backing::Nothing => Err(Bypass::NoBackingStore),
-        backing => {
-            let local_block = backing == Backing::LocalBlock;
-            let dax = is_dax(borrowed);
-            Ok(Traits {
-                local_block,
-                msync_is_fdatasync: matches!(magic, EXT4 | XFS | BTRFS) && !dax,
-                drops_unallocated: local_block && !keeps_unwritten(magic),
-                loses_unwritten: magic == BTRFS && !sys::kernel_is_at_least(6, 18),
-                encodes: magic == BTRFS,
-                dax,
-            })
-        }
-    }
-}
-
-/// Asked of the kernel's inode; a FUSE daemon or a server is not asked.
-fn is_dax(fd: BorrowedFd<'_>) -> bool {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    fs::statx(fd, c"", flags, StatxFlags::empty())
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
-}
-
-/// ext2 and ext3 too.
-const EXT4: u32 = 0xef53;
-const XFS: u32 = 0x5846_5342;
-/// Its older versions call a page out of date whose writeback failed, so that the next access reads the
-/// old content in again. Seen on Linux 6.1, and not on 6.18; what lies between was not tried.
-const BTRFS: u32 = 0x9123_683e;
-
-/// Whether pages whose writeback failed stay in the page cache, and O_DIRECT then tells which. So it is
-/// with xfs since Linux 5.19 ("iomap: don't invalidate folios after writeback errors") and with btrfs, but
-/// for what it compresses. ext4 drops those that it has allocated no block for
-/// (`mpage_release_unused_pages` in fs/ext4/inode.c).
-fn keeps_unwritten(magic: u32) -> bool {
-    match magic {
-        XFS => sys::kernel_is_at_least(5, 19),
-        BTRFS => sys::kernel_is_at_least(6, 18),
-        _ => false,
+    match Traits::of(borrowed) {
+        Ok(Some(traits)) => Ok(traits),
+        Ok(None) => Err(Bypass::NoBackingStore),
+        Err(_) => Err(Bypass::BadDescriptor),
     }
 }

@@ -9,7 +9,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-pub use keepmydata_promise::Debt;
+pub use keepmydata_promise::{Debt, Traits};
 use keepmydata_ranges::FewRanges;
 use keepmydata_sync::commit::GroupCommit;
 
@@ -23,27 +23,6 @@ pub struct Key {
     /// When the file was made, ns, on a filesystem of this machine's, which gives the number of a deleted one to the
     /// next; else 0.
     pub born: u64,
-}
-
-/// What the filesystem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traits {
-    /// On a block device of this machine: the page cache is the only cache.
-    pub local_block: bool,
-    /// `STATX_ATTR_DAX`: there is no page cache, a mapping is the medium itself. The kernel settles it
-    /// when it takes the inode into memory, and a mapping keeps it there.
-    pub dax: bool,
-    /// msync(2) asks the filesystem for a part of what fdatasync(2) does, in the same call
-    /// (`vfs_fsync_range` in fs/sync.c): the second has nothing left to do after the first, but to ask
-    /// the disk once more.
-    pub msync_is_fdatasync: bool,
-    /// A page for which it finds no block is dropped from the page cache.
-    pub drops_unallocated: bool,
-    /// After a failed flush what was not written is lost, although its pages stay.
-    pub loses_unwritten: bool,
-    /// Some extents may not be stored as they are read (btrfs compresses): those are read through the page
-    /// cache whatever the flags, and prove nothing ([`crate::sys::extents::encoded`]).
-    pub encodes: bool,
 }
 
 /// What of the program's may drop the whole page cache of a file, on some filesystems and not on others.

@@ -1,7 +1,7 @@
 //! The part of an enforcement that judges: what is owed, what is compared with what, and when an msync may return 0
 //! (docs/proof.md).
 //!
-//! It does not know whose memory it is: that is its [`Target`]. No hook, no thread and no global is in here, and
+//! It does not know whose memory it is: that is its [`Target`]. No hook and no global is in here, and
 //! nothing allocates. The steps, each of which uses up what the one before has made, are [`Snapshot::begin`] and
 //! [`take`], [`flush`], [`compare`], [`judge`].
 
@@ -14,11 +14,14 @@ mod event;
 mod evidence;
 mod flush;
 mod heal;
+pub mod page_cache;
 mod pooled;
+pub mod readback;
 mod settle;
 mod snapshot;
 mod stages;
 mod target;
+mod traits;
 mod verdict;
 mod verify;
 
@@ -33,5 +36,6 @@ pub use settle::pay;
 pub use snapshot::take;
 pub use stages::{Compared, Ended, Facts, Flushed, Judged, Request, Snapshot, Terms};
 pub use target::{Mapping, PARTS, Part, Target};
+pub use traits::Traits;
 pub use verdict::{Proved, Refused, Verdict, judge};
 pub use verify::{Comparison, Unsettled, check};

@@ -4,12 +4,12 @@
 //! and a thread more would cost more than it saves; across a network it is what a verified msync spends its
 //! time with, and dirty pages that lie apart are a read each. Those that lie near to each other are one.
 
-use crate::sys::{self, lock, thread};
+use crate::target::{PARTS, Part};
 use core::ffi::{c_int, c_void};
 use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
-use keepmydata_promise::{PARTS, Part};
+use keepmydata_sys::{self as sys, lock, thread};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -20,7 +20,7 @@ const THREADS: usize = 8;
 const SLOW_NS: u64 = 300_000;
 const SLOW_PAGE_NS: u64 = 20_000;
 
-/// Reads every part into its place in `buffer`, on a helper thread. `slow` says how the last reads were, and is told
+/// Reads every part into its place in `buffer`, for [`Target::read_back`](crate::Target::read_back). `slow` says how the last reads were, and is told
 /// how these are.
 pub fn read(handle: BorrowedFd<'_>, parts: &mut [Part], buffer: &mut [u8], slow: &mut bool) {
     let work = Work {
@@ -115,7 +115,7 @@ impl Work<'_> {
         while self.one() {}
     }
 
-    /// The same with as many threads as there is work for. They share the helper's descriptors, and are
+    /// The same with as many threads as there is work for. They share the caller's descriptors, and are
     /// done before this returns.
     fn run_with_others(&self) {
         let left = self.parts.len() - self.next.load(Ordering::Relaxed).min(self.parts.len());
