@@ -28,7 +28,16 @@ impl TearFs {
     /// # Panics
     /// If it does not come up: a machine without FUSE is caught by [`TearFs::available`].
     pub fn mount(arguments: &[&str]) -> Self {
-        Self::mount_logging(arguments, true)
+        Self::mount_logging(arguments, true, None)
+    }
+
+    /// Mounts twice: two clients of one filesystem, which see each other's writes as `coherence` says
+    /// ([`TearFs::second`]).
+    ///
+    /// # Panics
+    /// As [`TearFs::mount`].
+    pub fn mount_twice(coherence: &str, arguments: &[&str]) -> Self {
+        Self::mount_logging(arguments, true, Some(coherence))
     }
 
     /// As [`TearFs::mount`], without the op log, which takes gigabytes where a mount is used for hours.
@@ -36,14 +45,20 @@ impl TearFs {
     /// # Panics
     /// As [`TearFs::mount`].
     pub fn mount_unlogged(arguments: &[&str]) -> Self {
-        Self::mount_logging(arguments, false)
+        Self::mount_logging(arguments, false, None)
     }
 
-    fn mount_logging(arguments: &[&str], logs: bool) -> Self {
+    fn mount_logging(arguments: &[&str], logs: bool, coherence: Option<&str>) -> Self {
         let scratch = Scratch::new();
         let point = scratch.path("mount");
         std::fs::create_dir(&point).expect("mount point");
         let mut command = Command::new(profile_directory().join("tearfs"));
+        if let Some(coherence) = coherence {
+            let second = scratch.path("second");
+            std::fs::create_dir(&second).expect("mount point");
+            command.args(["--coherence", coherence, "--second"]);
+            command.arg(second);
+        }
         command
             .args(arguments)
             .arg("--exit-with-stdin")
@@ -87,6 +102,11 @@ impl TearFs {
     /// The mount point.
     pub fn dir(&self) -> PathBuf {
         self.scratch.path("mount")
+    }
+
+    /// The mount point of the second client.
+    pub fn second(&self) -> PathBuf {
+        self.scratch.path("second")
     }
 
     /// The control socket, for guests that send requests themselves.

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use fuser::{Errno, FileHandle, Notifier};
 
 use super::backend::View;
+use super::cluster::{Client, Coherence, Teller};
 use super::file::Contents;
 use super::inode::Inode;
+use super::locks::Locks;
 use super::modes::{Context, Effect, Mode, Parameters};
 use super::names::Names;
 use super::oplog::{Did, OpLog};
@@ -28,8 +30,10 @@ pub struct Daemon {
     pub names: RwLock<Names>,
     pub log: Arc<OpLog>,
     pub timers: Timers,
-    /// Set once mounted.
-    pub notifier: OnceLock<Notifier>,
+    /// Record locks of a cluster.
+    pub locks: Mutex<Locks>,
+    /// Of each client, set once it is mounted.
+    tellers: [OnceLock<Teller>; 2],
     /// The mode, and how often it was switched.
     mode: Mutex<(Mode, u64)>,
     cuts: AtomicU64,
@@ -49,7 +53,8 @@ impl Daemon {
             )),
             log: Arc::new(log),
             timers: Timers::start(),
-            notifier: OnceLock::new(),
+            locks: Mutex::default(),
+            tellers: Default::default(),
             mode: Mutex::new((options.mode, 0)),
             cuts: AtomicU64::new(0),
             handles: AtomicU64::new(0),
@@ -116,6 +121,53 @@ impl Daemon {
                 waiting.fetch_sub(1, Ordering::SeqCst);
             },
         );
+    }
+
+    /// The client is mounted.
+    pub fn mounted(&self, client: Client, notifier: Notifier) {
+        let _ = self.tellers[client.index()].set(Teller::start(notifier));
+    }
+
+    fn teller(&self, client: Client) -> Option<&Teller> {
+        self.tellers[client.index()].get()
+    }
+
+    /// The client has changed the file: what the other one is told, and when.
+    pub fn changed(&self, client: Client, inode: &Inode) {
+        let Some(other) = self.teller(client.other()) else {
+            return;
+        };
+        match self.options.coherence {
+            Coherence::Coherent | Coherence::StaleWriteback => other.forget(inode.nodes()),
+            Coherence::Propagation => {
+                let (other, nodes) = (other.clone(), inode.nodes());
+                let due = Instant::now() + self.options.coherence_time();
+                self.timers.at(due, move || other.forget(nodes));
+            }
+            Coherence::AttributeCache
+            | Coherence::CloseToOpen
+            | Coherence::OnLock
+            | Coherence::NoInvalidation => {}
+        }
+    }
+
+    /// Runs the job once the other client has done what it was told.
+    pub fn after_telling(&self, client: Client, job: impl FnOnce() + Send + 'static) {
+        match self.teller(client.other()) {
+            None => job(),
+            Some(other) => other.then(move |_| job()),
+        }
+    }
+
+    /// The client has got a record lock: runs the job once it has dropped what it must.
+    pub fn after_lock(&self, client: Client, inode: &Inode, job: impl FnOnce() + Send + 'static) {
+        match self.teller(client) {
+            Some(own) if self.options.coherence == Coherence::OnLock => {
+                own.forget(inode.nodes());
+                own.then(move |_| job());
+            }
+            _ => job(),
+        }
     }
 
     pub fn new_handle(&self) -> FileHandle {
@@ -206,12 +258,11 @@ impl Daemon {
     /// Has the kernel forget what it caches of the files. Dirty pages it writes back first;
     /// after a cut those writes fail. The requests come while this waits: no lock is held.
     fn drop_caches(&self, files: &[Arc<Inode>]) {
-        let Some(notifier) = self.notifier.get() else {
-            return;
-        };
-        for node in files.iter().flat_map(|inode| inode.nodes()) {
-            // EAGAIN or the like: a page that cannot be dropped stays, as it may.
-            let _ = notifier.inval_inode(node, 0, 0);
+        for teller in self.tellers.iter().filter_map(OnceLock::get) {
+            for node in files.iter().flat_map(|inode| inode.nodes()) {
+                // EAGAIN or the like: a page that cannot be dropped stays, as it may.
+                let _ = teller.notifier.inval_inode(node, 0, 0);
+            }
         }
     }
 

@@ -6,11 +6,14 @@ use std::time::Instant;
 use fuser::Errno;
 
 use super::backend::Backend;
+use super::cluster::{Client, Coherence, Views};
 use super::modes::{Context, Effect, FileMode, Honest, Mode, Write};
 
 /// A file's bytes and what the mode remembers of the file.
 pub struct Contents {
     pub backend: Backend,
+    /// What the clients of a cluster are shown otherwise.
+    views: Box<Views>,
     mode: Box<dyn FileMode>,
     /// For when the mode does not apply to this file.
     honest: Honest,
@@ -24,6 +27,7 @@ impl Default for Contents {
     fn default() -> Self {
         Self {
             backend: Backend::default(),
+            views: Box::default(),
             mode: Box::new(Honest),
             honest: Honest,
             switch: u64::MAX,
@@ -71,6 +75,47 @@ impl Contents {
         mode.read(backend, offset, buffer, cx)
     }
 
+    /// A client of a cluster is about to write.
+    pub fn before_write(
+        &mut self,
+        (client, coherence): (Client, Coherence),
+        write: Write<'_>,
+        until: Instant,
+    ) {
+        match coherence {
+            Coherence::Propagation => self.views.delay(&self.backend, client, write, until),
+            Coherence::StaleWriteback => {
+                let (offset, len) = (write.offset, write.data.len());
+                self.views.learn(&self.backend, client, offset, len);
+            }
+            _ => {}
+        }
+    }
+
+    /// It has written.
+    pub fn after_write(&mut self, (client, coherence): (Client, Coherence), write: Write<'_>) {
+        if coherence == Coherence::StaleWriteback {
+            self.views.write_back(&mut self.backend, client, write);
+        }
+    }
+
+    /// It has read these bytes: puts into them what it is shown otherwise.
+    pub fn after_read(
+        &mut self,
+        (client, coherence): (Client, Coherence),
+        offset: u64,
+        bytes: &mut [u8],
+        now: Instant,
+    ) {
+        match coherence {
+            Coherence::Propagation => self.views.show(client, offset, bytes, now),
+            Coherence::StaleWriteback => {
+                self.views.learn(&self.backend, client, offset, bytes.len());
+            }
+            _ => {}
+        }
+    }
+
     /// Fills the buffer with what a READ would be answered with, without being one.
     pub fn served(&self, offset: u64, buffer: &mut [u8], now: Instant) {
         let mode: &dyn FileMode = if self.concerned {
@@ -93,12 +138,14 @@ impl Contents {
     pub fn truncate(&mut self, size: u64) {
         let old = self.backend.size();
         self.backend.truncate(size);
+        self.views.discard(&(size.min(old)..size.max(old)));
         self.mode.discard(size.min(old)..size.max(old));
     }
 
     /// Makes the bytes zeros.
     pub fn punch(&mut self, range: Range<u64>) {
         self.backend.punch(range.clone());
+        self.views.discard(&range);
         self.mode.discard(range);
     }
 

@@ -3,16 +3,19 @@
 //! From the kernel inwards: [`mount`] (how it begins and ends), [`fs`] (the requests),
 //! [`names`], [`inode`], [`file`] (one file's contents and its mode),
 //! [`modes`] (what is done wrong), [`backend`] (what is acknowledged, applied, stable).
+//! With two mounts [`cluster`] (what each is shown, and told) and [`locks`] (what they share).
 //! Beside them: [`control`] (what tests ask), [`oplog`] (what people read), [`options`].
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod cluster;
 pub mod control;
 pub mod daemon;
 pub mod file;
 pub mod fs;
 pub mod inode;
 mod keeper;
+pub mod locks;
 pub mod modes;
 pub mod mount;
 pub mod names;

@@ -16,6 +16,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::cluster::Client;
 use super::control;
 use super::daemon::Daemon;
 use super::fs::TearFs;
@@ -65,9 +66,12 @@ impl fmt::Display for Failure {
 pub fn run(options: Options) -> Result<(), Failure> {
     options.check().map_err(Failure::Option)?;
     let named = |what: &Path, error| format!("{}: {error}", what.display());
-    let mountpoint = options.mountpoint.canonicalize();
-    let mountpoint =
-        mountpoint.map_err(|error| Failure::Option(named(&options.mountpoint, error)))?;
+    let mut points = Vec::new();
+    for point in [Some(&options.mountpoint), options.second.as_ref()] {
+        let Some(point) = point else { continue };
+        let whole = point.canonicalize();
+        points.push(whole.map_err(|error| Failure::Option(named(point, error)))?);
+    }
     let op_log = options.op_log.clone();
     let log = OpLog::open(op_log.as_deref())
         .map_err(|error| Failure::Option(named(&op_log.unwrap_or_default(), error)))?;
@@ -81,19 +85,38 @@ pub fn run(options: Options) -> Result<(), Failure> {
         control::serve(path, &daemon).map_err(|error| Failure::Option(named(path, error)))?;
         socket = Some(SocketFile(path.clone()));
     }
-    let mut keeper = Keeper::start().map_err(Failure::Session)?;
-    let session = Session::new(TearFs(Arc::clone(&daemon)), &mountpoint, &config());
-    let session = session.map_err(|error| Failure::Fuse(cannot_mount(&mountpoint, &error)))?;
-    keeper.watch(&mountpoint);
-    let _ = daemon.notifier.set(session.notifier());
-    stop_on_signal(signals, mountpoint.clone(), &daemon);
-    if daemon.options.exit_with_stdin {
-        stop_on_end_of_stdin(mountpoint.clone(), &daemon);
+    // All of them before the first mount: what is made later has its connection with the kernel open as well.
+    let keepers = points.iter().map(|_| Keeper::start());
+    let mut keepers = keepers
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::Session)?;
+    let mut sessions = Vec::new();
+    for ((point, keeper), client) in points.iter().zip(&mut keepers).zip(Client::ALL) {
+        let fs = TearFs {
+            daemon: Arc::clone(&daemon),
+            client,
+        };
+        let session = Session::new(fs, point, &config());
+        let session = session.map_err(|error| Failure::Fuse(cannot_mount(point, &error)))?;
+        keeper.watch(point);
+        daemon.mounted(client, session.notifier());
+        sessions.push(session);
     }
-    announce(&mountpoint);
-    let ended = session.run().map_err(Failure::Session);
+    stop_on_signal(signals, points.clone(), &daemon);
+    if daemon.options.exit_with_stdin {
+        stop_on_end_of_stdin(points.clone(), &daemon);
+    }
+    let second = sessions.split_off(1).pop().map(Session::spawn);
+    let second = second.transpose().map_err(Failure::Session)?;
+    announce(&points);
+    let first = sessions.pop().expect("a mount point");
+    let ended = first.run().map_err(Failure::Session);
+    // The first was unmounted, and takes the other with it.
+    if let Some((_, point)) = second.zip(points.get(1)) {
+        detach(point);
+    }
     if ended.is_ok() {
-        keeper.done();
+        keepers.iter_mut().for_each(Keeper::done);
     }
     drop(socket);
     ended
@@ -159,45 +182,50 @@ fn cannot_mount(mountpoint: &Path, error: &io::Error) -> String {
     }
 }
 
-fn announce(mountpoint: &Path) {
+fn announce(points: &[PathBuf]) {
     let mut stdout = io::stdout();
+    let points: Vec<_> = points.iter().map(|point| point.to_string_lossy()).collect();
     // A reader that went away does not matter; the mount does.
-    let _ = writeln!(stdout, "ready {}", mountpoint.display());
+    let _ = writeln!(stdout, "ready {}", points.join(" "));
     let _ = stdout.flush();
 }
 
-fn stop_on_signal(mut signals: Signals, mountpoint: PathBuf, daemon: &Arc<Daemon>) {
+fn stop_on_signal(mut signals: Signals, points: Vec<PathBuf>, daemon: &Arc<Daemon>) {
     let daemon = Arc::clone(daemon);
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            stop(&mountpoint, &daemon, format_args!("signal {signal}"));
+            stop(&points, &daemon, format_args!("signal {signal}"));
         }
     });
 }
 
-fn stop_on_end_of_stdin(mountpoint: PathBuf, daemon: &Arc<Daemon>) {
+fn stop_on_end_of_stdin(points: Vec<PathBuf>, daemon: &Arc<Daemon>) {
     let daemon = Arc::clone(daemon);
     thread::spawn(move || {
         let mut buffer = [0; 512];
         while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
-        stop(&mountpoint, &daemon, format_args!("end of stdin"));
+        stop(&points, &daemon, format_args!("end of stdin"));
     });
 }
 
-/// Detaches the mount, which ends the session and with it `run`. Where programs still use the
+/// Detaches the mounts, the first one last: that ends its session and with it `run`. Where programs still use the
 /// filesystem it would not end: then they lose it.
-fn stop(mountpoint: &Path, daemon: &Daemon, reason: fmt::Arguments<'_>) {
+fn stop(points: &[PathBuf], daemon: &Daemon, reason: fmt::Arguments<'_>) {
     daemon.log.line(format_args!("Unmount: {reason}"));
-    if unmount(mountpoint, UnmountFlags::DETACH).is_err() {
-        // Only root may, and fusermount3 for the others.
-        let mut fusermount = Command::new("fusermount3");
-        let _ = fusermount.args(["-u", "-q", "-z"]).arg(mountpoint).status();
-    }
+    points.iter().rev().for_each(|point| detach(point));
     thread::sleep(GRACE);
     if let Some(socket) = &daemon.options.control {
         let _ = std::fs::remove_file(socket);
     }
     process::exit(0);
+}
+
+fn detach(mountpoint: &Path) {
+    if unmount(mountpoint, UnmountFlags::DETACH).is_err() {
+        // Only root may, and fusermount3 for the others.
+        let mut fusermount = Command::new("fusermount3");
+        let _ = fusermount.args(["-u", "-q", "-z"]).arg(mountpoint).status();
+    }
 }
 
 /// Removes the socket's file when dropped.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use fuser::InitFlags;
 
+use super::cluster::Coherence;
 use super::modes::{Mode, Parameters};
 use super::pages::PAGE;
 use super::select::Selector;
@@ -33,6 +34,19 @@ use super::select::Selector;
 pub struct Options {
     /// Where to mount: an existing directory.
     pub mountpoint: PathBuf,
+
+    /// Mount there, too: a second client of the same files, with a page cache of its own. Record locks are then the
+    /// filesystem's, and readers are not answered with FOPEN_DIRECT_IO unless asked for.
+    #[arg(long, value_name = "DIR", help_heading = CLUSTER)]
+    pub second: Option<PathBuf>,
+
+    /// What one client sees of what the other wrote.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "coherent", requires = "second", help_heading = CLUSTER)]
+    pub coherence: Coherence,
+
+    /// The time of attribute-cache and propagation.
+    #[arg(long, value_name = "N", default_value_t = 300, help_heading = CLUSTER)]
+    pub coherence_ms: u64,
 
     /// How to misbehave.
     #[arg(long, value_enum, value_name = "MODE", default_value = "honest")]
@@ -135,6 +149,7 @@ pub struct Options {
     pub exit_with_stdin: bool,
 }
 
+const CLUSTER: &str = "Two clients";
 const MODES: &str = "Modes";
 const OCCASIONS: &str = "When to misbehave";
 const KERNEL: &str = "What the kernel is told";
@@ -205,9 +220,16 @@ impl Options {
         {
             return Err(format!("--glob {glob:?} is no list of globs"));
         }
-        if !self.mountpoint.is_dir() {
-            let point = self.mountpoint.display();
-            return Err(format!("mount point {point} is no directory"));
+        for point in [Some(&self.mountpoint), self.second.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !point.is_dir() {
+                return Err(format!("mount point {} is no directory", point.display()));
+            }
+        }
+        if self.second.as_ref() == Some(&self.mountpoint) {
+            return Err("--second is the mount point: it must be another directory".into());
         }
         Ok(())
     }
@@ -236,15 +258,45 @@ impl Options {
 
     fn direct_io(&self) -> DirectIo {
         self.direct_io.unwrap_or(match self.mode {
+            // These are about page caches of readers.
+            _ if self.second.is_some() => DirectIo::None,
             Mode::TwinInode => DirectIo::None,
             _ => DirectIo::Rdonly,
         })
     }
 
+    /// The time of a coherence that has one.
+    pub fn coherence_time(&self) -> Duration {
+        Duration::from_millis(self.coherence_ms)
+    }
+
+    /// How the clients are kept apart, where there are two.
+    pub fn cluster(&self) -> Option<Coherence> {
+        self.second.as_ref().map(|_| self.coherence)
+    }
+
+    /// Whether opens are answered with FOPEN_KEEP_CACHE.
+    pub fn keeps_cache(&self) -> bool {
+        self.keep_cache
+            || self
+                .cluster()
+                .is_some_and(|how| how != Coherence::CloseToOpen)
+    }
+
+    /// How long the kernel may cache names and attributes.
+    pub fn ttl(&self) -> Duration {
+        match self.cluster() {
+            Some(Coherence::AttributeCache) => self.coherence_time(),
+            _ => Duration::from_millis(self.ttl_ms),
+        }
+    }
+
     /// What the kernel is asked for at FUSE_INIT.
     pub fn kernel_features(&self) -> InitFlags {
         let mut features = InitFlags::FUSE_PARALLEL_DIROPS;
-        features.set(InitFlags::FUSE_AUTO_INVAL_DATA, self.auto_inval);
+        let by_mtime = self.cluster() == Some(Coherence::AttributeCache);
+        features.set(InitFlags::FUSE_AUTO_INVAL_DATA, self.auto_inval || by_mtime);
+        features.set(InitFlags::FUSE_POSIX_LOCKS, self.second.is_some());
         features.set(InitFlags::FUSE_WRITEBACK_CACHE, self.writeback_cache);
         features.set(
             InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
@@ -286,6 +338,10 @@ mod tests {
             assert_eq!(value.get_name(), mode.word());
             assert_eq!(parse(&["--mode", mode.word()]).mode, *mode);
         }
+        for coherence in Coherence::value_variants() {
+            let value = coherence.to_possible_value().expect("none is hidden");
+            assert_eq!(value.get_name(), coherence.word());
+        }
     }
 
     #[test]
@@ -313,6 +369,23 @@ mod tests {
         assert!(parse(&["--direct-io", "all"]).is_direct(libc::O_RDWR));
         assert!(!parse(&["--direct-io", "none"]).is_direct(libc::O_RDONLY));
         assert!(!parse(&["--mode", "twin-inode"]).is_direct(libc::O_RDONLY));
+    }
+
+    #[test]
+    fn two_clients_are_about_page_caches() {
+        let options = parse(&["--second", "/proc", "--coherence", "attribute-cache"]);
+        assert!(!options.is_direct(libc::O_RDONLY));
+        assert!(options.keeps_cache());
+        assert_eq!(options.ttl(), Duration::from_millis(300));
+        let features = options.kernel_features();
+        assert!(features.contains(InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_POSIX_LOCKS));
+        assert!(!parse(&["--second", "/proc", "--coherence", "close-to-open"]).keeps_cache());
+        assert!(
+            !parse(&[])
+                .kernel_features()
+                .contains(InitFlags::FUSE_POSIX_LOCKS)
+        );
+        assert!(Options::try_parse_from(["tearfs", "--coherence", "coherent", "/"]).is_err());
     }
 
     #[test]

@@ -98,10 +98,10 @@ impl TearFs {
         delay_ms: u64,
         send: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
-        let mode = self.0.mode();
-        self.0.log.count(mode, effect);
+        let mode = self.daemon.mode();
+        self.daemon.log.count(mode, effect);
         let outcome = Outcome(result.as_ref().map(count).map_err(|errno| *errno));
-        self.0.after(delay_ms, move || {
+        self.daemon.after(delay_ms, move || {
             let did = Did(mode, effect);
             op.exit(format_args!("ino({ino}) result({outcome}){did}"));
             send(result);

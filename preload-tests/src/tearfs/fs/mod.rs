@@ -11,16 +11,22 @@ use std::time::SystemTime;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, KernelConfig, LockOwner, OpenFlags,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use super::cluster::Client;
 use super::daemon::Daemon;
 use super::inode::{Kind, inode_of};
 use super::modes::{Effect, Write};
 use super::oplog::{OpenBits, named};
 use operations::Changes;
 
-pub struct TearFs(pub Arc<Daemon>);
+/// The filesystem as one client has it mounted.
+#[derive(Clone)]
+pub struct TearFs {
+    pub daemon: Arc<Daemon>,
+    pub client: Client,
+}
 
 /// The largest WRITE, in bytes: the kernel's own limit by default.
 const MAX_WRITE: u32 = 1 << 20;
@@ -28,13 +34,13 @@ const MAX_WRITE: u32 = 1 << 20;
 /// Logs and counts that a request has come in.
 macro_rules! enter {
     ($fs:ident, $request:ident, $name:literal, $($arguments:tt)*) => {
-        $fs.0.log.enter($name, $request, format_args!($($arguments)*))
+        $fs.daemon.log.enter($name, $request, format_args!($($arguments)*))
     };
 }
 
 impl Filesystem for TearFs {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let added = config.add_capabilities(self.0.options.kernel_features());
+        let added = config.add_capabilities(self.daemon.options.kernel_features());
         added.map_err(|missing| {
             io::Error::other(format!("the kernel does not offer {missing:?}"))
         })?;
@@ -50,7 +56,11 @@ impl Filesystem for TearFs {
     fn forget(&self, request: &Request, node: INodeNo, count: u64) {
         let ino = inode_of(node);
         let op = enter!(self, request, "Forget", "ino({ino}) nlookup({count})");
-        self.0.names.write().expect("names").forget(node, count);
+        self.daemon
+            .names
+            .write()
+            .expect("names")
+            .forget(node, count);
         op.exit(format_args!("ino({ino})"));
     }
 
@@ -114,7 +124,7 @@ impl Filesystem for TearFs {
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let op = enter!(self, request, "Unlink", "parent({parent}) name({name:?})");
         let removed = self
-            .0
+            .daemon
             .names
             .write()
             .expect("names")
@@ -125,7 +135,7 @@ impl Filesystem for TearFs {
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let op = enter!(self, request, "Rmdir", "parent({parent}) name({name:?})");
         let removed = self
-            .0
+            .daemon
             .names
             .write()
             .expect("names")
@@ -151,7 +161,7 @@ impl Filesystem for TearFs {
         );
         let renamed = if (flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
             let noreplace = flags.contains(RenameFlags::RENAME_NOREPLACE);
-            let mut names = self.0.names.write().expect("names");
+            let mut names = self.daemon.names.write().expect("names");
             names.rename((parent, name), (to, to_name), noreplace)
         } else {
             Err(Errno::EINVAL)
@@ -220,11 +230,11 @@ impl Filesystem for TearFs {
             "Read",
             "ino({ino}) offset({offset}) len({size}) flags({bits}) fh({handle})"
         );
-        let done = match self.0.options.refuse_direct_reads && flags.0 & libc::O_DIRECT != 0 {
+        let done = match self.daemon.options.refuse_direct_reads && flags.0 & libc::O_DIRECT != 0 {
             true => (Err(Errno::EINVAL), Effect::NONE),
             false => self.read_file(node, offset, size),
         };
-        let delay = self.0.options.read_delay_ms;
+        let delay = self.daemon.options.read_delay_ms;
         self.answer_data(op, ino, done, Vec::len, delay, |result| match result {
             Ok(data) => reply.data(&data),
             Err(errno) => reply.error(errno),
@@ -252,7 +262,7 @@ impl Filesystem for TearFs {
         );
         let page_writeback = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let done = self.write_file(node, handle, Write { offset, data }, page_writeback);
-        let delay = self.0.options.write_delay_ms;
+        let delay = self.daemon.options.write_delay_ms;
         self.answer_data(
             op,
             ino,
@@ -271,11 +281,12 @@ impl Filesystem for TearFs {
         request: &Request,
         node: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
         let ino = inode_of(node);
         let op = enter!(self, request, "Flush", "ino({ino}) fh({handle})");
+        self.unlock_all(ino, lock_owner);
         self.answer_empty(op, ino, self.flush_file(node), 0, reply);
     }
 
@@ -294,8 +305,74 @@ impl Filesystem for TearFs {
             "Fsync",
             "ino({ino}) datasync({datasync}) fh({handle})"
         );
-        let delay = self.0.options.fsync_delay_ms;
-        self.answer_empty(op, ino, self.fsync_file(node, handle), delay, reply);
+        let delay = self.daemon.options.fsync_delay_ms;
+        let done = self.fsync_file(node, handle);
+        let fs = self.clone();
+        self.daemon.after_telling(self.client, move || {
+            fs.answer_empty(op, ino, done, delay, reply);
+        });
+    }
+
+    fn getlk(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let ino = inode_of(node);
+        let op = enter!(
+            self,
+            request,
+            "Getlk",
+            "ino({ino}) range({start}-{end}) type({kind}) fh({handle})"
+        );
+        let wanted = self.lock_of(owner, (start, end), kind, pid);
+        let against = self
+            .daemon
+            .locks
+            .lock()
+            .expect("locks")
+            .against(ino, &wanted);
+        match against {
+            None => {
+                op.exit(format_args!("ino({ino}) free"));
+                reply.locked(0, 0, libc::F_UNLCK, 0);
+            }
+            Some(held) => {
+                op.exit(format_args!("ino({ino}) held"));
+                reply.locked(held.start, held.last, held.kind(), held.pid);
+            }
+        }
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let ino = inode_of(node);
+        let op = enter!(
+            self,
+            request,
+            "Setlk",
+            "ino({ino}) range({start}-{end}) type({kind}) sleep({sleep}) fh({handle})"
+        );
+        let lock = self.lock_of(owner, (start, end), kind, pid);
+        self.set_lock(op, node, (lock, kind), sleep, reply);
     }
 
     fn fsyncdir(
@@ -319,7 +396,7 @@ impl Filesystem for TearFs {
         mut reply: ReplyDirectory,
     ) {
         let op = enter!(self, request, "Readdir", "ino({node}) offset({offset})");
-        let entries = match self.0.names.read().expect("names").list(node, offset) {
+        let entries = match self.daemon.names.read().expect("names").list(node, offset) {
             Ok(entries) => entries,
             Err(errno) => {
                 op.failed(errno);
