@@ -83,6 +83,9 @@ impl Debt {
     ) -> bool {
         self.owe(told, true);
         self.proving.clear();
+        if judged.terms.settles && judged.unverified_pages() > 0 {
+            self.doubt_unverified(judged);
+        }
         if !judged.verify && !self.is_pending() {
             return false;
         }
@@ -101,6 +104,19 @@ impl Debt {
             self.refused_untold = false;
         }
         true
+    }
+
+    /// What could not be compared, where the program is not told now.
+    fn doubt_unverified<R: Request>(&mut self, judged: &Judged<R>) {
+        let mut left = Ranges::new();
+        left.add_all(judged.dirty.iter());
+        for (page, state) in states(&judged.copies) {
+            if matches!(state, State::Verified | State::Newer) {
+                left.remove(page.start, page.end);
+            }
+        }
+        self.owed.add_all(left.iter());
+        self.untold.add_all(left.iter());
     }
 
     fn refuse<R: Request>(&mut self, judged: &Judged<R>, errno: Errno, told: &Ranges) {

@@ -266,6 +266,11 @@ impl<R: Request> Judged<R> {
         self.verdicts.uncertain + self.unverified_pages()
     }
 
+    /// Whether msync fails for what is not known. What answers no call has only doubts, which the next msync tells.
+    fn fails_for_doubt(&self) -> bool {
+        self.terms.uncertain_fails && !self.terms.settles && self.unknown_pages() > 0
+    }
+
     /// What msync must say about the file.
     pub(crate) fn outcome(&self) -> Result<(), Errno> {
         if self.lost != 0 {
@@ -274,8 +279,7 @@ impl<R: Request> Judged<R> {
             Err(errno)
         } else if self.refused != 0 {
             Err(Errno::from_raw_os_error(self.refused))
-        } else if self.verdicts.stale > 0 || self.terms.uncertain_fails && self.unknown_pages() > 0
-        {
+        } else if self.verdicts.stale > 0 || self.fails_for_doubt() {
             Err(self.facts.cause.unwrap_or(Errno::IO))
         } else {
             Ok(())

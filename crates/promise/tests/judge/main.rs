@@ -7,7 +7,7 @@ use keepmydata_promise::{Event, Terms};
 use keepmydata_records::{Content, Rung, Verdict};
 use rustix::io::Errno;
 use std::cell::Cell;
-use world::{Mode, PAGE, World, msync, msync_by, taken, terms};
+use world::{Mode, PAGE, World, msync, msync_by, msync_unverified, taken, terms};
 
 /// A world in which the program has stored to so many pages, each with its number and one.
 fn stored(mode: Mode, pages: usize) -> World {
@@ -280,6 +280,36 @@ fn what_a_sync_without_a_call_doubts_is_told_by_the_next_msync() {
     assert_eq!(msync_by(&world, settles).result(), Ok(()));
     assert_eq!(msync(&world).verdicts.uncertain, 1);
     assert_eq!(msync(&world).verdicts.uncertain, 0, "once");
+}
+
+#[test]
+fn a_doubt_of_a_sync_without_a_call_is_an_error_once() {
+    for mode in [Mode::Honest, Mode::BlackHole] {
+        let world = stored(mode, 1);
+        let fails = Terms {
+            uncertain_fails: true,
+            ..terms()
+        };
+        let settles = Terms {
+            settles: true,
+            ..fails
+        };
+        world.evict(0);
+        drop(msync_by(&world, settles));
+        assert_eq!(msync_by(&world, fails).result(), Err(Errno::IO), "{mode:?}");
+        assert_eq!(msync_by(&world, fails).result(), Ok(()), "{mode:?}");
+    }
+}
+
+#[test]
+fn what_a_sync_without_a_call_could_not_compare_is_told_by_the_next_msync() {
+    let world = stored(Mode::BlackHole, 2);
+    let settles = Terms {
+        settles: true,
+        ..terms()
+    };
+    drop(msync_unverified(&world, settles));
+    assert_eq!(msync(&world).verdicts.uncertain, 2);
 }
 
 #[test]

@@ -540,10 +540,19 @@ pub fn msync(world: &World) -> Pooled<Ended<Call>, Heap> {
 }
 
 pub fn msync_by(world: &World, terms: Terms) -> Pooled<Ended<Call>, Heap> {
+    enforce(world, terms, true)
+}
+
+/// The same where there is no memory to compare anything.
+pub fn msync_unverified(world: &World, terms: Terms) -> Pooled<Ended<Call>, Heap> {
+    enforce(world, terms, false)
+}
+
+fn enforce(world: &World, terms: Terms, verify: bool) -> Pooled<Ended<Call>, Heap> {
     let mut target = world;
     let request = Pooled::<Call, Heap>::new(Call).expect("memory");
     let mut snapshot = Snapshot::begin(request, terms);
-    (snapshot.verify, snapshot.dirty_known, snapshot.sees_stores) = (true, true, true);
+    (snapshot.verify, snapshot.dirty_known, snapshot.sees_stores) = (verify, true, true);
     world.take_marks(&mut snapshot.dirty);
     // What is dirty and was dropped is not there to be copied.
     let mut absent = Ranges::new();
@@ -552,7 +561,7 @@ pub fn msync_by(world: &World, terms: Terms) -> Pooled<Ended<Call>, Heap> {
         .expect("the model's");
     snapshot.gone.add_all(absent.iter());
     world.debt.borrow_mut().take(&mut snapshot, false, 0);
-    if !snapshot.dirty.is_empty() {
+    if verify && !snapshot.dirty.is_empty() {
         keepmydata_promise::take(&target, &mut snapshot).expect("memory");
     }
     let flushed = keepmydata_promise::flush(&target, &world, snapshot, Ok(()));
