@@ -1,9 +1,9 @@
 /*
  * usage: reopeners FILE THREADS ROUNDS HOW
- * Threads that open the file, store to pages of their own and sync, again and again: through a mapping of their own, made
- * anew each time (`own`), or through one of all (`shared`). Then one thread is left, and syncs what nobody changes any
- * more. Prints how many msyncs have failed by then, and how many after the first since; on the way two in a row of the
- * same thread count as well (`in a row`).
+ * Threads that open the file, store something new to pages of their own and sync, again and again: through a mapping of
+ * their own, made anew each time (`own`), or through one of all (`shared`). Then one thread is left, and syncs what nobody
+ * changes any more. Prints how many msyncs have failed by then, and how many after the first since; on the way two in a
+ * row of the same thread count as well (`in a row`).
  */
 #include "guest.h"
 #include <pthread.h>
@@ -27,7 +27,7 @@ static void *run(void *argument)
 		char *base = own ? map_shared(fd, length) : all;
 
 		for (int n = 0; n < EACH; n++)
-			base[(me * EACH + n) * PAGE + i % PAGE] = 'a' + i % 26;
+			base[(me * EACH + n) * PAGE + i % PAGE]++;
 		now = msync(base, length, MS_SYNC) != 0;
 		syncs++;
 		failed += now;

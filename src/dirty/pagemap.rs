@@ -277,6 +277,18 @@ pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
     })
 }
 
+/// Adds what was stored to since the last scan and has not been dropped since; the marks stay.
+///
+/// Errors: as [`stored_since`].
+pub fn present_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
+    each_registered(query, |pagemap, entry| {
+        each_run(pagemap, tracked(entry), Find::WrittenPresent, |run| {
+            add(into, entry, run)
+        })
+    })
+}
+
 /// Adds those of the `dirty` pages that have no page behind their entries, in any mapping: they have left
 /// the page cache since they were stored to, or somebody has emptied the entries.
 pub fn absent(query: &Query<'_>, dirty: &Ranges, into: &mut Ranges) -> Result<(), Errno> {

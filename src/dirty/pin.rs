@@ -5,14 +5,17 @@
 //! the last look at the marks and the drop is in pages that nobody has afterwards. A pipe keeps a page itself, not a
 //! copy (vmsplice(2)): so what the page held last can still be read, and compared with what the filesystem holds. All
 //! pages of the mappings are read in first, so that no thread finds one that is not in the pipe.
+//!
+//! Threads go on storing, to the page that is read in after the drop, and reading past the page cache hands that to the
+//! filesystem. So for each byte it may hold what the page held last, or something new; not what was there before the
+//! stores that the pipe has kept, which a copy knows that was taken when all of it was proved.
 
-use super::Ranges;
+use super::{Query, Ranges, pagemap};
 use crate::helper::Worker;
 use crate::mappings::{self, file::File};
-use crate::sys::{self, vm, wipe};
+use crate::sys::{self, vm, wipe::Region};
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
-use core::slice;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -28,6 +31,8 @@ pub struct Pinned {
     /// Where in the file, bytes, in the order in which they are in the pipe.
     pieces: [(u64, usize); PIECES],
     count: usize,
+    /// What they held when nothing was owed of the file, in the same order; nothing where something was.
+    proved: Option<Region>,
 }
 
 /// Keeps every page of the writable mappings of `file`; nothing where there are too many. On a
@@ -63,11 +68,14 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
         });
     }
     let places = &places[..count];
-    let pinned = if fits && count > 0 {
+    let mut pinned = if fits && count > 0 {
         keep(places)
     } else {
         None
     };
+    if let Some(pinned) = &mut pinned {
+        pinned.proved = copy(places, pages).filter(|_| !super::is_owed(worker, file));
+    }
     for &(at, _, len) in places {
         unmap(at, len);
     }
@@ -96,7 +104,20 @@ fn keep(places: &[(usize, u64, usize)]) -> Option<Pinned> {
         pipe: read,
         pieces,
         count: places.len(),
+        proved: None,
     })
+}
+
+/// What the `pages` at `places` hold.
+fn copy(places: &[(usize, u64, usize)], pages: usize) -> Option<Region> {
+    let mut copy = Region::new(pages * sys::page_size())?;
+    let mut done = 0;
+    for &(at, _, len) in places {
+        let read = vm::read_own_memory(at, copy.numbers_mut(done, len));
+        (read == Ok(len)).then_some(())?;
+        done += len;
+    }
+    Some(copy)
 }
 
 /// A pipe with room for [`MOST`] pages: the end to read, and the one to write.
@@ -126,31 +147,52 @@ fn splice(pipe: &OwnedFd, mut at: usize, mut len: usize) -> Result<(), Errno> {
 }
 
 impl Pinned {
-    /// Whether the filesystem holds what every page held last. On a helper thread.
-    pub fn is_held(&self, worker: &Worker, file: &File) -> bool {
+    /// Whether it is known what they held when all of it was proved.
+    pub fn knows_what_was_proved(&self) -> bool {
+        self.proved.is_some()
+    }
+
+    /// Adds the pages of which the filesystem may not hold what they held last. On a helper thread.
+    pub fn find_lost(&self, worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), Errno> {
         let handle = mappings::handle_of(file);
-        let Some(fd) = worker.borrow_handle(&handle).filter(|_| handle.direct) else {
-            return false;
-        };
-        let Ok(size) = sys::fd::size(fd) else {
-            return false;
-        };
-        let room = 2 * MOST * sys::page_size();
-        let Some(memory) = wipe::map(room) else {
-            return false;
-        };
-        // SAFETY: mapped just now, of that size.
-        let memory = unsafe { slice::from_raw_parts_mut(memory.as_ptr(), room) };
-        let (page, held) = memory.split_at_mut(room / 2);
-        let mut same = true;
+        let direct = worker.borrow_handle(&handle).filter(|_| handle.direct);
+        let fd = direct.ok_or(Errno::BADF)?;
+        let size = sys::fd::size(fd)?;
+        let mut memory = Region::new(2 * MOST * sys::page_size()).ok_or(Errno::NOMEM)?;
+        let half = memory.size() / 2;
+        let (last, held) = memory.numbers_mut::<u8>(0, 2 * half).split_at_mut(half);
+        // First what is there, then whether it was stored to since.
+        let (mut differ, mut done) = (Ranges::new(), 0);
         for &(offset, len) in &self.pieces[..self.count] {
             let valid = size.saturating_sub(offset).min(len as u64) as usize;
-            same &= self.read(&mut page[..len]).is_ok()
-                && sys::fd::read_back(fd, &mut held[..len], offset).is_ok_and(|read| read >= valid)
-                && page[..valid] == held[..valid];
+            self.read(&mut last[..len])?;
+            if sys::fd::read_back(fd, &mut held[..len], offset)? < valid {
+                return Err(Errno::IO);
+            }
+            for at in (0..valid).step_by(sys::page_size()) {
+                let part = at..valid.min(at + sys::page_size());
+                if last[part.clone()] == held[part.clone()] {
+                    continue;
+                }
+                let page = offset + at as u64..offset + (at + sys::page_size()) as u64;
+                let proved = self.proved.as_ref();
+                let proved = proved.map(|all| all.numbers(done + at, part.len()));
+                match proved
+                    .is_some_and(|proved| is_newer(&last[part.clone()], &held[part], proved))
+                {
+                    true => differ.add(page.start, page.end),
+                    false => into.add(page.start, page.end),
+                }
+            }
+            done += len;
         }
-        unmap(memory.as_mut_ptr() as usize, room);
-        same
+        if !differ.is_empty() {
+            let mut stored = Ranges::new();
+            pagemap::present_since(&Query::of(worker, file, handle), &mut stored)?;
+            differ.remove_all(&stored);
+            into.add_all(differ.iter());
+        }
+        Ok(())
     }
 
     fn read(&self, mut into: &mut [u8]) -> Result<(), Errno> {
@@ -162,5 +204,26 @@ impl Pinned {
             into = &mut into[done..];
         }
         Ok(())
+    }
+}
+
+/// Whether a page that held `last` when it was dropped, and `proved` before, may have been stored to since, so that the
+/// filesystem has `held`: no byte of it is from before.
+fn is_newer(last: &[u8], held: &[u8], proved: &[u8]) -> bool {
+    let mut bytes = last.iter().zip(held).zip(proved);
+    bytes.all(|((last, held), proved)| held == last || held != proved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_newer;
+
+    #[test]
+    fn a_byte_from_before_is_a_loss_and_a_new_one_is_not() {
+        // Proved, then stored to: the third byte; and after the drop: the fourth.
+        assert!(is_newer(b"aabaa", b"aabca", b"aaaaa"));
+        assert!(is_newer(b"aabaa", b"aacaa", b"aaaaa"));
+        assert!(!is_newer(b"aabaa", b"aaaca", b"aaaaa"));
+        assert!(!is_newer(b"bb", b"ba", b"aa"));
     }
 }

@@ -16,6 +16,7 @@ use crate::sys;
 use core::ops::Range;
 use keepmydata_records::Enforce;
 use libc::{c_char, c_int, off_t};
+use rustix::io::Errno;
 
 /// A device and inode that may be those of a tracked file.
 pub type Inode = (u64, u64);
@@ -174,14 +175,18 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
             // What has marks now was stored to around the call, by other threads: these pages are in doubt, and
             // none that is stored to from here on.
             let pinned = by.and_then(|(_, pinned)| pinned);
-            if pinned.is_some_and(|pinned| pinned.is_held(worker, file)) {
+            let mut stored = super::Ranges::new();
+            let asked = pinned.map(|pinned| find_lost(worker, file, pinned, &mut stored));
+            if asked == Some(Ok(())) {
                 pagemap::unmark_absent(worker, file, &everything);
             } else {
                 mappings::lock().change(file, &everything);
-                let mut stored = super::Ranges::new();
+                stored.clear();
                 if pagemap::take_marks(worker, file, &mut stored).is_err() {
                     return;
                 }
+            }
+            if !stored.is_empty() {
                 mappings::lock().doubt(file, &stored);
             }
         }
@@ -197,6 +202,24 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         follow(worker);
         replant(worker, file);
     });
+}
+
+/// Adds what has marks, and what the filesystem does not hold as the `pinned` pages held it last.
+fn find_lost(
+    worker: &helper::Worker,
+    file: &File,
+    pinned: &Pinned,
+    into: &mut super::Ranges,
+) -> Result<(), Errno> {
+    let mut lost = super::Ranges::new();
+    pinned.find_lost(worker, file, &mut lost)?;
+    if !lost.is_empty() {
+        let mut stored = super::Ranges::new();
+        let query = super::Query::of(worker, file, mappings::handle_of(file));
+        pagemap::stored_since(&query, &mut stored)?;
+        into.add_all(stored.common(&lost));
+    }
+    Ok(())
 }
 
 /// A file that was empty when it was mapped, or has become so, has no eviction probe.

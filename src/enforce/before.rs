@@ -147,10 +147,8 @@ impl Dropping {
                 if let Some(free) = free.next().filter(|_| is_verified(file)) {
                     mappings::lock().count_dropping(file, true);
                     let turn = quiesce(file);
-                    prove_until_quiet(&turn, patience);
                     let drops = mappings::lock().drops(file, call);
-                    let pin = |worker: &mut Worker| drops.then(|| pin(worker, file)).flatten();
-                    let pinned = helper::run(process::this(), pin).ok().flatten();
+                    let pinned = prove_and_pin(&turn, drops, patience);
                     *free = Some((turn, pinned));
                 }
             });
@@ -272,6 +270,8 @@ pub fn wait_for_dropping(key: &Key) {
 
 /// How often what other threads have stored meanwhile is proved, too.
 const AGAIN: usize = 8;
+/// How often pages are kept anew, because somebody has stored to them before they were.
+const PINS: usize = 3;
 
 /// Proves what is owed of the file, until nobody has stored to it since: other threads come to rest when they sync
 /// or open it.
@@ -285,6 +285,27 @@ fn prove_until_quiet(turn: &Quiesced, patience: &mut Patience) {
         let files = MsyncCall::of_file(process::this(), &turn.file, Some(turn.number));
         drop(files.settle(patience));
     }
+}
+
+/// The same, and keeps the pages of the file where the call `drops` them, if possible from when nothing was owed.
+fn prove_and_pin(turn: &Quiesced, drops: bool, patience: &mut Patience) -> Option<Pinned> {
+    let mut pinned = None;
+    for _ in 0..PINS {
+        prove_until_quiet(turn, patience);
+        if !drops {
+            break;
+        }
+        let again = |worker: &mut Worker| {
+            // Not two at once: each takes what a user may have of pipes.
+            pinned = None;
+            pinned = pin(worker, &turn.file);
+        };
+        let _ = helper::run(process::this(), again);
+        if pinned.as_ref().is_none_or(Pinned::knows_what_was_proved) {
+            break;
+        }
+    }
+    pinned
 }
 
 /// Keeps enforcements of a file out while its mappings change: they would look where nothing is any more.
