@@ -27,6 +27,8 @@ pub enum Request {
     Doctor(doctor::Options),
     /// What the doctor runs this command as.
     DoctorGuest(String),
+    /// What the doctor runs for each client of a filesystem.
+    DoctorClient,
     Generate(generate::Options),
 }
 
@@ -36,7 +38,7 @@ pub struct DemoOptions {
 }
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
-    let mut command = visible().subcommand(doctor::guest_command());
+    let mut command = visible().subcommands(doctor::hidden_commands());
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
@@ -48,6 +50,7 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
         Some(("diagnose", sub)) => Ok(Request::Diagnose(diagnose::options(sub))),
         Some(("doctor", sub)) => Ok(Request::Doctor(doctor::options(sub))),
         Some(("generate", sub)) => Ok(Request::Generate(generate::options(sub))),
+        Some((doctor::CLIENT, _)) => Ok(Request::DoctorClient),
         Some((doctor::GUEST, sub)) => Ok(Request::DoctorGuest(
             sub.get_one("task").cloned().expect("is required"),
         )),
@@ -113,7 +116,7 @@ pub fn visible() -> Command {
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
              keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...\n       \
-             keepmydata doctor [OPTIONS] [DIR]\n       \
+             keepmydata doctor [OPTIONS] [DIR] [--client DIR2 [--peer COMMAND]]\n       \
              keepmydata report [OPTIONS] LOG...\n       \
              keepmydata ltp -d DIR -f FILE [-s PATTERN] [--native | --compare]\n       \
              keepmydata generate man|completions DIR",

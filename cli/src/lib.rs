@@ -46,6 +46,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         Ok(Request::Report(options)) => report::report(&options),
         Ok(Request::Ltp(request)) => ltp::ltp(request),
         Ok(Request::DoctorGuest(task)) => doctor::guest(&task),
+        Ok(Request::DoctorClient) => doctor::client(),
     };
     result.unwrap_or_else(|Failure { message, code }| {
         eprintln!("keepmydata: {message}");

@@ -1,6 +1,6 @@
 //! The command line of `keepmydata doctor`.
 
-use super::guest;
+use super::{clients, guest};
 use crate::junit;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,10 @@ use std::path::PathBuf;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Options {
     pub directory: PathBuf,
+    /// Another mount of the same filesystem,
+    pub client: Option<PathBuf>,
+    /// on a machine where this command, for the shell, runs programs.
+    pub peer: Option<String>,
     pub json: bool,
     pub junit: Option<PathBuf>,
     pub verbose: bool,
@@ -37,6 +41,18 @@ pub fn command() -> Command {
                1    it breaks it, and the shim cures it\n  \
                2    it breaks it, and the shim does not cure it, or was not found\n  \
                3    not known: no file can be made or mapped there, or msync fails\n  \
+               125  bad usage, or the command itself failed\n\
+             \n\
+             With --client it tests instead what a second client of the same filesystem sees of what \
+             was synced in DIR, by which way of reading, and when; both ways round; and whether two \
+             writers that take turns under a record lock lose updates. Takes about fifteen seconds, \
+             60 at most.\n\
+             \n\
+             Exit code with --client:\n  \
+               0    the other client sees it at once\n  \
+               1    after a time, when it opens the file anew, or once it takes a record lock\n  \
+               2    not within 10 s, or an update was lost\n  \
+               3    not known: they are no two clients of one filesystem, or nothing could be tried\n  \
                125  bad usage, or the command itself failed",
         )
         .arg(
@@ -45,6 +61,20 @@ pub fn command() -> Command {
                 .help("Any directory in which files can be made")
                 .default_value(".")
                 .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("client")
+                .long("client")
+                .value_name("DIR2")
+                .help("The same directory through a second mount: what does that client see?")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("peer")
+                .long("peer")
+                .value_name("COMMAND")
+                .help("DIR2 is where this command runs programs, for example 'ssh HOST'; keepmydata must be in its PATH")
+                .requires("client"),
         )
         .arg(junit::option())
         .arg(flag("json", "One JSON object instead of text, with all evidence"))
@@ -60,6 +90,8 @@ pub fn options(matches: &ArgMatches) -> Options {
             .get_one("directory")
             .cloned()
             .expect("has a default"),
+        client: matches.get_one("client").cloned(),
+        peer: matches.get_one("peer").cloned(),
         json: matches.get_flag("json"),
         junit: matches.get_one("junit").cloned(),
         verbose: matches.get_flag("verbose"),
@@ -67,8 +99,11 @@ pub fn options(matches: &ArgMatches) -> Options {
 }
 
 /// What the doctor runs this command as; not for people.
-pub fn guest_command() -> Command {
-    Command::new(guest::NAME)
-        .hide(true)
-        .arg(Arg::new("task").required(true))
+pub fn hidden_commands() -> [Command; 2] {
+    [
+        Command::new(guest::NAME)
+            .hide(true)
+            .arg(Arg::new("task").required(true)),
+        Command::new(clients::NAME).hide(true),
+    ]
 }

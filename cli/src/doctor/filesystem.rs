@@ -47,6 +47,11 @@ impl Filesystem {
         &self.mount.kind
     }
 
+    /// Those of the mount.
+    pub fn options(&self) -> &str {
+        &self.mount.options
+    }
+
     /// One line: `fuse.sshfs from host:, mounted on /mnt, daemon sshfs (pid 12)`.
     pub fn summary(&self) -> String {
         let Mount {

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod cache;
+mod clients;
 mod conclusion;
 mod daemon;
 mod filesystem;
@@ -14,7 +15,8 @@ mod supervisor;
 mod trials;
 mod verdict;
 
-pub use arguments::{Options, command, guest_command, options};
+pub use arguments::{Options, command, hidden_commands, options};
+pub use clients::{NAME as CLIENT, serve as client};
 pub use guest::{NAME as GUEST, guest};
 pub use supervisor::doctor;
 
@@ -36,6 +38,9 @@ use verdict::{Judgement, Setting, Verdict};
 
 /// The work itself, in a process that may be left behind where the filesystem hangs.
 fn work(options: &Options) -> Result<c_int, Failure> {
+    if let Some(client) = &options.client {
+        return clients::work(options, client);
+    }
     let started = Instant::now();
     let shown = options.directory.display();
     let failed = |why: io::Error| Failure::of(&shown, &why);

@@ -18,22 +18,28 @@ use std::io::{self, IsTerminal, Seek, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the doctor promises to take at most.
+/// What the doctor promises to take at most,
 const LIMIT: Duration = Duration::from_secs(30);
+/// and with a second client.
+const CLIENTS_LIMIT: Duration = Duration::from_secs(60);
 
 pub fn doctor(options: &Options) -> Result<c_int, Failure> {
     let task = serde_json::to_string(&Task::Doctor(options.clone()))
         .map_err(|error| Failure::own(error.to_string()))?;
     sys::note_interruptions();
     let failed = |error: io::Error| Failure::of("doctor", &error);
-    match supervise(&task).map_err(failed)? {
+    let limit = match options.client {
+        None => LIMIT,
+        Some(_) => CLIENTS_LIMIT,
+    };
+    match supervise(&task, limit).map_err(failed)? {
         Some(code) => Ok(code),
         None => {
             let directory = options.directory.display();
             let why = format!(
                 "{directory}: no answer in {} s: the filesystem hangs; a file or directory \
                  .keepmydata-doctor-* may be left there",
-                LIMIT.as_secs()
+                limit.as_secs()
             );
             if let Some(path) = &options.junit {
                 let mut suite = TestSuite::new("doctor");
@@ -47,7 +53,7 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
 }
 
 /// The exit code, or nothing where the process did not end in time.
-fn supervise(task: &str) -> io::Result<Option<c_int>> {
+fn supervise(task: &str, limit: Duration) -> io::Result<Option<c_int>> {
     let started = Instant::now();
     // Whoever is left behind must hold nothing open that others read to its end.
     let mut stdout = tempfile::tempfile()?;
@@ -66,7 +72,7 @@ fn supervise(task: &str) -> io::Result<Option<c_int>> {
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     let mut asked = false;
     loop {
-        let left = LIMIT.saturating_sub(started.elapsed());
+        let left = limit.saturating_sub(started.elapsed());
         if has_ended(&process, left)? {
             break;
         }

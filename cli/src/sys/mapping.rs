@@ -13,10 +13,21 @@ pub struct Mapping {
     length: usize,
 }
 
+// SAFETY: the address is the process's, not a thread's, and nobody else has it.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// Maps the first `length` bytes, which the file has.
     pub fn new(file: impl AsFd, length: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        Self::protected(file, length, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// The same, of a file that may only be read: nothing can be stored.
+    pub fn readable(file: impl AsFd, length: usize) -> io::Result<Self> {
+        Self::protected(file, length, libc::PROT_READ)
+    }
+
+    fn protected(file: impl AsFd, length: usize, protection: libc::c_int) -> io::Result<Self> {
         let descriptor = file.as_fd().as_raw_fd();
         // SAFETY: the kernel chooses an address at which nothing is mapped.
         let start = unsafe {
@@ -51,6 +62,14 @@ impl Mapping {
         // SAFETY: inside the mapping, which nobody else in this process knows. Another process that
         // truncates the file could raise SIGBUS: it has a name that nobody else uses.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Reads what is mapped at `offset`, as memcpy(3) does.
+    pub fn load(&self, offset: usize, into: &mut [u8]) {
+        let from = self.at(offset, into.len()).cast::<u8>();
+        // SAFETY: inside the mapping, which can be read. Another process may store meanwhile, which is what it is read
+        // for: any bytes will do.
+        unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
     }
 
     /// msync(2) with MS_SYNC of the whole mapping.

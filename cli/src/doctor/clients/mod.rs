@@ -1,0 +1,127 @@
+//! `keepmydata doctor DIR --client DIR2`: what a second client of the same filesystem sees of what was synced through the
+//! first, by which way of reading, and when.
+
+mod case;
+mod link;
+mod options;
+mod report;
+mod side;
+mod trials;
+mod turns;
+mod verdict;
+
+pub use side::{NAME, serve};
+
+use super::arguments::Options;
+use crate::failure::Failure;
+use crate::junit;
+use crate::progress::Progress;
+use crate::sys;
+use crate::trial::Verdict as _;
+use link::Link;
+use side::{About, Ask, PROTOCOL};
+use std::ffi::c_int;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+use trials::{Pair, Trials, Turns};
+use verdict::Judgement;
+
+/// The work itself, in a process that may be left behind where a filesystem hangs.
+pub fn work(options: &Options, client: &Path) -> Result<c_int, Failure> {
+    sys::note_interruptions();
+    let pair = Pair {
+        first: Link::local()?,
+        second: match &options.peer {
+            None => Link::local()?,
+            Some(prefix) => Link::peer(prefix)?,
+        },
+    };
+    let first = hello(&pair.first, &options.directory, None)?;
+    let second = hello(&pair.second, client, options.peer.as_deref())?;
+    let abouts = [&first, &second];
+    let names = [options.directory.as_path(), client];
+    let (judgement, trials) = match examine(&pair, abouts)? {
+        Ok((judgement, trials)) => (judgement, Some(trials)),
+        Err(why) => (verdict::unknown(why), None),
+    };
+    if let Some(path) = &options.junit {
+        let suites = report::junit(names, abouts, &judgement, trials.as_ref());
+        junit::write(path, "keepmydata doctor", suites)?;
+    }
+    let report = match options.json {
+        true => report::json(names, abouts, &judgement, trials.as_ref()),
+        false => report::text(options, names, abouts, &judgement, trials.as_ref()),
+    };
+    print!("{report}");
+    Ok(judgement.verdict.code())
+}
+
+/// What is mounted there.
+fn hello(link: &Link, directory: &Path, peer: Option<&str>) -> Result<About, Failure> {
+    let ask = Ask::Hello {
+        directory: directory.to_owned(),
+    };
+    let about: About = link.ask(ask).map_err(|why| {
+        Failure::own(match peer {
+            None => format!("{}: {why}", directory.display()),
+            Some(prefix) => format!("{prefix} keepmydata: {}: {why}", directory.display()),
+        })
+    })?;
+    match about.protocol {
+        PROTOCOL => Ok(about),
+        other => Err(Failure::own(format!(
+            "the keepmydata of the peer speaks version {other} of this, and this one {PROTOCOL}: install the same there"
+        ))),
+    }
+}
+
+/// What follows, or why nothing could be tried.
+fn examine(
+    pair: &Pair,
+    abouts: [&About; 2],
+) -> Result<Result<(Judgement, Trials), String>, Failure> {
+    let [first, second] = abouts;
+    if first.boot == second.boot && first.device == second.device && !first.boot.is_empty() {
+        return Ok(Err(
+            "Both are one mount to the kernel, with one page cache: they are one client. Mount the filesystem a \
+             second time, or name a directory of another machine with --peer."
+                .to_owned(),
+        ));
+    }
+    let progress = Progress::new(case::all().len() as u64 + 2);
+    // Two doctors may be here at once.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let token = format!("{:x}-{now:x}", std::process::id());
+    let name = format!(".keepmydata-doctor-{token}");
+    let tried = try_all(pair, &name, &token, &progress);
+    if let Err(why) = pair.first.ask::<()>(Ask::Remove) {
+        eprintln!("keepmydata: {name} is left behind: {why}");
+    }
+    let tried = match tried? {
+        Ok(tried) => tried,
+        Err(why) => return Ok(Err(format!("{why}."))),
+    };
+    let judgement = verdict::judge(&tried, [&first.kind, &second.kind]);
+    Ok(Ok((judgement, tried)))
+}
+
+fn try_all(
+    pair: &Pair,
+    name: &str,
+    token: &str,
+    progress: &Progress,
+) -> Result<Result<Trials, String>, Failure> {
+    let met = progress.step("is it one filesystem?", || pair.meet(name, token))?;
+    if let Err(why) = met {
+        return Ok(Err(why));
+    }
+    let mut trials = Trials {
+        tried: trials::cases(pair, progress)?,
+        turns: Turns::default(),
+    };
+    let patience = verdict::patience(&trials);
+    trials.turns = progress.step("two writers take turns", || trials::turns(pair, patience))?;
+    Ok(Ok(trials))
+}

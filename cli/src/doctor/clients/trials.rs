@@ -1,0 +1,304 @@
+//! All cases between two clients, and the turns.
+
+use super::case::{self, Case, Client, Watched};
+use super::link::Link;
+use super::side::{Ask, Stored};
+use super::turns::{self, Turn, Turned};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::sys;
+use serde::Serialize;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long readers look, ms.
+pub const WATCH_MS: u64 = 10_000;
+/// Cases that are prepared at once: what a reader has read must not be old before the store.
+const AT_ONCE: usize = 4;
+/// How long a name may take to be seen by the other client.
+const NAME: Duration = Duration::from_secs(10);
+/// Turns of both together, and how long they may take.
+const TURNS: u64 = 12;
+const TURNING: Duration = Duration::from_secs(12);
+
+/// The two sides.
+pub struct Pair {
+    pub first: Link,
+    pub second: Link,
+}
+
+impl Pair {
+    pub fn of(&self, client: Client) -> &Link {
+        match client {
+            Client::First => &self.first,
+            Client::Second => &self.second,
+        }
+    }
+
+    /// Goes to a directory of that name in both, which the first makes.
+    ///
+    /// # Errors
+    /// Why they are no two clients of one filesystem.
+    pub fn meet(&self, name: &str, token: &str) -> Result<(), String> {
+        self.first
+            .ask::<()>(Ask::Make {
+                name: name.to_owned(),
+            })
+            .map_err(|why| format!("No file can be made there: {why}"))?;
+        let enter = |link: &Link| {
+            link.ask::<()>(Ask::Enter {
+                name: name.to_owned(),
+            })
+        };
+        enter(&self.first)?;
+        let until = Instant::now() + NAME;
+        let different = "They do not show the same files: what is made in the one directory is not found in the other";
+        while let Err(why) = enter(&self.second) {
+            if Instant::now() > until || sys::interrupted() {
+                return Err(format!("{different} ({why})"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        for (from, file) in [(Client::First, "first"), (Client::Second, "second")] {
+            let text = format!("{token} {file}");
+            self.of(from)
+                .ask::<()>(Ask::Put {
+                    file: file.to_owned(),
+                    text: text.clone(),
+                })
+                .map_err(|why| format!("No file can be made there: {why}"))?;
+            let until = Instant::now() + NAME;
+            loop {
+                let got = self.of(from.other()).ask::<String>(Ask::Get {
+                    file: file.to_owned(),
+                });
+                if got.as_deref() == Ok(text.as_str()) {
+                    break;
+                }
+                if Instant::now() > until || sys::interrupted() {
+                    let why = got
+                        .err()
+                        .unwrap_or_else(|| "it holds something else".to_owned());
+                    return Err(format!("{different} ({why})"));
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Tried {
+    #[serde(flatten)]
+    pub case: Case,
+    pub found: Result<Watched, String>,
+    pub msync_ns: Option<u64>,
+}
+
+/// How two writers fared that took turns.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Turns {
+    /// Stores of both, and turns in which the other's was not there in time.
+    pub stores: u64,
+    pub unseen: u64,
+    /// Turns that found a store of their own gone which had been synced,
+    pub lost: u64,
+    /// and of these, those where the other had seen it before it made its own.
+    pub lost_though_seen: u64,
+    pub error: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Trials {
+    pub tried: Vec<Tried>,
+    pub turns: Turns,
+}
+
+impl Trials {
+    pub fn find(&self, wanted: Case) -> Option<&Tried> {
+        self.tried.iter().find(|tried| tried.case == wanted)
+    }
+}
+
+/// Lets so many in at a time.
+struct Gate {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Gate {
+    fn through<T>(&self, act: impl FnOnce() -> T) -> T {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self
+                .freed
+                .wait(free)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        drop(free);
+        let result = act();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.freed.notify_one();
+        result
+    }
+}
+
+/// All cases at once, each on a file of its own: most of it is waiting.
+pub fn cases(pair: &Pair, progress: &Progress) -> Result<Vec<Tried>, Failure> {
+    let gate = Gate {
+        free: Mutex::new(AT_ONCE),
+        freed: Condvar::new(),
+    };
+    let cases = case::all();
+    thread::scope(|scope| {
+        let started: Vec<_> = cases
+            .iter()
+            .enumerate()
+            .map(|(number, case)| {
+                let gate = &gate;
+                scope.spawn(move || one(pair, *case, &format!("case-{number}"), gate))
+            })
+            .collect();
+        let mut tried = Vec::new();
+        let mut result = Ok(());
+        for looking in started {
+            let step = || {
+                while !looking.is_finished() && !sys::interrupted() {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                if sys::interrupted() {
+                    for link in [&pair.first, &pair.second] {
+                        let _ = link.ask::<()>(Ask::Stop);
+                    }
+                }
+                looking.join()
+            };
+            match progress.step("the other client looks, for up to 10 s", step) {
+                Ok(found) => tried.extend(found),
+                Err(interrupted) => result = Err(interrupted),
+            }
+        }
+        result.map(|()| tried)
+    })
+}
+
+fn one(pair: &Pair, case: Case, file: &str, gate: &Gate) -> Tried {
+    let (writer, reader) = (pair.of(case.writer), pair.of(case.reader));
+    let file = || file.to_owned();
+    let mut msync_ns = None;
+    let begun = gate.through(|| -> Result<(), String> {
+        writer.ask::<()>(Ask::Prepare {
+            file: file(),
+            byte: case::OLD,
+            length: case::LENGTH,
+        })?;
+        found_in_time(|| {
+            reader.ask::<case::Sees>(Ask::Prime {
+                file: file(),
+                way: case.way,
+            })
+        })?;
+        let stored = writer.ask::<Stored>(Ask::Store {
+            file: file(),
+            step: case.step,
+        })?;
+        msync_ns = Some(stored.msync_ns);
+        Ok(())
+    });
+    let found = begun.and_then(|()| {
+        reader.ask::<Watched>(Ask::Watch {
+            file: file(),
+            limit_ms: WATCH_MS,
+        })
+    });
+    Tried {
+        case,
+        found,
+        msync_ns,
+    }
+}
+
+/// A name that the other client has made may be late, and its contents: what is primed is old data.
+fn found_in_time(prime: impl Fn() -> Result<case::Sees, String>) -> Result<(), String> {
+    let until = Instant::now() + NAME;
+    loop {
+        let why = match prime() {
+            Ok(case::Sees::Old) => return Ok(()),
+            Ok(_) => "the old data did not come".to_owned(),
+            // A file that is there and may not be used so.
+            Err(why) if !why.contains("No such file") && !why.contains("failed to fill") => {
+                return Err(why);
+            }
+            Err(why) => why,
+        };
+        if Instant::now() > until || sys::interrupted() {
+            return Err(why);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Two writers that take turns; each waits for the other's store for so long.
+pub fn turns(pair: &Pair, patience_ms: u64) -> Turns {
+    let mut turns = Turns::default();
+    if let Err(why) = turned(pair, patience_ms, &mut turns) {
+        turns.error = Some(why);
+    }
+    turns
+}
+
+fn turned(pair: &Pair, patience_ms: u64, turns: &mut Turns) -> Result<(), String> {
+    let file = "turns".to_owned();
+    pair.first.ask::<()>(Ask::Prepare {
+        file: file.clone(),
+        byte: 0,
+        length: turns::PAGES * 4096,
+    })?;
+    let began = Instant::now();
+    // What each has stored last, and whether it had seen the other's then.
+    let mut values = [0, 0];
+    let mut had_seen = [true, true];
+    let mut client = Client::First;
+    let mut last = false;
+    for number in 1.. {
+        let ended = last;
+        last |= number > TURNS || began.elapsed() > TURNING;
+        let (own, others) = (values[client as usize], values[client.other() as usize]);
+        let next = (!last).then_some(number);
+        let turn = Turn {
+            file: file.clone(),
+            client,
+            own,
+            others,
+            next,
+            patience_ms,
+        };
+        let ask = || pair.of(client).ask::<Turned>(Ask::Turn(turn.clone()));
+        // The name may be late.
+        let mut turned = ask();
+        let until = Instant::now() + NAME;
+        while matches!(&turned, Err(why) if why.contains("No such file") || why.contains("failed to fill"))
+            && Instant::now() < until
+        {
+            thread::sleep(Duration::from_millis(20));
+            turned = ask();
+        }
+        let turned = turned?;
+        turns.stores += u64::from(next.is_some());
+        turns.unseen += u64::from(!turned.saw_others);
+        turns.lost += u64::from(!turned.kept_own);
+        turns.lost_though_seen += u64::from(!turned.kept_own && had_seen[client.other() as usize]);
+        if let Some(next) = next {
+            values[client as usize] = next;
+            had_seen[client as usize] = turned.saw_others;
+        }
+        if ended {
+            break;
+        }
+        client = client.other();
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! What the other client sees, in words that people know.
+
+use super::case::{Case, Client, Step, Watched, Way};
+use super::options;
+use super::trials::{Trials, WATCH_MS};
+use crate::trial;
+use crate::words::{count, verb};
+use serde::Serialize;
+use std::ffi::c_int;
+
+/// From the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    AtOnce,
+    /// Without anything else than time.
+    AfterTime,
+    CloseToOpen,
+    OnLock,
+    Never,
+    /// Whatever is seen.
+    LostUpdate,
+    Unknown,
+}
+
+impl trial::Verdict for Verdict {
+    fn code(self) -> c_int {
+        match self {
+            Verdict::AtOnce => 0,
+            Verdict::AfterTime | Verdict::CloseToOpen | Verdict::OnLock => 1,
+            Verdict::Never | Verdict::LostUpdate => 2,
+            Verdict::Unknown => 3,
+        }
+    }
+
+    fn is_unknown(self) -> bool {
+        self == Verdict::Unknown
+    }
+
+    fn headline(self) -> &'static str {
+        match self {
+            Verdict::AtOnce => "The other client sees at once what msync has synced",
+            Verdict::AfterTime => "The other client sees only after a time what msync has synced",
+            Verdict::CloseToOpen => {
+                "Close-to-open: the other client sees what msync has synced when it opens the file anew"
+            }
+            Verdict::OnLock => {
+                "The other client sees what msync has synced only once it takes a record lock"
+            }
+            Verdict::Never => "The other client does not see within 10 s what msync has synced",
+            Verdict::LostUpdate => "An update was lost: a client writes stale pages back",
+            Verdict::Unknown => "What the other client sees is not known",
+        }
+    }
+}
+
+pub type Judgement = trial::Judgement<Verdict>;
+
+/// What readers of one client saw after one step of the other's.
+struct Seen<'a> {
+    trials: &'a Trials,
+    writer: Client,
+    step: Step,
+}
+
+impl Seen<'_> {
+    fn by(&self, way: Way) -> Option<Watched> {
+        let case = Case {
+            writer: self.writer,
+            reader: self.writer.other(),
+            way,
+            step: self.step,
+        };
+        self.trials.find(case)?.found.clone().ok()
+    }
+
+    fn at_once(&self, way: Way) -> bool {
+        self.by(way).is_some_and(|seen| seen.at_once())
+    }
+
+    fn after(&self, way: Way) -> Option<u64> {
+        self.by(way)?.new_after_ms
+    }
+
+    fn class(&self) -> Verdict {
+        let (Some(held), Some(fresh)) = (self.by(Way::Held), self.by(Way::Fresh)) else {
+            return Verdict::Unknown;
+        };
+        match (held.new_after_ms, fresh.new_after_ms) {
+            (Some(0), Some(0)) => Verdict::AtOnce,
+            (_, Some(0)) => Verdict::CloseToOpen,
+            (Some(_), Some(_)) => Verdict::AfterTime,
+            (None, Some(_)) => Verdict::CloseToOpen,
+            (Some(_), None) => Verdict::AfterTime,
+            (None, None) if self.after(Way::Lock).is_some() => Verdict::OnLock,
+            (None, None) => Verdict::Never,
+        }
+    }
+}
+
+/// How long a client that waits for the other's store must wait, ms.
+pub fn patience(trials: &Trials) -> u64 {
+    let mut patience = 1000;
+    for writer in [Client::First, Client::Second] {
+        let seen = Seen {
+            trials,
+            writer,
+            step: Step::Msync,
+        };
+        match seen.class() {
+            Verdict::Never => return 200,
+            _ => patience = patience.max(2 * seen.after(Way::Fresh).unwrap_or(0) + 1000),
+        }
+    }
+    patience.min(WATCH_MS)
+}
+
+pub fn judge(trials: &Trials, kinds: [&str; 2]) -> Judgement {
+    let of = |writer| Seen {
+        trials,
+        writer,
+        step: Step::Msync,
+    };
+    let both = [of(Client::First), of(Client::Second)];
+    let classes = [both[0].class(), both[1].class()];
+    // The worse of the two directions, unless nothing is known of it.
+    let worse = match classes {
+        [Verdict::Unknown, other] => (1, other),
+        [one, Verdict::Unknown] => (0, one),
+        [one, other] if other > one => (1, other),
+        [one, _] => (0, one),
+    };
+    let (seen, class) = (&both[worse.0], worse.1);
+    if class == Verdict::Unknown {
+        let why = trials
+            .tried
+            .iter()
+            .find_map(|tried| tried.found.as_ref().err());
+        let why = why.map_or("nothing could be tried", String::as_str);
+        return unknown(format!("Nothing could be tried: {why}."));
+    }
+    let mut sentences = vec![sentence(seen, class)];
+    sentences.extend(own(trials));
+    sentences.extend(ways(seen, class));
+    sentences.extend(steps(trials, seen, class));
+    if classes[0] != classes[1] && !classes.contains(&Verdict::Unknown) {
+        let (from, to) = match worse.0 {
+            0 => ("first", "second"),
+            _ => ("second", "first"),
+        };
+        sentences.push(format!(
+            "That is so where the {from} stores and the {to} reads; the other way round: {}.",
+            short(classes[1 - worse.0])
+        ));
+    }
+    let mut verdict = class;
+    let turns = &trials.turns;
+    if let Some(why) = &turns.error {
+        sentences.push(format!(
+            "Two writers that take turns could not be tried: {why}."
+        ));
+    } else if turns.lost > 0 {
+        let lost = format!(
+            "Of {} by two writers in turn under record locks, {} {} gone at the writer's next turn, though synced: a \
+             client writes back pages that are older than the other's store.",
+            count(turns.stores, "store"),
+            turns.lost,
+            verb(turns.lost, "was", "were")
+        );
+        if class == Verdict::Never || turns.lost_though_seen == 0 {
+            sentences.push(format!(
+                "{lost} It had not seen the other's store when it made its own."
+            ));
+        } else {
+            verdict = Verdict::LostUpdate;
+            sentences.insert(0, lost);
+        }
+    } else if turns.unseen > 0 && class != Verdict::Never {
+        sentences.push(format!(
+            "Of {} by two writers in turn under record locks, {} were made before the other's store was seen; none was lost.",
+            count(turns.stores, "store"),
+            turns.unseen
+        ));
+    } else if turns.stores > 0 && class != Verdict::Never {
+        sentences.push(format!(
+            "Two writers that took turns under record locks lost none of {}.",
+            count(turns.stores, "store")
+        ));
+    }
+    if verdict != Verdict::AtOnce {
+        let mut advice: Vec<&str> = kinds.iter().map(|kind| options::advice(kind)).collect();
+        advice.dedup();
+        sentences.extend(advice.into_iter().map(str::to_owned));
+    }
+    Judgement { verdict, sentences }
+}
+
+pub fn unknown(sentence: String) -> Judgement {
+    Judgement {
+        verdict: Verdict::Unknown,
+        sentences: vec![sentence],
+    }
+}
+
+fn short(class: Verdict) -> &'static str {
+    match class {
+        Verdict::AtOnce => "at once",
+        Verdict::AfterTime => "after a time",
+        Verdict::CloseToOpen => "when it opens the file anew",
+        Verdict::OnLock => "after a record lock",
+        Verdict::Never | Verdict::LostUpdate | Verdict::Unknown => "not within 10 s",
+    }
+}
+
+/// What was seen, with its times.
+fn sentence(seen: &Seen, class: Verdict) -> String {
+    let after = |way: Way| match seen.after(way) {
+        Some(0) => "at once".to_owned(),
+        Some(ms) => format!("after {ms} ms"),
+        None => format!("not within {} s", WATCH_MS / 1000),
+    };
+    match class {
+        Verdict::AtOnce => {
+            "After msync returned 0 on the one, readers on the other got the new data with their first read, \
+             through a descriptor held open and through a new open."
+                .to_owned()
+        }
+        Verdict::AfterTime => {
+            let cause = match seen.at_once(Way::Direct) || seen.at_once(Way::Drop) {
+                true => "the other client serves them from its cache meanwhile (an attribute cache)",
+                false => "reads past its cache are as late, so the filesystem itself hands the data on late",
+            };
+            format!(
+                "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, a new \
+                 open {}: {cause}.",
+                after(Way::Held),
+                after(Way::Fresh)
+            )
+        }
+        Verdict::CloseToOpen => format!(
+            "After msync returned 0 on the one, a new open on the other sees the new data {}, a descriptor held open {}.",
+            after(Way::Fresh),
+            after(Way::Held)
+        ),
+        Verdict::OnLock => format!(
+            "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, counted from \
+             its first record lock (fcntl(2)); without one neither it nor a new open does within 10 s.",
+            after(Way::Lock)
+        ),
+        _ => {
+            let past = [Way::Direct, Way::Drop].into_iter().find(|&way| seen.after(way).is_some());
+            let past = match past {
+                Some(way) => format!(
+                    "; {} it is seen {}: the other client serves readers from a cache that nothing invalidates",
+                    match way {
+                        Way::Direct => "with O_DIRECT",
+                        _ => way.words(),
+                    },
+                    after(way)
+                ),
+                None => String::new(),
+            };
+            format!(
+                "After msync returned 0 on the one, readers on the other still got old data after {} s, through a \
+                 descriptor held open, a new open and under a record lock{past}.",
+                WATCH_MS / 1000
+            )
+        }
+    }
+}
+
+/// Where the writer itself does not find its data on the filesystem.
+fn own(trials: &Trials) -> Option<String> {
+    let late = [Client::First, Client::Second].into_iter().any(|writer| {
+        let case = Case {
+            writer,
+            reader: writer,
+            way: Way::Direct,
+            step: Step::Msync,
+        };
+        let found = trials
+            .find(case)
+            .and_then(|tried| tried.found.as_ref().ok());
+        found.is_some_and(|seen| !seen.at_once())
+    });
+    late.then(|| {
+        "Even past the writer's own page cache the data was not there at once: msync breaks its promise, whoever \
+         reads. See keepmydata doctor of the one directory."
+            .to_owned()
+    })
+}
+
+/// Ways of reading that are another case than the verdict says.
+fn ways(seen: &Seen, class: Verdict) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if class < Verdict::OnLock
+        && let Some(held) = seen.by(Way::Mapping)
+        && held.new_after_ms != seen.after(Way::Held)
+        && !held.at_once()
+    {
+        sentences.push(match held.new_after_ms {
+            Some(ms) => format!("A mapping that is held there shows it after {ms} ms."),
+            None => format!(
+                "A mapping that is held there still shows old data after {} s.",
+                WATCH_MS / 1000
+            ),
+        });
+    }
+    let helps: Vec<&str> = [Way::Lock, Way::Drop, Way::Direct]
+        .into_iter()
+        .filter(|&way| !matches!(class, Verdict::AtOnce | Verdict::Never) && seen.at_once(way))
+        .filter(|&way| !(class == Verdict::OnLock && way == Way::Lock))
+        .map(|way| match way {
+            Way::Lock => "a record lock before the read",
+            Way::Drop => "a drop of the reader's page cache (posix_fadvise)",
+            _ => "O_DIRECT",
+        })
+        .collect();
+    if !helps.is_empty() {
+        sentences.push(format!("At once with: {}.", helps.join("; ")));
+    }
+    sentences
+}
+
+/// What the writer may do more than msync.
+fn steps(trials: &Trials, seen: &Seen, class: Verdict) -> Option<String> {
+    let better = Step::ALL[1..].iter().find_map(|&step| {
+        let then = Seen {
+            trials,
+            writer: seen.writer,
+            step,
+        }
+        .class();
+        (then < class).then_some((step, then))
+    });
+    let (step, then) = better?;
+    Some(format!(
+        "Where the writer does more ({}), it is seen {}.",
+        step.words(),
+        short(then)
+    ))
+}

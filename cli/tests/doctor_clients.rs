@@ -1,0 +1,286 @@
+//! `keepmydata doctor DIR --client DIR2` on two clients of the test bed, in each way in which it keeps them apart: the class
+//! that it names is that of a hand-written probe in C (`two_clients`), which shares no code with it.
+
+mod common;
+
+use common::{keepmydata, stderr, stdout};
+use preload_tests::harness::{Outcome, Program, TearFs, Tmpfs, shim, wait_until};
+use preload_tests::or_skip;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// A coherence of the bed, the verdict, the exit code, and words of the sentences.
+const MODES: [(&str, &str, i32, &[&str]); 7] = [
+    (
+        "coherent",
+        "at-once",
+        0,
+        &["with their first read", "lost none of 12 stores"],
+    ),
+    (
+        "attribute-cache",
+        "after-time",
+        1,
+        &[
+            "(an attribute cache)",
+            "A mapping that is held there still shows old data",
+            "At once with: a drop of the reader's page cache (posix_fadvise); O_DIRECT",
+            "attr_timeout",
+        ],
+    ),
+    (
+        "close-to-open",
+        "close-to-open",
+        1,
+        &[
+            "a new open on the other sees the new data at once, a descriptor held open not within 10 s",
+        ],
+    ),
+    (
+        "on-lock",
+        "on-lock",
+        1,
+        &["record lock (fcntl(2)); without one neither"],
+    ),
+    (
+        "no-invalidation",
+        "never",
+        2,
+        &[
+            "with O_DIRECT it is seen at once",
+            "gone at the writer's next turn, though synced",
+        ],
+    ),
+    (
+        "propagation",
+        "after-time",
+        1,
+        &["the filesystem itself hands the data on late"],
+    ),
+    (
+        "stale-writeback",
+        "lost-update",
+        2,
+        &[
+            "gone at the writer's next turn, though synced",
+            "with their first read",
+        ],
+    ),
+];
+
+fn doctor(first: &Path, options: &[&str], second: &Path) -> Output {
+    let mut command = keepmydata();
+    command.env("KEEPMYDATA_LIB", shim()).arg("doctor");
+    command.args(options).arg(first).arg("--client").arg(second);
+    command.output().unwrap()
+}
+
+fn examine(first: &Path, second: &Path) -> Value {
+    let output = doctor(first, &["--json"], second);
+    assert_eq!(stderr(&output), "");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["exit_code"], json!(output.status.code()));
+    for directory in [first, second] {
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "left behind");
+    }
+    found
+}
+
+/// The class that follows from what the probe saw, told from the numbers that it prints.
+fn class_of(probe: &Outcome) -> &'static str {
+    let lines = probe.stdout.lines().filter_map(|line| line.split_once(' '));
+    let seen: HashMap<&str, Option<f64>> = lines.map(|(way, ms)| (way, ms.parse().ok())).collect();
+    let at_once = |way: &str| seen[way].is_some_and(|ms| ms < 50.0);
+    if seen["lost"] > Some(0.0) && at_once("held") {
+        "lost-update"
+    } else if at_once("held") && at_once("fresh") {
+        "at-once"
+    } else if at_once("fresh") {
+        "close-to-open"
+    } else if seen["held"].is_some() && seen["fresh"].is_some() {
+        "after-time"
+    } else if at_once("lock") {
+        "on-lock"
+    } else {
+        "never"
+    }
+}
+
+/// All of the bed's ways at once: most of it is waiting.
+#[test]
+fn the_class_is_that_of_a_probe_by_hand() {
+    or_skip!(TearFs::available());
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let started: Vec<_> = MODES
+            .iter()
+            .map(|(coherence, verdict, code, words)| {
+                scope.spawn(move || {
+                    let late = "--coherence-ms=600";
+                    let fs = TearFs::mount_twice(coherence, &[late]);
+                    let found = examine(&fs.dir(), &fs.second());
+                    let probe = Program::guest("two_clients");
+                    let probe = probe.arg(fs.dir()).arg(fs.second()).arg("2.5").natively();
+                    complaints(coherence, &found, (verdict, *code), words, class_of(&probe))
+                })
+            })
+            .collect();
+        let ended = started.into_iter().map(|thread| thread.join());
+        ended.flat_map(|found| found.expect("no panic")).collect()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn complaints(
+    coherence: &str,
+    found: &Value,
+    (verdict, code): (&str, i32),
+    words: &[&str],
+    probe: &str,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if found["verdict"] != verdict || found["exit_code"] != code {
+        wrong.push(format!("{coherence}: not {verdict}: {found}"));
+    }
+    if probe != verdict {
+        wrong.push(format!("{coherence}: {verdict}, and {probe} to the probe"));
+    }
+    let text = found["sentences"].to_string();
+    for words in words {
+        if !text.contains(words) {
+            wrong.push(format!("{coherence}: {words:?} is not in: {text}"));
+        }
+    }
+    wrong
+}
+
+/// Of what a user reads, the first three lines say what it is.
+#[test]
+fn the_first_three_lines_say_it_and_junit_has_the_evidence() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("close-to-open", &[]);
+    let results = tempfile::tempdir().unwrap();
+    let results = results.path().join("results.xml");
+    let junit = format!("--junit={}", results.display());
+    let output = doctor(&fs.dir(), &[&junit], &fs.second());
+    let text = stdout(&output);
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    let (first, second) = (fs.dir(), fs.second());
+    let clients = format!(
+        "{} and {}: two clients of fuse.tearfs",
+        first.display(),
+        second.display()
+    );
+    assert_eq!(lines.next(), Some(clients.as_str()));
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("Close-to-open: the other client sees")
+    );
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .contains("a descriptor held open not within 10 s")
+    );
+    let junit = fs::read_to_string(results).unwrap();
+    for part in [
+        "tests=\"1\" skipped=\"0\" failures=\"1\"",
+        "the other client sees what msync has synced",
+        "a held mapping ",
+    ] {
+        assert!(junit.contains(part), "{part:?} in {junit}");
+    }
+}
+
+#[test]
+fn what_are_no_two_clients_of_one_filesystem_is_said() {
+    or_skip!(TearFs::available());
+    let one = TearFs::mount_twice("coherent", &[]);
+    let other = or_skip!(Tmpfs::mount());
+    let found = examine(&one.dir(), &one.dir());
+    assert_eq!(
+        (&found["verdict"], &found["exit_code"]),
+        (&json!("unknown"), &json!(3))
+    );
+    let text = found["sentences"].to_string();
+    assert!(text.contains("they are one client"), "{text}");
+    let found = examine(&one.dir(), &other.path(""));
+    assert_eq!(found["exit_code"], 3);
+    let text = found["sentences"].to_string();
+    assert!(text.contains("They do not show the same files"), "{text}");
+    let output = doctor(&one.dir(), &[], Path::new("/none"));
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        stderr(&output),
+        "keepmydata: /none: No such file or directory\n"
+    );
+}
+
+/// Interrupted while readers look.
+#[test]
+fn an_interrupted_doctor_leaves_nothing_behind() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("no-invalidation", &[]);
+    let mut command = keepmydata();
+    command.env("KEEPMYDATA_LIB", shim()).arg("doctor");
+    command.arg(fs.dir()).arg("--client").arg(fs.second());
+    let mut doctor = command.stderr(Stdio::null()).spawn().unwrap();
+    let cases = || {
+        let directories = fs::read_dir(fs.dir()).unwrap().flatten();
+        let files = directories.flat_map(|entry| fs::read_dir(entry.path()));
+        files.flatten().count()
+    };
+    wait_until("files of the doctor's", Duration::from_secs(20), || {
+        cases() > 10
+    });
+    kill_process(Pid::from_child(&doctor), Signal::INT).unwrap();
+    assert_eq!(doctor.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(fs.dir()).unwrap().count(), 0);
+}
+
+/// The peer's side over standard input and output: here in a mount namespace of its own, in which alone the second
+/// client is mounted where it says.
+#[test]
+fn a_peer_is_asked_through_a_command() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("close-to-open", &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let keepmydata_directory = Path::new(env!("CARGO_BIN_EXE_keepmydata"))
+        .parent()
+        .unwrap();
+    let script = elsewhere.path().join("enter");
+    let place = elsewhere.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let text = format!(
+        "mount --bind '{}' '{}' && PATH='{}':$PATH exec \"$@\"\n",
+        fs.second().display(),
+        place.display(),
+        keepmydata_directory.display()
+    );
+    fs::write(&script, text).unwrap();
+    let namespaces = Command::new("unshare").args(["--mount", "true"]).status();
+    if !namespaces.is_ok_and(|status| status.success()) {
+        preload_tests::skip!("no mount namespace can be made here");
+    }
+    let peer = format!("--peer=unshare --mount sh {}", script.display());
+    let output = doctor(&fs.dir(), &["--json", &peer], &place);
+    let found: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(found["verdict"], "close-to-open", "{found}");
+    assert_eq!(fs::read_dir(fs.dir()).unwrap().count(), 0, "left behind");
+    // Not there at all.
+    for (peer, why) in [
+        ("--peer=sh -c 'exit 3' --", "its process has ended"),
+        ("--peer=/none/ssh host", "not found"),
+    ] {
+        let output = doctor(&fs.dir(), &[peer], &place);
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        assert!(stderr(&output).contains(why), "{output:?}");
+    }
+}
