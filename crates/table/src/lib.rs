@@ -12,9 +12,9 @@
 //! notices: `retired` counts each block taken out of use before its contents change, and a reader
 //! that sees it move starts again.
 
-use core::cell::UnsafeCell;
+use core::cell::Cell;
 use core::mem::size_of;
-use core::ops::RangeInclusive;
+use core::ops::{Deref, RangeInclusive};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use keepmydata_sys::pool::Pool;
@@ -88,6 +88,37 @@ impl<F> Entry<F> {
     }
 }
 
+/// A leaf or a directory. Its memory is never given back ([`Memory`]), and what is in it is atomic, or a [`Cell`] for the
+/// one thread that changes the table: so whoever was led to one may look at it for ever, whatever it has become.
+struct Block<T>(NonNull<T>);
+
+impl<T> Clone for Block<T> {
+    fn clone(&self) -> Block<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Block<T> {}
+
+impl<T> Block<T> {
+    fn behind(link: &AtomicPtr<T>, order: Ordering) -> Option<Block<T>> {
+        NonNull::new(link.load(order)).map(Block)
+    }
+
+    fn as_ptr(self) -> *mut T {
+        self.0.as_ptr()
+    }
+}
+
+impl<T> Deref for Block<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: made of memory for a `T`, see above.
+        unsafe { self.0.as_ref() }
+    }
+}
+
 /// `len` comes first: a pool writes there, and the bound of a reader without the lock is the only one that may
 /// be anything.
 #[repr(C)]
@@ -95,8 +126,7 @@ struct Leaf<F> {
     len: AtomicUsize,
     starts: [AtomicUsize; LEAF],
     ends: [AtomicUsize; LEAF],
-    /// Read under the lock only.
-    rest: UnsafeCell<[Rest<F>; LEAF]>,
+    rest: [Cell<Rest<F>>; LEAF],
 }
 
 #[derive(Clone, Copy)]
@@ -109,7 +139,7 @@ struct Rest<F> {
 
 /// Header of a directory; `capacity` slots follow it in memory.
 struct Directory<F> {
-    capacity: usize,
+    capacity: AtomicUsize,
     len: AtomicUsize,
     /// Atomic, since a reader of the block's former use may look.
     next_free: AtomicPtr<Directory<F>>,
@@ -127,27 +157,31 @@ const SMALLEST: usize = 64;
 /// Leaves that one change can need: the scratch's entries in equal shares.
 const NEW_LEAVES: usize = 4;
 
-/// See the module's documentation. It is for one thread; where several share it nevertheless, they take a
-/// lock for each call of a method but [`Table::overlaps`], which needs none. What a closure is given to, it
-/// must not call.
+/// See the module's documentation. It is for one thread, as its cells say; who shares it nevertheless sees to it that one
+/// thread at a time calls any method but [`Table::overlaps`]. While a method calls a closure, that changes nothing here.
 pub struct Table<F, M = Mapped> {
     root: AtomicPtr<Directory<F>>,
     retired: AtomicU64,
     leaves: Pool<Leaf<F>, M>,
-    directories: UnsafeCell<[*mut Directory<F>; CLASSES]>,
-    scratch: UnsafeCell<Scratch<F>>,
+    /// Those that are free.
+    directories: [AtomicPtr<Directory<F>>; CLASSES],
+    scratch: Scratch<F>,
 }
 
 /// Where a change is put together: at most three leaves' entries and what a split adds.
 struct Scratch<F> {
-    len: usize,
-    entries: [Option<Entry<F>>; 3 * LEAF + 2],
+    len: Cell<usize>,
+    entries: [Cell<Option<Entry<F>>>; 3 * LEAF + 2],
 }
 
 impl<F> Scratch<F> {
-    fn push(&mut self, entry: Entry<F>) {
-        self.entries[self.len] = Some(entry);
-        self.len += 1;
+    fn push(&self, entry: Entry<F>) {
+        self.entries[self.len.get()].set(Some(entry));
+        self.len.set(self.len.get() + 1);
+    }
+
+    fn entries(&self) -> &[Cell<Option<Entry<F>>>] {
+        &self.entries[..self.len.get()]
     }
 }
 
@@ -168,11 +202,11 @@ impl<F: Copy, M: Memory> Table<F, M> {
             root: AtomicPtr::new(null_mut()),
             retired: AtomicU64::new(0),
             leaves: Pool::new(),
-            directories: UnsafeCell::new([null_mut(); CLASSES]),
-            scratch: UnsafeCell::new(Scratch {
-                len: 0,
-                entries: [None; 3 * LEAF + 2],
-            }),
+            directories: [const { AtomicPtr::new(null_mut()) }; CLASSES],
+            scratch: Scratch {
+                len: Cell::new(0),
+                entries: [const { Cell::new(None) }; 3 * LEAF + 2],
+            },
         }
     }
 
@@ -180,7 +214,8 @@ impl<F: Copy, M: Memory> Table<F, M> {
     pub fn overlaps(&self, start: usize, end: usize) -> bool {
         loop {
             let before = self.retired.load(Ordering::Acquire);
-            let found = self.overlaps_in(self.root.load(Ordering::Acquire), start, end);
+            let root = Block::behind(&self.root, Ordering::Acquire);
+            let found = self.overlaps_in(root, start, end);
             fence(Ordering::Acquire);
             if self.retired.load(Ordering::Relaxed) == before {
                 return found;
@@ -188,8 +223,8 @@ impl<F: Copy, M: Memory> Table<F, M> {
         }
     }
 
-    fn overlaps_in(&self, root: *mut Directory<F>, start: usize, end: usize) -> bool {
-        let Some(slots) = slots(root) else {
+    fn overlaps_in(&self, root: Option<Block<Directory<F>>>, start: usize, end: usize) -> bool {
+        let Some(slots) = root.map(slots) else {
             return false;
         };
         let at = slot_of(slots, start);
@@ -198,23 +233,23 @@ impl<F: Copy, M: Memory> Table<F, M> {
         let last = (at + 1).min(slots.len() - 1);
         slots[first..=last]
             .iter()
-            .any(|slot| leaf_overlaps(slot.leaf.load(Ordering::Acquire), start, end))
+            .any(|slot| leaf_overlaps(slot, Ordering::Acquire, start, end))
     }
 
     /// Adds `entry`, which must overlap none.
     pub fn insert(&self, entry: Entry<F>) -> Result<(), OutOfMemory> {
-        let root = self.root.load(Ordering::Relaxed);
-        let Some(slots) = slots(root) else {
-            let leaf = self.new_leaf(&[Some(entry)])?.as_ptr();
+        let Some(root) = self.root() else {
+            let leaf = self.new_leaf(&[Cell::new(Some(entry))])?;
             let directory = self.new_directory(1)?;
-            set_slot(directory, 0, 0, leaf);
+            slots(directory)[0].set(0, leaf);
             self.root.store(directory.as_ptr(), Ordering::Release);
             return Ok(());
         };
+        let slots = slots(root);
         let at = slot_of(slots, entry.start);
         let scratch = self.scratch();
         let mut pending = Some(entry);
-        for old in entries(leaf_at(slots, at)) {
+        for old in leaf_of(&slots[at]).into_iter().flat_map(entries) {
             if let Some(new) = pending.take_if(|new| new.start < old.start) {
                 scratch.push(new);
             }
@@ -237,25 +272,24 @@ impl<F: Copy, M: Memory> Table<F, M> {
         if !self.overlaps(start, end) {
             return Ok(());
         }
-        let root = self.root.load(Ordering::Relaxed);
-        let Some(slots) = slots(root) else {
+        let Some(root) = self.root() else {
             return Ok(());
         };
+        let slots = slots(root);
         let mut first = slot_of(slots, start);
         let last = slot_of(slots, end - 1);
-        if first > 0 && leaf_overlaps(slots[first - 1].leaf.load(Ordering::Relaxed), start, end) {
+        if first > 0 && leaf_overlaps(&slots[first - 1], Ordering::Relaxed, start, end) {
             first -= 1;
         }
         // Only the leaf of `start`, the one before it and the last can keep entries: those between
         // lie inside the range. So the scratch is large enough.
         let scratch = self.scratch();
-        for at in first..=last {
-            for entry in entries(leaf_at(slots, at)) {
-                let kept = [entry.clip(0, start), entry.clip(end, usize::MAX)];
-                kept.into_iter()
-                    .flatten()
-                    .for_each(|part| scratch.push(part));
-            }
+        let old = slots[first..=last].iter().filter_map(leaf_of);
+        for entry in old.flat_map(entries) {
+            let kept = [entry.clip(0, start), entry.clip(end, usize::MAX)];
+            kept.into_iter()
+                .flatten()
+                .for_each(|part| scratch.push(part));
         }
         self.replace(root, first..=last, scratch, |old| {
             if let Some(piece) = old.clip(start, end) {
@@ -289,45 +323,52 @@ impl<F: Copy, M: Memory> Table<F, M> {
                 if entry.clip(start, end).is_some() {
                     let mut marks = entry.marks;
                     change(&entry, &mut marks);
-                    // SAFETY: read and written under the lock only, which the caller holds; each mark
-                    // is one word, and a fork child takes none of its parent's for its own.
-                    unsafe { (*leaf.rest.get())[i].marks = marks };
+                    // Each mark is one word, and a fork child takes none of its parent's for its own.
+                    let rest = &leaf.rest[i];
+                    rest.set(Rest {
+                        marks,
+                        ..rest.get()
+                    });
                 }
             }
         }
     }
 
     /// The leaves that entries in `[start, end)` can be in.
-    fn leaves_of(&self, start: usize, end: usize) -> impl Iterator<Item = &Leaf<F>> {
-        let slots = slots(self.root.load(Ordering::Relaxed)).unwrap_or(&[]);
+    fn leaves_of(&self, start: usize, end: usize) -> impl Iterator<Item = Block<Leaf<F>>> {
+        let slots = self.root().map(slots).unwrap_or(&[]);
         let range = match slots.is_empty() || start >= end {
             true => 0..0,
             false => slot_of(slots, start).saturating_sub(1)..slot_of(slots, end - 1) + 1,
         };
-        range.map(move |at| leaf_at(slots, at))
+        range.filter_map(move |at| leaf_of(&slots[at]))
+    }
+
+    fn root(&self) -> Option<Block<Directory<F>>> {
+        Block::behind(&self.root, Ordering::Relaxed)
     }
 
     /// Puts the scratch's entries in the place of the slots `which`.
     fn replace(
         &self,
-        root: *mut Directory<F>,
+        root: Block<Directory<F>>,
         which: RangeInclusive<usize>,
-        scratch: &mut Scratch<F>,
+        scratch: &Scratch<F>,
         mut old_entry: impl FnMut(Entry<F>),
     ) -> Result<(), OutOfMemory> {
-        let slots = slots(root).unwrap_or(&[]);
+        let slots = slots(root);
         let (first, last) = (*which.start(), *which.end());
         let old = last - first + 1;
 
-        let kept = &scratch.entries[..scratch.len];
+        let kept = scratch.entries();
         let wanted = kept.len().div_ceil(LEAF);
         // Equal shares, so that the next insertion does not split again.
         let share = kept.len().checked_div(wanted).unwrap_or(0) + 1;
-        let mut leaves = [null_mut::<Leaf<F>>(); NEW_LEAVES];
+        let mut leaves = [None; NEW_LEAVES];
         let mut made = 0;
         for part in kept.chunks(share.min(LEAF)) {
             match self.new_leaf(part) {
-                Ok(leaf) => leaves[made] = leaf.as_ptr(),
+                Ok(leaf) => leaves[made] = Some(leaf),
                 Err(e) => {
                     self.give_leaves(&leaves[..made]);
                     return Err(e);
@@ -336,15 +377,16 @@ impl<F: Copy, M: Memory> Table<F, M> {
             made += 1;
         }
 
-        if old == 1 && made == 1 {
+        if let (1, [Some(new), None, ..]) = (old, leaves) {
             let slot = &slots[first];
-            let leaf = slot.leaf.swap(leaves[0], Ordering::AcqRel);
-            // SAFETY: the leaf was published; its block is intact until it is given back below.
-            entries(unsafe { &*leaf }).for_each(&mut old_entry);
-            self.give_leaves(&[leaf]);
+            let old = leaf_of(slot);
+            slot.leaf.store(new.as_ptr(), Ordering::Release);
+            old.into_iter().flat_map(entries).for_each(old_entry);
+            self.give_leaves(&[old]);
             return Ok(());
         }
 
+        let new = || leaves.into_iter().flatten();
         let count = slots.len() - old + made;
         let new_root = if count == 0 {
             null_mut()
@@ -356,76 +398,49 @@ impl<F: Copy, M: Memory> Table<F, M> {
                     return Err(e);
                 }
             };
-            let mut to = 0;
-            let mut add = |lower: usize, leaf: *mut Leaf<F>| {
-                set_slot(directory, to, if to == 0 { 0 } else { lower }, leaf);
-                to += 1;
-            };
-            for slot in &slots[..first] {
-                add(
-                    slot.lower.load(Ordering::Relaxed),
-                    slot.leaf.load(Ordering::Relaxed),
-                );
-            }
-            for (i, &leaf) in leaves[..made].iter().enumerate() {
-                let lower = match i {
-                    0 => slots[first].lower.load(Ordering::Relaxed),
-                    // SAFETY: made just now, not empty.
-                    _ => unsafe { &*leaf }.starts[0].load(Ordering::Relaxed),
-                };
-                add(lower, leaf);
-            }
-            for slot in &slots[last + 1..] {
-                add(
-                    slot.lower.load(Ordering::Relaxed),
-                    slot.leaf.load(Ordering::Relaxed),
-                );
+            let lower = |slot: &Slot<F>| slot.lower.load(Ordering::Relaxed);
+            let kept = |slot: &Slot<F>| Some((lower(slot), leaf_of(slot)?));
+            let before = slots[..first].iter().filter_map(kept);
+            let between = new().enumerate().map(|(i, leaf)| match i {
+                0 => (lower(&slots[first]), leaf),
+                _ => (leaf.starts[0].load(Ordering::Relaxed), leaf),
+            });
+            let after = slots[last + 1..].iter().filter_map(kept);
+            let all = before.chain(between).chain(after);
+            for (i, (slot, (lower, leaf))) in self::slots(directory).iter().zip(all).enumerate() {
+                slot.set(if i == 0 { 0 } else { lower }, leaf);
             }
             directory.as_ptr()
         };
         self.root.store(new_root, Ordering::Release);
         for slot in &slots[first..=last] {
-            let leaf = slot.leaf.load(Ordering::Relaxed);
-            // SAFETY: as above.
-            entries(unsafe { &*leaf }).for_each(&mut old_entry);
-            self.give_leaves(&[leaf]);
+            let old = leaf_of(slot);
+            old.into_iter().flat_map(entries).for_each(&mut old_entry);
+            self.give_leaves(&[old]);
         }
         self.give_directory(root);
         Ok(())
     }
 
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "the table lock makes the caller the only one"
-    )]
-    fn scratch(&self) -> &mut Scratch<F> {
-        // SAFETY: used by the holder of the table lock only, one call at a time.
-        let scratch = unsafe { &mut *self.scratch.get() };
-        scratch.len = 0;
-        scratch
+    fn scratch(&self) -> &Scratch<F> {
+        self.scratch.len.set(0);
+        &self.scratch
     }
 
-    fn new_leaf(&self, from: &[Option<Entry<F>>]) -> Result<NonNull<Leaf<F>>, OutOfMemory> {
-        let leaf = match self.leaves.recycled() {
-            Some(leaf) => leaf,
-            None => self.leaves.fresh().ok_or(OutOfMemory)?,
-        };
-        // SAFETY: the block is ours until published. Readers that still look at it see only its
-        // atomic fields.
-        let leaf_ref = unsafe { leaf.as_ref() };
-        // SAFETY: as above; `rest` is read under the lock only, which the caller holds.
-        let rest = unsafe { &mut *leaf_ref.rest.get() };
-        for (i, entry) in from.iter().flatten().enumerate() {
-            leaf_ref.starts[i].store(entry.start, Ordering::Relaxed);
-            leaf_ref.ends[i].store(entry.end, Ordering::Relaxed);
-            rest[i] = Rest {
+    fn new_leaf(&self, from: &[Cell<Option<Entry<F>>>]) -> Result<Block<Leaf<F>>, OutOfMemory> {
+        let block = self.leaves.recycled().or_else(|| self.leaves.fresh());
+        let leaf = Block(block.ok_or(OutOfMemory)?);
+        for (i, entry) in from.iter().filter_map(Cell::get).enumerate() {
+            leaf.starts[i].store(entry.start, Ordering::Relaxed);
+            leaf.ends[i].store(entry.end, Ordering::Relaxed);
+            leaf.rest[i].set(Rest {
                 offset: entry.offset,
                 file: entry.file,
                 writable: entry.writable,
                 marks: entry.marks,
-            };
+            });
         }
-        leaf_ref.len.store(from.len(), Ordering::Relaxed);
+        leaf.len.store(from.len(), Ordering::Relaxed);
         Ok(leaf)
     }
 
@@ -435,49 +450,40 @@ impl<F: Copy, M: Memory> Table<F, M> {
         fence(Ordering::Release);
     }
 
-    fn give_leaves(&self, leaves: &[*mut Leaf<F>]) {
+    fn give_leaves(&self, leaves: &[Option<Block<Leaf<F>>>]) {
         self.count_retired();
-        for leaf in leaves.iter().filter_map(|&leaf| NonNull::new(leaf)) {
+        for leaf in leaves.iter().flatten() {
             // SAFETY: from this pool, and no longer published.
-            unsafe { self.leaves.give(leaf) };
+            unsafe { self.leaves.give(leaf.0) };
         }
     }
 
-    fn new_directory(&self, len: usize) -> Result<NonNull<Directory<F>>, OutOfMemory> {
+    fn new_directory(&self, len: usize) -> Result<Block<Directory<F>>, OutOfMemory> {
         let capacity = len.next_power_of_two().max(SMALLEST);
-        // SAFETY: only the holder of the table lock comes here.
-        let free = unsafe { &mut (*self.directories.get())[class(capacity)] };
-        let directory = match NonNull::new(*free) {
+        let free = &self.directories[class(capacity)];
+        let directory = match Block::behind(free, Ordering::Relaxed) {
             Some(directory) => {
-                // SAFETY: given back whole; nobody else uses it.
-                *free = unsafe { directory.as_ref() }
-                    .next_free
-                    .load(Ordering::Relaxed);
+                let next = directory.next_free.load(Ordering::Relaxed);
+                free.store(next, Ordering::Relaxed);
                 directory
             }
             None => {
                 let bytes = size_of::<Directory<F>>() + capacity * size_of::<Slot<F>>();
-                let directory: NonNull<Directory<F>> = M::map(bytes).ok_or(OutOfMemory)?.cast();
-                // SAFETY: fresh memory of that size.
-                unsafe { (*directory.as_ptr()).capacity = capacity };
+                let directory = Block(M::map(bytes).ok_or(OutOfMemory)?.cast::<Directory<F>>());
+                directory.capacity.store(capacity, Ordering::Relaxed);
                 directory
             }
         };
-        // SAFETY: ours until published.
-        unsafe { directory.as_ref() }
-            .len
-            .store(len, Ordering::Relaxed);
+        directory.len.store(len, Ordering::Relaxed);
         Ok(directory)
     }
 
-    fn give_directory(&self, directory: *mut Directory<F>) {
+    fn give_directory(&self, directory: Block<Directory<F>>) {
         self.count_retired();
-        // SAFETY: no longer published, and only the holder of the table lock comes here.
-        unsafe {
-            let free = &mut (*self.directories.get())[class((*directory).capacity)];
-            (*directory).next_free.store(*free, Ordering::Relaxed);
-            *free = directory;
-        }
+        let free = &self.directories[class(directory.capacity.load(Ordering::Relaxed))];
+        let next = free.load(Ordering::Relaxed);
+        directory.next_free.store(next, Ordering::Relaxed);
+        free.store(directory.as_ptr(), Ordering::Relaxed);
     }
 }
 
@@ -485,27 +491,20 @@ fn class(capacity: usize) -> usize {
     (capacity / SMALLEST).trailing_zeros() as usize
 }
 
-/// The slots of a published directory, at least one; nothing for no directory.
-fn slots<'a, F>(directory: *mut Directory<F>) -> Option<&'a [Slot<F>]> {
-    let header = NonNull::new(directory)?;
-    // SAFETY: directories are never unmapped, and `capacity` never changes; `len` may belong to a
-    // new use of the block, hence the bound.
-    unsafe {
-        let len = header.as_ref().len.load(Ordering::Acquire);
-        let len = len.clamp(1, header.as_ref().capacity);
-        Some(core::slice::from_raw_parts(
-            header.as_ptr().add(1).cast(),
-            len,
-        ))
-    }
+/// The slots of a directory that is or was published, at least one.
+fn slots<'a, F>(directory: Block<Directory<F>>) -> &'a [Slot<F>] {
+    // May belong to a new use of the block, hence the bound.
+    let len = directory.len.load(Ordering::Acquire);
+    let len = len.clamp(1, directory.capacity.load(Ordering::Relaxed));
+    // SAFETY: directories are never unmapped, and `capacity` slots follow the header, which never changes.
+    unsafe { core::slice::from_raw_parts(directory.as_ptr().add(1).cast(), len) }
 }
 
-fn set_slot<F>(directory: NonNull<Directory<F>>, at: usize, lower: usize, leaf: *mut Leaf<F>) {
-    // SAFETY: `at` is below the capacity that the caller asked for; atomics, since a late reader of
-    // the block's former use may look.
-    let slot = unsafe { &*directory.as_ptr().add(1).cast::<Slot<F>>().add(at) };
-    slot.lower.store(lower, Ordering::Relaxed);
-    slot.leaf.store(leaf, Ordering::Relaxed);
+impl<F> Slot<F> {
+    fn set(&self, lower: usize, leaf: Block<Leaf<F>>) {
+        self.lower.store(lower, Ordering::Relaxed);
+        self.leaf.store(leaf.as_ptr(), Ordering::Relaxed);
+    }
 }
 
 /// The last slot whose lower bound is at or below `address`.
@@ -515,26 +514,22 @@ fn slot_of<F>(slots: &[Slot<F>], address: usize) -> usize {
         .saturating_sub(1)
 }
 
-fn leaf_at<F>(slots: &[Slot<F>], at: usize) -> &Leaf<F> {
-    // SAFETY: under the lock a published slot's leaf is valid.
-    unsafe { &*slots[at].leaf.load(Ordering::Relaxed) }
+fn leaf_of<F>(slot: &Slot<F>) -> Option<Block<Leaf<F>>> {
+    Block::behind(&slot.leaf, Ordering::Relaxed)
 }
 
-fn leaf_overlaps<F>(leaf: *mut Leaf<F>, start: usize, end: usize) -> bool {
-    let Some(leaf) = NonNull::new(leaf) else {
+fn leaf_overlaps<F>(slot: &Slot<F>, order: Ordering, start: usize, end: usize) -> bool {
+    let Some(leaf) = Block::behind(&slot.leaf, order) else {
         return false;
     };
-    // SAFETY: leaves are never unmapped; a recycled one is noticed by the caller.
-    let leaf = unsafe { leaf.as_ref() };
     let len = leaf.len.load(Ordering::Acquire).min(LEAF);
     let at = leaf.ends[..len].partition_point(|e| e.load(Ordering::Relaxed) <= start);
     at < len && leaf.starts[at].load(Ordering::Relaxed) < end
 }
 
-fn entries<F: Copy>(leaf: &Leaf<F>) -> impl Iterator<Item = Entry<F>> + '_ {
-    (0..leaf.len.load(Ordering::Relaxed)).map(|i| {
-        // SAFETY: callers hold the table lock, so nobody writes meanwhile.
-        let rest = unsafe { (*leaf.rest.get())[i] };
+fn entries<F: Copy>(leaf: Block<Leaf<F>>) -> impl Iterator<Item = Entry<F>> {
+    (0..leaf.len.load(Ordering::Relaxed)).map(move |i| {
+        let rest = leaf.rest[i].get();
         Entry {
             start: leaf.starts[i].load(Ordering::Relaxed),
             end: leaf.ends[i].load(Ordering::Relaxed),
