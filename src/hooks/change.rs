@@ -107,21 +107,17 @@ fn truncated_by(flags: c_int) -> Range<u64> {
 /// the flags; without O_CREAT and O_TMPFILE it is never looked at.
 macro_rules! opens {
     ($(fn $name:ident($($arg:ident: $type:ty),*) at $dir:expr, $path:expr, flags $flags:expr;)*) => {$(
-        #[doc = concat!("Hook for `", stringify!($name), "`.")]
-        ///
-        /// # Safety
-        /// As the C function.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
-            if !before::is_needed() {
-                // SAFETY: the caller's contract.
-                return unsafe { next_fn::$name($($arg),*) };
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`.")]
+            fn $name($($arg: $type),*) -> c_int, real => {
+                if !before::is_needed() {
+                    return real();
+                }
+                let call = Call::at_path($dir, $path, truncated_by($flags));
+                let result = real();
+                opened(call, $flags, result);
+                result
             }
-            let call = Call::at_path($dir, $path, truncated_by($flags));
-            // SAFETY: the caller's contract.
-            let result = unsafe { next_fn::$name($($arg),*) };
-            opened(call, $flags, result);
-            result
         }
     )*};
 }
@@ -163,20 +159,16 @@ fn opened_stream(call: Option<Call>, flags: c_int, stream: *mut FILE) {
 
 macro_rules! fopens {
     ($($name:ident)*) => {$(
-        #[doc = concat!("Hook for `", stringify!($name), "`: the C library opens the file by itself.")]
-        ///
-        /// # Safety
-        /// As fopen(3).
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
-            // SAFETY: the caller's contract.
-            unsafe {
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`: the C library opens the file by itself.")]
+            fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE, real => {
                 if !before::is_needed() {
-                    return next_fn::$name(path, mode);
+                    return real();
                 }
-                let flags = flags_of(mode);
+                // SAFETY: as the program has called this one.
+                let flags = unsafe { flags_of(mode) };
                 let call = Call::at_path(libc::AT_FDCWD, path, truncated_by(flags));
-                let stream = next_fn::$name(path, mode);
+                let stream = real();
                 opened_stream(call, flags, stream);
                 stream
             }
@@ -239,22 +231,14 @@ unsafe fn reopen(
 
 macro_rules! freopens {
     ($($name:ident)*) => {$(
-        #[doc = concat!("Hook for `", stringify!($name), "`.")]
-        ///
-        /// # Safety
-        /// As freopen(3).
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name(
-            path: *const c_char,
-            mode: *const c_char,
-            stream: *mut FILE,
-        ) -> *mut FILE {
-            // SAFETY: the caller's contract.
-            let real = || unsafe { next_fn::$name(path, mode, stream) };
-            match before::is_needed() {
-                // SAFETY: the caller's contract.
-                true => unsafe { reopen(path, mode, stream, real) },
-                false => real(),
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`.")]
+            fn $name(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real => {
+                match before::is_needed() {
+                    // SAFETY: as the program has called this one.
+                    true => unsafe { reopen(path, mode, stream, real) },
+                    false => real(),
+                }
             }
         }
     )*};
@@ -292,30 +276,26 @@ fn note_write(fd: c_int, offset: off_t, len: usize) {
 
 macro_rules! writes {
     ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr, $len:expr;)*) => {$(
-        #[doc = concat!("Hook for `", stringify!($name), "`.")]
-        ///
-        /// # Safety
-        /// As the C function.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t {
-            if !before::is_needed() || prctl::is_strict() {
-                // SAFETY: the caller's contract.
-                return unsafe { next_fn::$name($fd $(, $arg)*) };
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`.")]
+            fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t, real => {
+                if !before::is_needed() || prctl::is_strict() {
+                    return real();
+                }
+                let direct = is_direct($fd);
+                if direct {
+                    before_fd($fd, 0..0);
+                }
+                // After that: what is proved there counts as unchanged from then on.
+                if removal::is_awaited() {
+                    note_write($fd, $offset, $len);
+                }
+                let result = real();
+                if direct {
+                    wrote($fd, $offset, result);
+                }
+                result
             }
-            let direct = is_direct($fd);
-            if direct {
-                before_fd($fd, 0..0);
-            }
-            // After that: what is proved there counts as unchanged from then on.
-            if removal::is_awaited() {
-                note_write($fd, $offset, $len);
-            }
-            // SAFETY: the caller's contract.
-            let result = unsafe { next_fn::$name($fd $(, $arg)*) };
-            if direct {
-                wrote($fd, $offset, result);
-            }
-            result
         }
     )*};
 }
@@ -354,39 +334,35 @@ writes! {
     fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
 }
 
-/// Hook for `copy_file_range`.
-///
-/// # Safety
-/// As copy_file_range(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn copy_file_range(
-    from: c_int,
-    from_offset: *mut off_t,
-    to: c_int,
-    to_offset: *mut off_t,
-    len: size_t,
-    flags: c_uint,
-) -> ssize_t {
-    if !before::is_needed() {
-        // SAFETY: the caller's contract.
-        return unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
+hook! {
+    /// Hook for `copy_file_range`.
+    fn copy_file_range(
+        from: c_int,
+        from_offset: *mut off_t,
+        to: c_int,
+        to_offset: *mut off_t,
+        len: size_t,
+        flags: c_uint,
+    ) -> ssize_t, real => {
+        if !before::is_needed() {
+            return real();
+        }
+        before_fd(to, 0..u64::MAX);
+        // What is copied from must be what was stored: the filesystem may copy it itself.
+        before_fd(from, 0..0);
+        let result = real();
+        if result > 0 {
+            // The kernel has moved the offset on.
+            let start = match to_offset.is_null() {
+                true => -1,
+                false => {
+                    // SAFETY: the call has just read and written it.
+                    let end = unsafe { to_offset.read() };
+                    end - result as off_t
+                }
+            };
+            wrote(to, start, result);
+        }
+        result
     }
-    before_fd(to, 0..u64::MAX);
-    // What is copied from must be what was stored: the filesystem may copy it itself.
-    before_fd(from, 0..0);
-    // SAFETY: the caller's contract.
-    let result = unsafe { next_fn::copy_file_range(from, from_offset, to, to_offset, len, flags) };
-    if result > 0 {
-        // The kernel has moved the offset on.
-        let start = match to_offset.is_null() {
-            true => -1,
-            false => {
-                // SAFETY: the call has just read and written it.
-                let end = unsafe { to_offset.read() };
-                end - result as off_t
-            }
-        };
-        wrote(to, start, result);
-    }
-    result
 }

@@ -6,7 +6,7 @@
 use super::prctl;
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
-use crate::next_fn::{self, Strings};
+use crate::next_fn::Strings;
 use crate::{helper, mappings, stats};
 use core::ffi::c_char;
 use libc::c_int;
@@ -56,81 +56,60 @@ pub fn boot() {
     unsafe { at_quick_exit(exiting) };
 }
 
-/// Hook for [`libc::_exit`].
-///
-/// # Safety
-/// As _exit(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn _exit(status: c_int) -> ! {
-    exiting();
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::_exit(status) }
+hook! {
+    /// Hook for [`libc::_exit`].
+    fn _exit(status: c_int) -> !, real => {
+        exiting();
+        real()
+    }
 }
 
-/// Hook for `_Exit`.
-///
-/// # Safety
-/// As _exit(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn _Exit(status: c_int) -> ! {
-    exiting();
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::_Exit(status) }
+hook! {
+    /// Hook for `_Exit`.
+    fn _Exit(status: c_int) -> !, real => {
+        exiting();
+        real()
+    }
 }
 
-/// Hook for [`libc::execve`].
-///
-/// # Safety
-/// As execve(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
-    executing(path, false);
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::execve(path, argv, env) }
+hook! {
+    /// Hook for [`libc::execve`].
+    fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
+        executing(path, false);
+        real()
+    }
 }
 
-/// Hook for [`libc::execv`].
-///
-/// # Safety
-/// As execv(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn execv(path: *const c_char, argv: Strings) -> c_int {
-    executing(path, false);
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::execv(path, argv) }
+hook! {
+    /// Hook for [`libc::execv`].
+    fn execv(path: *const c_char, argv: Strings) -> c_int, real => {
+        executing(path, false);
+        real()
+    }
 }
 
-/// Hook for [`libc::execvp`].
-///
-/// # Safety
-/// As execvp(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn execvp(file: *const c_char, argv: Strings) -> c_int {
-    executing(file, true);
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::execvp(file, argv) }
+hook! {
+    /// Hook for [`libc::execvp`].
+    fn execvp(file: *const c_char, argv: Strings) -> c_int, real => {
+        executing(file, true);
+        real()
+    }
 }
 
-/// Hook for [`libc::execvpe`].
-///
-/// # Safety
-/// As execvpe(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int {
-    executing(file, true);
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::execvpe(file, argv, env) }
+hook! {
+    /// Hook for [`libc::execvpe`].
+    fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
+        executing(file, true);
+        real()
+    }
 }
 
-/// Hook for [`libc::fexecve`].
-///
-/// # Safety
-/// As fexecve(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int {
-    executing(c"/".as_ptr(), false);
-    // SAFETY: the caller's contract.
-    unsafe { next_fn::fexecve(fd, argv, env) }
+hook! {
+    /// Hook for [`libc::fexecve`].
+    fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int, real => {
+        executing(c"/".as_ptr(), false);
+        real()
+    }
 }
 
 /// execl, execlp and execle take any number of arguments, some on the stack: they are passed on where

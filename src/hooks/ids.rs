@@ -1,24 +1,21 @@
 //! setuid and its relatives: the helper's threads follow, as the C library's own do.
 
-use crate::{helper, next_fn};
+use crate::helper;
 use core::ffi::c_char;
 use libc::{c_int, gid_t, size_t, uid_t};
 
 macro_rules! hooks {
     ($(fn $name:ident($($arg:ident: $type:ty),*);)*) => {
         $(
-            #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
-            ///
-            /// # Safety
-            /// As the C function.
-            #[unsafe(no_mangle)]
-            pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
-                // SAFETY: the caller's contract.
-                let result = unsafe { next_fn::$name($($arg),*) };
-                if result == 0 {
-                    helper::adopt_ids();
+            hook! {
+                #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
+                fn $name($($arg: $type),*) -> c_int, real => {
+                    let result = real();
+                    if result == 0 {
+                        helper::adopt_ids();
+                    }
+                    result
                 }
-                result
             }
         )*
     };

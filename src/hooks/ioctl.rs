@@ -7,27 +7,24 @@ use crate::{dirty, mappings, next_fn, sys};
 use core::ffi::{c_ulong, c_void};
 use libc::c_int;
 
-/// Hook for [`libc::ioctl`]. The C prototype takes the argument as a variable one, which every ABI that
-/// Linux has passes as a third.
-///
-/// # Safety
-/// As ioctl(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
-    if request as u32 == UFFDIO_REGISTER && mappings::any() {
-        let state = next_fn::enter();
-        dirty::give_way(argument as usize);
-        next_fn::leave(state);
+hook! {
+    /// Hook for [`libc::ioctl`]. The C prototype takes the argument as a variable one, which every ABI that
+    /// Linux has passes as a third.
+    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int, real => {
+        if request as u32 == UFFDIO_REGISTER && mappings::any() {
+            let state = next_fn::enter();
+            dirty::give_way(argument as usize);
+            next_fn::leave(state);
+        }
+        let targets = match before::is_needed() {
+            true => Targets::of(fd, request as u32, argument as usize),
+            false => Targets::NONE,
+        };
+        targets.each(|fd| change::before_fd(fd, 0..u64::MAX));
+        let result = real();
+        targets.each(change::changed_fd);
+        result
     }
-    let targets = match before::is_needed() {
-        true => Targets::of(fd, request as u32, argument as usize),
-        false => Targets::NONE,
-    };
-    targets.each(|fd| change::before_fd(fd, 0..u64::MAX));
-    // SAFETY: the caller's contract.
-    let result = unsafe { next_fn::ioctl(fd, request, argument) };
-    targets.each(change::changed_fd);
-    result
 }
 
 /// `FICLONE`, `FICLONERANGE`: what the descriptor is open on gets another's blocks; and `FIDEDUPERANGE`: up to so many

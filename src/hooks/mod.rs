@@ -6,6 +6,28 @@
 //!
 //! Nothing here is compiled into the unit tests, whose own `mmap` must stay the C library's.
 
+/// What calls a function once, at the most.
+#[inline(always)]
+fn once<R>(call: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    call
+}
+
+/// A hook: in its body `$real` is the call of the next function in line, with the program's arguments.
+macro_rules! hook {
+    ($(#[$about:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty, $real:ident => $body:block) => {
+        $(#[$about])*
+        ///
+        /// # Safety
+        /// As the C function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
+            // SAFETY: as the program has called this one, and once.
+            let $real = $crate::hooks::once(move || unsafe { $crate::next_fn::$name($($arg),*) });
+            $body
+        }
+    };
+}
+
 mod change;
 mod end;
 mod fork;

@@ -1,6 +1,5 @@
 //! prctl: a thread in seccomp's strict mode may make no system call of the shim's.
 
-use crate::next_fn;
 use core::ffi::c_ulong;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, pthread_self};
@@ -38,31 +37,28 @@ fn replace(from: usize, to: usize) {
     let _ = STRICT.iter().find(put);
 }
 
-/// Hook for [`libc::prctl`]. The C prototype takes all arguments but the first as variable ones, which every ABI that
-/// Linux has passes in registers; those that an option does not have are never looked at.
-///
-/// # Safety
-/// As prctl(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn prctl(
-    option: c_int,
-    second: c_ulong,
-    third: c_ulong,
-    fourth: c_ulong,
-    fifth: c_ulong,
-) -> c_int {
-    let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
-    let is_asked = option == libc::PR_SET_SECCOMP && second == strict;
-    if is_asked {
-        // Before the call: a signal handler may run right after it.
-        replace(0, this_thread());
-        COUNT.fetch_add(1, Ordering::Relaxed);
+hook! {
+    /// Hook for [`libc::prctl`]. The C prototype takes all arguments but the first as variable ones, which every ABI that
+    /// Linux has passes in registers; those that an option does not have are never looked at.
+    fn prctl(
+        option: c_int,
+        second: c_ulong,
+        third: c_ulong,
+        fourth: c_ulong,
+        fifth: c_ulong,
+    ) -> c_int, real => {
+        let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
+        let is_asked = option == libc::PR_SET_SECCOMP && second == strict;
+        if is_asked {
+            // Before the call: a signal handler may run right after it.
+            replace(0, this_thread());
+            COUNT.fetch_add(1, Ordering::Relaxed);
+        }
+        let result = real();
+        if is_asked && result != 0 {
+            COUNT.fetch_sub(1, Ordering::Relaxed);
+            replace(this_thread(), 0);
+        }
+        result
     }
-    // SAFETY: the caller's contract.
-    let result = unsafe { next_fn::prctl(option, second, third, fourth, fifth) };
-    if is_asked && result != 0 {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
-        replace(this_thread(), 0);
-    }
-    result
 }

@@ -11,17 +11,13 @@ use libc::{c_int, off_t};
 
 macro_rules! truncate {
     ($($name:ident($file:ident: $type:ty) by $watched:ident;)*) => {$(
-        #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
-        ///
-        /// # Safety
-        /// As the C function.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name($file: $type, size: off_t) -> c_int {
-            // SAFETY: the caller's contract.
-            let real = || unsafe { next_fn::$name($file, size) };
-            match mappings::any() {
-                true => $watched($file, size, real),
-                false => real(),
+        hook! {
+            #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
+            fn $name($file: $type, size: off_t) -> c_int, real => {
+                match mappings::any() {
+                    true => $watched($file, size, real),
+                    false => real(),
+                }
             }
         }
     )*};

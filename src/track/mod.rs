@@ -26,27 +26,27 @@ use core::ops::Range;
 use keepmydata_records::{Level, Munmap};
 use libc::{c_int, off_t, size_t};
 
-/// The arguments of mmap(2).
-#[derive(Clone, Copy)]
-pub struct Mmap {
-    pub addr: *mut c_void,
-    pub len: size_t,
-    pub prot: c_int,
-    pub flags: c_int,
-    pub fd: c_int,
-    pub offset: off_t,
+/// A call of mmap(2) that the program makes.
+struct Mmap {
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+    next: NextMmap,
 }
 
-/// The next `mmap` in line, of whichever name the program called.
-pub type RealMmap = unsafe fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void;
+/// `mmap` of whichever name the program called.
+pub type NextMmap = unsafe fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void;
 
 impl Mmap {
-    /// # Safety
-    /// As mmap(2).
-    pub unsafe fn call(&self, real: RealMmap) -> *mut c_void {
-        // SAFETY: the caller's contract.
+    /// Makes it.
+    fn call(&self) -> *mut c_void {
+        let next = self.next;
+        // SAFETY: by contract of [`mmap`], which alone makes such a call, and has it made once.
         unsafe {
-            real(
+            next(
                 self.addr,
                 self.len,
                 self.prot,
@@ -62,26 +62,59 @@ impl Mmap {
     }
 }
 
-/// A mapping that is not tracked itself, in a process that has tracked ones: it may replace those.
+/// mmap(2) of a file, shared, or in a process that has tracked mappings, by the `next` in line.
 ///
 /// # Safety
 /// As mmap(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn mmap_other(call: &Mmap, real: RealMmap) -> *mut c_void {
+pub unsafe fn mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+    next: NextMmap,
+) -> *mut c_void {
+    let call = Mmap {
+        addr,
+        len,
+        prot,
+        flags,
+        fd,
+        offset,
+        next,
+    };
+    let state = next_fn::defer_cancel();
+    let result = match process::is_open() {
+        false => call.call(),
+        true if classify::is_shared_file(flags) => {
+            let state = next_fn::enter();
+            let result = mmap_file(&call, &state.quiet);
+            next_fn::leave(state);
+            result
+        }
+        true => mmap_other(&call),
+    };
+    next_fn::allow_cancel(state);
+    result
+}
+
+/// A mapping that is not tracked itself, in a process that has tracked ones: it may replace those.
+#[inline(never)]
+fn mmap_other(call: &Mmap) -> *mut c_void {
     before_replacing(call);
     if before::is_needed() && call.flags & libc::MAP_ANONYMOUS == 0 {
         let state = next_fn::enter();
         let inode = removal::tracked_fd(call.fd).filter(|&inode| may_drop(inode));
-        // SAFETY: the caller's contract.
-        let result = inode.map(|inode| unsafe { replace_dropping(call, real, inode) });
+        let result = inode.map(|inode| replace_dropping(call, inode));
         next_fn::leave(state);
         if let Some(result) = result {
             return result;
         }
     }
-    // SAFETY: the caller's contract.
-    unsafe { replace(call, real) }
+    replace(call)
 }
 
 fn before_replacing(call: &Mmap) {
@@ -92,16 +125,12 @@ fn before_replacing(call: &Mmap) {
 }
 
 /// The same call after [`before_replacing`].
-///
-/// # Safety
-/// As mmap(2).
-unsafe fn replace(call: &Mmap, real: RealMmap) -> *mut c_void {
+fn replace(call: &Mmap) -> *mut c_void {
     let replaced = call
         .replaces()
         .then(|| take(call.addr as usize, call.len, None))
         .flatten();
-    // SAFETY: the caller's contract.
-    let result = unsafe { call.call(real) };
+    let result = call.call();
     settle(replaced, result != libc::MAP_FAILED, None);
     if result != libc::MAP_FAILED && overlaps(result as usize, call.len) {
         // The program unmapped a tracked mapping behind the C library's back.
@@ -112,26 +141,18 @@ unsafe fn replace(call: &Mmap, real: RealMmap) -> *mut c_void {
 
 /// The same of a file that is tracked: on FUSE with FOPEN_DIRECT_IO each mmap drops the page cache. Not inlined, for
 /// the sake of small stacks.
-///
-/// # Safety
-/// As mmap(2).
 #[cold]
 #[inline(never)]
-unsafe fn replace_dropping(call: &Mmap, real: RealMmap, inode: Inode) -> *mut c_void {
+fn replace_dropping(call: &Mmap, inode: Inode) -> *mut c_void {
     let dropping = before::Dropping::begin(inode, MayDrop::Map);
-    // SAFETY: the caller's contract.
-    let result = unsafe { replace(call, real) };
+    let result = replace(call);
     dropping.end(Some(0..0));
     result
 }
 
 /// A shared mapping of a file.
-///
-/// # Safety
-/// As mmap(2).
-#[cold]
 #[inline(never)]
-pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_void {
+fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
     let candidate = if process::this().is_borrowed() {
         Err(Bypass::VforkChild)
@@ -141,11 +162,9 @@ pub unsafe fn mmap_file(call: &Mmap, real: RealMmap, quiet: &Quiet) -> *mut c_vo
     before_replacing(call);
     let result = match &candidate {
         Ok(Candidate { key, .. }) if before::is_needed() && may_drop((key.dev, key.ino)) => {
-            // SAFETY: the caller's contract.
-            unsafe { replace_dropping(call, real, (key.dev, key.ino)) }
+            replace_dropping(call, (key.dev, key.ino))
         }
-        // SAFETY: the caller's contract.
-        _ => unsafe { replace(call, real) },
+        _ => replace(call),
     };
     if result == libc::MAP_FAILED {
         return result;
@@ -289,37 +308,29 @@ fn new_part(start: usize, end: usize) {
 }
 
 /// munmap(2) in a process that has tracked mappings.
-///
-/// # Safety
-/// As munmap(2).
 #[inline(never)]
-pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {
-    if !overlaps(addr as usize, len) {
-        // SAFETY: the caller's contract.
-        return unsafe { next_fn::munmap(addr, len) };
+pub fn munmap(addr: usize, len: size_t, real: impl FnOnce() -> c_int) -> c_int {
+    if !overlaps(addr, len) {
+        return real();
     }
     let state = next_fn::enter();
-    // SAFETY: the caller's contract.
-    let result = unsafe { munmap_tracked(addr, len, &state.quiet) };
+    let result = munmap_tracked(addr, len, real, &state.quiet);
     next_fn::leave(state);
     result
 }
 
-/// # Safety
-/// As munmap(2).
 #[cold]
 #[inline(never)]
-unsafe fn munmap_tracked(addr: *mut c_void, len: size_t, quiet: &Quiet) -> c_int {
+fn munmap_tracked(addr: usize, len: size_t, real: impl FnOnce() -> c_int, quiet: &Quiet) -> c_int {
     let started = log::Timer::at(Level::Trace);
     if config::settings().munmap == Munmap::Sync {
-        enforce::before_unmap(addr as usize, len);
+        enforce::before_unmap(addr, len);
     }
-    findings::before_unmap(addr as usize, len);
-    unmapping(addr as usize, len);
-    let taken = take(addr as usize, len, Some(quiet));
-    // SAFETY: the caller's contract.
-    let result = unsafe { next_fn::munmap(addr, len) };
-    records::munmap(addr as usize, len, result, taken.as_ref(), started);
+    findings::before_unmap(addr, len);
+    unmapping(addr, len);
+    let taken = take(addr, len, Some(quiet));
+    let result = real();
+    records::munmap(addr, len, result, taken.as_ref(), started);
     settle(taken, result == 0, Some(quiet));
     result
 }
@@ -367,28 +378,25 @@ impl Mremap {
 }
 
 /// mremap(2) in a process that has tracked mappings.
-///
-/// # Safety
-/// As mremap(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn mremap(
-    old: *mut c_void,
+pub fn mremap(
+    old: usize,
     old_len: size_t,
     new_len: size_t,
     flags: c_int,
-    new: *mut c_void,
+    new: usize,
+    real: impl FnOnce() -> *mut c_void,
 ) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
     let call = Mremap {
-        old: old as usize,
+        old,
         old_size: sys::page_up(old_len as u64) as usize,
         new_size: sys::page_up(new_len as u64) as usize,
         flags,
-        new: new as usize,
+        new,
     };
-    // SAFETY: the caller's contract.
-    let real = || unsafe { next_fn::mremap(old, old_len, new_len, flags, new) } as usize;
+    let real = || real() as usize;
     let first = entry_at(call.old);
     let result = match &first {
         _ if call.is_invalid() => real(),
@@ -586,20 +594,14 @@ fn move_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
 
 /// remap_file_pages(2) in a process that has tracked mappings: since Linux 4.0 the kernel maps another part of the
 /// same file in the place of what was there (`do_mmap` with `MAP_FIXED`).
-///
-/// # Safety
-/// As remap_file_pages(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn remap_file_pages(
-    addr: *mut c_void,
+pub fn remap_file_pages(
+    addr: usize,
     len: size_t,
-    prot: c_int,
     page: size_t,
-    flags: c_int,
+    real: impl FnOnce() -> c_int,
 ) -> c_int {
-    // SAFETY: the caller's contract.
-    let real = || unsafe { next_fn::remap_file_pages(addr, len, prot, page, flags) };
     // As the kernel takes them.
     let start = sys::page_down(addr as u64) as usize;
     let len = sys::page_down(len as u64) as usize;

@@ -1,12 +1,9 @@
 //! The address table against the kernel: random mapping calls, checked with /proc/self/maps.
 
-use super::Mmap;
-use crate::mappings::classify::is_shared_file;
 use crate::mappings::lock;
 use crate::mappings::table::Entry;
 use crate::{boot, next_fn};
 use core::ffi::c_void;
-use core::ptr::null_mut;
 use proptest::prelude::*;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -96,92 +93,88 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-fn place(at: usize) -> *mut c_void {
-    (BASE + at * PAGE) as *mut c_void
+fn place(at: usize) -> usize {
+    BASE + at * PAGE
 }
 
 fn map(at: usize, len: usize, flags: i32, fd: i32, offset: usize, prot: i32) {
-    let call = Mmap {
-        addr: place(at),
-        len: len * PAGE - 7,
-        prot,
-        flags: flags | libc::MAP_FIXED,
-        fd,
-        offset: (offset * PAGE) as i64,
-    };
-    // SAFETY: the region is this test's own.
-    unsafe {
-        match is_shared_file(call.flags) {
-            true => {
-                let entered = next_fn::enter();
-                let result = super::mmap_file(&call, next_fn::mmap, &entered.quiet);
-                next_fn::leave(entered);
-                result
-            }
-            false => super::mmap_other(&call, next_fn::mmap),
-        }
-    };
+    let (addr, len) = (place(at) as *mut c_void, len * PAGE - 7);
+    let (flags, offset) = (flags | libc::MAP_FIXED, (offset * PAGE) as i64);
+    // SAFETY: within the region, which is this test's own, and which nobody touches.
+    unsafe { super::mmap(addr, len, prot, flags, fd, offset, next_fn::mmap) };
+}
+
+fn unmap(addr: usize, len: usize) {
+    // SAFETY: as above.
+    super::munmap(addr, len, || unsafe {
+        next_fn::munmap(addr as *mut c_void, len)
+    });
+}
+
+fn remap(old: usize, old_len: usize, new_len: usize, flags: i32, new: usize) {
+    let (from, to) = (old as *mut c_void, new as *mut c_void);
+    // SAFETY: as above.
+    let real = || unsafe { next_fn::mremap(from, old_len, new_len, flags, to) };
+    super::mremap(old, old_len, new_len, flags, new, real);
 }
 
 fn run(call: &Call, files: &[File]) {
     let rw = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: all within the region, which is this test's own and never touched.
-    unsafe {
-        match *call {
-            Call::Map {
-                file,
+    match *call {
+        Call::Map {
+            file,
+            at,
+            len,
+            offset,
+            writable,
+        } => {
+            let prot = if writable { rw } else { libc::PROT_READ };
+            map(
                 at,
                 len,
+                libc::MAP_SHARED,
+                files[file].as_raw_fd(),
                 offset,
-                writable,
-            } => {
-                let prot = if writable { rw } else { libc::PROT_READ };
-                map(
-                    at,
-                    len,
-                    libc::MAP_SHARED,
-                    files[file].as_raw_fd(),
-                    offset,
-                    prot,
-                );
+                prot,
+            );
+        }
+        Call::MapPrivate { file, at, len } => {
+            map(at, len, libc::MAP_PRIVATE, files[file].as_raw_fd(), 0, rw);
+        }
+        Call::MapAnonymous { at, len } => {
+            map(at, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, rw);
+        }
+        Call::MapFails { at, len } => map(at, len, libc::MAP_SHARED, 9999, 0, rw),
+        Call::Unmap { at, len } => {
+            unmap(place(at), len * PAGE - 1);
+        }
+        Call::UnmapMisaligned { at, len } => {
+            unmap(place(at) + 1, len * PAGE);
+        }
+        Call::Protect { at, len, prot } => {
+            // SAFETY: in the region, which nobody touches.
+            unsafe { libc::mprotect(place(at) as *mut c_void, len * PAGE, prot) };
+        }
+        Call::Resize { at, old, new } => {
+            remap(place(at), old * PAGE, new * PAGE, 0, 0);
+        }
+        Call::Move {
+            at,
+            old,
+            new,
+            to,
+            keep,
+        } => {
+            let mut flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+            let mut new = new;
+            if keep {
+                (flags, new) = (flags | libc::MREMAP_DONTUNMAP, old);
             }
-            Call::MapPrivate { file, at, len } => {
-                map(at, len, libc::MAP_PRIVATE, files[file].as_raw_fd(), 0, rw);
-            }
-            Call::MapAnonymous { at, len } => {
-                map(at, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, rw);
-            }
-            Call::MapFails { at, len } => map(at, len, libc::MAP_SHARED, 9999, 0, rw),
-            Call::Unmap { at, len } => {
-                super::munmap(place(at), len * PAGE - 1);
-            }
-            Call::UnmapMisaligned { at, len } => {
-                super::munmap(place(at).byte_add(1), len * PAGE);
-            }
-            Call::Protect { at, len, prot } => {
-                libc::mprotect(place(at), len * PAGE, prot);
-            }
-            Call::Resize { at, old, new } => {
-                super::mremap(place(at), old * PAGE, new * PAGE, 0, null_mut());
-            }
-            Call::Move {
-                at,
-                old,
-                new,
-                to,
-                keep,
-            } => {
-                let mut flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-                let mut new = new;
-                if keep {
-                    (flags, new) = (flags | libc::MREMAP_DONTUNMAP, old);
-                }
-                super::mremap(place(at), old * PAGE, new * PAGE, flags, place(to));
-            }
-            Call::Duplicate { at, len, to } => {
-                let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-                super::mremap(place(at), 0, len * PAGE, flags, place(to));
-            }
+            remap(place(at), old * PAGE, new * PAGE, flags, place(to));
+        }
+        Call::Duplicate { at, len, to } => {
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+            remap(place(at), 0, len * PAGE, flags, place(to));
         }
     }
 }
@@ -259,8 +252,7 @@ fn the_table_is_what_the_kernel_says() {
     };
     let steps = core::cell::Cell::new(0);
     proptest!(config, |(calls in prop::collection::vec(call(), 100..200))| {
-        // SAFETY: the region is this test's own.
-        unsafe { super::munmap(BASE as *mut c_void, PAGES * PAGE) };
+        unmap(BASE, PAGES * PAGE);
         for (i, call) in calls.iter().enumerate() {
             run(call, &files);
             steps.set(steps.get() + 1);
@@ -270,7 +262,6 @@ fn the_table_is_what_the_kernel_says() {
     });
     println!("{} steps", steps.get());
     assert!(steps.get() >= 10_000);
-    // SAFETY: as above.
-    unsafe { super::munmap(BASE as *mut c_void, PAGES * PAGE) };
+    unmap(BASE, PAGES * PAGE);
     assert_eq!(lock().all_files().count(), 0, "a file is still held");
 }
