@@ -53,12 +53,7 @@ pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
     }
     let enforced = config::settings().enforce == Enforce::Full;
     // Opening the file would break a write lease on it (fcntl(2), F_SETLEASE).
-    // SAFETY: only asks; the descriptor is the program's.
-    let lease = unsafe {
-        let arguments = [fd as usize, libc::F_GETLEASE as usize, 0, 0, 0, 0];
-        sys::raw::syscall(libc::SYS_fcntl, arguments)
-    };
-    let leased = lease == Ok(libc::F_WRLCK as usize);
+    let leased = sys::raw::sys_get_lease(fd) == Ok(libc::F_WRLCK as usize);
     let task = TaskPath::of_caller();
     helper::run(process, |worker| {
         if !has_handle(file, process.generation()) {
@@ -87,7 +82,7 @@ pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
 /// Room for a path, used under the table lock: the program's stack may be small.
 struct Scratch(UnsafeCell<[u8; libc::PATH_MAX as usize]>);
 
-// SAFETY: used under the table lock only.
+// SAFETY: used in `name` only, under the table lock.
 unsafe impl Sync for Scratch {}
 
 static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]));
@@ -100,7 +95,7 @@ fn name(file: &File, fd: RawFd) -> bool {
     let mut table = mappings::lock();
     let f = table.get_mut(file);
     if f.path().is_empty() {
-        // SAFETY: under the lock.
+        // SAFETY: `table`, the guard of the lock, is held until `buffer` is used no more.
         let buffer = unsafe { &mut *SCRATCH.0.get() };
         let link = CStr::from_bytes_until_nul(link.as_bytes()).unwrap_or(c"");
         if let Some(path) = sys::thread::read_link(link, buffer) {
@@ -193,10 +188,8 @@ fn open_without_descriptor(
 pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
     let fd = handle_of(file).fd;
     let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
-    let arguments = [opened.as_raw_fd(), fd, libc::O_CLOEXEC].map(|n| n as usize);
-    let [new, old, flags] = arguments;
-    // SAFETY: the handle's number is the file's alone; its description is replaced in one step.
-    unsafe { sys::raw::syscall(libc::SYS_dup3, [new, old, flags, 0, 0, 0])? };
+    // The handle's number is the file's alone; its description is replaced in one step.
+    sys::raw::sys_dup3(opened.as_fd(), fd, libc::O_CLOEXEC)?;
     let mut table = mappings::lock();
     let handle = &mut table.get_mut(file).handle;
     (handle.direct, handle.writable) = (false, false);

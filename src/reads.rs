@@ -14,8 +14,7 @@ use crate::{config, process};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use keepmydata_records::{Level, Read, event};
 use libc::{c_int, iovec, off_t};
-use rustix::fd::BorrowedFd;
-use rustix::fs::{Advice, SeekFrom, fadvise, seek};
+use rustix::fs::{Advice, fadvise};
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
@@ -43,19 +42,14 @@ impl Length {
         };
         let mut len = 0usize;
         for i in 0..count.clamp(0, 1024) as usize {
-            let mut vector = iovec {
-                iov_base: core::ptr::null_mut(),
-                iov_len: 0,
-            };
-            // SAFETY: an iovec is plain data, and may be looked at as its bytes.
-            let bytes = unsafe {
-                core::slice::from_raw_parts_mut((&raw mut vector).cast(), size_of::<iovec>())
-            };
-            let from = (iov as usize).wrapping_add(i * bytes.len());
-            if sys::vm::read_own_memory(from, bytes) != Ok(size_of::<iovec>()) {
+            // `struct iovec`: address and length.
+            let mut vector = [0; size_of::<iovec>()];
+            let from = (iov as usize).wrapping_add(i * vector.len());
+            if sys::vm::read_own_memory(from, &mut vector) != Ok(vector.len()) {
                 break;
             }
-            len = len.saturating_add(vector.iov_len);
+            let length = vector.last_chunk().copied().map_or(0, usize::from_ne_bytes);
+            len = len.saturating_add(length);
         }
         len
     }
@@ -145,7 +139,7 @@ pub fn refresh(fd: c_int, range: Range, seen: Seen) {
 pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
     let offset = range.offset.or_else(|| {
         let moved = u64::try_from(result).unwrap_or(0);
-        position(fd)?.checked_sub(moved)
+        sys::fd::position(fd)?.checked_sub(moved)
     });
     let len = range.len.bytes();
     record(call, fd, seen.inode, offset, len, result, seen.timer);
@@ -196,15 +190,10 @@ fn identify(fd: c_int) -> Option<(u64, u64)> {
     mappings::may_know(dev, ino).then_some((dev, ino))
 }
 
-fn position(fd: c_int) -> Option<u64> {
-    // SAFETY: as in `identify`.
-    seek(unsafe { BorrowedFd::borrow_raw(fd) }, SeekFrom::Current(0)).ok()
-}
-
 /// Drops the clean pages of the range from the page cache of the reading descriptor's inode, which
 /// may be another inode than the mapped one. Dirty and mapped pages stay (posix_fadvise(2)).
 fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
-    let Some(offset) = range.offset.or_else(|| position(fd)) else {
+    let Some(offset) = range.offset.or_else(|| sys::fd::position(fd)) else {
         return;
     };
     // The kernel leaves pages that are only partly in the range.
@@ -212,13 +201,7 @@ fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
     let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
     let len = core::num::NonZeroU64::new(end - start);
     eviction_probe::make_way(inode.0, inode.1, start..end);
-    // SAFETY: as in `identify`.
-    let _ = fadvise(
-        unsafe { BorrowedFd::borrow_raw(fd) },
-        start,
-        len,
-        Advice::DontNeed,
-    );
+    sys::fd::of_program(fd, |fd| fadvise(fd, start, len, Advice::DontNeed));
 }
 
 /// Recently verified files, by (device, inode); the oldest gives way.

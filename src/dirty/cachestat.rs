@@ -6,7 +6,6 @@ use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
 use core::sync::atomic::{AtomicU8, Ordering};
 use keepmydata_promise::page_cache::{count, find_in, unstable};
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// The place where dirty pages are looked for first begins and ends at a multiple of this, bytes.
@@ -51,10 +50,10 @@ const MISSING: u8 = 2;
 pub fn works() -> bool {
     static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
     if KNOWN.load(Ordering::Relaxed) == UNKNOWN {
-        // SAFETY: number -1 is no descriptor, which is the point.
-        let none = unsafe { BorrowedFd::borrow_raw(i32::MAX) };
-        let works =
-            Cached::new(none, false).is_some_and(|none| cachestat(none, 0, 0) == Err(Errno::BADF));
+        let answer = sys::fd::of_program(i32::MAX, |none| {
+            Cached::new(none, false).map(|none| cachestat(none, 0, 0))
+        });
+        let works = answer == Some(Some(Err(Errno::BADF)));
         KNOWN.store(if works { WORKS } else { MISSING }, Ordering::Relaxed);
     }
     KNOWN.load(Ordering::Relaxed) == WORKS

@@ -17,11 +17,10 @@ pub use crate::mappings::probes::MOST;
 use crate::mappings::probes::{Probe, Probes};
 use crate::mappings::{self, file::File, handle_of, table::Entry};
 use crate::process;
-use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm};
-use core::ffi::c_void;
+use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm, wipe::Mapping};
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
-use rustix::mm::{Advice, MprotectFlags, madvise, mlock, mprotect, munmap};
 
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);
@@ -58,8 +57,7 @@ pub fn forked() {
         adopt(&mut state.probes, true);
         for probe in &mut state.probes.all {
             if probe.addr != 0 && vm::is_cached(probe.addr) {
-                // SAFETY: changes no byte.
-                let locked = unsafe { mlock(probe.addr as *mut c_void, size) };
+                let locked = vm::lock(probe.addr, size);
                 probe.lives = locked.is_ok() || vm::populate_read(probe.addr, size).is_ok();
             }
         }
@@ -110,8 +108,7 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
         return;
     };
     // Faults it in, and no neighbour: the mapping is marked as read at random.
-    // SAFETY: neither changes a byte.
-    if unsafe { mlock(addr as *mut c_void, sys::page_size()) }.is_err() {
+    if vm::lock(addr, sys::page_size()).is_err() {
         let _ = vm::populate_read(addr, sys::page_size());
     }
     let Some(pagemap) = worker.pagemap() else {
@@ -155,13 +152,11 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
     let mut table = mappings::lock();
     let free = of(&mut table, file).all.iter_mut().find(|c| c.addr == 0)?;
     // Noted here, and unmapped by whoever takes the note away.
-    let addr = vm::duplicate(source, size).ok()?;
-    // SAFETY: the shim's own mapping. The program's may be `PROT_NONE`.
-    unsafe {
-        let _ = mprotect(addr, size, MprotectFlags::READ);
-        let _ = madvise(addr, size, Advice::Random);
-    }
-    let addr = addr as usize;
+    let mut page = vm::duplicate(source, size).ok()?;
+    // The program's may be `PROT_NONE`.
+    let _ = page.make_readable();
+    page.expect_random();
+    let addr = page.leave().as_ptr().expose_provenance();
     *free = Probe {
         addr,
         source,
@@ -334,8 +329,10 @@ pub fn take(table: &mut mappings::Guard, entry: &Entry<'_>, mut unmap: impl FnMu
 
 /// Unmaps a page that was taken. Not under the table lock: for FUSE the kernel writes the file back.
 pub fn unmap(addr: usize) {
-    // SAFETY: a duplicate of the shim's own, and nobody else knows of it any more.
-    let _ = unsafe { munmap(addr as *mut c_void, sys::page_size()) };
+    if let Some(start) = NonNull::new(core::ptr::with_exposed_provenance_mut(addr)) {
+        // SAFETY: left by `duplicate`, and nobody else knows of it any more.
+        drop(unsafe { Mapping::adopt(start, sys::page_size()) });
+    }
 }
 
 /// Whether one of the probes of `file` is dead; nothing where it has none. On a helper

@@ -13,10 +13,12 @@
 use super::{Query, Ranges, pagemap};
 use crate::helper::Worker;
 use crate::mappings::{self, file::File};
-use crate::sys::{self, vm, wipe::Region};
-use core::ffi::c_void;
+use crate::sys::{
+    self, vm,
+    wipe::{Mapping, Region},
+};
 use core::num::NonZeroUsize;
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -39,7 +41,7 @@ pub struct Pinned {
 /// helper thread.
 pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
     let size = sys::page_up(sys::fd::size(worker.borrow_handle(&mappings::handle_of(file))?).ok()?);
-    let mut places = [(0usize, 0u64, 0usize); PIECES];
+    let mut places = [const { None }; PIECES];
     let (mut count, mut pages) = (0, 0);
     let mut known = Ranges::new();
     let mut fits = true;
@@ -52,70 +54,52 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
             }
             let len = (end - entry.offset) as usize;
             pages += len / sys::page_size();
-            // Unmapped below.
-            let duplicate = vm::duplicate(entry.start, len);
-            fits = count < PIECES && pages <= MOST && duplicate.is_ok();
-            if let Ok(at) = duplicate {
-                if fits {
-                    places[count] = (at as usize, entry.offset, len);
-                    count += 1;
-                    known.add(entry.offset, end);
-                } else {
-                    unmap(at as usize, len);
-                }
+            fits = false;
+            if pages <= MOST
+                && let Some(place) = places.get_mut(count)
+                && let Ok(duplicate) = vm::duplicate(entry.start, len)
+            {
+                *place = Some((duplicate, entry.offset));
+                count += 1;
+                known.add(entry.offset, end);
+                fits = true;
             }
             fits
         });
     }
-    let places = &places[..count];
-    let mut pinned = if fits && count > 0 {
-        keep(places)
-    } else {
-        None
-    };
-    if let Some(pinned) = &mut pinned {
-        pinned.proved = copy(places, pages).filter(|_| !super::is_owed(worker, file));
-    }
-    for &(at, _, len) in places {
-        unmap(at, len);
-    }
-    pinned
+    let mut pinned = (fits && count > 0).then(|| keep(&mut places)).flatten()?;
+    pinned.proved = copy(&places, pages).filter(|_| !super::is_owed(worker, file));
+    Some(pinned)
 }
 
-fn unmap(at: usize, len: usize) {
-    // SAFETY: a duplicate of the shim's own.
-    let _ = unsafe { rustix::mm::munmap(at as *mut c_void, len) };
-}
-
-fn keep(places: &[(usize, u64, usize)]) -> Option<Pinned> {
+fn keep(places: &mut [Option<(Mapping, u64)>]) -> Option<Pinned> {
     let (read, write) = pipe().ok()?;
     let mut pieces = [(0, 0); PIECES];
-    for (piece, &(at, offset, len)) in pieces.iter_mut().zip(places) {
+    let mut count = 0;
+    for (piece, (pages, offset)) in pieces.iter_mut().zip(places.iter_mut().flatten()) {
         // The program's mapping may not be read.
-        // SAFETY: the shim's own mapping.
-        let _ = unsafe {
-            rustix::mm::mprotect(at as *mut c_void, len, rustix::mm::MprotectFlags::READ)
-        };
-        vm::populate_read(at, len).ok()?;
-        splice(&write, at, len).ok()?;
-        *piece = (offset, len);
+        let _ = pages.make_readable();
+        vm::populate_read(pages.start(), pages.len()).ok()?;
+        splice(&write, pages).ok()?;
+        *piece = (*offset, pages.len());
+        count += 1;
     }
     Some(Pinned {
         pipe: read,
         pieces,
-        count: places.len(),
+        count,
         proved: None,
     })
 }
 
 /// What the `pages` at `places` hold.
-fn copy(places: &[(usize, u64, usize)], pages: usize) -> Option<Region> {
+fn copy(places: &[Option<(Mapping, u64)>], pages: usize) -> Option<Region> {
     let mut copy = Region::new(pages * sys::page_size())?;
     let mut done = 0;
-    for &(at, _, len) in places {
-        let read = vm::read_own_memory(at, copy.numbers_mut(done, len));
-        (read == Ok(len)).then_some(())?;
-        done += len;
+    for (pages, _) in places.iter().flatten() {
+        let read = vm::read_own_memory(pages.start(), copy.numbers_mut(done, pages.len()));
+        (read == Ok(pages.len())).then_some(())?;
+        done += pages.len();
     }
     Some(copy)
 }
@@ -127,21 +111,15 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok(ends)
 }
 
-/// Puts the pages at `at` into the pipe, not copies of them.
-fn splice(pipe: &OwnedFd, mut at: usize, mut len: usize) -> Result<(), Errno> {
-    while len > 0 {
-        let vector = libc::iovec {
-            iov_base: at as *mut c_void,
-            iov_len: len,
-        };
-        let pipe = pipe.as_raw_fd() as usize;
-        let arguments = [pipe, &raw const vector as usize, 1, 0, 0, 0];
+/// Puts the pages into the pipe, not copies of them.
+fn splice(pipe: &OwnedFd, pages: &Mapping) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < pages.len() {
+        let (at, left) = (pages.start() + done, pages.len() - done);
         // Not rustix's vmsplice: that takes a slice, and the program's threads store to this memory.
-        // SAFETY: the vector is live, and its memory is the shim's own mapping.
-        let done = unsafe { sys::raw::syscall(libc::SYS_vmsplice, arguments)? };
-        let done = NonZeroUsize::new(done).ok_or(Errno::AGAIN)?.get();
-        at += done;
-        len -= done.min(len);
+        // SAFETY: the end of the pipe for writing, which `pipe` has made.
+        let more = unsafe { sys::raw::sys_vmsplice(pipe.as_fd(), at, left, 0)? };
+        done += NonZeroUsize::new(more).ok_or(Errno::AGAIN)?.get();
     }
     Ok(())
 }

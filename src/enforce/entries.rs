@@ -60,7 +60,7 @@ fn drop_unwritten(worker: &Worker, entry: &Entry<'_>, shared: bool, start: usize
 fn drop_again_present(worker: &Worker, entry: &Entry<'_>, shared: bool, start: usize, end: usize) {
     if start < end {
         match shared {
-            // SAFETY: within what is shared, and is in the table, whose lock is held.
+            // SAFETY: within what is shared, and stays: the entry is lent by the guard of the table.
             true => drop(unsafe { vm::drop_ptes(start, end - start) }),
             false => drop_shared(start, end - start),
         }
@@ -88,10 +88,5 @@ fn drop_shared(start: usize, len: usize) {
 /// duplicates nothing but shared mappings, and so answers the question.
 fn is_shared(start: usize, len: usize) -> bool {
     // Unmapped at once; a duplicate has no pages until it is touched.
-    let Ok(duplicate) = vm::duplicate(start, len) else {
-        return false;
-    };
-    // SAFETY: the duplicate is the shim's own.
-    let _ = unsafe { rustix::mm::munmap(duplicate, len) };
-    true
+    vm::duplicate(start, len).is_ok()
 }

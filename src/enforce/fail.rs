@@ -8,7 +8,7 @@
 //! Where nobody had asked for the dirty ranges before the flush, the cached pages are compared with
 //! what the filesystem holds: what differs was not written.
 
-use super::here::{self, Here, make_page_dirty};
+use super::here::{Here, make_page_dirty};
 use super::request::Refused;
 use crate::dirty::{self, Ranges};
 use crate::mappings::{self, file::File};
@@ -234,10 +234,5 @@ fn dirty_again(file: &File, offset: u64) -> Again {
 }
 
 fn duplicate_dirty(at: usize) -> Result<(), Errno> {
-    let size = sys::page_size();
-    // Unmapped below.
-    let duplicate = vm::duplicate(at, size)?;
-    let done = make_page_dirty(duplicate as usize);
-    here::unmap(duplicate as usize, size);
-    done
+    make_page_dirty(&mut vm::duplicate(at, sys::page_size())?)
 }

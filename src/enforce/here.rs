@@ -13,15 +13,14 @@ use crate::sys::{
     self,
     cachestat::{CacheStat, cachestat},
     extents, vm,
-    wipe::Region,
+    wipe::{Mapping, Region},
 };
-use core::ffi::c_void;
 use core::num::NonZeroU64;
-use keepmydata_promise::{Mapping, Part, Target, readback};
+use core::ptr::NonNull;
+use keepmydata_promise::{self as promise, Part, Target, readback};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
-use rustix::mm::{MprotectFlags, mprotect, munmap};
 
 /// A tracked file, and its handle.
 pub struct Here<'a> {
@@ -78,40 +77,32 @@ impl<'a> Here<'a> {
     }
 }
 
-/// Takes a duplicate of the shim's away.
-pub fn unmap(start: usize, len: usize) {
-    // SAFETY: the shim's own, and nobody uses it any more.
-    let _ = unsafe { munmap(start as *mut c_void, len) };
-}
-
-/// What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE` alone), a duplicate may: the file is open for reading
-/// and writing.
-fn allow(start: usize, len: usize) -> Result<(), Errno> {
-    let both = MprotectFlags::READ | MprotectFlags::WRITE;
-    // SAFETY: the shim's own mapping.
-    unsafe { mprotect(start as *mut c_void, len, both) }
-}
-
-/// Makes one page of a duplicate dirty again.
-pub fn make_page_dirty(at: usize) -> Result<(), Errno> {
-    let size = sys::page_size();
-    match vm::make_dirty(at, size) {
+/// Makes the page of a duplicate dirty again.
+pub fn make_page_dirty(page: &mut Mapping) -> Result<(), Errno> {
+    match vm::make_dirty(page.start(), page.len()) {
         // The program's mapping, and so its duplicate, is read-only now.
         Err(Errno::INVAL) => {
-            allow(at, size)?;
-            vm::make_dirty(at, size)
+            page.make_writable()?;
+            vm::make_dirty(page.start(), page.len())
         }
         done => done,
     }
 }
 
+/// A part of what [`Target::duplicate`] has left at `start`.
+fn left(start: usize, len: usize) -> Option<Mapping> {
+    let start = NonNull::new(core::ptr::with_exposed_provenance_mut(start))?;
+    // SAFETY: of a witness only the judge knows, who passes what it was given.
+    Some(unsafe { Mapping::adopt(start, len) })
+}
+
 impl Target for Here<'_> {
     #[inline(never)]
-    fn each_mapping(&self, each: &mut dyn FnMut(Mapping)) {
+    fn each_mapping(&self, each: &mut dyn FnMut(promise::Mapping)) {
         // The lock keeps the entries where they are.
         mappings::lock().for_each_of(&self.file, 0, |entry| {
             if entry.writable {
-                each(Mapping {
+                each(promise::Mapping {
                     start: entry.start,
                     offset: entry.offset,
                     len: entry.len(),
@@ -121,26 +112,28 @@ impl Target for Here<'_> {
         });
     }
 
-    fn duplicate(&self, part: Mapping) -> Option<usize> {
-        // Noted by the caller, and taken away by `unmap`.
-        let Mapping { start, offset, len } = part;
-        let start = match vm::duplicate(start, len) {
+    fn duplicate(&self, part: promise::Mapping) -> Option<usize> {
+        let promise::Mapping { start, offset, len } = part;
+        let mut witness = match vm::duplicate(start, len) {
             // Sealed (mseal(2)), and so still the file that it was.
             Err(Errno::PERM) => {
                 let handle = self.worker.borrow_handle(&self.handle);
                 vm::map_readable(handle?, offset, len).ok()?
             }
             duplicate => duplicate.ok()?,
-        } as usize;
+        };
+        // What the program's mapping may not do (`PROT_NONE`, `PROT_WRITE` alone), a duplicate may: the file is open for
+        // reading and writing.
         if defect!(WitnessKeepsItsProtection => false; true) {
-            let _ = allow(start, len);
+            let _ = witness.make_writable();
         }
-        Some(start)
+        // Noted by the caller, and taken away by `unmap`.
+        Some(witness.leave().as_ptr().expose_provenance())
     }
 
     #[inline(never)]
     fn unmap(&self, witness: usize, len: usize) {
-        unmap(witness, len);
+        drop(left(witness, len));
     }
 
     #[inline(never)]
@@ -177,7 +170,10 @@ impl Target for Here<'_> {
 
     #[inline(never)]
     fn make_dirty(&self, witness: usize) -> Result<(), Errno> {
-        make_page_dirty(witness)
+        let mut page = left(witness, sys::page_size()).ok_or(Errno::FAULT)?;
+        let done = make_page_dirty(&mut page);
+        page.leave();
+        done
     }
 
     fn msync(&self, witness: usize, len: usize) -> Result<(), Errno> {

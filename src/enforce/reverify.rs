@@ -19,10 +19,10 @@ use crate::mappings::{
     self,
     file::{File, Handle},
 };
-use crate::process::{PerProcess, Process, Zeroed};
+use crate::process::{self, PerProcess, Zeroed};
+use crate::sys;
 use crate::sys::lock::{self, Mutex};
-use crate::sys::{self, thread};
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 use core::ptr;
 use core::sync::atomic::Ordering;
 use keepmydata_promise::{self as promise, Comparison, Copies, Evidence, PooledList, State};
@@ -155,7 +155,7 @@ pub fn keep(here: &Here<'_>, ended: &mut Ended) -> bool {
         observer::not_reverified(worker, ended);
         return true;
     };
-    if !list.has_thread && !start(worker.process()) {
+    if !list.has_thread && !start() {
         return true;
     }
     list.has_thread = true;
@@ -192,17 +192,12 @@ fn let_go(second: Pooled<Second>) {
 }
 
 /// On a helper thread; says whether it could.
-fn start(process: &'static Process) -> bool {
-    let state = (&raw const *process).cast_mut().cast();
-    helper::own().hire(|| {
-        // SAFETY: the process state lives for ever.
-        unsafe { thread::spawn(serve, state) }.is_ok()
-    })
+fn start() -> bool {
+    helper::own().hire(|| helper::spawn(serve).is_ok())
 }
 
-extern "C" fn serve(process: *mut c_void) -> c_int {
-    // SAFETY: `start` passed the process state, which lives for ever.
-    let process: &'static Process = unsafe { &*process.cast() };
+extern "C" fn serve(_: usize) -> c_int {
+    let process = process::this();
     let worker = Worker::new(process, true);
     let mut member = helper::own().join();
     loop {

@@ -6,13 +6,11 @@ use crate::stats::Track;
 use crate::sys;
 use keepmydata_records::Finding;
 use libc::{c_char, c_int, off_t};
-use rustix::fd::BorrowedFd;
 
 /// `real` truncates what `fd` is open on to `size` bytes.
 #[cold]
 pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the descriptor is the program's; where it is not open, the call fails.
-    let known = |fd| sys::fd::space(unsafe { BorrowedFd::borrow_raw(fd) }).ok();
+    let known = |fd| sys::fd::of_program(fd, sys::fd::space)?.ok();
     let file = sys::fd::inode(fd).and_then(|inode| Some((inode, known(fd)?.size)));
     watch(file, size, real)
 }

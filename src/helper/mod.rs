@@ -97,6 +97,14 @@ pub fn listen(listener: fn(&Worker, News)) {
     let _ = LISTENER.set(listener);
 }
 
+/// Starts a thread of the helper.
+///
+/// Errors: those of [`thread::spawn`].
+pub fn spawn(body: thread::Body) -> Result<(), Errno> {
+    // SAFETY: what runs on the helper uses neither errno nor thread-local storage.
+    unsafe { thread::spawn(body, 0) }
+}
+
 fn say(worker: &Worker, news: News) {
     if let Some(listener) = LISTENER.get() {
         listener(worker, news);

@@ -13,7 +13,7 @@
 //! Where the program's end is seen beforehand (`at_exit` and `at_exec` in [`super::orders`]), the helper ends first, and
 //! is waited for. Else it is the init process's child by then, a zombie until that has waited for it.
 
-use super::task::{TaskPath, state};
+use super::task::TaskPath;
 use super::worker;
 use crate::process;
 use crate::process::Process;
@@ -21,10 +21,11 @@ use crate::sys::{self, lock, raw, thread};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mm::munmap;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::time::Timespec;
 
 const ARRIVED: u32 = 1;
@@ -68,8 +69,7 @@ pub fn start(process: &'static Process) -> Result<(), Errno> {
         }
         Err(errno) => life.errno.store(errno.raw_os_error(), Ordering::Relaxed),
     }
-    // SAFETY: the process state lives for ever.
-    unsafe { thread::spawn(worker::first_of_threads, state(process)) }
+    super::spawn(worker::first_of_threads)
 }
 
 fn start_process(process: &'static Process) -> Result<(), Errno> {
@@ -79,8 +79,8 @@ fn start_process(process: &'static Process) -> Result<(), Errno> {
     }
     life.arrived.store(0, Ordering::Relaxed);
     life.word.store(first_word(process), Ordering::Relaxed);
-    // SAFETY: the process state lives for ever.
-    let pid = unsafe { thread::spawn_process(first, state(process))? };
+    // SAFETY: what runs on the helper uses neither errno nor thread-local storage.
+    let pid = unsafe { thread::spawn_process(first, 0)? };
     life.pid.store(pid, Ordering::Relaxed);
     loop {
         match life.arrived.load(Ordering::Acquire) {
@@ -168,32 +168,24 @@ impl Life {
 
     /// Whether the helper has ended, although nobody had it end. On a thread of the program's.
     pub fn is_dead(&self) -> bool {
-        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        self.is_process() && self.wait(look) != Ok(0)
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.is_process() && self.wait(look) != Ok(false)
     }
 
     /// Waits for the end of the helper, with all its threads and descriptors, so that it is no zombie. On a
     /// thread of the program's.
     pub fn reap(&self) {
         if self.is_process() {
-            let _ = self.wait(libc::WEXITED);
+            let _ = self.wait(WaitIdOptions::EXITED);
             self.pid.store(0, Ordering::Relaxed);
         }
     }
 
-    /// waitid(2) for the helper: its process id, or 0 where it lives.
-    fn wait(&self, options: c_int) -> Result<c_int, Errno> {
-        // SAFETY: all-zero is a valid `siginfo_t`.
-        let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
-        let pid = self.pid.load(Ordering::Relaxed) as usize;
-        let options = (options | libc::__WCLONE) as usize;
-        let info_at = &raw mut info as usize;
-        let arguments = [libc::P_PID as usize, pid, info_at, options, 0, 0];
-        // SAFETY: the structure is live.
-        unsafe {
-            raw::syscall(libc::SYS_waitid, arguments)?;
-            Ok(info.si_pid())
-        }
+    /// waitid(2) for the helper: whether it has ended.
+    fn wait(&self, options: WaitIdOptions) -> Result<bool, Errno> {
+        const WCLONE: WaitIdOptions = WaitIdOptions::from_bits_retain(libc::__WCLONE as u32);
+        let pid = Pid::from_raw(self.pid.load(Ordering::Relaxed)).ok_or(Errno::CHILD)?;
+        Ok(waitid(WaitId::Pid(pid), options | WCLONE)?.is_some())
     }
 
     /// Ends the program if the helper was killed: what it was at cannot be completed, and may hold locks.
@@ -207,9 +199,7 @@ impl Life {
             &super::Worker::without_descriptors(process),
             super::News::WasKilled,
         );
-        let arguments = [process.pid() as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
-        // SAFETY: only numbers are passed.
-        let _ = unsafe { raw::syscall(libc::SYS_kill, arguments) };
+        let _ = raw::sys_kill(process.pid(), libc::SIGKILL);
     }
 }
 
@@ -235,17 +225,15 @@ fn first_word(process: &Process) -> usize {
 }
 
 /// The first thread of the process.
-extern "C" fn first(state: *mut c_void) -> c_int {
-    // SAFETY: `start_process` passed the process state, which lives for ever.
-    let process: &'static Process = unsafe { &*state.cast() };
+extern "C" fn first(_: usize) -> c_int {
+    let process = process::this();
     let helper = super::own();
     if settle(process).is_err() {
         helper.forget_descriptors();
         return arrive(REFUSED);
     }
     helper.pool.reserve();
-    // SAFETY: as above.
-    if unsafe { thread::spawn(worker::first_of_process, state) }.is_err() {
+    if super::spawn(worker::first_of_process).is_err() {
         helper.pool.not_hired();
         helper.forget_descriptors();
         return arrive(REFUSED);
@@ -265,7 +253,7 @@ fn arrive(how: u32) -> c_int {
 /// Leaves what is the program's to it, and makes sure that its descriptors can be reached. Root and
 /// working directory stay shared: a process outside of what the program calls chroot(2) to would be a
 /// way out, through /proc/PID/root.
-fn settle(process: &Process) -> Result<(), Errno> {
+fn settle(process: &'static Process) -> Result<(), Errno> {
     worker::leave_program(process)?;
     // A group and session of its own: those of the program's are empty without it.
     let _ = rustix::process::setsid();
@@ -279,11 +267,10 @@ fn settle(process: &Process) -> Result<(), Errno> {
         },
     );
     worker::open_descriptors(process);
-    let program = super::own().program.load(Ordering::Relaxed) - 1;
-    // SAFETY: opened just now, and never closed.
-    let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) });
+    let worker = super::Worker::new(process, true);
     // What needs the same right as to open the program's descriptors anew (proc_pid_fd(5)).
-    rustix::fs::readlinkat_raw(program.ok_or(Errno::NOENT)?, c"cwd", &mut [0u8; 8]).map(drop)
+    let program = worker.program().ok_or(Errno::NOENT)?;
+    rustix::fs::readlinkat_raw(program, c"cwd", &mut [0u8; 8]).map(drop)
 }
 
 /// Waits for the program's end, and carries out orders meanwhile.
@@ -341,12 +328,10 @@ fn until_unlocked<R>(process: &Process, mut attempt: impl FnMut() -> Option<R>) 
 
 /// Waits for `ns` at the most for the last thread of the program to end; false where nobody can tell.
 fn poll_program(ns: u64) -> bool {
-    let pidfd = super::own().pidfd.load(Ordering::Relaxed) - 1;
-    if pidfd < 0 {
+    let worker = super::Worker::new(process::this(), true);
+    let Some(pidfd) = worker.pidfd() else {
         return false;
-    }
-    // SAFETY: opened by `settle`, and never closed.
-    let pidfd = unsafe { BorrowedFd::borrow_raw(pidfd) };
+    };
     let mut polled = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let time = Timespec {
         tv_sec: 0,
@@ -373,10 +358,7 @@ fn is_gone(process: &Process, main_ended: bool) -> bool {
     if parent != process.pid() {
         return true;
     }
-    const KCMP_VM: usize = 1;
-    let arguments = [sys::getpid() as usize, parent as usize, KCMP_VM, 0, 0, 0];
-    // SAFETY: only numbers are passed.
-    let other = match unsafe { raw::syscall(libc::SYS_kcmp, arguments) } {
+    let other = match raw::sys_compare_memory(sys::getpid(), parent) {
         Ok(order) => order != 0,
         // A sandbox, or a kernel without it. A main thread that has no word and is not ending is one
         // of another program.
@@ -406,11 +388,9 @@ fn is_killed() -> bool {
 
 /// The number in field `index` of /proc/PID/stat, counted from the one behind the name.
 fn main_stat(index: usize) -> Option<u64> {
-    let program = super::own().program.load(Ordering::Relaxed) - 1;
-    // SAFETY: opened by `settle`, and never closed.
-    let program = (program >= 0).then(|| unsafe { BorrowedFd::borrow_raw(program) })?;
+    let worker = super::Worker::new(process::this(), true);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let stat = openat(program, c"stat", flags, Mode::empty()).ok()?;
+    let stat = openat(worker.program()?, c"stat", flags, Mode::empty()).ok()?;
     let mut text = [0u8; 1024];
     let length = rustix::io::read(stat.as_fd(), &mut text[..]).ok()?;
     let text = text.get(..length)?;
@@ -425,8 +405,7 @@ fn end() {
     if super::own().jobs.load(Ordering::Acquire) == 0 {
         let_go_of_files();
     }
-    // SAFETY: does not return.
-    let _ = unsafe { raw::syscall(libc::SYS_exit_group, [0; 6]) };
+    let _ = raw::sys_exit_group(0);
 }
 
 /// Before the memory goes, which takes long where the program was large: what others may wait for. Nobody works any
@@ -448,13 +427,9 @@ fn let_go_of_files() {
     if let Ok(maps) = super::Worker::new(process, true).open_maps(OFlags::RDONLY) {
         let _ = sys::lines::for_each(maps.as_fd(), unmap);
     }
-    let everything = [0, u32::MAX as usize, 0, 0, 0, 0];
-    let place = [libc::CLONE_FS as usize, 0, 0, 0, 0, 0];
-    // SAFETY: nothing is done with any descriptor any more.
-    let alone = unsafe {
-        let _ = raw::syscall(libc::SYS_close_range, everything);
-        raw::syscall(libc::SYS_unshare, place)
-    };
+    // Nothing is done with any descriptor any more.
+    let _ = raw::sys_close_range(0, u32::MAX, 0);
+    let alone = raw::sys_unshare_place();
     if alone.is_ok() {
         let _ = rustix::process::chdir(c"/");
     }

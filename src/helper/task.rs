@@ -1,8 +1,6 @@
 //! What a thread of the helper, and the one that starts it, are known by.
 
-use crate::process::Process;
 use crate::sys::{self, thread};
-use core::ffi::c_void;
 use core::fmt::Write;
 use keepmydata_records::LineBuf;
 
@@ -40,9 +38,4 @@ impl TaskPath {
     pub fn process(&self) -> &[u8] {
         self.as_bytes().split(|&b| b == b'/').next().unwrap_or(b"")
     }
-}
-
-/// What a thread of the helper is started with.
-pub fn state(process: &'static Process) -> *mut c_void {
-    (&raw const *process).cast_mut().cast()
 }

@@ -1,15 +1,16 @@
 //! One thread of the helper: what it has, and its loop.
 
 use super::errand::AtWork;
-use super::task::{TaskPath, state};
-use crate::process::Process;
+use super::task::TaskPath;
+use crate::process::{self, Process};
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 use core::sync::atomic::{AtomicI32, Ordering};
 use keepmydata_sync::pool::{Job, Member, Next};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// The shim's own open file description, in the helper's table of one generation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,8 +60,19 @@ impl Worker {
 
     /// A descriptor in the helper's table, unless this is not its thread.
     pub fn borrow(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
-        // SAFETY: handles stay open while their file is held, and the worker works for a holder.
+        // SAFETY: what the helper has opened stays open; handles while their file is held, and the worker works for
+        // a holder.
         (self.here && fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// What leads to the program in /proc, unless this is not the helper's thread.
+    pub fn program(&self) -> Option<BorrowedFd<'_>> {
+        self.borrow(super::own().program.load(Ordering::Relaxed) - 1)
+    }
+
+    /// The program (pidfd_open(2)), unless this is not the helper's thread.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.borrow(super::own().pidfd.load(Ordering::Relaxed) - 1)
     }
 
     /// A file's handle, if it is of this process and can be used here.
@@ -171,11 +183,7 @@ impl Worker {
     /// A copy of the program's descriptor `fd`, in the helper's table, for as long as it takes to use it:
     /// the same open file description.
     pub fn borrow_from_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        let pidfd = super::own().pidfd.load(Ordering::Relaxed) - 1;
-        self.borrow(pidfd)?;
-        let copy = sys::fd::pidfd_getfd(pidfd, fd).ok()?;
-        // SAFETY: made just now, in this thread's table.
-        Some(unsafe { OwnedFd::from_raw_fd(copy) })
+        pidfd_getfd(self.pidfd()?, fd, PidfdGetfdFlags::empty()).ok()
     }
 
     /// The helper's process id, where it is a process of its own; else 0.
@@ -190,21 +198,17 @@ impl Worker {
     /// A copy of descriptor `fd` in the table of process `pid`: the same open file description.
     pub fn copy_from(&self, pid: i32, fd: RawFd) -> Option<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(pid).filter(|_| self.here && pid != 0)?;
-        let none = rustix::process::PidfdFlags::empty();
-        let pidfd = rustix::process::pidfd_open(pid, none).ok()?;
-        let copy = sys::fd::pidfd_getfd(pidfd.as_raw_fd(), fd).ok()?;
-        // SAFETY: made just now, in this thread's table.
-        Some(unsafe { OwnedFd::from_raw_fd(copy) })
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).ok()
     }
 
     /// What descriptor `fd` of the program is open on, opened anew to append to it.
     pub fn reopen_of_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        let program = super::own().program.load(Ordering::Relaxed) - 1;
         let mut path = ProcPath::new(b"fd/");
         path.number(fd);
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = flags | OFlags::CLOEXEC;
-        openat(self.borrow(program)?, path.as_c_str(), flags, Mode::empty()).ok()
+        openat(self.program()?, path.as_c_str(), flags, Mode::empty()).ok()
     }
 
     /// The log file, which stays open in the helper's table from when it could be opened. Nothing where
@@ -228,13 +232,12 @@ impl Worker {
         Ok(self.borrow(slot.load(Ordering::Acquire) - 1))
     }
 
-    /// Closes a handle in the helper's table.
+    /// Closes a handle in the helper's table, whose file is gone.
     pub fn close(&self, fd: RawFd) {
         if self.here {
             // A daemon may answer the last FLUSH with an error, which is nobody's: rustix would take it for a
             // defect in a debug build.
-            // SAFETY: the handle's file is gone, so nobody else uses it.
-            let _ = unsafe { sys::raw::syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+            let _ = sys::raw::sys_close(fd);
         }
     }
 
@@ -244,22 +247,14 @@ impl Worker {
     }
 }
 
-fn start_another(process: &'static Process) -> Result<(), Errno> {
-    // SAFETY: the process state lives for ever.
-    unsafe { thread::spawn(another, state(process)) }
-}
-
 /// The first thread that takes jobs, in a helper that is a process.
-pub extern "C" fn first_of_process(process: *mut c_void) -> c_int {
-    // SAFETY: passed by who started it; the process state lives for ever.
-    let process: &'static Process = unsafe { &*process.cast() };
-    serve(process, super::own().pool.opened())
+pub extern "C" fn first_of_process(_: usize) -> c_int {
+    serve(process::this(), super::own().pool.opened())
 }
 
 /// The first thread of a helper that is none.
-pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    let process: &'static Process = unsafe { &*process.cast() };
+pub extern "C" fn first_of_threads(_: usize) -> c_int {
+    let process = process::this();
     let helper = super::own();
     if let Err(errno) = leave_program(process) {
         helper.pool.failed(errno.raw_os_error());
@@ -270,10 +265,8 @@ pub extern "C" fn first_of_threads(process: *mut c_void) -> c_int {
     serve(process, helper.pool.opened())
 }
 
-extern "C" fn another(process: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    let process: &'static Process = unsafe { &*process.cast() };
-    serve(process, super::own().pool.join())
+extern "C" fn another(_: usize) -> c_int {
+    serve(process::this(), super::own().pool.join())
 }
 
 /// Leaves the program's descriptor table to the program, and what is peculiar to the thread that made
@@ -305,8 +298,8 @@ pub fn open_descriptors(process: &Process) {
         helper.proc.store(proc.into_raw_fd() + 1, Ordering::Relaxed);
     }
     let program = rustix::process::Pid::from_raw(process.pid());
-    let none = rustix::process::PidfdFlags::empty();
-    if let Some(Ok(pidfd)) = program.map(|pid| rustix::process::pidfd_open(pid, none)) {
+    let none = PidfdFlags::empty();
+    if let Some(Ok(pidfd)) = program.map(|pid| pidfd_open(pid, none)) {
         helper
             .pidfd
             .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
@@ -325,7 +318,7 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
     loop {
         match helper.pool.next(&mut member) {
             Next::Job(job, hire) => {
-                if hire && start_another(process).is_err() {
+                if hire && super::spawn(another).is_err() {
                     helper.pool.not_hired();
                 }
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.

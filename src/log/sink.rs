@@ -2,7 +2,10 @@
 //! it was before main.
 
 use crate::helper::{self, Worker};
-use crate::sys::write::{self, Way};
+use crate::sys::{
+    self,
+    write::{self, Way},
+};
 use crate::{config, process};
 use core::ffi::CStr;
 use core::fmt;
@@ -25,8 +28,7 @@ static STDERR_INO: AtomicU64 = AtomicU64::new(0);
 static HAD_STDERR: AtomicBool = AtomicBool::new(false);
 
 pub fn boot() {
-    // SAFETY: descriptor 2 is only looked at; where it is closed, fstat fails.
-    if let Ok(stat) = rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(STDERR) }) {
+    if let Some(Ok(stat)) = sys::fd::of_program(STDERR, |stderr| rustix::fs::fstat(stderr)) {
         STDERR_DEV.store(stat.st_dev, Ordering::Relaxed);
         STDERR_INO.store(stat.st_ino, Ordering::Relaxed);
         HAD_STDERR.store(true, Ordering::Relaxed);
@@ -201,33 +203,35 @@ impl fmt::Display for Tail<'_> {
 
 /// Writes to descriptor 2, which before main is what whoever started the program gave it.
 pub fn say_before_main(line: &[u8]) {
-    // SAFETY: where it is closed, fstat fails.
-    let stderr = unsafe { BorrowedFd::borrow_raw(STDERR) };
-    if let Ok(stat) = rustix::fs::fstat(stderr) {
-        let _ = put(stderr, Way::of(&stat), line);
-    }
+    sys::fd::of_program(STDERR, |stderr| {
+        if let Ok(stat) = rustix::fs::fstat(stderr) {
+            let _ = put(stderr, Way::of(&stat), line);
+        }
+    });
 }
 
 fn to_stderr(worker: &Worker, line: &[u8]) -> Result<(), Errno> {
-    let copy;
-    let stderr = if worker.has_descriptors() {
-        copy = match worker.borrow_from_program(STDERR) {
-            Some(copy) => copy,
-            // Yama lets only ancestors and root have it (ptrace(2)), and of a program that has changed its
-            // user nobody gets it.
-            None => {
-                let own = Worker::without_descriptors(worker.process());
-                if let Some(done) = helper::on_program(|| to_stderr(&own, line)) {
-                    return done;
-                }
-                worker.reopen_of_program(STDERR).ok_or(Errno::BADF)?
+    if !worker.has_descriptors() {
+        let put = |stderr: BorrowedFd<'_>| if_the_same(worker, stderr, line);
+        return sys::fd::of_program(STDERR, put).unwrap_or(Err(Errno::BADF));
+    }
+    let copy = match worker.borrow_from_program(STDERR) {
+        Some(copy) => copy,
+        // Yama lets only ancestors and root have it (ptrace(2)), and of a program that has changed its
+        // user nobody gets it.
+        None => {
+            let own = Worker::without_descriptors(worker.process());
+            if let Some(done) = helper::on_program(|| to_stderr(&own, line)) {
+                return done;
             }
-        };
-        copy.as_fd()
-    } else {
-        // SAFETY: looked at, then written to if it is still what it was.
-        unsafe { BorrowedFd::borrow_raw(STDERR) }
+            worker.reopen_of_program(STDERR).ok_or(Errno::BADF)?
+        }
     };
+    if_the_same(worker, copy.as_fd(), line)
+}
+
+/// Writes to `stderr` if that is what it was at the start.
+fn if_the_same(worker: &Worker, stderr: BorrowedFd<'_>, line: &[u8]) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(stderr)?;
     let same = HAD_STDERR.load(Ordering::Relaxed)
         && stat.st_dev == STDERR_DEV.load(Ordering::Relaxed)

@@ -4,8 +4,7 @@ use super::file::{Key, Traits};
 use crate::sys;
 use core::fmt;
 use libc::c_int;
-use rustix::fd::BorrowedFd;
-use rustix::fs::{self, FileType, OFlags};
+use rustix::fs::FileType;
 
 /// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +52,11 @@ pub struct Candidate {
 /// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems the kernel's
 /// handle of the inode too.
 pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
-    if fd < 0 {
-        return Err(Bypass::BadDescriptor);
-    }
-    // SAFETY: the descriptor is the program's and used before this function returns; where it is
-    // not open, the calls fail.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let kind = sys::fd::kind(fd).ok_or(Bypass::BadDescriptor)?;
     if kind.file_type != FileType::RegularFile {
         return Err(Bypass::NotRegular);
     }
-    let mode = fs::fcntl_getfl(borrowed).map_err(|_| Bypass::BadDescriptor)?;
+    let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
     // Filesystems on a block device of this machine have one inode for a file; others may not.
     let on_device = rustix::fs::major(kind.dev) != 0;
     let handle = if on_device {
@@ -78,17 +71,15 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
             handle,
             born: if on_device { kind.born } else { 0 },
         },
-        writable: mode & OFlags::ACCMODE == OFlags::RDWR,
+        writable: mode & libc::O_ACCMODE == libc::O_RDWR,
     })
 }
 
 /// What the filesystem behind `fd` is; asked once a file.
 pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
-    // SAFETY: as in `candidate`.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    match Traits::of(borrowed) {
-        Ok(Some(traits)) => Ok(traits),
-        Ok(None) => Err(Bypass::NoBackingStore),
-        Err(_) => Err(Bypass::BadDescriptor),
+    match sys::fd::of_program(fd, Traits::of) {
+        Some(Ok(Some(traits))) => Ok(traits),
+        Some(Ok(None)) => Err(Bypass::NoBackingStore),
+        Some(Err(_)) | None => Err(Bypass::BadDescriptor),
     }
 }

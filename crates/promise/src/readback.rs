@@ -5,7 +5,7 @@
 //! time with, and dirty pages that lie apart are a read each. Those that lie near to each other are one.
 
 use crate::target::{PARTS, Part};
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
@@ -121,8 +121,9 @@ impl Work<'_> {
         let left = self.parts.len() - self.next.load(Ordering::Relaxed).min(self.parts.len());
         for _ in 1..left.min(THREADS) {
             self.others.fetch_add(1, Ordering::Relaxed);
-            // SAFETY: the work lives until all of them are done.
-            let made = unsafe { thread::spawn(other, (&raw const *self).cast_mut().cast()) };
+            let work = (&raw const *self).expose_provenance();
+            // SAFETY: reading back uses neither errno nor thread-local storage.
+            let made = unsafe { thread::spawn(other, work) };
             if made.is_err() {
                 self.others.fetch_sub(1, Ordering::Relaxed);
                 break;
@@ -139,15 +140,15 @@ impl Work<'_> {
     }
 }
 
-extern "C" fn other(work: *mut c_void) -> c_int {
+extern "C" fn other(work: usize) -> c_int {
+    let work = core::ptr::with_exposed_provenance::<Work<'_>>(work);
     // SAFETY: it lives until the last thread has counted itself off, with all it has written.
     unsafe {
-        let work = work.cast::<Work<'_>>();
         (*work).run();
         let others = &raw const (*work).others;
         if (*others).fetch_sub(1, Ordering::Release) == 1 {
             // Of what may be gone by now the address only.
-            lock::wake_one(&*others);
+            lock::wake_one(others);
         }
     }
     0

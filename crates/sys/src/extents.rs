@@ -5,15 +5,11 @@
 //! are only promised until it is written back. FIEMAP tells all of these apart.
 
 use super::raw;
-use rustix::fd::{AsRawFd, BorrowedFd};
+use crate::kernel::{Extent, Fiemap};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-/// Extents that one call asks for.
-const BATCH: usize = 64;
-
-/// `FS_IOC_FIEMAP`: `_IOWR('f', 11, struct fiemap)`.
-const FS_IOC_FIEMAP: usize = 0xc020_660b;
 /// The last extent of the file.
 const LAST: u32 = 0x1;
 /// No blocks yet: they are allocated at writeback.
@@ -23,37 +19,11 @@ const DELALLOC: u32 = 0x4;
 /// the metadata.
 const ENCODED: u32 = 0x8 | 0x80 | 0x200 | 0x400;
 
-/// `struct fiemap_extent`, bytes.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Extent {
-    logical: u64,
-    physical: u64,
-    length: u64,
-    reserved64: [u64; 2],
-    flags: u32,
-    reserved: [u32; 3],
-}
-
 impl Extent {
     fn end(&self) -> u64 {
         self.logical.saturating_add(self.length)
     }
 }
-
-/// `struct fiemap`, and room for the answer.
-#[repr(C)]
-struct Fiemap {
-    start: u64,
-    length: u64,
-    flags: u32,
-    mapped_extents: u32,
-    extent_count: u32,
-    reserved: u32,
-    extents: [Extent; BATCH],
-}
-
-const _: () = assert!(size_of::<Extent>() == 56 && size_of::<Fiemap>() == 32 + BATCH * 56);
 
 /// What counts as a hole.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,8 +87,9 @@ fn each_extent(
 ) -> Result<(), Errno> {
     let mut from = start;
     while from < end {
-        let map = fiemap(fd, from, end - from)?;
-        let found = &map.extents[..(map.mapped_extents as usize).min(BATCH)];
+        let mut map = Fiemap::new(from, end - from);
+        raw::sys_fiemap(fd, &mut map)?;
+        let found = &map.extents[..(map.mapped_extents as usize).min(Fiemap::BATCH)];
         let asked = from;
         for extent in found {
             from = from.max(extent.end());
@@ -131,21 +102,6 @@ fn each_extent(
         }
     }
     Ok(())
-}
-
-fn fiemap(fd: BorrowedFd<'_>, start: u64, length: u64) -> Result<Fiemap, Errno> {
-    // SAFETY: all-zero is a valid `Fiemap`.
-    let mut map: Fiemap = unsafe { core::mem::zeroed() };
-    (map.start, map.length, map.extent_count) = (start, length, BATCH as u32);
-    let arguments = [
-        fd.as_raw_fd() as usize,
-        FS_IOC_FIEMAP,
-        &raw mut map as usize,
-    ];
-    let [fd, request, map_at] = arguments;
-    // SAFETY: the buffer is live and has room for as many extents as it says.
-    unsafe { raw::syscall(libc::SYS_ioctl, [fd, request, map_at, 0, 0, 0])? };
-    Ok(map)
 }
 
 /// The same by lseek(2), up to the end of the file, for a descriptor whose offset nobody uses. On FUSE

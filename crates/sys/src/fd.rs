@@ -1,60 +1,35 @@
 //! Descriptors: what a descriptor of the program's is, and the helper's own.
 
 use super::raw;
+use crate::kernel::FileHandle;
 use core::ffi::{CStr, c_int};
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
 use rustix::io::Errno;
+use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+/// What descriptor `fd` of the program's is open on, for as long as `look` runs: it may look at any number, and where that
+/// is not open, its calls fail with `EBADF`. Nothing for a negative number.
+pub fn of_program<R>(fd: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+    // SAFETY: of -1 there is no borrow, and what is borrowed does not outlive `look`. The number is the program's: whether it is
+    // open, and stays so, the kernel says with each call.
+    (fd >= 0).then(|| look(unsafe { BorrowedFd::borrow_raw(fd) }))
+}
 
 /// Gives the calling thread an empty descriptor table of its own (close_range(2) with
 /// `CLOSE_RANGE_UNSHARE`, Linux 5.9): one call, nothing copied, nothing flushed.
 pub fn leave_descriptor_table() -> Result<(), Errno> {
-    // SAFETY: closes descriptors of the new table only; the calling thread uses none.
-    unsafe {
-        raw::syscall(
-            libc::SYS_close_range,
-            [
-                0,
-                u32::MAX as usize,
-                libc::CLOSE_RANGE_UNSHARE as usize,
-                0,
-                0,
-                0,
-            ],
-        )
-    }
-    .map(drop)
-}
-
-/// A copy of descriptor `fd` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6).
-pub fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
-    // SAFETY: only numbers are passed.
-    unsafe {
-        raw::syscall(
-            libc::SYS_pidfd_getfd,
-            [pidfd as usize, fd as usize, 0, 0, 0, 0],
-        )
-    }
-    .map(|fd| fd as RawFd)
+    raw::sys_close_range(0, u32::MAX, libc::CLOSE_RANGE_UNSHARE).map(drop)
 }
 
 /// A procfs of the caller's PID namespace that is mounted nowhere (fsopen(2), Linux 5.2).
 ///
 /// Errors: `EPERM` without `CAP_SYS_ADMIN`; `ENOSYS`.
 pub fn unmounted_proc() -> Result<OwnedFd, Errno> {
-    const CLOEXEC: usize = 1;
-    const FSCONFIG_CMD_CREATE: usize = 6;
-    let kind = c"proc".as_ptr() as usize;
-    // SAFETY: a live string and numbers are passed; new descriptors are owned here.
-    unsafe {
-        let made = raw::syscall(libc::SYS_fsopen, [kind, CLOEXEC, 0, 0, 0, 0])?;
-        let owned = OwnedFd::from_raw_fd(made as RawFd);
-        let create = [made, FSCONFIG_CMD_CREATE, 0, 0, 0, 0];
-        raw::syscall(libc::SYS_fsconfig, create)?;
-        let mount = raw::syscall(libc::SYS_fsmount, [made, CLOEXEC, 0, 0, 0, 0])?;
-        drop(owned);
-        Ok(OwnedFd::from_raw_fd(mount as RawFd))
-    }
+    let proc = mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    mount::fsconfig_create(proc.as_fd())?;
+    let attributes = MountAttrFlags::empty();
+    mount::fsmount(proc.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// The size of the file as the kernel knows it, bytes, without asking the filesystem's server. A
@@ -86,9 +61,7 @@ pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Resu
 
 /// Device and inode of what the program's descriptor `fd` is open on, likewise without asking a server.
 pub fn inode(fd: c_int) -> Option<(u64, u64)> {
-    // SAFETY: used before this function returns; where it is not open, the call fails.
-    let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
-    inode_of(fd, c"", AtFlags::EMPTY_PATH)
+    of_program(fd, |fd| inode_of(fd, c"", AtFlags::EMPTY_PATH))?
 }
 
 /// What a descriptor of the program's is open on.
@@ -103,8 +76,10 @@ pub struct Kind {
 /// What `fd` is open on, without asking a server: a plain fstat(2) may have FUSE drop the file's page cache
 /// ([`size`]).
 pub fn kind(fd: c_int) -> Option<Kind> {
-    // SAFETY: used before this function returns; where it is not open, the call fails.
-    let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
+    of_program(fd, kind_of)?
+}
+
+fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::BTIME;
     if let Ok(stat) = statx(fd, c"", flags, wanted) {
@@ -131,29 +106,21 @@ pub fn kind(fd: c_int) -> Option<Kind> {
 
 /// The same of the file at `path`, seen from the program's descriptor `dir`, or `AT_FDCWD`.
 pub fn inode_at(dir: c_int, path: &CStr) -> Option<(u64, u64)> {
-    let dir = match dir {
-        libc::AT_FDCWD => CWD,
-        // SAFETY: used before this function returns; where it is not open, the call fails.
-        fd if fd >= 0 => unsafe { BorrowedFd::borrow_raw(fd) },
-        _ => return None,
-    };
-    inode_of(dir, path, AtFlags::empty())
+    match dir {
+        libc::AT_FDCWD => inode_of(CWD, path, AtFlags::empty()),
+        dir => of_program(dir, |dir| inode_of(dir, path, AtFlags::empty()))?,
+    }
 }
 
 /// The flags that `fd` is open with (fcntl(2), F_GETFL); nothing where it is not. Any context.
 pub fn flags(fd: c_int) -> Option<c_int> {
-    let arguments = [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
-    // SAFETY: only asks.
-    let flags = unsafe { raw::syscall(libc::SYS_fcntl, arguments) };
-    flags.ok().map(|flags| flags as c_int)
+    let flags = of_program(fd, |fd| fcntl_getfl(fd))?.ok()?;
+    Some(flags.bits() as c_int)
 }
 
 /// Where `fd` is in its file, bytes (lseek(2)). Any context.
 pub fn position(fd: c_int) -> Option<u64> {
-    let arguments = [fd as usize, 0, libc::SEEK_CUR as usize, 0, 0, 0];
-    // SAFETY: only asks.
-    let position = unsafe { raw::syscall(libc::SYS_lseek, arguments) };
-    position.ok().map(|position| position as u64)
+    of_program(fd, |fd| tell(fd))?.ok()
 }
 
 fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {
@@ -189,42 +156,18 @@ pub fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
     })
 }
 
-#[repr(C)]
-struct FileHandle {
-    bytes: u32,
-    kind: i32,
-    data: [u8; 128],
-}
-
 /// A 64-bit digest of the kernel's own handle of the inode behind `fd` (name_to_handle_at(2)), or 0
 /// where the filesystem has none. Two inodes that show one (device, number) pair, as a FUSE daemon
 /// with two node ids for a file makes them, differ here.
 pub fn inode_handle(fd: RawFd) -> u64 {
-    let mut handle = FileHandle {
-        bytes: 128,
-        kind: 0,
-        data: [0; 128],
-    };
-    let mut mount_id = 0i32;
-    // SAFETY: an empty path with AT_EMPTY_PATH names `fd` itself; the buffers are live.
-    let done = unsafe {
-        raw::syscall(
-            libc::SYS_name_to_handle_at,
-            [
-                fd as usize,
-                c"".as_ptr() as usize,
-                &raw mut handle as usize,
-                &raw mut mount_id as usize,
-                libc::AT_EMPTY_PATH as usize,
-                0,
-            ],
-        )
-    };
+    let mut handle = FileHandle::empty();
+    // An empty path with AT_EMPTY_PATH names `fd` itself.
+    let done = raw::sys_name_to_handle_at(fd, c"", &mut handle, &mut 0, libc::AT_EMPTY_PATH);
     if done.is_err() {
         return 0;
     }
-    let used = (handle.bytes as usize).min(128);
-    fnv1a(&handle.data[..used]) ^ handle.kind as u64
+    let used = handle.data.get(..handle.bytes as usize);
+    fnv1a(used.unwrap_or(&handle.data)) ^ handle.kind as u64
 }
 
 fn fnv1a(bytes: &[u8]) -> u64 {

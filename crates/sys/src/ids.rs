@@ -1,10 +1,8 @@
 //! User and group ids of a thread.
 
-use super::{raw, wipe};
-use core::ptr::{NonNull, null_mut};
-use core::slice;
+use super::raw;
+use super::wipe::Region;
 use rustix::io::Errno;
-use rustix::mm::munmap;
 
 /// Real, effective and saved; as getresuid(2) and getresgid(2) give them.
 type Three = [u32; 3];
@@ -19,9 +17,14 @@ pub struct Ids {
 impl Ids {
     /// Those of the calling thread. Any context.
     pub fn of_caller() -> Ids {
+        let (mut users, mut groups) = (Three::default(), Three::default());
+        let [real, effective, saved] = &mut users;
+        let _ = raw::sys_getresuid(real, effective, saved);
+        let [real, effective, saved] = &mut groups;
+        let _ = raw::sys_getresgid(real, effective, saved);
         Ids {
-            users: three(libc::SYS_getresuid),
-            groups: three(libc::SYS_getresgid),
+            users,
+            groups,
             supplementary: List::of_caller(),
         }
     }
@@ -37,81 +40,50 @@ impl Ids {
             .supplementary
             .is_some_and(|own| own.as_slice() == list.as_slice());
         if !same {
-            let ids = list.as_slice();
-            let arguments = [ids.len(), ids.as_ptr() as usize, 0, 0, 0, 0];
-            // SAFETY: the list is live.
-            unsafe { raw::syscall(libc::SYS_setgroups, arguments)? };
+            raw::sys_setgroups(list.as_slice())?;
         }
         // Groups first: who is no longer root may not change them.
-        set(libc::SYS_setresgid, own.groups, self.groups)?;
-        set(libc::SYS_setresuid, own.users, self.users)
+        if own.groups != self.groups {
+            let [real, effective, saved] = self.groups;
+            raw::sys_setresgid(real, effective, saved)?;
+        }
+        if own.users != self.users {
+            let [real, effective, saved] = self.users;
+            raw::sys_setresuid(real, effective, saved)?;
+        }
+        Ok(())
     }
-}
-
-fn three(call: i64) -> Three {
-    let mut ids = Three::default();
-    let [real, effective, saved] = &mut ids;
-    let [real, effective, saved] = [real, effective, saved].map(|id| &raw mut *id as usize);
-    // SAFETY: three live numbers.
-    let _ = unsafe { raw::syscall(call, [real, effective, saved, 0, 0, 0]) };
-    ids
-}
-
-fn set(call: i64, own: Three, to: Three) -> Result<(), Errno> {
-    if own == to {
-        return Ok(());
-    }
-    let [real, effective, saved] = to.map(|id| id as usize);
-    // SAFETY: only numbers are passed.
-    unsafe { raw::syscall(call, [real, effective, saved, 0, 0, 0]) }.map(drop)
 }
 
 /// Supplementary groups: up to 65,536, so in memory of their own.
 struct List {
-    at: *mut u32,
-    room: usize,
+    memory: Option<Region>,
     count: usize,
 }
 
 impl List {
     /// getgroups(2); nothing where memory is out.
     fn of_caller() -> Option<List> {
-        let none = [0; 6];
-        // SAFETY: a size of 0 only asks for the number.
-        let count = unsafe { raw::syscall(libc::SYS_getgroups, none) }.ok()?;
+        let count = raw::sys_getgroups(&mut []).ok()?;
         if count == 0 {
             return Some(List {
-                at: null_mut(),
-                room: 0,
+                memory: None,
                 count,
             });
         }
-        let at: NonNull<u32> = wipe::map(count * size_of::<u32>())?.cast();
-        let mut list = List {
-            at: at.as_ptr(),
-            room: count,
+        let mut memory = Region::new(count * size_of::<u32>())?;
+        // Only this thread's own calls change them.
+        let count = raw::sys_getgroups(memory.numbers_mut(0, count)).unwrap_or(0);
+        Some(List {
+            memory: Some(memory),
             count,
-        };
-        let into = [count, list.at as usize, 0, 0, 0, 0];
-        // SAFETY: room for that many; only this thread's own calls change them.
-        list.count = unsafe { raw::syscall(libc::SYS_getgroups, into) }.unwrap_or(0);
-        Some(list)
+        })
     }
 
     fn as_slice(&self) -> &[u32] {
-        match self.at.is_null() {
-            true => &[],
-            // SAFETY: mapped, and filled that far.
-            false => unsafe { slice::from_raw_parts(self.at, self.count) },
-        }
-    }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        if !self.at.is_null() {
-            // SAFETY: a mapping of its own; munmap takes whole pages.
-            let _ = unsafe { munmap(self.at.cast(), self.room * size_of::<u32>()) };
+        match &self.memory {
+            Some(memory) => memory.numbers(0, self.count),
+            None => &[],
         }
     }
 }

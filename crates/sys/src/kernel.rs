@@ -19,6 +19,118 @@ pub struct CacheStat {
     pub recently_evicted: u64,
 }
 
+/// A range of a file, bytes, as cachestat(2) takes it.
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct CacheRange {
+    pub offset: u64,
+    pub len: u64,
+}
+
+/// A set of CPUs with room for 8192, the most that Linux is built for.
+pub type Cpus = [u64; 128];
+
+/// `struct futex_waitv` (include/uapi/linux/futex.h).
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct FutexWaiter {
+    pub value: u64,
+    pub address: u64,
+    pub flags: u32,
+    pub reserved: u32,
+}
+
+/// `struct file_handle` with as much room as any has (`MAX_HANDLE_SZ`).
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct FileHandle {
+    pub bytes: u32,
+    pub kind: i32,
+    pub data: [u8; FileHandle::ROOM],
+}
+
+impl FileHandle {
+    const ROOM: usize = 128;
+
+    /// An empty one.
+    pub const fn empty() -> FileHandle {
+        FileHandle {
+            bytes: 0,
+            kind: 0,
+            data: [0; FileHandle::ROOM],
+        }
+    }
+
+    /// Says how much room there is.
+    pub(crate) fn with_room(&mut self) -> &mut FileHandle {
+        self.bytes = FileHandle::ROOM as u32;
+        self
+    }
+}
+
+/// `FS_IOC_FIEMAP`: `_IOWR('f', 11, struct fiemap)` (include/uapi/linux/fiemap.h).
+pub const FS_IOC_FIEMAP: usize = 0xc020_660b;
+
+/// `struct fiemap_extent`, bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Extent {
+    pub logical: u64,
+    pub physical: u64,
+    pub length: u64,
+    pub reserved64: [u64; 2],
+    pub flags: u32,
+    pub reserved: [u32; 3],
+}
+
+/// `struct fiemap`, and room for the answer.
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Fiemap {
+    pub start: u64,
+    pub length: u64,
+    pub flags: u32,
+    pub mapped_extents: u32,
+    pub extent_count: u32,
+    pub reserved: u32,
+    pub extents: [Extent; Fiemap::BATCH],
+}
+
+const _: () = assert!(size_of::<Extent>() == 56 && size_of::<Fiemap>() == 32 + Fiemap::BATCH * 56);
+
+impl Fiemap {
+    /// Extents that one call asks for.
+    pub const BATCH: usize = 64;
+
+    /// Asks for the extents that overlap so many bytes from `start` on.
+    pub const fn new(start: u64, length: u64) -> Fiemap {
+        const NONE: Extent = Extent {
+            logical: 0,
+            physical: 0,
+            length: 0,
+            reserved64: [0; 2],
+            flags: 0,
+            reserved: [0; 3],
+        };
+        Fiemap {
+            start,
+            length,
+            flags: 0,
+            mapped_extents: 0,
+            extent_count: 0,
+            reserved: 0,
+            extents: [NONE; Fiemap::BATCH],
+        }
+    }
+
+    /// Says how much room there is.
+    pub(crate) fn with_room(&mut self) -> &mut Fiemap {
+        self.extent_count = Fiemap::BATCH as u32;
+        self
+    }
+}
+
 /// userfaultfd(2) (include/uapi/linux/userfaultfd.h).
 #[allow(missing_docs)]
 pub mod userfaultfd {
@@ -60,6 +172,16 @@ pub mod pagemap_scan {
         pub category_mask: u64,
         pub category_anyof_mask: u64,
         pub return_mask: u64,
+    }
+
+    impl ScanArg {
+        /// Says where the runs go, and for how many there is room.
+        pub(crate) fn with_room(&mut self, found: &mut [Region]) -> &mut ScanArg {
+            self.size = size_of::<ScanArg>() as u64;
+            self.vec = found.as_mut_ptr() as u64;
+            self.vec_len = found.len() as u64;
+            self
+        }
     }
 
     /// `struct page_region`: a run of pages that a scan found.

@@ -18,6 +18,8 @@ pub mod pool;
 pub mod proc_path;
 pub mod raw;
 pub mod signals;
+#[cfg(test)]
+mod testing;
 pub mod thread;
 pub mod userfaultfd;
 pub mod vm;
@@ -92,22 +94,12 @@ pub fn abort_with(line: &[u8]) -> ! {
     if let Ok(stderr) = openat(CWD, path.as_c_str(), flags | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&stderr, line);
     }
-    // `struct sigaction` of the kernel: handler, flags, restorer, mask.
-    let (default, abort) = ([libc::SIG_DFL, 0, 0, 0], 1u64 << (libc::SIGABRT - 1));
-    let signal = libc::SIGABRT as usize;
-    // SAFETY: the structures are live; the program ends.
-    unsafe {
-        let action = [signal, default.as_ptr() as usize, 0, 8, 0, 0];
-        let _ = raw::syscall(libc::SYS_rt_sigaction, action);
-        let unblock = libc::SIG_UNBLOCK as usize;
-        let mask = [unblock, &raw const abort as usize, 0, 8, 0, 0];
-        let _ = raw::syscall(libc::SYS_rt_sigprocmask, mask);
-        let _ = raw::syscall(libc::SYS_kill, [program as usize, signal, 0, 0, 0, 0]);
-        let own = [getpid() as usize, gettid() as usize, signal, 0, 0, 0];
-        let _ = raw::syscall(libc::SYS_tgkill, own);
-        loop {
-            let _ = raw::syscall(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]);
-        }
+    let _ = raw::sys_default_action(libc::SIGABRT);
+    let _ = raw::sys_sigprocmask(libc::SIG_UNBLOCK, &(1 << (libc::SIGABRT - 1)), &mut 0);
+    let _ = raw::sys_kill(program, libc::SIGABRT);
+    let _ = raw::sys_tgkill(getpid(), gettid(), libc::SIGABRT);
+    loop {
+        let _ = raw::sys_exit_group(127);
     }
 }
 
@@ -151,13 +143,7 @@ fn clock(id: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the structure is live.
-    let _ = unsafe {
-        raw::syscall(
-            libc::SYS_clock_gettime,
-            [id as usize, &raw mut time as usize, 0, 0, 0, 0],
-        )
-    };
+    let _ = raw::sys_clock_gettime(id, &mut time);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 

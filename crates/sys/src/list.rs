@@ -1,9 +1,8 @@
 //! Lists that grow outside every allocator.
 
-use super::wipe;
+use super::wipe::Region;
 use core::mem::{MaybeUninit, size_of};
 use core::ops::Range;
-use core::ptr::{NonNull, null_mut};
 use core::slice;
 
 /// A list with room for a `FEW` items in itself, and for up to `MOST` in a mapping of its own.
@@ -11,10 +10,11 @@ use core::slice;
 pub struct List<T: Copy, const FEW: usize, const MOST: usize = { 1 << 18 }> {
     len: usize,
     few: [MaybeUninit<T>; FEW],
-    /// The mapping, with room for so many items; null is none.
-    more: *mut T,
-    room: usize,
+    more: Option<Region>,
 }
+
+// So all-zero is none: the address of a region is the only value of its that is not zero for certain.
+const _: () = assert!(size_of::<Option<Region>>() == size_of::<Region>());
 
 impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
     /// An empty list.
@@ -22,8 +22,7 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         List {
             len: 0,
             few: [MaybeUninit::uninit(); FEW],
-            more: null_mut(),
-            room: 0,
+            more: None,
         }
     }
 
@@ -35,33 +34,37 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         // SAFETY: by contract; what is inside need not be initialised.
         unsafe {
             (&raw mut (*at).len).write(0);
-            (&raw mut (*at).more).write(null_mut());
-            (&raw mut (*at).room).write(0);
+            (&raw mut (*at).more).write(None);
         }
     }
 
-    /// The first item, live or not.
-    fn start(&self) -> *const T {
-        match self.more.is_null() {
-            true => self.few.as_ptr().cast(),
-            false => self.more,
+    /// Items of a mapping of that many bytes.
+    fn room_in(memory: &Region) -> usize {
+        memory.size() / size_of::<T>().max(1)
+    }
+
+    /// Live ones first.
+    fn slots(&self) -> &[MaybeUninit<T>] {
+        match &self.more {
+            None => &self.few,
+            Some(memory) => memory.numbers(0, Self::room_in(memory)),
         }
     }
 
     /// The items.
     pub fn as_slice(&self) -> &[T] {
-        // SAFETY: the first `len` items are initialised.
-        unsafe { slice::from_raw_parts(self.start(), self.len) }
+        // SAFETY: the first `len` items are there, and initialised.
+        unsafe { slice::from_raw_parts(self.slots().as_ptr().cast(), self.len) }
     }
 
     /// The items, to be changed.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
-        let start = match self.more.is_null() {
-            true => self.few.as_mut_ptr().cast(),
-            false => self.more,
+        let slots = match &mut self.more {
+            None => &mut self.few[..],
+            Some(memory) => memory.numbers_mut(0, Self::room_in(memory)),
         };
-        // SAFETY: the first `len` items are initialised, and the list is borrowed for as long.
-        unsafe { slice::from_raw_parts_mut(start, self.len) }
+        // SAFETY: the first `len` items are there, and initialised, and the list is borrowed for as long.
+        unsafe { slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), self.len) }
     }
 
     /// Empties the list; its memory stays.
@@ -71,7 +74,7 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
 
     /// Puts `item` before item number `at`; false where there is no room, and none to be had.
     pub fn insert(&mut self, at: usize, item: T) -> bool {
-        let room = if self.more.is_null() { FEW } else { self.room };
+        let room = self.slots().len();
         if self.len == room && !self.grow(2 * room) {
             return false;
         }
@@ -101,52 +104,19 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         if room > MOST {
             return false;
         }
-        let items = (self.start().cast(), self.len * size_of::<T>());
-        // SAFETY: the items are initialised, and fit.
-        let Some(memory) = (unsafe { moved(items, room * size_of::<T>()) }) else {
+        let Some(mut memory) = Region::new(room * size_of::<T>()) else {
             return false;
         };
-        self.unmap();
-        (self.more, self.room) = (memory.cast().as_ptr(), room);
+        let items = &self.slots()[..self.len];
+        memory.numbers_mut(0, self.len).copy_from_slice(items);
+        self.more = Some(memory);
         true
     }
-
-    fn unmap(&mut self) {
-        if let Some(more) = NonNull::new(self.more) {
-            // SAFETY: the list's own mapping, of which nothing is borrowed.
-            unsafe { unmap(more.cast(), self.room * size_of::<T>()) };
-        }
-    }
-}
-
-/// A mapping of so many bytes, page aligned, that begins with what is at `from`.
-///
-/// # Safety
-/// That is readable, and fits.
-unsafe fn moved((from, len): (*const u8, usize), bytes: usize) -> Option<NonNull<u8>> {
-    let memory = wipe::map(bytes)?;
-    // SAFETY: by contract.
-    unsafe { memory.as_ptr().copy_from_nonoverlapping(from, len) };
-    Some(memory)
-}
-
-/// # Safety
-/// A mapping that nobody uses any more.
-#[cold]
-unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: by contract.
-    let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
 }
 
 impl<T: Copy, const FEW: usize, const MOST: usize> Default for List<T, FEW, MOST> {
     fn default() -> Self {
         List::new()
-    }
-}
-
-impl<T: Copy, const FEW: usize, const MOST: usize> Drop for List<T, FEW, MOST> {
-    fn drop(&mut self) {
-        self.unmap();
     }
 }
 
@@ -208,13 +178,20 @@ mod tests {
     fn list_is_made_in_place() {
         let mut place = MaybeUninit::<List<u32, 4>>::uninit();
         // SAFETY: valid for writes; then it is an empty list.
-        let list = unsafe {
+        let mut list = unsafe {
             List::init(place.as_mut_ptr());
-            place.assume_init_mut()
+            place.assume_init()
         };
         assert!((0..100).all(|n| list.push(n)));
         assert!(list.as_slice().iter().copied().eq(0..100));
-        // SAFETY: initialised above, and not used again.
-        unsafe { place.assume_init_drop() };
+    }
+
+    #[test]
+    fn all_zero_is_empty() {
+        // SAFETY: that is what this is about.
+        let mut list: List<u32, 4> = unsafe { MaybeUninit::zeroed().assume_init() };
+        assert!(list.as_slice().is_empty());
+        assert!((0..10).all(|n| list.push(n)));
+        assert_eq!(list.as_slice().len(), 10);
     }
 }

@@ -4,8 +4,8 @@
 //! signal handler may be the caller, and the helper has no thread-local storage). Its typed
 //! guards are kept, over this raw lock.
 
-#[cfg(not(miri))]
 use super::raw;
+use crate::kernel::FutexWaiter;
 #[cfg(debug_assertions)]
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -112,18 +112,10 @@ pub fn wait_for(word: &AtomicU32, expected: u32, ns: u64) {
 /// The kernel wakes one sleeper when it clears the word, and pthread_join(3) sleeps on it too: the others are
 /// woken here.
 pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns: u64) {
-    #[repr(C)]
-    struct Waiter {
-        value: u64,
-        address: u64,
-        flags: u32,
-        reserved: u32,
-    }
     const SIZE_U32: u32 = 2;
     const PRIVATE: u32 = 128;
-    const SYS_FUTEX_WAITV: i64 = 449;
     const SHORT_NS: u64 = 20_000_000;
-    let waiter = |address, value, flags| Waiter {
+    let waiter = |address, value, flags| FutexWaiter {
         value: u64::from(value),
         address,
         flags,
@@ -139,22 +131,10 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
         tv_sec: (deadline / 1_000_000_000) as i64,
         tv_nsec: (deadline % 1_000_000_000) as i64,
     };
-    let arguments = [
-        waiters.as_ptr() as usize,
-        waiters.len(),
-        0,
-        &raw const time as usize,
-        libc::CLOCK_MONOTONIC as usize,
-        0,
-    ];
-    // SAFETY: the vector and the time are live; the kernel checks the addresses.
-    let slept = unsafe { super::raw::syscall(SYS_FUTEX_WAITV, arguments) };
     const OTHER: usize = 1;
-    match slept {
+    match raw::sys_futex_waitv(&waiters, &time) {
         Ok(OTHER) => {
-            let arguments = [other, libc::FUTEX_WAKE as usize, i32::MAX as usize, 0, 0, 0];
-            // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there.
-            let _ = unsafe { super::raw::syscall(libc::SYS_futex, arguments) };
+            let _ = raw::sys_futex_wake(other, 0, i32::MAX);
         }
         Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => wait_for(own, expected, SHORT_NS),
         _ => (),
@@ -163,13 +143,15 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
 
 /// Wakes one sleeper on `word`, of which the address is all that is used: what it lay in may be gone.
 pub fn wake_one(word: *const AtomicU32) {
-    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
-    // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there.
     #[cfg(not(miri))]
-    let _ = unsafe { raw::syscall(libc::SYS_futex, [word.addr(), wake, 1, 0, 0, 0]) };
-    // SAFETY: as above. Miri knows no system call instruction.
+    let _ = raw::sys_futex_wake(word.addr(), libc::FUTEX_PRIVATE_FLAG, 1);
+    // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there. Miri knows no system
+    // call instruction.
     #[cfg(miri)]
-    let _ = unsafe { libc::syscall(libc::SYS_futex, word, wake as libc::c_int, 1) };
+    let _ = unsafe {
+        let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+        libc::syscall(libc::SYS_futex, word, wake, 1)
+    };
 }
 
 /// Wakes every sleeper on `word`. The kernel takes the count as signed: `u32::MAX` would wake one.
@@ -189,20 +171,14 @@ mod tests {
     #[cfg_attr(miri, ignore = "fork(2)")]
     fn a_thread_that_takes_a_lock_twice_ends_the_program() {
         static LOCK: Mutex<()> = Mutex::new(());
-        // SAFETY: the child makes system calls only, and ends.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
+        let ended = crate::testing::in_child(|| {
             crate::note_program(crate::getpid());
             let _once = LOCK.lock();
             let _twice = LOCK.lock();
-            // SAFETY: as above.
-            unsafe { libc::_exit(0) };
-        }
-        let mut status = 0;
-        // SAFETY: the status is live.
-        let ended = unsafe { libc::waitpid(child, &mut status, 0) };
-        assert_eq!(ended, child);
-        assert_eq!(libc::WTERMSIG(status), libc::SIGABRT, "status {status:#x}");
+            0
+        });
+        let signal = ended.terminating_signal();
+        assert_eq!(signal, Some(libc::SIGABRT), "{ended:?}");
     }
 
     #[test]

@@ -64,13 +64,11 @@ impl<T, M: Memory> Pool<T, M> {
         if left < Self::STRIDE {
             let bytes = CHUNK.max(Self::STRIDE);
             let chunk = M::map(bytes)?;
-            // SAFETY: one past the end of the mapping just made.
-            self.end.set(unsafe { chunk.as_ptr().add(bytes) });
+            self.end.set(chunk.as_ptr().wrapping_add(bytes));
             self.fresh.set(chunk.as_ptr());
         }
         let block = self.fresh.get();
-        // SAFETY: STRIDE bytes are left in the chunk.
-        self.fresh.set(unsafe { block.add(Self::STRIDE) });
+        self.fresh.set(block.wrapping_add(Self::STRIDE));
         NonNull::new(block.cast())
     }
 

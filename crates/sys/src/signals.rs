@@ -14,8 +14,6 @@ pub struct Blocked {
     old: Option<u64>,
 }
 
-const SIGSET_BYTES: usize = 8;
-
 impl Blocked {
     /// Blocks all signals of the calling thread (rt_sigprocmask(2)). Any context.
     #[inline]
@@ -78,18 +76,5 @@ fn set(mask: u64, old: &mut u64) {
 
 #[inline]
 fn change(how: i32, mask: u64, old: &mut u64) {
-    // SAFETY: both pointers are to live 8-byte sets, the size that is passed.
-    let _ = unsafe {
-        raw::syscall(
-            libc::SYS_rt_sigprocmask,
-            [
-                how as usize,
-                &raw const mask as usize,
-                old as *mut u64 as usize,
-                SIGSET_BYTES,
-                0,
-                0,
-            ],
-        )
-    };
+    let _ = raw::sys_sigprocmask(how, &mask, old);
 }

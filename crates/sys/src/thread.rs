@@ -8,11 +8,12 @@
 //! A thread may also be the first one of a process that shares the memory of the program's and is
 //! outside of its thread group ([`spawn_process`]).
 
-use super::{raw, wipe};
-use core::ffi::{CStr, c_int, c_void};
+use super::raw;
+use super::wipe::Region;
+use crate::kernel::Cpus;
+use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
-use rustix::mm::{MprotectFlags, mprotect, munmap};
 
 const GUARD: usize = 64 * 1024;
 const TLS: usize = 16 * 1024;
@@ -22,6 +23,9 @@ const STACK: usize = 256 * 1024;
 /// address there (x86-64) or unused (AArch64); this is no address on either.
 const OWN: usize = 0xb6d0_6b6d_645f_6f77;
 
+/// What a thread does, with the number that it was given; then it ends.
+pub type Body = extern "C" fn(usize) -> c_int;
+
 /// Starts `run(arg)` on a thread that shares everything with the caller, descriptor table and
 /// signal mask included: block all signals first. The thread ends with `run`.
 ///
@@ -29,11 +33,8 @@ const OWN: usize = 0xb6d0_6b6d_645f_6f77;
 /// children would be of another PID namespace.
 ///
 /// # Safety
-/// `arg` must be valid for `run` on another thread, for as long as that takes.
-pub unsafe fn spawn(
-    run: extern "C" fn(*mut c_void) -> c_int,
-    arg: *mut c_void,
-) -> Result<(), Errno> {
+/// `run` uses neither errno nor thread-local storage, nor what does.
+pub unsafe fn spawn(run: Body, arg: usize) -> Result<(), Errno> {
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
@@ -54,11 +55,8 @@ pub unsafe fn spawn(
 /// that, which is not what anybody wants: [`has_own_pid_namespace_for_children`].
 ///
 /// # Safety
-/// `arg` must be valid for `run`, for as long as that takes.
-pub unsafe fn spawn_process(
-    run: extern "C" fn(*mut c_void) -> c_int,
-    arg: *mut c_void,
-) -> Result<c_int, Errno> {
+/// As [`spawn`].
+pub unsafe fn spawn_process(run: Body, arg: usize) -> Result<c_int, Errno> {
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
@@ -70,96 +68,66 @@ pub unsafe fn spawn_process(
 
 /// # Safety
 /// As [`spawn`].
-unsafe fn start(
-    flags: c_int,
-    run: extern "C" fn(*mut c_void) -> c_int,
-    arg: *mut c_void,
-) -> Result<c_int, Errno> {
+unsafe fn start(flags: c_int, run: Body, arg: usize) -> Result<c_int, Errno> {
     let total = GUARD + STACK + TLS;
-    let base = wipe::map(total).ok_or(Errno::NOMEM)?;
-    let base = base.as_ptr();
-    // SAFETY: the guard is the lowest part of the mapping just made.
-    let _ = unsafe { mprotect(base.cast(), GUARD, MprotectFlags::empty()) };
-    // SAFETY: inside the mapping; the top half of the TLS block stays above the pointer, the lower
-    // half below it, where x86-64 and AArch64 code respectively would look.
-    let (stack_top, tls) = unsafe { (base.add(GUARD + STACK), base.add(GUARD + STACK + TLS / 2)) };
-    // SAFETY: the thread control block starts with a pointer to itself (x86-64 ABI), at +16 too.
-    unsafe {
-        tls.cast::<*mut u8>().write(tls);
-        tls.add(8).cast::<usize>().write(OWN);
-        tls.add(16).cast::<*mut u8>().write(tls);
-    }
+    let mut memory = Region::new(total).ok_or(Errno::NOMEM)?;
+    let base = memory.start();
+    // The top half of the TLS block stays above the pointer, the lower half below it, where x86-64 and AArch64 code
+    // respectively would look.
+    let (stack_top, tls) = (base + GUARD + STACK, base + GUARD + STACK + TLS / 2);
+    // The thread control block starts with a pointer to itself (x86-64 ABI), at +16 too.
+    let block = memory.numbers_mut::<usize>(tls - base, 3);
+    block.copy_from_slice(&[tls, OWN, tls]);
+    let mut memory = memory.into_mapping();
+    let _ = memory.forbid(0..GUARD);
     // SAFETY: a fresh stack and thread pointer; `run` and `arg` by contract.
-    let made = unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) };
-    if made.is_err() {
-        // SAFETY: no thread was made, so nobody uses the mapping.
-        let _ = unsafe { munmap(base.cast(), total) };
-    }
-    made
+    let made = unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) }?;
+    memory.leave();
+    Ok(made)
 }
 
 /// Whether the calling thread is one of the shim's. Any context.
 #[inline]
 pub fn is_own() -> bool {
-    #[cfg(miri)]
-    return false;
-    #[cfg(not(miri))]
-    {
-        let word: usize;
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: reads the second word of the thread control block, which every thread has.
-        unsafe {
-            core::arch::asm!("mov {}, fs:[8]", out(reg) word,
-                options(nostack, readonly, preserves_flags));
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: reads the second word of the thread control block, which every thread has.
-        unsafe {
-            core::arch::asm!("mrs {0}, tpidr_el0", "ldr {0}, [{0}, #8]", out(reg) word,
-                options(nostack, readonly, preserves_flags));
-        }
-        word == OWN
-    }
+    !cfg!(miri) && word_of_block::<1>() == OWN
 }
 
-/// A word of the calling thread's own, if that is one of the shim's: what [`set_own_word`] gave it, 0 at first.
+/// A word of the calling thread's own, if that is one of the shim's: what [`set_own_word`] gave it, 0 at first. Any
+/// context.
 pub fn own_word() -> Option<usize> {
-    if !is_own() {
-        return None;
-    }
-    let word: usize;
-    #[cfg(miri)]
-    {
-        word = 0;
-    }
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: in the block that the thread pointer of such a thread leads to.
-    unsafe {
-        core::arch::asm!("mov {}, fs:[24]", out(reg) word,
-            options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: in the block that the thread pointer of such a thread leads to.
-    unsafe {
-        core::arch::asm!("mrs {0}, tpidr_el0", "ldr {0}, [{0}, #24]", out(reg) word,
-            options(nostack, readonly, preserves_flags));
-    }
-    Some(word)
+    is_own().then(word_of_block::<3>)
 }
 
-/// Sets [`own_word`]; nothing on a thread that is not one of the shim's.
+/// Word number `N` of the thread control block, which every thread has.
+#[inline]
+fn word_of_block<const N: usize>() -> usize {
+    let word: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads a word that is always there.
+    unsafe {
+        core::arch::asm!("mov {}, fs:[8*{}]", out(reg) word, const N,
+            options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: reads a word that is always there.
+    unsafe {
+        core::arch::asm!("mrs {0}, tpidr_el0", "ldr {0}, [{0}, #8*{1}]", out(reg) word, const N,
+            options(nostack, readonly, preserves_flags));
+    }
+    word
+}
+
+/// Sets [`own_word`]; nothing on a thread that is not one of the shim's. Any context.
 pub fn set_own_word(word: usize) {
     if !is_own() {
         return;
     }
-    #[cfg(miri)]
-    let _ = word;
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: in the block that the thread pointer of such a thread leads to, where nothing else lies.
     unsafe {
         core::arch::asm!("mov fs:[24], {}", in(reg) word, options(nostack, preserves_flags));
     }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    #[cfg(target_arch = "aarch64")]
     // SAFETY: in the block that the thread pointer of such a thread leads to, where nothing else lies.
     unsafe {
         core::arch::asm!("mrs {0}, tpidr_el0", "str {1}, [{0}, #24]", out(reg) _, in(reg) word,
@@ -188,26 +156,19 @@ pub fn read_link<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
 /// shared between processes.
 pub fn tid_word() -> usize {
     let mut word = 0usize;
-    const PR_GET_TID_ADDRESS: usize = 40;
-    let arguments = [PR_GET_TID_ADDRESS, &raw mut word as usize, 0, 0, 0, 0];
-    // SAFETY: the kernel writes one pointer, to a live variable.
-    match unsafe { raw::syscall(libc::SYS_prctl, arguments) } {
+    match raw::sys_get_tid_address(&mut word) {
         Ok(_) => word,
         Err(_) => 0,
     }
 }
 
 /// CPUs that the process was allowed at its start: whoever ran it may have said so (taskset(1)).
-static CPUS: [AtomicU64; CPU_WORDS] = [const { AtomicU64::new(0) }; CPU_WORDS];
-/// Room for 8192 CPUs, the most that Linux is built for.
-const CPU_WORDS: usize = 128;
+static CPUS: [AtomicU64; size_of::<Cpus>() / 8] = [const { AtomicU64::new(0) }; _];
 
 /// Learns which CPUs the process may use; called once, while booting.
 pub fn boot() {
-    let mut cpus = [0u64; CPU_WORDS];
-    let arguments = [0, size_of_val(&cpus), cpus.as_mut_ptr() as usize, 0, 0, 0];
-    // SAFETY: a live buffer of that size.
-    if unsafe { raw::syscall(libc::SYS_sched_getaffinity, arguments) }.is_ok() {
+    let mut cpus: Cpus = [0; _];
+    if raw::sys_sched_getaffinity(&mut cpus).is_ok() {
         for (kept, word) in CPUS.iter().zip(cpus) {
             kept.store(word, Ordering::Relaxed);
         }
@@ -220,31 +181,12 @@ pub fn boot() {
 /// run at all.
 pub fn schedule_as_process(program: c_int) {
     let cpus = CPUS.each_ref().map(|word| word.load(Ordering::Relaxed));
-    let arguments = [0, size_of_val(&cpus), cpus.as_ptr() as usize, 0, 0, 0];
-    // SAFETY: a live buffer of that size; an empty set is refused.
-    let _ = unsafe { raw::syscall(libc::SYS_sched_setaffinity, arguments) };
-    let none = 0u32;
-    let policy = [
-        0,
-        libc::SCHED_OTHER as usize,
-        &raw const none as usize,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: `struct sched_param` is one number.
-    let _ = unsafe { raw::syscall(libc::SYS_sched_setscheduler, policy) };
-    let who = libc::PRIO_PROCESS as usize;
-    // SAFETY: only numbers are passed. The kernel answers 20 less the nice value.
-    let nice = |who_is: c_int| unsafe {
-        raw::syscall(libc::SYS_getpriority, [who, who_is as usize, 0, 0, 0, 0])
-    };
-    if let (Ok(wanted), Ok(have)) = (nice(program), nice(0))
+    let _ = raw::sys_sched_setaffinity(&cpus);
+    let _ = raw::sys_sched_setscheduler(libc::SCHED_OTHER);
+    if let (Ok(wanted), Ok(have)) = (raw::sys_getpriority(program), raw::sys_getpriority(0))
         && wanted != have
     {
-        let value = (20 - wanted as isize) as usize;
-        // SAFETY: only numbers are passed.
-        let _ = unsafe { raw::syscall(libc::SYS_setpriority, [who, 0, value, 0, 0, 0]) };
+        let _ = raw::sys_setpriority(20 - wanted as c_int);
     }
 }
 
@@ -256,11 +198,11 @@ pub fn schedule_as_process(program: c_int) {
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone(
     flags: usize,
-    stack_top: *mut u8,
-    tls: *mut u8,
-    run: extern "C" fn(*mut c_void) -> c_int,
-    arg: *mut c_void,
-    memory: (*mut u8, usize),
+    stack_top: usize,
+    tls: usize,
+    run: Body,
+    arg: usize,
+    memory: (usize, usize),
 ) -> Result<c_int, Errno> {
     let ret: isize;
     // SAFETY: the parent falls through with the result; the child has the registers of the parent
@@ -300,11 +242,11 @@ unsafe fn clone(
 #[cfg(target_arch = "aarch64")]
 unsafe fn clone(
     flags: usize,
-    stack_top: *mut u8,
-    tls: *mut u8,
-    run: extern "C" fn(*mut c_void) -> c_int,
-    arg: *mut c_void,
-    memory: (*mut u8, usize),
+    stack_top: usize,
+    tls: usize,
+    run: Body,
+    arg: usize,
+    memory: (usize, usize),
 ) -> Result<c_int, Errno> {
     let ret: isize;
     // SAFETY: as for x86-64 above.
@@ -356,10 +298,28 @@ pub fn process_faults() -> (u64, u64) {
 }
 
 fn usage(who: c_int) -> libc::rusage {
-    // SAFETY: all-zero is a valid `rusage`.
-    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
-    let arguments = [who as usize, &raw mut usage as usize, 0, 0, 0, 0];
-    // SAFETY: the structure is live.
-    let _ = unsafe { raw::syscall(libc::SYS_getrusage, arguments) };
+    const NONE: libc::timeval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut usage = libc::rusage {
+        ru_utime: NONE,
+        ru_stime: NONE,
+        ru_maxrss: 0,
+        ru_ixrss: 0,
+        ru_idrss: 0,
+        ru_isrss: 0,
+        ru_minflt: 0,
+        ru_majflt: 0,
+        ru_nswap: 0,
+        ru_inblock: 0,
+        ru_oublock: 0,
+        ru_msgsnd: 0,
+        ru_msgrcv: 0,
+        ru_nsignals: 0,
+        ru_nvcsw: 0,
+        ru_nivcsw: 0,
+    };
+    let _ = raw::sys_getrusage(who, &mut usage);
     usage
 }

@@ -8,7 +8,7 @@ use super::raw;
 pub use crate::kernel::pagemap_scan::Region;
 use crate::kernel::pagemap_scan::*;
 use crate::kernel::userfaultfd::*;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 /// What a scan looks for.
@@ -34,15 +34,11 @@ pub enum Find {
 ///
 /// Errors: `ENOSYS`, `EPERM` (seccomp, vm.unprivileged_userfaultfd), `EINVAL` before Linux 6.7.
 pub fn open() -> Result<OwnedFd, Errno> {
-    let flags = (USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
-    // SAFETY: only flags are passed; the new descriptor is owned here.
-    let fd = unsafe {
-        let fd = raw::syscall(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
-        OwnedFd::from_raw_fd(fd as i32)
-    };
+    let flags = USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let fd = raw::sys_userfaultfd(flags)?;
     let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
     let mut api = [API, wanted, 0];
-    ioctl(fd.as_raw_fd(), UFFDIO_API, api.as_mut_ptr().cast())?;
+    raw::sys_uffdio_api(fd.as_fd(), &mut api)?;
     match api[1] & wanted == wanted {
         true => Ok(fd),
         false => Err(Errno::INVAL),
@@ -61,11 +57,7 @@ pub fn register(
     protected: usize,
 ) -> Result<(), Errno> {
     let mut register = [start as u64, len as u64, REGISTER_MODE_WP, 0];
-    ioctl(
-        fd.as_raw_fd(),
-        UFFDIO_REGISTER,
-        register.as_mut_ptr().cast(),
-    )?;
+    raw::sys_uffdio_register(fd, &mut register)?;
     let done = protect(fd, start, protected);
     if done.is_err() {
         unregister(fd, start, len);
@@ -79,18 +71,13 @@ pub fn protect(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errno
     if len == 0 {
         return Ok(());
     }
-    let mut protect = [start as u64, len as u64, WRITEPROTECT_MODE_WP];
-    ioctl(
-        fd.as_raw_fd(),
-        UFFDIO_WRITEPROTECT,
-        protect.as_mut_ptr().cast(),
-    )
+    let protect = [start as u64, len as u64, WRITEPROTECT_MODE_WP];
+    raw::sys_uffdio_writeprotect(fd, &protect).map(drop)
 }
 
 /// Takes back [`register`], with all marks.
 pub fn unregister(fd: BorrowedFd<'_>, start: usize, len: usize) {
-    let mut range = [start as u64, len as u64];
-    let _ = ioctl(fd.as_raw_fd(), UFFDIO_UNREGISTER, range.as_mut_ptr().cast());
+    let _ = raw::sys_uffdio_unregister(fd, &[start as u64, len as u64]);
 }
 
 /// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
@@ -113,34 +100,17 @@ pub fn scan(
         Find::Present => (IS_PRESENT, 0),
     };
     let mut arg = ScanArg {
-        size: size_of::<ScanArg>() as u64,
         flags: match find {
             Find::WrittenAndProtect | Find::WrittenAbsentAndProtect => WP_MATCHING | CHECK_WPASYNC,
             Find::Written | Find::WrittenPresent | Find::Absent | Find::Present => 0,
         },
         start,
         end,
-        vec: found.as_mut_ptr() as u64,
-        vec_len: found.len() as u64,
         category_inverted: inverted,
         category_mask: category,
         return_mask: category,
         ..ScanArg::default()
     };
-    let runs = ioctl_value(pagemap.as_raw_fd(), PAGEMAP_SCAN, (&raw mut arg).cast())?;
+    let runs = raw::sys_pagemap_scan(pagemap, &mut arg, found)?;
     Ok((runs, arg.walk_end))
-}
-
-fn ioctl(fd: i32, request: u32, argument: *mut u8) -> Result<(), Errno> {
-    ioctl_value(fd, request, argument).map(drop)
-}
-
-fn ioctl_value(fd: i32, request: u32, argument: *mut u8) -> Result<usize, Errno> {
-    // SAFETY: the callers pass live structures of the layout that the request asks for.
-    unsafe {
-        raw::syscall(
-            libc::SYS_ioctl,
-            [fd as usize, request as usize, argument as usize, 0, 0, 0],
-        )
-    }
 }

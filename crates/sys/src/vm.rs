@@ -1,6 +1,7 @@
 //! Memory mapping calls that must be safe against another thread's `munmap`.
 
-use super::{raw, wipe};
+use super::raw;
+use super::wipe::Mapping;
 use core::ffi::{CStr, c_char, c_void};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -10,28 +11,7 @@ use rustix::mm::{self, Advice, MremapFlags};
 /// Copies from the program's memory into `into` (process_vm_readv(2) on oneself): memory that is
 /// gone gives `EFAULT` (or a short count) instead of a signal.
 pub fn read_own_memory(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
-    let local = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: addr as *mut c_void,
-        iov_len: into.len(),
-    };
-    // SAFETY: the local vector is a live exclusive buffer; the kernel checks the remote one.
-    unsafe {
-        raw::syscall(
-            libc::SYS_process_vm_readv,
-            [
-                super::getpid() as usize,
-                &raw const local as usize,
-                1,
-                &raw const remote as usize,
-                1,
-                0,
-            ],
-        )
-    }
+    raw::sys_process_vm_readv(super::getpid(), addr, into)
 }
 
 /// The text at `path`, which may be any pointer: the kernel answers a bad one with EFAULT, and so must not
@@ -52,31 +32,25 @@ pub fn read_through_proc(addr: usize, into: &mut [u8]) -> Result<usize, Errno> {
 
 /// Maps the pages of a *shared* mapping a second time, in a place of the shim's (mremap(2) with an
 /// old size of 0). `EINVAL` where the mapping is private, `EFAULT` where `[addr, addr + len)` is not
-/// within one mapping. The duplicate is the caller's, who must unmap it.
-pub fn duplicate(addr: usize, len: usize) -> Result<*mut c_void, Errno> {
-    let to = wipe::reserve(len).ok_or(Errno::NOMEM)?.as_ptr().cast();
+/// within one mapping.
+pub fn duplicate(addr: usize, len: usize) -> Result<Mapping, Errno> {
+    let place = Mapping::reserve(len).ok_or(Errno::NOMEM)?;
+    let (old, new) = (addr as *mut c_void, place.start() as *mut c_void);
+    // Where it fails, the kernel may have unmapped the reservation before; nobody else's mapping can be there that
+    // soon, when the place is unmapped again, but by a hint to this very place.
     // SAFETY: an old size of 0 leaves the original as it is; what is replaced was just reserved.
-    let done = unsafe { mm::mremap_fixed(addr as *mut c_void, 0, len, MremapFlags::MAYMOVE, to) };
-    if done.is_err() {
-        // The kernel may have unmapped the reservation before it failed; nobody else's mapping can
-        // be there that soon but by a hint to this very place.
-        // SAFETY: the shim's own reservation.
-        let _ = unsafe { mm::munmap(to, len) };
-    }
-    done
+    unsafe { mm::mremap_fixed(old, 0, len, MremapFlags::MAYMOVE, new)? };
+    Ok(place)
 }
 
-/// Maps a part of a file, shared and for reading, in a place of the shim's. The mapping is the caller's, who must unmap it.
-pub fn map_readable(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut c_void, Errno> {
-    let at: *mut c_void = wipe::reserve(len).ok_or(Errno::NOMEM)?.as_ptr().cast();
+/// Maps a part of a file, shared and for reading, in a place of the shim's.
+pub fn map_readable(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<Mapping, Errno> {
+    let place = Mapping::reserve(len).ok_or(Errno::NOMEM)?;
+    let at = place.start() as *mut c_void;
     let flags = mm::MapFlags::SHARED | mm::MapFlags::FIXED;
     // SAFETY: what is replaced was just reserved.
-    let done = unsafe { mm::mmap(at, len, mm::ProtFlags::READ, flags, file, offset) };
-    if done.is_err() {
-        // SAFETY: the shim's own reservation.
-        let _ = unsafe { mm::munmap(at, len) };
-    }
-    done
+    unsafe { mm::mmap(at, len, mm::ProtFlags::READ, flags, file, offset)? };
+    Ok(place)
 }
 
 /// Drops the page table entries of a shared mapping (madvise(2), `MADV_DONTNEED`); its data stays
@@ -93,15 +67,18 @@ pub unsafe fn drop_ptes(addr: usize, len: usize) -> Result<(), Errno> {
 /// `MADV_POPULATE_WRITE`, Linux 5.14). `EFAULT` past the end of the file, `EINVAL` where the
 /// mapping is read-only.
 pub fn make_dirty(addr: usize, len: usize) -> Result<(), Errno> {
-    // SAFETY: populating changes no byte and unmaps nothing, whatever lies there.
-    unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateWrite) }
+    raw::sys_populate_write(addr, len).map(drop)
 }
 
 /// Faults the pages in for reading (madvise(2), `MADV_POPULATE_READ`, Linux 5.14). `EFAULT` past the
 /// end of the file, `EINVAL` where the mapping may not be read.
 pub fn populate_read(addr: usize, len: usize) -> Result<(), Errno> {
-    // SAFETY: populating changes no byte and unmaps nothing, whatever lies there.
-    unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxPopulateRead) }
+    raw::sys_populate_read(addr, len).map(drop)
+}
+
+/// Locks the pages in memory, which faults them in, and no neighbours of theirs (mlock(2)).
+pub fn lock(addr: usize, len: usize) -> Result<(), Errno> {
+    raw::sys_mlock(addr, len).map(drop)
 }
 
 /// Whether every page of the range is mapped.
@@ -122,8 +99,7 @@ pub fn judge_msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
 /// msync(2), from whichever thread: the kernel syncs through the open files of the mappings. Not named like the C
 /// library's function, for which a debugger of the program's sets breakpoints that would end the helper.
 pub fn sync_mapped(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
-    // SAFETY: msync changes no memory.
-    unsafe { raw::syscall(libc::SYS_msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
+    raw::sys_msync(addr, len, flags).map(drop)
 }
 
 /// Whether some of the mappings in the range are locked in memory, by whichever call (mlock(2), mlockall(2),
@@ -151,10 +127,7 @@ pub fn is_cached(addr: usize) -> bool {
 /// The same of as many pages from `addr` on as `states` has room for: bit 0 of each. `ENOMEM` where
 /// not all of them are mapped.
 pub fn are_cached(addr: usize, states: &mut [u8]) -> Result<(), Errno> {
-    let len = states.len() * super::page_size();
-    let into = states.as_mut_ptr() as usize;
-    // SAFETY: a byte of answer for each page.
-    unsafe { raw::syscall(libc::SYS_mincore, [addr, len, into, 0, 0, 0]) }.map(drop)
+    raw::sys_mincore(addr, states).map(drop)
 }
 
 /// Whether a page is mapped at `addr` in this process (proc_pid_pagemap(5): bit 63, or, of a page of a

@@ -6,12 +6,15 @@
 //! `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
 //! runs in the parent's memory, they stay.
 
-use core::mem::{align_of, size_of};
+use core::mem::{MaybeUninit, align_of, size_of};
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::io::Errno;
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+};
 
 /// Where the shim's mappings go, if there is room: far from where the kernel puts the program's. A
 /// program may have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be
@@ -42,43 +45,125 @@ unsafe impl Memory for Mapped {
 
 /// Maps `bytes` of zeroed memory outside every allocator, or nothing where the kernel refuses.
 pub fn map(bytes: usize) -> Option<NonNull<u8>> {
-    place(bytes, ProtFlags::READ | ProtFlags::WRITE)
-}
-
-/// Reserves `bytes` of addresses, for a mapping to be put there.
-pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
-    place(bytes, ProtFlags::empty())
-}
-
-fn place(bytes: usize, prot: ProtFlags) -> Option<NonNull<u8>> {
-    // A page stays free between two, so that the kernel does not join them.
-    let step = crate::page_up(bytes as u64) as usize + crate::page_size();
-    let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
-    if hint.checked_add(step).is_none_or(|end| end > TO) {
-        NEXT.store(FROM, Ordering::Relaxed);
-        hint = 0;
-    }
-    let flags = match cfg!(miri) {
-        // Miri knows no other.
-        true => MapFlags::PRIVATE,
-        false => MapFlags::PRIVATE | MapFlags::NORESERVE,
-    };
-    let hint = core::ptr::without_provenance_mut(hint);
-    // SAFETY: a fresh anonymous mapping; the address is a hint only.
-    let p = unsafe { mmap_anonymous(hint, bytes, prot, flags) };
-    NonNull::new(p.ok()?.cast())
+    Region::new(bytes).map(Region::leave)
 }
 
 /// Maps `bytes` of memory that a fork child finds zeroed. The flag says whether the kernel does the
 /// wiping; where it does not (before Linux 4.14), an atfork handler must.
 pub fn map_wiped(bytes: usize) -> Option<(NonNull<u8>, bool)> {
-    let p = map(bytes)?;
-    // SAFETY: the range was mapped just now and belongs to this function.
-    let wiped = unsafe { madvise(p.as_ptr().cast(), bytes, Advice::LinuxWipeOnFork) };
-    Some((p, wiped.is_ok()))
+    let mut memory = Region::new(bytes)?;
+    let wiped = memory.0.advise(0..bytes, Advice::LinuxWipeOnFork);
+    Some((memory.leave(), wiped.is_ok()))
 }
 
-/// Numbers, of which any bytes are one.
+/// A mapping of the shim's own, unmapped when it is dropped. What is mapped there may be anything.
+pub struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    /// `len` bytes of addresses, for something to be mapped there ([`Mapping::start`]).
+    pub fn reserve(len: usize) -> Option<Mapping> {
+        Mapping::place(len, ProtFlags::empty())
+    }
+
+    fn place(len: usize, prot: ProtFlags) -> Option<Mapping> {
+        // A page stays free between two, so that the kernel does not join them.
+        let step = crate::page_up(len as u64) as usize + crate::page_size();
+        let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
+        if hint.checked_add(step).is_none_or(|end| end > TO) {
+            NEXT.store(FROM, Ordering::Relaxed);
+            hint = 0;
+        }
+        let flags = match cfg!(miri) {
+            // Miri knows no other.
+            true => MapFlags::PRIVATE,
+            false => MapFlags::PRIVATE | MapFlags::NORESERVE,
+        };
+        let hint = core::ptr::without_provenance_mut(hint);
+        // SAFETY: a fresh anonymous mapping; the address is a hint only.
+        let start = unsafe { mmap_anonymous(hint, len, prot, flags) };
+        let start = NonNull::new(start.ok()?.cast())?;
+        Some(Mapping { start, len })
+    }
+
+    /// The mapping at `start`, of `len` bytes.
+    ///
+    /// # Safety
+    /// [`Mapping::leave`] has left it, and nobody uses it.
+    pub unsafe fn adopt(start: NonNull<u8>, len: usize) -> Mapping {
+        Mapping { start, len }
+    }
+
+    /// Leaves the mapping, which stays.
+    pub fn leave(self) -> NonNull<u8> {
+        core::mem::ManuallyDrop::new(self).start
+    }
+
+    /// Its first byte.
+    pub fn start(&self) -> usize {
+        self.start.as_ptr().expose_provenance()
+    }
+
+    /// Bytes.
+    #[allow(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Lets the process read what is mapped (mprotect(2)).
+    pub fn make_readable(&mut self) -> Result<(), Errno> {
+        self.protect(0..self.len, MprotectFlags::READ)
+    }
+
+    /// The same, and lets it write.
+    pub fn make_writable(&mut self) -> Result<(), Errno> {
+        self.protect(0..self.len, MprotectFlags::READ | MprotectFlags::WRITE)
+    }
+
+    /// Has nobody use the bytes in `range`, whole pages (mprotect(2)).
+    pub fn forbid(&mut self, range: Range<usize>) -> Result<(), Errno> {
+        self.protect(range, MprotectFlags::empty())
+    }
+
+    fn protect(&mut self, range: Range<usize>, flags: MprotectFlags) -> Result<(), Errno> {
+        let (at, len) = self.place_of::<u8>(range.start, range.len());
+        // SAFETY: inside the mapping, which is its own.
+        unsafe { mprotect(self.start.as_ptr().wrapping_add(at).cast(), len, flags) }
+    }
+
+    /// Has the kernel read no neighbours of a page that is touched (madvise(2), `MADV_RANDOM`).
+    pub fn expect_random(&mut self) {
+        let _ = self.advise(0..self.len, Advice::Random);
+    }
+
+    fn advise(&mut self, range: Range<usize>, advice: Advice) -> Result<(), Errno> {
+        let (at, len) = self.place_of::<u8>(range.start, range.len());
+        // SAFETY: inside the mapping, which is its own and borrowed by nobody else.
+        unsafe { madvise(self.start.as_ptr().wrapping_add(at).cast(), len, advice) }
+    }
+
+    /// `count` values of a type from byte `at` on: those that lie inside; none where they are not aligned.
+    fn place_of<T>(&self, at: usize, count: usize) -> (usize, usize) {
+        let (size, align) = (size_of::<T>(), align_of::<T>());
+        debug_assert!(at.is_multiple_of(align) && at + count * size <= self.len);
+        match at.is_multiple_of(align) && at <= self.len {
+            true => (at, count.min((self.len - at) / size)),
+            false => (0, 0),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    #[inline(never)]
+    fn drop(&mut self) {
+        // SAFETY: the mapping is its own, and nobody has borrowed it.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Numbers, of which any bytes are one. Neither they nor a copy of them is anybody's alone.
 ///
 /// # Safety
 /// So it is.
@@ -87,111 +172,94 @@ pub unsafe trait Number: Copy {}
 // SAFETY: plain numbers.
 unsafe impl Number for u8 {}
 // SAFETY: plain numbers.
+unsafe impl Number for u32 {}
+// SAFETY: plain numbers.
 unsafe impl Number for u64 {}
+// SAFETY: plain numbers.
+unsafe impl Number for usize {}
+// SAFETY: need not be initialised.
+unsafe impl<T: Copy> Number for MaybeUninit<T> {}
 
-/// Zeroed memory of one's own ([`map`]), unmapped when it is dropped.
-pub struct Region {
-    start: NonNull<u8>,
-    len: usize,
-}
+/// Memory of one's own, zeroed at first, to be read and written.
+pub struct Region(Mapping);
 
 impl Region {
     /// `len` bytes, or nothing where memory is out.
     pub fn new(len: usize) -> Option<Region> {
-        let start = map(len)?;
-        Some(Region { start, len })
+        Mapping::place(len, ProtFlags::READ | ProtFlags::WRITE).map(Region)
     }
 
-    /// The mapping at `start`, of `len` bytes.
+    /// The memory at `start`, of `len` bytes.
     ///
     /// # Safety
     /// [`Region::leave`] has left it, and nobody uses it.
     pub unsafe fn adopt(start: NonNull<u8>, len: usize) -> Region {
-        Region { start, len }
+        // SAFETY: by contract.
+        Region(unsafe { Mapping::adopt(start, len) })
     }
 
-    /// Leaves the mapping, which stays.
+    /// Leaves the memory, which stays.
     pub fn leave(self) -> NonNull<u8> {
-        let start = self.start;
-        core::mem::forget(self);
-        start
+        self.0.leave()
     }
 
     /// Not in a fork child (madvise(2), `MADV_DONTFORK`).
     pub fn keep_from_children(&mut self) {
-        // SAFETY: the mapping is its own.
-        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) };
+        let _ = self.0.advise(0..self.size(), Advice::LinuxDontFork);
+    }
+
+    /// Its first byte.
+    pub fn start(&self) -> usize {
+        self.0.start()
     }
 
     /// Bytes.
     pub fn size(&self) -> usize {
-        self.len
+        self.0.len
+    }
+
+    /// The mapping, which is memory no more.
+    pub fn into_mapping(self) -> Mapping {
+        self.0
     }
 
     /// `count` numbers from byte `at` on. They lie inside, aligned; what does not is left out.
     pub fn numbers<T: Number>(&self, at: usize, count: usize) -> &[T] {
-        let (at, count) = self.place::<T>(at, count);
+        let (at, count) = self.0.place_of::<T>(at, count);
+        let start = self.0.start.as_ptr().wrapping_add(at);
         // SAFETY: inside, aligned, and initialised, as the mapping was zeroed.
-        unsafe { slice::from_raw_parts(self.start.as_ptr().add(at).cast(), count) }
+        unsafe { slice::from_raw_parts(start.cast(), count) }
     }
 
     /// The same, to be changed.
     pub fn numbers_mut<T: Number>(&mut self, at: usize, count: usize) -> &mut [T] {
-        let (at, count) = self.place::<T>(at, count);
+        let (at, count) = self.0.place_of::<T>(at, count);
+        let start = self.0.start.as_ptr().wrapping_add(at);
         // SAFETY: as above, and `self` is borrowed by nobody else.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr().add(at).cast(), count) }
-    }
-
-    fn place<T>(&self, at: usize, count: usize) -> (usize, usize) {
-        let (size, align) = (size_of::<T>(), align_of::<T>());
-        debug_assert!(at.is_multiple_of(align) && at + count * size <= self.len);
-        match at.is_multiple_of(align) && at <= self.len {
-            true => (at, count.min((self.len - at) / size)),
-            false => (0, 0),
-        }
+        unsafe { slice::from_raw_parts_mut(start.cast(), count) }
     }
 
     /// Gives the memory of the bytes in `range`, whole pages, back to the kernel: they read as zeros then.
     pub fn give_back(&mut self, range: Range<usize>) {
-        let (at, len) = self.place::<u8>(range.start, range.len());
-        // SAFETY: inside the mapping, private and anonymous, and `self` is borrowed by nobody else.
-        let _ = unsafe {
-            madvise(
-                self.start.as_ptr().add(at).cast(),
-                len,
-                Advice::LinuxDontNeed,
-            )
-        };
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is its own, and nobody has borrowed it.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+        let _ = self.0.advise(range, Advice::LinuxDontNeed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::process::{WaitOptions, waitpid};
 
     #[test]
     fn memory_is_zeroed_and_apart() {
         let bytes = crate::page_size();
-        let [a, b] = [map(bytes), map(bytes)].map(|piece| piece.expect("memory"));
-        for piece in [a, b] {
-            // SAFETY: mapped just now, of that size.
-            let piece = unsafe { core::slice::from_raw_parts_mut(piece.as_ptr(), bytes) };
+        let mut pieces =
+            [Region::new(bytes), Region::new(bytes)].map(|piece| piece.expect("memory"));
+        for piece in &mut pieces {
+            let piece = piece.numbers_mut::<u8>(0, bytes);
             assert!(piece.iter().all(|&byte| byte == 0));
             piece.fill(1);
         }
-        assert!(a.as_ptr().addr().abs_diff(b.as_ptr().addr()) >= bytes);
-        for piece in [a, b] {
-            // SAFETY: not used again.
-            unsafe { munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
-        }
+        assert!(pieces[0].start().abs_diff(pieces[1].start()) >= bytes);
     }
 
     #[test]
@@ -213,31 +281,16 @@ mod tests {
     fn child_finds_zeroes_where_wiped_and_its_parents_bytes_elsewhere() {
         let bytes = crate::page_size();
         let (wiped, by_kernel) = map_wiped(bytes).expect("memory");
-        let kept = map(bytes).expect("memory");
-        // SAFETY: both mapped just now.
-        unsafe {
-            wiped.write(7);
-            kept.write(7);
+        // SAFETY: left just now, of that size.
+        let mut wiped = unsafe { Region::adopt(wiped, bytes) };
+        let mut kept = Region::new(bytes).expect("memory");
+        for memory in [&mut wiped, &mut kept] {
+            memory.numbers_mut::<u8>(0, 1).fill(7);
         }
-        // SAFETY: the child only reads two bytes and ends.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: mapped in the child too.
-            let found = unsafe { (wiped.read(), kept.read()) };
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(i32::from(found != (0, 7))) };
-        }
-        let child = rustix::process::Pid::from_raw(child).expect("fork");
-        let (_, status) = waitpid(Some(child), WaitOptions::empty())
-            .expect("waitpid")
-            .expect("an end");
+        let found = || (wiped.numbers::<u8>(0, 1)[0], kept.numbers::<u8>(0, 1)[0]);
+        let status = crate::testing::in_child(|| i32::from(found() != (0, 7)));
         assert!(by_kernel, "MADV_WIPEONFORK, Linux 4.14");
         assert_eq!(status.exit_status(), Some(0));
-        // SAFETY: the parent's is as it was.
-        assert_eq!(unsafe { wiped.read() }, 7);
-        for piece in [wiped, kept] {
-            // SAFETY: not used again.
-            unsafe { munmap(piece.as_ptr().cast(), bytes) }.expect("munmap");
-        }
+        assert_eq!(found(), (7, 7), "of the parent");
     }
 }

@@ -1,12 +1,13 @@
 //! Writing to what somebody else reads: within a time, and without a signal to the program.
 
 use super::signals::Blocked;
-use super::{monotonic_ns, raw, wipe};
+use super::wipe::Region;
+use super::{monotonic_ns, raw};
 use core::ffi::c_int;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice, ReadWriteFlags};
 
 /// How to write without waiting, and without changing a file description that others share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +39,8 @@ impl Way {
                 done => done,
             },
             Way::Socket => {
-                let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
-                let (fd, start) = (to.as_raw_fd() as usize, bytes.as_ptr() as usize);
-                // SAFETY: the buffer is live; no address is given.
-                unsafe { raw::syscall(libc::SYS_sendto, [fd, start, bytes.len(), flags, 0, 0]) }
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                raw::sys_send(to, bytes, flags)
             }
         }
     }
@@ -87,43 +86,21 @@ pub fn is_ready(to: BorrowedFd<'_>, patience: u64) -> bool {
 
 /// Whether `fd` is a terminal (`TCGETS`).
 pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    // Larger than any `struct termios` of the kernel.
-    let mut state = [0u64; 32];
-    let (fd, state) = (fd.as_raw_fd() as usize, state.as_mut_ptr() as usize);
-    // SAFETY: the buffer is live.
-    unsafe { raw::syscall(libc::SYS_ioctl, [fd, libc::TCGETS as usize, state, 0, 0, 0]) }.is_ok()
+    raw::sys_tcgets(fd, &mut [0; 32]).is_ok()
 }
 
 fn to_pipe(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
-    let part = iovec(bytes.as_ptr(), bytes.len());
-    let (fd, part) = (to.as_raw_fd() as usize, &raw const part as usize);
-    let here = usize::MAX; // An offset of -1, in two halves: as writev(2).
-    let arguments = [fd, part, 1, here, here, libc::RWF_NOWAIT as usize];
-    // SAFETY: the vector and what it leads to are live.
-    unsafe { raw::syscall(libc::SYS_pwritev2, arguments) }
+    // An offset of -1: as writev(2).
+    rustix::io::pwritev2(to, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT)
 }
 
 /// The kernel takes the pages themselves: they are of a mapping that nobody else uses, and stay when that
 /// is gone, until they are read.
 fn splice(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
-    let memory = wipe::map(bytes.len()).ok_or(Errno::NOMEM)?.as_ptr();
-    // SAFETY: fresh memory of that size.
-    unsafe { memory.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-    let part = iovec(memory, bytes.len());
-    let (fd, part) = (to.as_raw_fd() as usize, &raw const part as usize);
-    let flags = libc::SPLICE_F_NONBLOCK as usize;
-    // SAFETY: the vector and what it leads to are live; nobody writes to that again.
-    let done = unsafe { raw::syscall(libc::SYS_vmsplice, [fd, part, 1, flags, 0, 0]) };
-    // SAFETY: this function's own mapping.
-    let _ = unsafe { rustix::mm::munmap(memory.cast(), bytes.len()) };
-    done
-}
-
-fn iovec(start: *const u8, len: usize) -> libc::iovec {
-    libc::iovec {
-        iov_base: start.cast_mut().cast(),
-        iov_len: len,
-    }
+    let mut memory = Region::new(bytes.len()).ok_or(Errno::NOMEM)?;
+    memory.numbers_mut(0, bytes.len()).copy_from_slice(bytes);
+    // SAFETY: the caller writes to the pipe; and were it the end for reading, the memory is nobody else's.
+    unsafe { raw::sys_vmsplice(to, memory.start(), bytes.len(), libc::SPLICE_F_NONBLOCK) }
 }
 
 /// A write, without the signal that the kernel sends the writing thread where nobody reads any more
@@ -152,19 +129,13 @@ fn bit(signal: c_int) -> u64 {
 /// What is pending for the thread and for the process (sigpending(2)).
 fn pending() -> u64 {
     let mut set = 0u64;
-    let arguments = [&raw mut set as usize, size_of::<u64>(), 0, 0, 0, 0];
-    // SAFETY: the set is live, and of the size that is passed.
-    let _ = unsafe { raw::syscall(libc::SYS_rt_sigpending, arguments) };
+    let _ = raw::sys_sigpending(&mut set);
     set
 }
 
 /// Takes a signal that is pending and blocked (sigtimedwait(2)), if it is.
 fn take(signal: c_int) {
-    let (set, none) = (bit(signal), [0i64; 2]);
-    let (set, none) = (&raw const set as usize, none.as_ptr() as usize);
-    let arguments = [set, 0, none, size_of::<u64>(), 0, 0];
-    // SAFETY: set and time are live.
-    let _ = unsafe { raw::syscall(libc::SYS_rt_sigtimedwait, arguments) };
+    let _ = raw::sys_sigpoll(&bit(signal));
 }
 
 #[cfg(all(test, not(miri)))]
