@@ -1,7 +1,8 @@
 //! What the kernel sees of one msync, through strace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use preload_tests::harness::strace::{completed, done_to, has_strace};
 use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, Tmpfs, kernel};
 use preload_tests::or_skip;
 
@@ -32,32 +33,8 @@ fn strace(guest: Program, log: &Path, shimmed: bool) -> (Vec<Call>, String) {
     };
     let run = run.expect_success("guest under strace");
     let text = std::fs::read_to_string(log).expect("log of strace");
-    (completed(&text), run.stdout)
-}
-
-fn completed(log: &str) -> Vec<Call> {
-    let mut begun = std::collections::HashMap::new();
-    let mut calls = Vec::new();
-    for line in log.lines() {
-        let (thread, call) = line.trim_start().split_once(' ').expect("pid and call");
-        let call = call.trim_start();
-        if let Some(start) = call.strip_suffix(" <unfinished ...>") {
-            begun.insert(thread, start);
-        } else if let Some((_, end)) = call
-            .strip_prefix("<... ")
-            .and_then(|rest| rest.split_once(" resumed>"))
-        {
-            let start = begun.remove(thread).unwrap_or_default();
-            calls.push(Call {
-                text: format!("{start}{end}"),
-            });
-        } else {
-            calls.push(Call {
-                text: call.to_owned(),
-            });
-        }
-    }
-    calls
+    let calls = completed(&text).into_iter().map(|text| Call { text });
+    (calls.collect(), run.stdout)
 }
 
 fn position(calls: &[Call], what: &str, name: &str, parts: &[&str]) -> usize {
@@ -106,14 +83,6 @@ fn one_msync_is_enforced(guest: Program, kept: u32) {
     );
 }
 
-fn has_strace() -> Result<(), String> {
-    std::process::Command::new("strace")
-        .arg("-V")
-        .output()
-        .map(drop)
-        .map_err(|error| format!("strace: {error}"))
-}
-
 #[test]
 fn msync_on_ext4_is_enforced_and_leaves_nothing_cached() {
     or_skip!(has_strace());
@@ -150,5 +119,66 @@ fn msync_on_tmpfs_passes_through() {
     }
     if calls.iter().filter(|call| call.is("msync", &[])).count() != 1 {
         panic!("more than the one msync: {calls:#?}");
+    }
+}
+
+/// What is written at debug is all that the log changes, and what findings and statistics ask from info on is only asked.
+/// `fresh` makes a filesystem for each run, and says where on it the guest's file is.
+fn the_log_changes_nothing<Fs>(
+    guest: &str,
+    fresh: impl Fn() -> Result<Fs, String>,
+    path: impl Fn(&Fs) -> PathBuf,
+) {
+    let scratch = Scratch::new();
+    let done = |level| {
+        let (fs, log) = (fresh()?, scratch.path(level));
+        let path = path(&fs);
+        let guest = Program::guest(guest).arg(&path);
+        let (calls, outcome) = done_to(&guest, &path, &log, &[("KEEPMYDATA_LOG", level)]);
+        let path = path.to_str().expect("path in UTF-8");
+        let calls: Vec<_> = calls
+            .iter()
+            .map(|call| call.replace(path, "FILE"))
+            .collect();
+        Ok::<_, String>((calls, outcome.stdout))
+    };
+    let (silent, told) = or_skip!(done("off"));
+    assert!(
+        silent.iter().any(|call| call.starts_with("fdatasync(")),
+        "control: it is traced: {silent:#?}"
+    );
+    for level in ["info", "debug"] {
+        let (logged, said) = or_skip!(done(level));
+        assert!(
+            logged == silent,
+            "{guest}: {} calls at {level}, and {} off: {:#?}",
+            logged.len(),
+            silent.len(),
+            logged.iter().zip(&silent).find(|(one, other)| one != other),
+        );
+        assert_eq!(said, told, "{guest}: with the log at {level}, and off");
+    }
+}
+
+#[test]
+fn the_log_changes_nothing_on_ext4() {
+    or_skip!(has_strace());
+    for guest in ["syncdrop", "again"] {
+        the_log_changes_nothing(guest, || LoopFs::mount("ext4"), |fs| fs.path("f"));
+    }
+}
+
+#[test]
+fn the_log_changes_nothing_where_pages_are_compared_and_healed() {
+    or_skip!(has_strace());
+    or_skip!(TearFs::available());
+    for mode in ["honest", "first-page"] {
+        for guest in ["syncdrop", "again"] {
+            the_log_changes_nothing(
+                guest,
+                || Ok(TearFs::mount(&["--mode", mode])),
+                |fs| fs.path("f"),
+            );
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use preload_tests::harness::strace::{done_to, has_strace};
 use preload_tests::harness::{
     EXT4_WITHOUT_JOURNAL, Outcome, Program, Scratch, StackedFs, installed, kernel, run_on,
 };
@@ -290,6 +291,37 @@ fn overwritten_pages_are_never_acknowledged_and_lost() {
 #[test]
 fn fresh_extents_are_never_acknowledged_and_lost() {
     check(&EXT4, Kind::Fresh);
+}
+
+/// What a failed flush has not written is made dirty again in the same way, whoever wants to know which pages that is.
+#[test]
+fn the_log_changes_nothing_after_a_failure() {
+    or_skip!(has_strace());
+    let done = |level| {
+        let disk = FullDisk::new(&EXT4, Kind::Overwrite)?;
+        let log = disk.scratch.path("trace");
+        let settings = [("KEEPMYDATA_LOG", level)];
+        let (calls, outcome) = done_to(&guest(&disk), &disk.file(), &log, &settings);
+        let root = disk.scratch.path("");
+        let root = root.to_str().expect("path");
+        let calls: Vec<_> = calls.iter().map(|call| call.replace(root, "")).collect();
+        Ok::<_, String>((calls, outcome.stdout))
+    };
+    let (silent, told) = or_skip!(done("off"));
+    assert!(
+        silent
+            .iter()
+            .any(|call| call.starts_with("fdatasync(") && call.contains("ENOSPC")),
+        "control: a flush fails: {silent:#?}"
+    );
+    for level in ["info", "debug"] {
+        let logged = or_skip!(done(level));
+        assert_eq!(
+            logged,
+            (silent.clone(), told.clone()),
+            "at {level}, and off"
+        );
+    }
 }
 
 /// It keeps what it cannot write: with nothing to verify, dirty ranges are not learnt before the flush.

@@ -35,7 +35,8 @@ impl Dropped {
 /// Whether no page of the file is dirty, before the flush: not only in this process, where the tracker
 /// knows no more than that.
 pub fn nothing_is_dirty(worker: &Worker, snapshot: &Snapshot) -> bool {
-    if !snapshot.dirty.is_empty() || snapshot.known.tracker == Some(Tracker::Cachestat) {
+    let is_counted = snapshot.known.tracker == Some(Tracker::Cachestat);
+    if snapshot.dirty_known && (is_counted || !snapshot.dirty.is_empty()) {
         return snapshot.dirty.is_empty();
     }
     let file = worker.borrow_cached(&snapshot.known.handle);

@@ -123,6 +123,11 @@ fn step(
     report::step(worker, at, what, timed, result, fill);
 }
 
+/// Whether anybody wants to know the dirty ranges. What is found for nobody else is told, and decides nothing.
+pub fn wants_ranges() -> bool {
+    log::enabled(Level::Info)
+}
+
 /// Whether anybody wants to know which pages are stored to while an msync runs.
 pub fn wants_races() -> bool {
     log::enabled(Level::Info)

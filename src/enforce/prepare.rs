@@ -9,7 +9,7 @@ use crate::config;
 use crate::dirty::{self, Query, Tracker, eviction_probe};
 use crate::handles;
 use crate::helper::Worker;
-use crate::log::{self, Timer};
+use crate::log::Timer;
 use crate::mappings;
 use crate::process;
 use crate::stats;
@@ -29,11 +29,11 @@ pub fn begin(request: Pooled<Request>) -> (Pooled<Snapshot>, bool) {
     decide(&mut snapshot);
     begin_early(&mut snapshot);
     let has_handle = snapshot.known.handle.generation == process::this().generation();
-    let done = has_handle && !wants_ranges(&snapshot);
+    let done = has_handle && !wants_ranges(&snapshot) && !observer::wants_ranges();
     (snapshot, done)
 }
 
-/// Whether anybody wants to know the dirty ranges while all goes well. What a failed flush has not
+/// Whether the enforcement needs the dirty ranges while all goes well. What a failed flush has not
 /// written can be found afterwards by reading back ([`super::fail`]), except on a filesystem that
 /// drops such pages, or reads back what it has not written.
 fn wants_ranges(snapshot: &Snapshot) -> bool {
@@ -43,10 +43,7 @@ fn wants_ranges(snapshot: &Snapshot) -> bool {
 /// Whether they must be those of all whom the flush serves.
 fn wants_all_stores(snapshot: &Snapshot) -> bool {
     let settings = config::settings();
-    snapshot.verify
-        || settings.track != Track::Auto
-        || settings.reverify_ms.0 > 0
-        || log::enabled(Level::Info)
+    snapshot.verify || settings.track != Track::Auto || settings.reverify_ms.0 > 0
 }
 
 /// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
@@ -91,7 +88,7 @@ pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
         snapshot.known.reason = "";
     }
     begin_early(snapshot);
-    snapshot.dirty_known = true;
+    snapshot.dirty_known = wants_ranges(snapshot);
     let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
     // What is verified always is known from its debt.
     let suspect = snapshot.known.suspect && !dirty::is_verified(snapshot.terms.local_block);

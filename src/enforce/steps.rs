@@ -165,7 +165,7 @@ pub fn give_up(worker: &Worker, snapshot: &mut Snapshot, errno: Errno) {
     snapshot.copies.let_go(&here);
     if snapshot.verify {
         here.with_debt(&mut |debt| debt.give_back());
-    } else if !snapshot.dirty.is_empty() {
+    } else if snapshot.dirty_known && !snapshot.dirty.is_empty() {
         // What was stored is not known any more.
         mappings::lock().get_mut(&here.file).suspect = true;
     }

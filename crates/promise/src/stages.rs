@@ -42,7 +42,7 @@ pub struct Snapshot<R: Request> {
     pub terms: Terms,
     /// Whether it is compared.
     pub verify: bool,
-    /// Whether the dirty ranges were asked for.
+    /// Whether the dirty ranges were asked for; where not, there may be some for the observer, which decide nothing.
     pub dirty_known: bool,
     /// Whether all pages that this process has stored to are known.
     pub sees_stores: bool,

@@ -26,6 +26,7 @@ mod records;
 mod scratch;
 mod skips;
 mod stacked;
+pub mod strace;
 mod tearfs;
 mod transparent;
 
