@@ -25,7 +25,6 @@ use crate::sys::{self, signals::Blocked};
 use core::ops::Range;
 use keepmydata_promise::Patience;
 use keepmydata_records::Enforce;
-use keepmydata_sync::commit::Ticket;
 
 /// Whether there is anything to be done for a call of the program's. Any context.
 pub fn is_needed() -> bool {
@@ -317,7 +316,7 @@ pub struct Quiesced {
 /// Waits until no enforcement of `file` is under way, and lets none begin before
 /// [`Quiesced::end`]. With all signals blocked.
 pub fn quiesce(file: &File) -> Quiesced {
-    while ticket::enter(file) != Ticket::Lead {}
+    while ticket::enter(file).is_some() {}
     let number = ticket::begin(file).number;
     Quiesced {
         file: file.hold(),

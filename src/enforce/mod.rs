@@ -35,18 +35,20 @@ mod reverify;
 mod spare;
 mod steps;
 mod ticket;
+mod zero;
 
 use crate::helper::{self, Worker};
 use crate::mappings;
 use crate::process;
 use crate::sys::signals::Blocked;
-use crate::sys::vm::{is_failure, is_refusal};
+use crate::sys::vm::is_refusal;
 use crate::{config, dirty, log, next_fn, sys};
 use core::ffi::c_void;
-use keepmydata_records::{Async, Enforce, Invalidate, Level, OnFailure};
+use keepmydata_records::{Async, Enforce, Invalidate, Level};
 use libc::{c_int, size_t};
 use msync_call::MsyncCall;
 use rustix::io::Errno;
+use zero::{Passed, Zero, next_msync, real_msync, returned};
 
 /// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
 /// handlers included.
@@ -73,12 +75,6 @@ fn test_cancel() {
     unsafe { next_fn::pthread_testcancel() };
 }
 
-/// The next msync in line.
-fn next_msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
-    unsafe { next_fn::msync(addr, len, flags) }
-}
-
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
     request::boot() && reverify::boot() && doubt::boot() && spare::boot()
@@ -101,24 +97,13 @@ fn promises(flags: c_int) -> bool {
 #[cold]
 fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let result = watch(addr, len, flags);
-    if result != 0 {
+    let Some(passed) = Passed::of(result) else {
         return result;
-    }
+    };
     let state = next_fn::enter();
     let outcome = doubt::of_borrowed(addr as usize, len);
     next_fn::leave(state);
-    returned(outcome)
-}
-
-/// What the program is told: the result of its call, and errno.
-fn returned(result: Result<(), Errno>) -> c_int {
-    let Err(errno) = result else { return 0 };
-    if config::settings().on_failure == OnFailure::Abort && is_failure(errno) {
-        // SAFETY: the program asked to end here; the report is written.
-        unsafe { libc::abort() };
-    }
-    next_fn::set_errno(errno.raw_os_error());
-    -1
+    returned(outcome.map(|()| Zero::Passed(passed)))
 }
 
 /// Syncs what is about to be unmapped, if it is dirty (`KEEPMYDATA_MUNMAP=sync`). Failures are in
@@ -161,7 +146,7 @@ fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 }
 
 #[inline(never)]
-fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
+fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<Zero, Errno> {
     let _quiet = Blocked::all();
     let process = process::this();
     // Asked before the shim maps anything of its own, which might fill a hole.
@@ -172,9 +157,9 @@ fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
         // other threads wait for what will not be done.
         let timer = log::Timer::at(Level::Info);
         let real = real_msync(addr, len, flags);
-        if is_refusal(real) {
+        if is_refusal(real.map(|_| ())) {
             observer::refused(addr, len, flags, timer);
-            return real;
+            return real.map(Zero::Passed);
         }
     }
     let mut files = MsyncCall::collect(process, addr, len, flags);
@@ -189,15 +174,19 @@ fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
         } else {
             flags
         };
-        let judged = real_msync(addr, len, flags);
-        return judged.and(shared).and(complete);
+        let passed = real_msync(addr, len, flags)?;
+        let shared = shared.transpose()?;
+        return complete.map(|()| shared.map_or(Zero::Passed(passed), Zero::Proved));
     }
 
     let at_once = files.is_one_sync() && real_msync(addr, len, only_judged).is_ok();
     let (files, learns) = match at_once {
         false => files.begin(),
         true => match files.sync_at_once() {
-            Some(Ok(ended)) => return ended.leave().and(complete),
+            Some(Ok(ended)) => {
+                let proved = ended.leave()?;
+                return complete.map(|()| Zero::Proved(proved));
+            }
             // The real msync tells the program's own open file of the error.
             Some(Err(files)) => (files, false),
             None => return Err(Errno::IO),
@@ -233,11 +222,13 @@ fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
         Ok((files.finish(worker, timed, real), real))
     });
     let (ended, real) = ended.unwrap_or(Err(Errno::IO))?;
-    let result = ended.leave();
-    match real {
-        Err(Errno::NOMEM) => real,
-        _ => shared.and(result).and(complete),
+    let proved = ended.leave();
+    if real == Err(Errno::NOMEM) {
+        return Err(Errno::NOMEM);
     }
+    shared.transpose()?;
+    let proved = proved?;
+    complete.map(|()| Zero::Proved(proved))
 }
 
 /// The real msync of a thread that waits for `worker`, if there is one. The kernel asks the mapping's own open file and
@@ -248,19 +239,12 @@ fn real_msync_from(
     len: size_t,
     flags: c_int,
 ) -> Result<(), Errno> {
-    let real = || real_msync(addr, len, flags);
+    let real = || real_msync(addr, len, flags).map(|_| ());
     match worker {
         Some(worker) if worker.has_descriptors() => match next_fn::msync_is_the_c_librarys() {
             true => sys::vm::sync_mapped(addr, len, flags),
             false => helper::on_program(real).unwrap_or(Err(Errno::IO)),
         },
         _ => real(),
-    }
-}
-
-fn real_msync(addr: usize, len: size_t, flags: c_int) -> Result<(), Errno> {
-    match next_msync(addr as *mut c_void, len, flags) {
-        0 => Ok(()),
-        _ => Err(Errno::from_raw_os_error(next_fn::errno())),
     }
 }

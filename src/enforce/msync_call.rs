@@ -10,9 +10,8 @@ use crate::log::Timed;
 use crate::mappings::{self, file::File};
 use crate::process::Process;
 use crate::{config, sys};
-use keepmydata_promise::{Patience, PooledList};
+use keepmydata_promise::{Patience, PooledList, Zero};
 use keepmydata_records::Invalidate;
-use keepmydata_sync::commit::Ticket;
 use libc::c_int;
 use rustix::io::Errno;
 
@@ -166,27 +165,23 @@ impl MsyncCall<Request> {
         Pooled::new(new).is_some_and(|new| self.files.insert(at, new).is_ok())
     }
 
-    /// Waits for the turn on each file; those that another thread's flush served leave it.
-    pub fn enter(&mut self) -> Result<(), Errno> {
-        let mut result = Ok(());
+    /// Waits for the turn on each file; those that another thread's flush served leave it. Returns what those say.
+    pub fn enter(&mut self) -> Option<Result<Zero, Errno>> {
+        let mut outcome = None;
         let mut at = 0;
         while let Some(request) = self.files.get(at) {
-            let Ticket::Served(errno) = ticket::enter(&request.file) else {
+            let Some(served) = ticket::enter(&request.file) else {
                 at += 1;
                 continue;
             };
-            let served = match errno {
-                0 => Ok(()),
-                errno => Err(Errno::from_raw_os_error(errno)),
-            };
             self.common.served = true;
-            result = result.and(served);
+            outcome = Some(both(outcome, served));
             if !request.settles {
-                observer::served(request, served);
+                observer::served(request, served.map(|_| ()));
             }
             drop(self.files.remove(at));
         }
-        result
+        outcome
     }
 
     /// Whether the fdatasync of the handle is also what msync with `flags` asks of the kernel: where that
@@ -341,6 +336,11 @@ impl MsyncCall<Flushed> {
     }
 }
 
+/// What two files say, the first of them if there is one.
+fn both(first: Option<Result<Zero, Errno>>, second: Result<Zero, Errno>) -> Result<Zero, Errno> {
+    first.map_or(second, |first| first.and(second))
+}
+
 /// The number of the flush of `request`, which begins now if it has not.
 fn number(known: &Known, request: &Request) -> u32 {
     let begin = || ticket::begin(&request.file).number;
@@ -353,15 +353,15 @@ impl MsyncCall<Ended> {
         self.files.iter().any(|file| file.unknown_pages() > 0)
     }
 
-    /// Ends the turns: who waits for them is told how its file fared.
-    pub fn leave(mut self) -> Result<(), Errno> {
-        let mut result = Ok(());
+    /// Ends the turns: who waits for them is told how its file fared. Of no file nothing is proved.
+    pub fn leave(mut self) -> Result<Zero, Errno> {
+        let mut outcome = None;
         while let Some(file) = self.files.remove(0) {
-            result = result.and(file.result());
+            outcome = Some(both(outcome, file.zero()));
             let number = number(&file.known, &file);
-            ticket::leave(&file.file, number, file.result());
+            ticket::leave(&file.file, number, file.zero());
         }
-        result
+        outcome.unwrap_or(Err(Errno::IO))
     }
 
     /// Ends the turns; who waits for them must do it all itself.

@@ -3,14 +3,19 @@
 use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
+use keepmydata_promise::Zero;
 use keepmydata_sync::commit::{ABANDONED, Begun, Locked, Ticket};
 use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
 
-/// Waits for the caller's turn on `file`, which it holds.
-pub fn enter(file: &File) -> Ticket {
-    group(file).enter()
+/// Waits for the caller's turn on `file`, which it holds: nothing where that is to lead the next flush; else what
+/// another thread's flush, which began after the call, came to.
+pub fn enter(file: &File) -> Option<Result<Zero, Errno>> {
+    match group(file).enter() {
+        Ticket::Lead => None,
+        Ticket::Served(outcome) => Some(Zero::handed_on(outcome)),
+    }
 }
 
 /// Begins the flush that the caller leads.
@@ -38,13 +43,9 @@ pub fn begun(file: &File) -> u32 {
     group(file).begun()
 }
 
-/// Ends flush `number` of `file` with `result`.
-pub fn leave(file: &File, number: u32, result: Result<(), Errno>) {
-    end(
-        file,
-        number,
-        result.map_or_else(Errno::raw_os_error, |()| 0),
-    );
+/// Ends flush `number` of `file` with `outcome`.
+pub fn leave(file: &File, number: u32, outcome: Result<Zero, Errno>) {
+    end(file, number, Zero::hand_on(outcome));
 }
 
 /// Ends flush `number` of `file`, which was not done: those who wait for it need another.

@@ -256,6 +256,11 @@ impl<R: Request> Judged<R> {
         &mut self.compared.flushed.snapshot.copies
     }
 
+    /// What was dirty, which is not known any more.
+    pub(crate) fn take_dirty(&mut self) -> Ranges {
+        core::mem::take(&mut self.compared.flushed.snapshot.dirty)
+    }
+
     pub(crate) fn gather_evidence(&mut self, target: &impl Target) {
         let copies = &mut self.compared.flushed.snapshot.copies;
         self.evidence.gather(target, copies);
@@ -284,63 +289,5 @@ impl<R: Request> Judged<R> {
         } else {
             Ok(())
         }
-    }
-}
-
-/// All is done.
-#[repr(C)]
-pub struct Ended<R: Request> {
-    judged: Judged<R>,
-    pub(crate) result: Result<(), Errno>,
-    /// How many pages have left the page cache, and how many are in it; nothing where nobody wanted to know.
-    pub dropped_pages: Option<u64>,
-    pub cached_pages: Option<u64>,
-    /// Pages that this sync has lost.
-    pub lost_pages: u64,
-}
-
-// SAFETY: every field but the first is written.
-unsafe impl<R: Request> After<Judged<R>> for Ended<R> {
-    unsafe fn begin(at: *mut Self) {
-        // SAFETY: by contract.
-        unsafe {
-            (&raw mut (*at).result).write(Err(Errno::IO));
-            (&raw mut (*at).dropped_pages).write(None);
-            (&raw mut (*at).cached_pages).write(None);
-            (&raw mut (*at).lost_pages).write(0);
-        }
-    }
-}
-
-impl<R: Request> Deref for Ended<R> {
-    type Target = Judged<R>;
-
-    fn deref(&self) -> &Judged<R> {
-        &self.judged
-    }
-}
-
-impl<R: Request> Ended<R> {
-    /// What msync says about the file.
-    pub fn result(&self) -> Result<(), Errno> {
-        self.result
-    }
-
-    /// Whether msync says so because each page that was stored to before it is proved.
-    pub fn is_all_proved(&self) -> bool {
-        let open = self.unknown_pages() + self.verdicts.stale;
-        self.verify && !self.refilled && self.result.is_ok() && open == 0
-    }
-
-    /// The copies, and what was dirty, for whoever looks at them again.
-    pub fn take_copies(&mut self) -> (Copies, Ranges) {
-        let snapshot = &mut self.judged.compared.flushed.snapshot;
-        let copies = core::mem::take(&mut snapshot.copies);
-        (copies, core::mem::take(&mut snapshot.dirty))
-    }
-
-    /// Lets the copies go.
-    pub fn let_go_copies(&mut self, target: &impl Target) {
-        self.judged.copies_mut().let_go(target);
     }
 }

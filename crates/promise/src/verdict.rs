@@ -1,8 +1,9 @@
 //! Where a proof is made, or refused: the only place.
 
-use crate::pooled::{Home, Pooled};
+use crate::copies::Copies;
+use crate::pooled::{After, Home, Pooled};
 use crate::settle;
-use crate::stages::{Compared, Ended, Judged, Request};
+use crate::stages::{Compared, Judged, Request};
 use crate::target::Target;
 use core::ops::Deref;
 use keepmydata_ranges::Ranges;
@@ -16,6 +17,26 @@ pub struct Proved<R: Request, H: Home>(Pooled<Judged<R>, H>);
 pub struct Refused<R: Request, H: Home> {
     judged: Pooled<Judged<R>, H>,
     errno: Errno,
+}
+
+/// The 0 that msync may return for a file. None is made but of a proof ([`Proved::end`]), or handed on by the thread that
+/// has one, to those whose calls came before its flush began ([`Zero::hand_on`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zero(());
+
+impl Zero {
+    /// An outcome as a number for those that a flush has served: an errno, or 0.
+    pub fn hand_on(outcome: Result<Zero, Errno>) -> i32 {
+        outcome.map_or_else(Errno::raw_os_error, |Zero(())| 0)
+    }
+
+    /// What the leader of the flush that has served the caller has handed on.
+    pub fn handed_on(number: i32) -> Result<Zero, Errno> {
+        match number {
+            0 => Ok(Zero(())),
+            errno => Err(Errno::from_raw_os_error(errno)),
+        }
+    }
 }
 
 /// How an enforcement ends.
@@ -77,7 +98,7 @@ impl<R: Request, H: Home> Proved<R, H> {
     /// msync may return 0 for the file.
     pub fn end(self) -> Pooled<Ended<R>, H> {
         let mut ended = self.0.then::<Ended<R>>();
-        ended.result = Ok(());
+        ended.outcome = Ok(Zero(()));
         ended
     }
 }
@@ -102,7 +123,7 @@ impl<R: Request, H: Home> Refused<R, H> {
     /// msync fails for the file.
     pub fn end(self) -> Pooled<Ended<R>, H> {
         let mut ended = self.judged.then::<Ended<R>>();
-        ended.result = Err(self.errno);
+        ended.outcome = Err(self.errno);
         ended
     }
 }
@@ -120,5 +141,67 @@ impl<R: Request, H: Home> Deref for Refused<R, H> {
 
     fn deref(&self) -> &Judged<R> {
         &self.judged
+    }
+}
+
+/// All is done.
+#[repr(C)]
+pub struct Ended<R: Request> {
+    judged: Judged<R>,
+    outcome: Result<Zero, Errno>,
+    /// How many pages have left the page cache, and how many are in it; nothing where nobody wanted to know.
+    pub dropped_pages: Option<u64>,
+    pub cached_pages: Option<u64>,
+    /// Pages that this sync has lost.
+    pub lost_pages: u64,
+}
+
+// SAFETY: every field but the first is written.
+unsafe impl<R: Request> After<Judged<R>> for Ended<R> {
+    unsafe fn begin(at: *mut Self) {
+        // SAFETY: by contract.
+        unsafe {
+            (&raw mut (*at).outcome).write(Err(Errno::IO));
+            (&raw mut (*at).dropped_pages).write(None);
+            (&raw mut (*at).cached_pages).write(None);
+            (&raw mut (*at).lost_pages).write(0);
+        }
+    }
+}
+
+impl<R: Request> Deref for Ended<R> {
+    type Target = Judged<R>;
+
+    fn deref(&self) -> &Judged<R> {
+        &self.judged
+    }
+}
+
+impl<R: Request> Ended<R> {
+    /// What msync returns for the file.
+    pub fn zero(&self) -> Result<Zero, Errno> {
+        self.outcome
+    }
+
+    /// What msync says about the file.
+    pub fn result(&self) -> Result<(), Errno> {
+        self.outcome.map(|_| ())
+    }
+
+    /// Whether msync says so because each page that was stored to before it is proved.
+    pub fn is_all_proved(&self) -> bool {
+        let open = self.unknown_pages() + self.verdicts.stale;
+        self.verify && !self.refilled && self.outcome.is_ok() && open == 0
+    }
+
+    /// The copies, and what was dirty, for whoever looks at them again.
+    pub fn take_copies(&mut self) -> (Copies, Ranges) {
+        let copies = core::mem::take(self.judged.copies_mut());
+        (copies, self.judged.take_dirty())
+    }
+
+    /// Lets the copies go.
+    pub fn let_go_copies(&mut self, target: &impl Target) {
+        self.judged.copies_mut().let_go(target);
     }
 }

@@ -1,0 +1,54 @@
+//! The 0 of an msync that promises something, and what it is made of: nothing else becomes one.
+
+use crate::sys::vm::is_failure;
+use crate::{config, next_fn};
+use core::ffi::c_void;
+use keepmydata_promise as promise;
+use keepmydata_records::OnFailure;
+use libc::{c_int, size_t};
+use rustix::io::Errno;
+
+/// What msync may return 0 for.
+pub enum Zero {
+    /// All that it promises is proved.
+    Proved(promise::Zero),
+    /// There is no file for which anything is promised.
+    Passed(Passed),
+}
+
+/// The kernel's own 0.
+#[derive(Clone, Copy)]
+pub struct Passed(());
+
+impl Passed {
+    /// If that is what [`next_msync`] has returned.
+    pub fn of(result: c_int) -> Option<Passed> {
+        (result == 0).then_some(Passed(()))
+    }
+}
+
+/// The next msync in line (msync(2)): its result, and errno.
+pub fn next_msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    // SAFETY: msync changes no memory; a range that is not mapped gives ENOMEM.
+    unsafe { next_fn::msync(addr, len, flags) }
+}
+
+/// The same with errno as a value.
+pub fn real_msync(addr: usize, len: size_t, flags: c_int) -> Result<Passed, Errno> {
+    let result = next_msync(addr as *mut c_void, len, flags);
+    Passed::of(result).ok_or_else(|| Errno::from_raw_os_error(next_fn::errno()))
+}
+
+/// What the program is told: the result of its call, and errno.
+pub fn returned(outcome: Result<Zero, Errno>) -> c_int {
+    let errno = match outcome {
+        Ok(Zero::Proved(_) | Zero::Passed(_)) => return 0,
+        Err(errno) => errno,
+    };
+    if config::settings().on_failure == OnFailure::Abort && is_failure(errno) {
+        // SAFETY: the program asked to end here; the report is written.
+        unsafe { libc::abort() };
+    }
+    next_fn::set_errno(errno.raw_os_error());
+    -1
+}
