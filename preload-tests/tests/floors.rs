@@ -107,21 +107,27 @@ fn repository() -> PathBuf {
     here.parent().expect("the repository").to_owned()
 }
 
-/// Those of the workspace, by the folder of their sources.
+/// All of the workspace, by the folder of their sources.
 fn packages() -> Vec<(String, Package)> {
     let root = repository();
-    let mut sources = vec!["src".into(), "cli/src".into(), "records/src".into()];
-    sources.extend(["fuzz/src".into(), "preload-tests/src".into()]);
-    for entry in fs::read_dir(root.join("crates")).expect("crates") {
-        let name = entry.expect("a crate").file_name();
-        sources.push(format!("crates/{}/src", name.display()));
-    }
-    sources.sort();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
+    let list = manifest.split_once("members = [").expect("members").1;
+    let members = list.split(']').next().expect("members");
+    let members = members
+        .split(',')
+        .map(|member| member.trim().trim_matches('"'));
+    let sources = members.filter(|member| !member.is_empty());
+    let sources = sources.map(|member| format!("{member}/src"));
     let read = |name: String| {
-        let package = Package::read(&root.join(&name));
-        (name, package)
+        let folder = root.join(&name);
+        folder.is_dir().then(|| (name, Package::read(&folder)))
     };
-    sources.into_iter().map(read).collect()
+    let own = ("src".to_owned(), Package::read(&root.join("src")));
+    let packages: Vec<_> = sources.filter_map(read).chain([own]).collect();
+    for must in ["src", "cli/src", "preload-tests/src", "crates/promise/src"] {
+        assert!(packages.iter().any(|(name, _)| name == must), "{must}");
+    }
+    packages
 }
 
 /// A path, name by name.
