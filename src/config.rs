@@ -5,6 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
+use core::slice;
 use keepmydata_records::{
     BadValue, Enforce, LogFile, OptionSpec, Prealloc, Settings, Value, Verify, variable_meant,
 };
@@ -77,13 +78,18 @@ pub fn find_typos(typo: &mut dyn FnMut(&[u8], &str)) {
 /// Leaves those variables in the environment whose name `keep` says to. Called before main.
 fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
     // SAFETY: before main nobody else changes the environment: a NULL-terminated array of strings, which
-    // becomes shorter in place.
+    // becomes shorter in place. Of each only the name is looked at: texts may be long, and every process that
+    // starts waits for this.
     unsafe {
         let mut from = environ.cast_mut();
         let mut to = from;
         while !from.is_null() && !(*from).is_null() {
-            let entry = CStr::from_ptr(*from).to_bytes();
-            if keep(entry.split(|&byte| byte == b'=').next().unwrap_or_default()) {
+            let entry = *from;
+            let mut len = 0;
+            while !matches!(*entry.add(len) as u8, 0 | b'=') {
+                len += 1;
+            }
+            if keep(slice::from_raw_parts(entry.cast(), len)) {
                 *to = *from;
                 to = to.add(1);
             }
@@ -101,15 +107,15 @@ unsafe extern "C" {
 
 /// The text of variable `name`, as it stands in the environment now.
 fn lookup(name: &str) -> Option<&'static [u8]> {
-    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings.
+    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings, of which none is
+    // looked at beyond the first byte that differs.
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {
-            let pair = CStr::from_ptr(*at).to_bytes();
-            if let Some(value) = pair.strip_prefix(name.as_bytes())
-                && let Some(value) = value.strip_prefix(b"=")
-            {
-                return Some(value);
+            let entry = *at;
+            let is = |(at, byte)| *entry.add(at) as u8 == byte;
+            if name.bytes().chain(*b"=").enumerate().all(is) {
+                return Some(CStr::from_ptr(entry.add(name.len() + 1)).to_bytes());
             }
             at = at.add(1);
         }

@@ -8,8 +8,9 @@
 use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::num::NonZeroUsize;
+use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
-use libc::{FILE, gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
+use libc::{FILE, dl_phdr_info, gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
 macro_rules! real {
@@ -72,13 +73,38 @@ fn next_in_line(name: &'static str) -> NonZeroUsize {
     NonZeroUsize::new(next as usize).unwrap_or_else(|| std::process::abort())
 }
 
-/// Where the library is mapped that holds `address` (dladdr(3)).
-pub fn library_of(address: *const c_void) -> *const c_void {
-    // SAFETY: all-zero is a valid `Dl_info`.
-    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: only looks the address up.
-    unsafe { libc::dladdr(address, &mut info) };
-    info.dli_fbase
+/// Where the library is mapped that holds `address` (dl_iterate_phdr(3)). Not by dladdr(3), which goes through all of the C
+/// library's symbols: for every process that starts.
+pub fn library_of(address: *const c_void) -> Option<usize> {
+    struct Search {
+        address: usize,
+        found: Option<usize>,
+    }
+    unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
+        // SAFETY: the loader's own description of a library, and the `Search` below.
+        let (base, headers, search) = unsafe {
+            let headers = slice::from_raw_parts((*info).dlpi_phdr, (*info).dlpi_phnum.into());
+            (
+                (*info).dlpi_addr as usize,
+                headers,
+                &mut *search.cast::<Search>(),
+            )
+        };
+        let holds = headers.iter().any(|header| {
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            let offset = search.address.wrapping_sub(start);
+            header.p_type == libc::PT_LOAD && offset < header.p_memsz as usize
+        });
+        search.found = holds.then_some(base);
+        holds.into()
+    }
+    let mut search = Search {
+        address: address.addr(),
+        found: None,
+    };
+    // SAFETY: `look` is called before this returns, and with that search.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
 }
 
 static MSYNC_IS_THE_C_LIBRARYS: AtomicBool = AtomicBool::new(false);
