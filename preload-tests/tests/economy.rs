@@ -62,7 +62,7 @@ fn threads_share_flushes() {
 }
 
 /// Where msync asks the filesystem for a part of what the shim's fdatasync does, that alone is left: two
-/// would ask the disk twice. A daemon is asked twice, and so is who has not heard all errors yet.
+/// would ask the disk twice. A daemon is asked twice, and so is who was not told all errors yet.
 #[test]
 fn one_sync_is_left_where_two_would_be_the_same() {
     or_skip!(installed("strace"));

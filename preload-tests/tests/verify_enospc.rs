@@ -324,7 +324,7 @@ fn the_log_changes_nothing_after_a_failure() {
     }
 }
 
-/// It keeps what it cannot write: with nothing to verify, dirty ranges are not learnt before the flush.
+/// It keeps what it cannot write: with nothing to verify, dirty ranges are not asked for before the flush.
 #[test]
 fn overwritten_pages_on_xfs_are_never_acknowledged_and_lost() {
     check(&XFS, Kind::Overwrite);

@@ -72,11 +72,11 @@ pub fn moving(start: usize, end: usize) {
 /// know that the stores were proved before that.
 fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
     let drops = |call| mappings::lock().drops(file, call);
-    let turn = (!sys::thread::is_single() && (drops(MayDrop::Open) || drops(MayDrop::Map)))
+    let ticket = (!sys::thread::is_single() && (drops(MayDrop::Open) || drops(MayDrop::Map)))
         .then(|| quiesce(file));
     let done = run();
-    if let Some(turn) = turn {
-        turn.end();
+    if let Some(ticket) = ticket {
+        ticket.end();
     }
     done
 }
@@ -145,10 +145,10 @@ impl Dropping {
             mappings::each_of_inode(inode.0, inode.1, |file| {
                 if let Some(free) = free.next().filter(|_| is_verified(file)) {
                     mappings::lock().count_dropping(file, true);
-                    let turn = quiesce(file);
+                    let ticket = quiesce(file);
                     let drops = mappings::lock().drops(file, call);
-                    let pinned = prove_and_pin(&turn, drops, patience);
-                    *free = Some((turn, pinned));
+                    let pinned = prove_and_pin(&ticket, drops, patience);
+                    *free = Some((ticket, pinned));
                 }
             });
         }
@@ -274,30 +274,33 @@ const PINS: usize = 3;
 
 /// Proves what is owed of the file, until nobody has stored to it since: other threads come to rest when they sync
 /// or open it.
-fn prove_until_quiet(turn: &Quiesced, patience: &mut Patience) {
-    let is_owed =
-        || helper::run(process::this(), |worker| dirty::is_owed(worker, &turn.file)) == Ok(true);
+fn prove_until_quiet(ticket: &Quiesced, patience: &mut Patience) {
+    let is_owed = || {
+        helper::run(process::this(), |worker| {
+            dirty::is_owed(worker, &ticket.file)
+        }) == Ok(true)
+    };
     for _ in 0..AGAIN {
         if !is_owed() {
             return;
         }
-        let files = MsyncCall::of_file(process::this(), &turn.file, Some(turn.number));
+        let files = MsyncCall::of_file(process::this(), &ticket.file, Some(ticket.number));
         drop(files.settle(patience));
     }
 }
 
 /// The same, and keeps the pages of the file where the call `drops` them, if possible from when nothing was owed.
-fn prove_and_pin(turn: &Quiesced, drops: bool, patience: &mut Patience) -> Option<Pinned> {
+fn prove_and_pin(ticket: &Quiesced, drops: bool, patience: &mut Patience) -> Option<Pinned> {
     let mut pinned = None;
     for _ in 0..PINS {
-        prove_until_quiet(turn, patience);
+        prove_until_quiet(ticket, patience);
         if !drops {
             break;
         }
         let again = |worker: &mut Worker| {
             // Not two at once: each takes what a user may have of pipes.
             pinned = None;
-            pinned = pin(worker, &turn.file);
+            pinned = pin(worker, &ticket.file);
         };
         let _ = helper::run(process::this(), again);
         if pinned.as_ref().is_none_or(Pinned::knows_what_was_proved) {

@@ -43,7 +43,7 @@ pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
     }
 }
 
-/// Drops the entries of pages that were not stored to since the dirty ranges were learnt. One that
+/// Drops the entries of pages that were not stored to since the dirty ranges were asked for. One that
 /// was, by another thread, must keep its entry: an empty one means, to the next msync, that the page
 /// was dropped from the page cache with what was stored in it.
 fn drop_unwritten(worker: &Worker, entry: &Entry<'_>, shared: bool, start: usize, end: usize) {

@@ -8,7 +8,7 @@ use crate::stats::{self, Number};
 use crate::sys;
 use keepmydata_records::event;
 
-/// After the dirty ranges were learnt, before the real msync. On a helper thread.
+/// After the dirty ranges were asked for, before the real msync. On a helper thread.
 pub fn begin(worker: &Worker, at: &Snapshot) {
     let Some(slot) = at.known.slot else { return };
     if at.settles {

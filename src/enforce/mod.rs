@@ -1,7 +1,7 @@
 //! Enforcement: one msync, step by step (docs/promise.md). Each step makes a value from that of the one before and
 //! uses it up ([`request`], and `keepmydata_promise` for what judges):
 //!
-//! 1. [`prepare`], a `Snapshot`: the dirty ranges are learnt and, where verification is on, copied aside, with a witness
+//! 1. [`prepare`], a `Snapshot`: the dirty ranges are asked for and, where verification is on, copied aside, with a witness
 //!    of each page;
 //! 2. the real msync, exactly as called; left out where the next step is the
 //!    same call to the filesystem, of the whole file ([`msync_call::MsyncCall::is_one_sync`]);

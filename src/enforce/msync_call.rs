@@ -15,7 +15,7 @@ use keepmydata_records::Invalidate;
 use libc::c_int;
 use rustix::io::Errno;
 
-/// The tracked files of one msync, all at the same step, by address: who waits for several turns waits
+/// The tracked files of one msync, all at the same step, by address: who waits for several tickets waits
 /// in that order, so that no two wait for each other.
 pub struct MsyncCall<Step> {
     files: PooledList<Step, Contexts>,
@@ -165,7 +165,7 @@ impl MsyncCall<Request> {
         Pooled::new(new).is_some_and(|new| self.files.insert(at, new).is_ok())
     }
 
-    /// Waits for the turn on each file; those that another thread's flush served leave it. Returns what those say.
+    /// Waits for the ticket of each file; those that another thread's flush served leave it. Returns what those say.
     pub fn enter(&mut self) -> Option<Result<Zero, Errno>> {
         let mut outcome = None;
         let mut at = 0;
@@ -200,20 +200,20 @@ impl MsyncCall<Request> {
             && self.is_errseq_seen(only)
     }
 
-    /// Whether the range is nothing but mappings of the file that the program has heard all errors of.
+    /// Whether the range is nothing but mappings of the file of which the program was told all errors.
     fn is_errseq_seen(&self, request: &Request) -> bool {
         let len = sys::page_up(request.len as u64) as usize;
-        let (mut heard, generation) = (0, self.common.process.generation());
+        let (mut seen, generation) = (0, self.common.process.generation());
         let end = request.addr.saturating_add(len);
         mappings::lock_blocked().for_each(request.addr, end, |entry| {
             let is = *entry.file == *request.file && entry.marks.errseq_seen == generation;
-            heard += if is { entry.len() } else { 0 };
+            seen += if is { entry.len() } else { 0 };
             is
         });
-        heard == len
+        seen == len
     }
 
-    /// Begins step 1 for each file; says whether anything is to be learnt before the flush: what can be done
+    /// Begins step 1 for each file; says whether the dirty ranges are asked for before the flush: what can be done
     /// without, is.
     pub fn begin(self) -> (MsyncCall<Snapshot>, bool) {
         let mut learns = false;
@@ -291,7 +291,7 @@ impl MsyncCall<Snapshot> {
         });
     }
 
-    /// Step 1; `learns` says whether anything is to be learnt ([`MsyncCall::begin`]). On a helper thread.
+    /// Step 1; `learns` says whether they are asked for ([`MsyncCall::begin`]). On a helper thread.
     pub fn prepare(self, worker: &Worker, learns: bool) -> MsyncCall<Snapshot> {
         let mut call = self.map(|mut snapshot| {
             prepare_one(worker, &mut snapshot, learns);
@@ -353,7 +353,7 @@ impl MsyncCall<Ended> {
         self.files.iter().any(|file| file.unknown_pages() > 0)
     }
 
-    /// Ends the turns: who waits for them is told how its file fared. Of no file nothing is proved.
+    /// Gives the tickets back: who waits for them is told how its file fared. Of no file nothing is proved.
     pub fn leave(mut self) -> Result<Zero, Errno> {
         let mut outcome = None;
         while let Some(file) = self.files.remove(0) {
@@ -364,7 +364,7 @@ impl MsyncCall<Ended> {
         outcome.unwrap_or(Err(Errno::IO))
     }
 
-    /// Ends the turns; who waits for them must do it all itself.
+    /// Gives the tickets back; who waits for them must do it all itself.
     pub fn abandon(mut self) {
         while let Some(file) = self.files.remove(0) {
             ticket::abandon(&file.file, number(&file.known, &file));

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 /// What happens.
 pub enum Event<'a> {
     /// The dirty ranges were asked for.
-    Learnt(Timer),
+    DirtyKnown(Timer),
     /// They were copied aside.
     Copied(Timer, Result<(), Errno>),
     /// That was all before the real msync.
@@ -36,7 +36,7 @@ pub enum Event<'a> {
 /// Something has happened to the file of `at`. On a helper thread, or where there is none.
 pub fn tell(worker: &Worker, at: &Snapshot, what: Event<'_>) {
     match what {
-        Event::Learnt(timer) => step(
+        Event::DirtyKnown(timer) => step(
             worker,
             at,
             event::DIRTY,

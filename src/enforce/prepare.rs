@@ -46,7 +46,7 @@ fn wants_all_stores(snapshot: &Snapshot) -> bool {
     snapshot.verify || settings.track != Track::Auto || settings.reverify_ms.0 > 0
 }
 
-/// Begins the flush here where those whom it serves need what is learnt and copied now. Else it
+/// Begins the flush here where those whom it serves need the dirty ranges and copies now. Else it
 /// begins with fdatasync ([`begin_late`]).
 fn begin_early(snapshot: &mut Snapshot) {
     if wants_all_stores(snapshot) && snapshot.known.ticket.is_none() {
@@ -56,7 +56,7 @@ fn begin_early(snapshot: &mut Snapshot) {
 }
 
 /// Begins the flush, if it has not: right before fdatasync hands everything over. What others have
-/// stored by now is added to what was learnt.
+/// stored by now is added to those that are known.
 pub fn begin_late(worker: &Worker, snapshot: &mut Snapshot) {
     if snapshot.known.ticket.is_some() {
         return;
@@ -172,7 +172,7 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
         snapshot.absent.clear();
         let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
     }
-    observer::tell(here.worker, snapshot, Event::Learnt(timer));
+    observer::tell(here.worker, snapshot, Event::DirtyKnown(timer));
     dropped
 }
 

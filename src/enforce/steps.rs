@@ -55,7 +55,7 @@ pub fn conclude(
         look_for_races(here, &compared);
     }
     if compared.facts.cause.is_some() {
-        // The handle has heard of an error that other open files of the program's have not.
+        // The handle has seen an error that other open files of the program's have not.
         mappings::lock().mark_each(&here.file, |_, marks| marks.errseq_seen = 0);
     }
     let mut ended = match promise::judge(here, compared) {

@@ -1,4 +1,4 @@
-//! A file's turns: its [`GroupCommit`](keepmydata_sync::commit::GroupCommit), under the table lock.
+//! A file's commit tickets: its [`GroupCommit`](keepmydata_sync::commit::GroupCommit), under the table lock.
 
 use crate::mappings::{self, file::File};
 use crate::process;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
 
-/// Waits for the caller's turn on `file`, which it holds: nothing where that is to lead the next flush; else what
+/// Waits for a ticket of `file`, which the caller holds: nothing where that is to lead the next flush; else what
 /// another thread's flush, which began after the call, came to.
 pub fn enter(file: &File) -> Option<Result<Zero, Errno>> {
     match group(file).enter() {

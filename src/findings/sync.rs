@@ -28,7 +28,7 @@ impl Call<'_> {
     }
 }
 
-/// What the enforcement has learnt of this process's stores, if it asked for them: the marks are
+/// What the enforcement knows of this process's stores, if it asked for them: the marks are
 /// gone then.
 #[derive(Clone, Copy)]
 pub struct Scanned<'a> {

@@ -22,7 +22,7 @@ pub fn adopt_ids() {
         return;
     };
     let helper = super::own();
-    // Made when it is this call's turn: of two threads, the later order is of the later ids.
+    // Made when no other call is at it: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
     helper.pool.order(make, nudge);

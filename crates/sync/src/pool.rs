@@ -149,7 +149,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
         }
     }
 
-    /// Whether there is a crew that takes jobs.
+    /// Whether there are workers that take jobs.
     pub fn is_there(&self) -> bool {
         self.state.load(Ordering::Acquire) == READY
     }
@@ -217,7 +217,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
     }
 
     /// Reserves a place for a thread that is made together with the first, before that has
-    /// [`Crew::opened`].
+    /// [`WorkerPool::opened`].
     pub fn reserve(&self) {
         self.queue.lock().hiring += 1;
     }
