@@ -13,7 +13,7 @@
 //! It costs a page, which stays in the page cache, and one read of it, a mapping.
 
 use crate::helper::{self, Worker};
-pub use crate::mappings::probes::MOST;
+pub use crate::mappings::probes::{MOST, are_missing};
 use crate::mappings::probes::{Probe, Probes};
 use crate::mappings::{self, file::File, handle_of, table::Entry};
 use crate::process;
@@ -77,7 +77,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
         let enough = probes.all.iter().all(|c| c.addr != 0);
-        let is_first = probes.all.iter().all(|c| c.addr == 0);
+        let is_first = probes.is_empty();
         // Until now a drop was seen by nobody but the marks of what is tracked.
         if is_first && super::reach::has_untracked(worker, &table, file, size.unwrap_or(0)) {
             of(&mut table, file).dropped = true;
@@ -93,6 +93,14 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     if end > entry.offset {
         plant_at(worker, file, entry, end - page);
     }
+    note_missing(file);
+}
+
+/// Where a file has no probe because there is no page for one, who makes it longer plants one.
+fn note_missing(file: &File) {
+    let mut table = mappings::lock();
+    let probes = of(&mut table, file);
+    probes.note_missing(probes.is_empty());
 }
 
 /// The size of the file in whole pages, bytes, where it is known.
@@ -202,6 +210,8 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
                 *probe = Probe::default();
             }
         }
+        let cut_off = dead.iter().flatten().any(|&(_, cut_off)| cut_off);
+        probes.note_missing(cut_off && probes.is_empty() || probes.missing);
         probes.dropped &= !again;
         table.get_mut(file).dropped |= dropped;
         of(&mut table, file).dropped |= dropped && !again;
@@ -325,6 +335,9 @@ pub fn take(table: &mut mappings::Guard, entry: &Entry<'_>, mut unmap: impl FnMu
             None => unmap(core::mem::take(probe).addr),
         }
     }
+    if other.is_none() {
+        of(table, entry.file).note_missing(false);
+    }
 }
 
 /// Unmaps a page that was taken. Not under the table lock: for FUSE the kernel writes the file back.
@@ -373,6 +386,7 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
                 *probe = Probe::default();
                 drop(table);
                 unmap(addr);
+                note_missing(file);
             }
         }
     }

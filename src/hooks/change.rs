@@ -2,6 +2,7 @@
 //! cache, copy_file_range. See [`before`] and [`removal`].
 
 use super::prctl;
+use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
 use crate::mappings::file::MayDrop;
@@ -294,6 +295,9 @@ macro_rules! writes {
                 if direct {
                     wrote($fd, $offset, result);
                 }
+                if eviction_probe::are_missing() && result > 0 {
+                    grew($fd);
+                }
                 result
             }
         }
@@ -314,6 +318,17 @@ fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
     };
     if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), start) {
         removal::changed(inode, start..start.saturating_add(len));
+    }
+    next_fn::leave(state);
+}
+
+/// What `fd` is open on may be longer now.
+#[cold]
+#[inline(never)]
+fn grew(fd: c_int) {
+    let state = next_fn::enter();
+    if let Some(inode) = removal::tracked_fd(fd) {
+        removal::grown(inode);
     }
     next_fn::leave(state);
 }

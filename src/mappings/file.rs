@@ -308,6 +308,7 @@ impl Files {
         if refs > 0 {
             return None;
         }
+        state.probes.note_missing(false);
         let handle = state.handle;
         if let Some(block) = self.unlink(f) {
             // SAFETY: it came from the pool, and no entry and no enforcement refers to it any more.

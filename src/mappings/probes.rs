@@ -1,5 +1,7 @@
 //! What is noted of a file's probes, which [`crate::dirty`] plants.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 /// Mappings of one file that have a probe; more tell nothing that these do not.
 pub const MOST: usize = 4;
 
@@ -23,5 +25,32 @@ pub struct Probes {
     pub birth: u32,
     /// One was found dead and the one who asks has not been told.
     pub dropped: bool,
+    /// There is none, because the file was empty.
+    pub missing: bool,
     pub all: [Probe; MOST],
+}
+
+/// Files without a probe because they were empty.
+static MISSING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether some file has none. Any context.
+pub fn are_missing() -> bool {
+    MISSING.load(Ordering::Relaxed) > 0
+}
+
+impl Probes {
+    /// Notes whether there is none although there should be one.
+    pub fn note_missing(&mut self, missing: bool) {
+        match (self.missing, missing) {
+            (false, true) => MISSING.fetch_add(1, Ordering::Relaxed),
+            (true, false) => MISSING.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        self.missing = missing;
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.iter().all(|probe| probe.addr == 0)
+    }
 }

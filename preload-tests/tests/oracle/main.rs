@@ -12,6 +12,8 @@
 //!     cargo test -p preload-tests --test oracle hours -- --ignored --nocapture
 //! ```
 //!
+//! The test `one_program` runs the one in `KEEPMYDATA_ORACLE_PROGRAM`, as a failure prints it, on such rows; until the first
+//! failure where `KEEPMYDATA_ORACLE_LOG` names a file, which the shim's log of that run is left in.
 //! `KEEPMYDATA_ORACLE_STRICT=1` also fails for what is known, and shows the shortest program of each row and kind;
 //! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim.
 
@@ -200,6 +202,56 @@ fn programs_that_failed() {
         wrong.push(format!("known.rs: no known case shows {entry}"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// One program, on the rows that are asked for, again and again: how often it fails, and how.
+#[test]
+#[ignore = "runs KEEPMYDATA_ORACLE_PROGRAM"]
+fn one_program() {
+    or_skip!(TearFs::available());
+    let Some(text) = setting("PROGRAM") else {
+        return println!("KEEPMYDATA_ORACLE_PROGRAM says which");
+    };
+    let program: program::Program = text.parse().expect("a program");
+    let limit = setting("SECONDS").map_or(20, |text| text.parse().expect("a number of seconds"));
+    let glob = setting("ROWS").unwrap_or("*".into());
+    let rows = rows();
+    // The shim's log of the first run that fails, if that is wanted.
+    let log: Option<&'static str> = setting("LOG").map(|path| &*path.leak());
+    for mut row in rows
+        .into_iter()
+        .filter(|row| known::matches(&glob, &row.name))
+    {
+        if let Some(path) = log {
+            let settings = [("KEEPMYDATA_LOG", "debug"), ("KEEPMYDATA_LOG_FILE", path)];
+            row.settings.extend(settings);
+        }
+        let mut mounted = or_skip!(Mounted::new(&row, setting("NATIVE").is_some()));
+        let mut tally = tally::Tally::default();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(limit) {
+            if let Some(path) = log {
+                let _ = std::fs::remove_file(path);
+            }
+            if log.is_some() || tally.programs % 8 == 0 {
+                mounted.restart();
+            }
+            let judgement = mounted.run(&program);
+            for (kind, why) in &judgement.wrong {
+                if !tally.wrong.contains_key(kind) {
+                    println!("{}: {kind}: {why}", row.name);
+                }
+            }
+            tally.add(&judgement);
+            // What is doubted is told there, and not on standard error.
+            let told =
+                |path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("doubt"));
+            if log.is_some_and(|path| !judgement.wrong.is_empty() && !told(path)) {
+                break;
+            }
+        }
+        println!("{}: {tally:?}", row.name);
+    }
 }
 
 /// All rows in turn, for two hours or `KEEPMYDATA_ORACLE_SECONDS`; see the head of this file.
