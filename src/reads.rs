@@ -199,9 +199,13 @@ fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
     // The kernel leaves pages that are only partly in the range.
     let start = sys::page_down(offset);
     let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
-    let len = core::num::NonZeroU64::new(end - start);
+    let drop = |range: core::ops::Range<u64>| {
+        let len = core::num::NonZeroU64::new(range.end - range.start);
+        sys::fd::of_program(fd, |fd| fadvise(fd, range.start, len, Advice::DontNeed));
+    };
     eviction_probe::make_way(inode.0, inode.1, start..end);
-    sys::fd::of_program(fd, |fd| fadvise(fd, start, len, Advice::DontNeed));
+    drop(start..end);
+    eviction_probe::leave_last(inode.0, inode.1, &(start..end), drop);
 }
 
 /// Recently verified files, by (device, inode); the oldest gives way.

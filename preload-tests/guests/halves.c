@@ -1,10 +1,11 @@
 /*
  * A store that another process's open interrupts.
  *
- * usage: halves FILE [retry|twice]
+ * usage: halves FILE [retry|twice|read]
  * Stores the first half of a page, has a child open the file, stores the second half, msyncs, and
  * reads the page back through another descriptor. With `retry` the child opens it after an msync,
- * and a second msync follows, as it does with `twice`. Prints `msync ERRNO` for each, and `first|second half new|old`.
+ * and a second msync follows, as it does with `twice`. With `read` there is an msync before, and all of the file is read
+ * between the halves. Prints `msync ERRNO` for each, and `first|second half new|old`.
  */
 #include <sys/syscall.h>
 #include "guest.h"
@@ -34,6 +35,7 @@ int main(int argc, char **argv)
 	char old[SIZE], page[PAGE], want[HALF];
 	int fd, reader;
 	int retries = argc > 2 && strcmp(argv[2], "retry") == 0;
+	int reads = argc > 2 && strcmp(argv[2], "read") == 0;
 
 	if (argc < 2)
 		return EXIT_USAGE;
@@ -43,7 +45,13 @@ int main(int argc, char **argv)
 	if (pwrite(fd, old, sizeof(old), 0) != sizeof(old) || fsync(fd) != 0)
 		setup_failed("pwrite");
 	base = map_shared(fd, SIZE);
+	if (reads) {
+		memset(base, 'n', 1);
+		sync_and_tell(base, SIZE);
+	}
 	memset(base + AT, 'n', HALF);
+	if (reads && pread(fd, old, SIZE, 0) != SIZE)
+		setup_failed("pread");
 	if (retries)
 		sync_and_tell(base, SIZE);
 	let_another_open(argv[1]);

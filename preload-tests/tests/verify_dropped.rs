@@ -55,6 +55,23 @@ fn a_page_that_was_dropped_under_a_store_is_uncertain() {
     assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
 }
 
+/// A read of all of the file is to find nothing in the page cache, and leaves no page of it for the shim to look at.
+#[test]
+fn a_drop_is_noticed_after_all_of_the_file_was_read() {
+    or_skip!(TearFs::available());
+    let half_lost = format!("msync 0\n{HALF_LOST}");
+    let fs = TearFs::mount(&["--mode", "lossy-first", "--direct-io", "none"]);
+    assert_eq!(guest(&fs).arg("read").natively().stdout, half_lost);
+    let fs = TearFs::mount(&["--mode", "lossy-first", "--direct-io", "none"]);
+    let run = guest(&fs).arg("read").under_shim(&[]);
+    assert_eq!(run.stdout, half_lost, "{run:?}");
+    assert!(run.stderr.contains("not proved to be safe"), "{run:?}");
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let run = guest(&fs).arg("read").under_shim(&[]);
+    let output = (run.stdout.as_str(), run.stderr.as_str());
+    assert_eq!(output, (format!("msync 0\n{WHOLE}").as_str(), ""));
+}
+
 #[test]
 fn where_the_page_cache_is_kept_nothing_is_uncertain() {
     or_skip!(TearFs::available());

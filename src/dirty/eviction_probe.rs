@@ -414,31 +414,81 @@ fn is_in_the_way(file: &File, range: &Range<u64>) -> bool {
 }
 
 /// Moves one probe out of the range: to the page before it, which a program that reads on has read
-/// already, or after it. Says whether there was one.
+/// already, or after it. Where it can go nowhere, the last one stays. Says whether one has gone.
 fn move_one(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     let page = sys::page_size() as u64;
+    let before = sys::page_down(range.start).checked_sub(page);
+    move_to(
+        worker,
+        file,
+        range,
+        [before, Some(sys::page_up(range.end))],
+        false,
+    )
+    .is_some()
+}
+
+/// The range was dropped from the page cache, but for the page of a probe that has stayed there: it goes to another
+/// page, which is read afresh. Says where it was, bytes of the file, which can be dropped now.
+pub fn leave_last(dev: u64, ino: u64, range: &Range<u64>, mut drop: impl FnMut(Range<u64>)) {
+    if !ANY.load(Ordering::Relaxed) {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let page = sys::page_size() as u64;
+    mappings::each_of_inode(dev, ino, |file| {
+        if !is_in_the_way(file, range) {
+            return;
+        }
+        let mut left = None;
+        let _ = helper::run(process::this(), |worker| {
+            let at = {
+                let mut table = mappings::lock();
+                let mut all = of(&mut table, file).all.iter();
+                all.find(|probe| probe.lives).map(|probe| probe.offset)
+            };
+            let places = at.map_or([None; 2], |at| [at.checked_sub(page), Some(at + page)]);
+            left = move_to(worker, file, range, places, true);
+        });
+        if let Some(offset) = left {
+            drop(offset..offset + page);
+            // There may be no other page.
+            let _ = helper::run(process::this(), |worker| ensure(worker, file));
+        }
+    });
+}
+
+/// Moves one probe in the range to the first of `places`, offsets in the file, that its mapping has; where it has
+/// none of them it is taken away, the last one only if it `must` go. Returns where it was.
+fn move_to(
+    worker: &Worker,
+    file: &File,
+    range: &Range<u64>,
+    places: [Option<u64>; 2],
+    must: bool,
+) -> Option<u64> {
+    let end = size(worker, file).unwrap_or(u64::MAX);
     let mut place = None;
     let old = {
         let mut table = mappings::lock();
-        let mut all = of(&mut table, file).all.iter_mut();
-        let Some(old) = all.find(|c| c.lives && range.contains(&c.offset)) else {
-            return false;
-        };
-        let old = core::mem::take(old);
+        let probes = of(&mut table, file);
+        let living = probes.all.iter().filter(|probe| probe.lives).count();
+        let is_it = |probe: &&mut Probe| probe.lives && range.contains(&probe.offset);
+        let source = probes.all.iter_mut().find(is_it)?.source;
         table.for_each_of(file, 0, |entry| {
-            let end = entry.offset + entry.len() as u64;
-            if (entry.start..entry.end).contains(&old.source) {
-                let before = sys::page_down(range.start).checked_sub(page);
-                let after = sys::page_up(range.end);
-                let is_inside = |offset: &u64| (entry.offset..end).contains(offset);
-                place = before
-                    .filter(is_inside)
-                    .or(Some(after).filter(is_inside))
+            let end = end.min(entry.offset + entry.len() as u64);
+            if (entry.start..entry.end).contains(&source) {
+                let mut places = places.into_iter().flatten();
+                place = places
+                    .find(|offset| (entry.offset..end).contains(offset))
                     .map(|offset| (entry.with(file), offset));
             }
             place.is_none()
         });
-        old
+        if place.is_none() && living == 1 && !must {
+            return None;
+        }
+        core::mem::take(of(&mut table, file).all.iter_mut().find(is_it)?)
     };
     if let Some((entry, offset)) = place {
         plant_at(worker, file, &entry, offset);
@@ -451,5 +501,5 @@ fn move_one(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
         of(&mut mappings::lock(), file).dropped = true;
     }
     unmap(old.addr);
-    true
+    Some(old.offset)
 }

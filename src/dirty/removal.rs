@@ -171,7 +171,10 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         if let (Some(dropped), Some((call, _))) = (dropped, by) {
             mappings::lock().note_drop(file, call, dropped);
         }
-        if !all && dropped == Some(true) {
+        // Where nobody can tell, as the call is expected to.
+        let expected = || by.map(|(call, _)| mappings::lock().drops(file, call));
+        let dropped = dropped.or_else(expected).unwrap_or(false);
+        if !all && dropped {
             // What has marks now was stored to around the call, by other threads: these pages are in doubt, and
             // none that is stored to from here on.
             let pinned = by.and_then(|(_, pinned)| pinned);
@@ -190,7 +193,7 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
                 mappings::lock().doubt(file, &stored);
             }
         }
-        let range = match all || dropped == Some(true) {
+        let range = match all || dropped {
             true => &everything,
             false => range,
         };

@@ -71,9 +71,12 @@ pub fn moving(start: usize, end: usize) {
 /// Runs `run` while no other thread's call drops the page cache of `file`: it would find marks and a drop, and not
 /// know that the stores were proved before that.
 fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
-    let drops = |call| mappings::lock().drops(file, call);
-    let ticket = (!sys::thread::is_single() && (drops(MayDrop::Open) || drops(MayDrop::Map)))
-        .then(|| quiesce(file));
+    let calls = [MayDrop::OpenToRead, MayDrop::Open, MayDrop::Map];
+    let drops = || {
+        let table = mappings::lock();
+        calls.into_iter().any(|call| table.drops(file, call))
+    };
+    let ticket = (!sys::thread::is_single() && drops()).then(|| quiesce(file));
     let done = run();
     if let Some(ticket) = ticket {
         ticket.end();

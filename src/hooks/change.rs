@@ -23,6 +23,33 @@ pub fn before_fd(fd: c_int, range: Range<u64>) {
     next_fn::leave(state);
 }
 
+/// What a call is about to do to a file.
+pub struct Change {
+    call: MayDrop,
+    /// What it takes out.
+    range: Range<u64>,
+}
+
+impl Change {
+    /// What an open with `flags` does.
+    fn opened_with(flags: c_int) -> Change {
+        let range = truncated_by(flags);
+        let reads = flags & libc::O_ACCMODE == libc::O_RDONLY && range.is_empty();
+        let call = if reads {
+            MayDrop::OpenToRead
+        } else {
+            MayDrop::Open
+        };
+        Change { call, range }
+    }
+
+    /// What a truncation does that takes `range` out.
+    pub fn truncated(range: Range<u64>) -> Change {
+        let call = MayDrop::Open;
+        Change { call, range }
+    }
+}
+
 /// A call that may drop the page cache of a tracked file: from before it to after it.
 pub struct Call {
     state: next_fn::Entered,
@@ -31,26 +58,26 @@ pub struct Call {
 
 impl Call {
     /// For the file at `path`, seen from `dir`; nothing where it is not tracked. All signals are blocked, and
-    /// cancellation is put off, until [`Call::end`]. It is about to change `range`.
+    /// cancellation is put off, until [`Call::end`].
     #[cold]
     #[inline(never)]
-    pub fn at_path(dir: c_int, path: *const c_char, range: Range<u64>) -> Option<Call> {
-        Call::of(|| removal::tracked_path(dir, path), range)
+    pub fn at_path(dir: c_int, path: *const c_char, what: Change) -> Option<Call> {
+        Call::of(|| removal::tracked_path(dir, path), what)
     }
 
     /// The same for what `fd` is open on.
     #[cold]
     #[inline(never)]
-    pub fn at_fd(fd: c_int, range: Range<u64>) -> Option<Call> {
-        Call::of(|| removal::tracked_fd(fd), range)
+    pub fn at_fd(fd: c_int, what: Change) -> Option<Call> {
+        Call::of(|| removal::tracked_fd(fd), what)
     }
 
-    fn of(inode: impl FnOnce() -> Option<Inode>, range: Range<u64>) -> Option<Call> {
+    fn of(inode: impl FnOnce() -> Option<Inode>, what: Change) -> Option<Call> {
         let state = next_fn::enter();
         match inode() {
             Some(inode) => {
-                let dropping = Dropping::begin(inode, MayDrop::Open);
-                removal::changing(inode, range);
+                let dropping = Dropping::begin(inode, what.call);
+                removal::changing(inode, what.range);
                 Some(Call { state, dropping })
             }
             None => {
@@ -114,7 +141,7 @@ macro_rules! opens {
                 if !before::is_needed() {
                     return real();
                 }
-                let call = Call::at_path($dir, $path, truncated_by($flags));
+                let call = Call::at_path($dir, $path, Change::opened_with($flags));
                 let result = real();
                 opened(call, $flags, result);
                 result
@@ -145,10 +172,18 @@ opens! {
 /// # Safety
 /// As fopen(3).
 unsafe fn flags_of(mode: *const c_char) -> c_int {
-    // SAFETY: the caller's contract.
-    match unsafe { mode.read() } as u8 {
+    // SAFETY: the caller's contract: it ends with NUL.
+    let byte = |n| unsafe { mode.add(n).read() } as u8;
+    let updates = || {
+        (1..7)
+            .map(byte)
+            .take_while(|&byte| !matches!(byte, 0 | b','))
+            .any(|byte| byte == b'+')
+    };
+    match byte(0) {
         b'w' => CREAT,
-        _ => 0,
+        b'r' if !updates() => libc::O_RDONLY,
+        _ => libc::O_RDWR,
     }
 }
 
@@ -168,7 +203,7 @@ macro_rules! fopens {
                 }
                 // SAFETY: as the program has called this one.
                 let flags = unsafe { flags_of(mode) };
-                let call = Call::at_path(libc::AT_FDCWD, path, truncated_by(flags));
+                let call = Call::at_path(libc::AT_FDCWD, path, Change::opened_with(flags));
                 let stream = real();
                 opened_stream(call, flags, stream);
                 stream
@@ -217,9 +252,9 @@ unsafe fn reopen(
             // SAFETY: the caller's contract.
             let fd = unsafe { libc::fileno(stream) };
             next_fn::set_errno(errno);
-            Call::at_fd(fd, truncated_by(flags))
+            Call::at_fd(fd, Change::opened_with(flags))
         }
-        false => Call::at_path(libc::AT_FDCWD, path, truncated_by(flags)),
+        false => Call::at_path(libc::AT_FDCWD, path, Change::opened_with(flags)),
     };
     let result = real();
     opened_stream(call, flags, result);

@@ -1,7 +1,7 @@
 //! ftruncate, truncate and their names with 64: see [`findings`](crate::findings) and
 //! [`removal`].
 
-use super::change::Call;
+use super::change::{Call, Change};
 use crate::dirty::removal;
 use crate::enforce::before;
 use crate::{findings, mappings, next_fn, stats};
@@ -32,7 +32,7 @@ truncate! {
 
 #[cold]
 fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let call = || Call::at_fd(fd, beyond(size));
+    let call = || Call::at_fd(fd, Change::truncated(beyond(size)));
     let real = || changing(call, || removal::tracked_fd(fd), size, real);
     match stats::on() {
         true => findings::truncate_fd(fd, size, real),
@@ -43,7 +43,7 @@ fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
 #[cold]
 fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     let dir = libc::AT_FDCWD;
-    let call = || Call::at_path(dir, path, beyond(size));
+    let call = || Call::at_path(dir, path, Change::truncated(beyond(size)));
     let real = || changing(call, || removal::tracked_path(dir, path), size, real);
     match stats::on() {
         true => findings::truncate_path(path, size, real),

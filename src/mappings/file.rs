@@ -28,6 +28,8 @@ pub struct Key {
 /// What of the program's may drop the whole page cache of a file, on some filesystems and not on others.
 #[derive(Clone, Copy)]
 pub enum MayDrop {
+    /// open(2) for reading alone, which a FUSE daemon may answer otherwise.
+    OpenToRead,
     /// open(2) and truncation: on FUSE without FOPEN_KEEP_CACHE.
     Open,
     /// mmap(2): on FUSE with FOPEN_DIRECT_IO.
@@ -73,7 +75,7 @@ pub struct State {
     /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
     pub dropping: u32,
     /// Whether the calls of the program's that may drop the page cache do, by [`MayDrop`]: once one was seen to.
-    pub drops: [Option<bool>; 2],
+    pub drops: [Option<bool>; 3],
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
@@ -276,7 +278,7 @@ impl Files {
                     changed: FewRanges::new(),
                     kept: false,
                     dropping: 0,
-                    drops: [None; 2],
+                    drops: [None; 3],
                     dropped: false,
                     doubted: false,
                     writable: 0,
