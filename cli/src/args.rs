@@ -38,7 +38,7 @@ pub struct DemoOptions {
 }
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
-    let mut command = visible().subcommands(doctor::hidden_commands());
+    let mut command = visible().subcommands([doctor::guest_command(), doctor::client_command()]);
     let matches = command.try_get_matches_from_mut(args)?;
     match matches.subcommand() {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
@@ -157,6 +157,7 @@ fn option(spec: &'static OptionSpec) -> Arg {
         Values::Millis => "MS",
         Values::Bytes => "BYTES",
         Values::Globs => "GLOBS",
+        Values::Mounts => "MOUNT=OTHER",
         Values::Path => "PATH",
     };
     let values = match (spec.values, spec.default) {
@@ -265,10 +266,10 @@ mod tests {
     #[test]
     fn every_setting_is_an_option() {
         for option in OPTIONS {
-            let value = if option.default.is_empty() {
-                "*.db"
-            } else {
-                option.default
+            let value = match option.values {
+                Values::Globs => "*.db",
+                Values::Mounts => "/a=/b",
+                _ => option.default,
             };
             let (settings, _) = run(&format!("keepmydata --{} {value} ls", option.name));
             assert_eq!(settings, [(option.env, OsString::from(value))]);

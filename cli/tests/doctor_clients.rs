@@ -31,6 +31,7 @@ const MODES: [(&str, &str, i32, &[&str]); 7] = [
             "A mapping that is held there still shows old data",
             "At once with: a drop of the reader's page cache (posix_fadvise); O_DIRECT",
             "attr_timeout",
+            "readers on the second get the new data with their first read",
         ],
     ),
     (
@@ -60,7 +61,10 @@ const MODES: [(&str, &str, i32, &[&str]); 7] = [
         "propagation",
         "after-time",
         1,
-        &["the filesystem itself hands the data on late"],
+        &[
+            "the filesystem itself hands the data on late",
+            "readers on the second get the new data with their first read",
+        ],
     ),
     (
         "stale-writeback",

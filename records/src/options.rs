@@ -4,7 +4,7 @@
 //! parser between them, so that none of the three can know an option that the others do not.
 
 use crate::choice::choice;
-use crate::value::{Bytes, LogFile, Millis, Value, Values};
+use crate::value::{Bytes, LogFile, Millis, SeenBy, Value, Values};
 use crate::{Globs, Level};
 use core::fmt;
 
@@ -337,6 +337,17 @@ options! {
         help: "Whether reads of a recently synced file go to the filesystem",
         long: "fresh: a read of a file whose recent sync was verified first drops the clean pages \
                of that range from the cache of the reading descriptor. pass: reads pass through.",
+    }
+    seen_by: SeenBy<'a> {
+        name: "seen-by",
+        env: "KEEPMYDATA_SEEN_BY",
+        default: "",
+        help: "Another client that must be shown what is synced: MOUNT=OTHER-MOUNT",
+        long: "/mnt/a=/mnt/b: what is synced in a file below /mnt/a is also read back through \
+               /mnt/b, a second mount of the same filesystem, whose cached pages of the range are \
+               dropped first, so that its readers get the new data too. What is not shown there \
+               within --deadline-ms is uncertain: a warning and 0, or EIO (--uncertain). Where \
+               --verify says no there is no such look.",
     }
     track: Track {
         name: "track",

@@ -14,6 +14,8 @@ pub enum Values {
     Bytes,
     /// Comma- or colon-separated globs, see [`Globs`].
     Globs,
+    /// Two mounts of one filesystem, see [`SeenBy`].
+    Mounts,
     /// A path, in which `%p` stands for the process id and `%%` for a percent sign.
     Path,
 }
@@ -26,6 +28,7 @@ impl Values {
             Values::Millis => Millis::parse(text).is_some(),
             Values::Bytes => Bytes::parse(text).is_some(),
             Values::Globs => Globs::parse(text).is_some(),
+            Values::Mounts => SeenBy::parse(text).is_some(),
             Values::Path => LogFile::parse(text).is_some(),
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for Values {
             Values::Globs => {
                 f.write_str("globs separated by commas or colons, each [ closed by a ]")
             }
+            Values::Mounts => f.write_str("two absolute directories, as /mnt/a=/mnt/b"),
             Values::Path => f.write_str("a path of less than 4096 bytes"),
         }
     }
@@ -168,6 +172,71 @@ impl fmt::Display for LogFile<'_> {
     }
 }
 
+/// A mount, and another one of the same filesystem, whose client must be shown what is synced below the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenBy<'a>(Option<(&'a [u8], &'a [u8])>);
+
+impl<'a> Value<'a> for SeenBy<'a> {
+    const VALUES: Values = Values::Mounts;
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        if text.is_empty() {
+            return Some(SeenBy(None));
+        }
+        let fits = |path: &[u8]| path.len() > 1 && path.len() < libc::PATH_MAX as usize;
+        let at = text.windows(2).position(|pair| pair == b"=/")?;
+        let (own, other) = (without_slash(&text[..at]), without_slash(&text[at + 1..]));
+        let good = own.starts_with(b"/") && fits(own) && fits(other) && !text.contains(&0);
+        (good && own != other).then_some(SeenBy(Some((own, other))))
+    }
+}
+
+fn without_slash(path: &[u8]) -> &[u8] {
+    match path {
+        [rest @ .., b'/'] if !rest.is_empty() => without_slash(rest),
+        path => path,
+    }
+}
+
+impl<'a> SeenBy<'a> {
+    /// The other mount; nothing where there is none.
+    pub fn other(&self) -> Option<&'a [u8]> {
+        self.0.map(|(_, other)| other)
+    }
+
+    /// Whether a file of this path lies below the first mount.
+    pub fn concerns(&self, path: &[u8]) -> bool {
+        self.below(path).is_some()
+    }
+
+    /// What follows the first mount in `path`, with its slash.
+    fn below<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let rest = path.strip_prefix(self.0?.0)?;
+        rest.starts_with(b"/").then_some(rest)
+    }
+
+    /// Writes where a file of this path lies below the other mount into `buf`, and returns it with a final NUL. Nothing
+    /// where it does not lie below the first mount, or does not fit.
+    pub fn elsewhere<'b>(&self, path: &[u8], buf: &'b mut [u8]) -> Option<&'b core::ffi::CStr> {
+        let (rest, other) = (self.below(path)?, self.other()?);
+        let len = other.len() + rest.len();
+        buf.get_mut(..other.len())?.copy_from_slice(other);
+        buf.get_mut(other.len()..len)?.copy_from_slice(rest);
+        *buf.get_mut(len)? = 0;
+        core::ffi::CStr::from_bytes_with_nul(&buf[..=len]).ok()
+    }
+}
+
+impl fmt::Display for SeenBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((own, other)) = self.0 else {
+            return Ok(());
+        };
+        crate::scalar::lossy(own, f)?;
+        f.write_str("=")?;
+        crate::scalar::lossy(other, f)
+    }
+}
+
 fn decimal(mut n: u32, buf: &mut [u8; 10]) -> &[u8] {
     let mut at = buf.len();
     loop {
@@ -234,6 +303,37 @@ mod tests {
         for bad in [&b""[..], b"2s", b"-1", b"1.5", b"18446744073709551616"] {
             assert_eq!(Millis::parse(bad), None);
         }
+    }
+
+    #[test]
+    fn two_mounts_tell_where_a_file_is_elsewhere() {
+        let at = |text: &'static str, path: &str| {
+            let mut buf = [0; 32];
+            let seen_by = SeenBy::parse(text.as_bytes()).expect(text);
+            let found = seen_by.elsewhere(path.as_bytes(), &mut buf);
+            found.map(|found| found.to_str().expect("UTF-8").to_owned())
+        };
+        assert_eq!(
+            at("/mnt/a=/mnt/b", "/mnt/a/d/f").as_deref(),
+            Some("/mnt/b/d/f")
+        );
+        assert_eq!(at("/mnt/a//=/b/", "/mnt/a/f").as_deref(), Some("/b/f"));
+        assert_eq!(at("/x=y=/b", "/x=y/f").as_deref(), Some("/b/f"));
+        for other in ["/mnt/ab/f", "/mnt/a", "/f", ""] {
+            assert_eq!(at("/mnt/a=/mnt/b", other), None, "{other}");
+        }
+        assert_eq!(
+            at("/mnt/a=/mnt/b", "/mnt/a/a-name-that-does-not-fit-in"),
+            None
+        );
+        assert_eq!(at("", "/mnt/a/f"), None);
+        for bad in [
+            "/mnt/a", "/mnt/a=", "=/mnt/b", "a=/b", "/a=b", "/a=/a/", "/=/b", "/a=/", "/a\0=/b",
+        ] {
+            assert_eq!(SeenBy::parse(bad.as_bytes()), None, "{bad}");
+        }
+        let shown = SeenBy::parse(b"/mnt/a/=/mnt/b").map(|mounts| mounts.to_string());
+        assert_eq!(shown.as_deref(), Some("/mnt/a=/mnt/b"));
     }
 
     #[test]

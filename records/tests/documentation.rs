@@ -262,6 +262,7 @@ fn the_settings_are_listed_as_they_are() {
                     .map(|word| format!("`{word}`"))
                     .collect::<Vec<_>>()
                     .join(" / "),
+                Values::Mounts => "none".to_owned(),
                 _ if option.default.is_empty() => "all".to_owned(),
                 _ => format!("`{}`", option.default),
             };

@@ -1,8 +1,8 @@
 //! What must not be silent: an msync that returned 0 without a proof. At any level but `off`, the first one of a
 //! file is told of in one line, and their number at the end of the process in one more.
 
-use super::report;
 use super::request::{Ended, Request};
+use super::{elsewhere, report};
 use crate::helper::{self, Worker};
 use crate::log::{self, Count, FileName};
 use crate::mappings::{self, file::Held};
@@ -53,7 +53,10 @@ pub fn of(worker: &Worker, ended: &Ended) {
         return;
     }
     let mut message = LineBuf::<320>::new();
+    let mut unseen = LineBuf::<128>::new();
+    elsewhere::describe(&mut unseen);
     let why = match ended.unverified_pages() {
+        0 if ended.facts.unseen_pages == pages => unseen.as_str(),
         0 if ended.verdicts.uncertain == ended.facts.unread_pages => {
             "they can only be read back from the page cache here, and could not be dropped from it"
         }

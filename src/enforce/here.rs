@@ -1,5 +1,6 @@
 //! This process, as the target of an enforcement: its memory, and a file that it has mapped.
 
+use super::elsewhere;
 use super::entries;
 use super::spare;
 use crate::dirty::{self, Query, Ranges, eviction_probe};
@@ -222,6 +223,16 @@ impl Target for Here<'_> {
         match self.worker.borrow_handle(&self.handle) {
             Some(handle) => readback::read(handle, parts, buffer, slow),
             None => parts
+                .iter_mut()
+                .for_each(|part| part.read = Err(Errno::BADF)),
+        }
+    }
+
+    #[inline(never)]
+    fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
+        match self.worker.has_descriptors() {
+            true => elsewhere::read(&self.file, parts, buffer),
+            false => parts
                 .iter_mut()
                 .for_each(|part| part.read = Err(Errno::BADF)),
         }

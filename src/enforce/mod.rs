@@ -20,6 +20,7 @@
 
 pub mod before;
 pub mod doubt;
+mod elsewhere;
 mod entries;
 mod fail;
 mod folios;

@@ -1,5 +1,6 @@
 //! The log's part of what is told of an msync: records of it, of its steps, and the page table of what is not safe.
 
+use super::elsewhere;
 use super::request::{Ended, Request, Snapshot};
 use crate::dirty::{Ranges, Tracker};
 use crate::helper::Worker;
@@ -347,6 +348,22 @@ fn describe(message: &mut LineBuf<256>, ended: &Ended, outcome: Result<(), Errno
                 },
             ),
         ),
+        _ if ended.facts.unseen_pages > 0
+            && ended.facts.unseen_pages == uncertain
+            && stale == 0
+            && ended.facts.cause.is_none() =>
+        {
+            let mut why = LineBuf::<128>::new();
+            elsewhere::describe(&mut why);
+            log::text(
+                message,
+                format_args!(
+                    "{} not seen by the other client: {} (KEEPMYDATA_SEEN_BY)",
+                    Count(uncertain, "page"),
+                    why.as_str()
+                ),
+            );
+        }
         Err(_) if stale == 0 && ended.facts.cause.is_none() => log::text(
             message,
             format_args!(

@@ -1,5 +1,6 @@
 //! What one msync asks for one file, and the pool in which all that is known of it lies.
 
+use super::elsewhere;
 use crate::dirty::{self, Tracker};
 use crate::log::Timer;
 use crate::mappings::file::{File, Handle, Held};
@@ -106,11 +107,13 @@ impl Request {
     /// By what its file is judged.
     pub fn terms(&self) -> Terms {
         let (settings, traits) = (config::settings(), self.file.traits);
+        let elsewhere = !self.settles && elsewhere::is_wanted(&self.file);
         Terms {
             is_verified: dirty::is_verified(traits.local_block) && !traits.dax,
             local_block: traits.local_block,
             settles: self.settles,
             uncertain_fails: settings.uncertain == Uncertain::Error,
+            seen_elsewhere: elsewhere,
             copy_budget: settings.copy_budget.0,
         }
     }

@@ -256,6 +256,8 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
         copies: &mut s.copies,
         local_block: s.request.file.traits.local_block,
         unwritten: false,
+        // That is msync's business.
+        seen_elsewhere: false,
     });
     let mut superseded = Ranges::new();
     let all =

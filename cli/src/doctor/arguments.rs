@@ -1,6 +1,6 @@
 //! The command line of `keepmydata doctor`.
 
-use super::{clients, guest};
+use super::guest;
 use crate::junit;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::{Deserialize, Serialize};
@@ -99,11 +99,8 @@ pub fn options(matches: &ArgMatches) -> Options {
 }
 
 /// What the doctor runs this command as; not for people.
-pub fn hidden_commands() -> [Command; 2] {
-    [
-        Command::new(guest::NAME)
-            .hide(true)
-            .arg(Arg::new("task").required(true)),
-        Command::new(clients::NAME).hide(true),
-    ]
+pub fn guest_command() -> Command {
+    Command::new(guest::NAME)
+        .hide(true)
+        .arg(Arg::new("task").required(true))
 }

@@ -15,8 +15,8 @@ mod supervisor;
 mod trials;
 mod verdict;
 
-pub use arguments::{Options, command, hidden_commands, options};
-pub use clients::{NAME as CLIENT, serve as client};
+pub use arguments::{Options, command, guest_command, options};
+pub use clients::{NAME as CLIENT, command as client_command, serve as client};
 pub use guest::{NAME as GUEST, guest};
 pub use supervisor::doctor;
 

@@ -44,9 +44,11 @@ pub enum State {
     /// The filesystem holds the copy, but the page cache was dropped since the last sync: the copy may
     /// lack what was stored before that.
     Refilled,
+    /// The filesystem holds the copy, or something newer, but its other client is not shown it yet.
+    Unseen,
 }
 
-const STATES: [State; 10] = [
+const STATES: [State; 11] = [
     State::Unchecked,
     State::Skipped,
     State::Verified,
@@ -57,6 +59,7 @@ const STATES: [State; 10] = [
     State::Gone,
     State::Unread,
     State::Refilled,
+    State::Unseen,
 ];
 
 impl State {
@@ -77,7 +80,7 @@ impl State {
     pub fn is_settled(self) -> bool {
         !matches!(
             self,
-            State::Unchecked | State::Racing | State::Stale | State::Uncertain
+            State::Unchecked | State::Racing | State::Stale | State::Uncertain | State::Unseen
         )
     }
 }
@@ -461,6 +464,19 @@ impl Copies {
         match all {
             Held::Unknown if moved => Held::All,
             all => all,
+        }
+    }
+
+    /// Whether every byte in the part `shown` of the buffer is as page number `page` was copied, or as the last
+    /// [`Copies::look`] saw it.
+    pub fn is_as_new(&self, page: usize, shown: &Range<usize>) -> bool {
+        let (shown, now) = (&self.buffer()[shown.clone()], &self.seen()[..shown.len()]);
+        match self.copy(page) {
+            None => shown == now,
+            Some(copy) => {
+                let mut bytes = shown.iter().zip(now).zip(copy);
+                bytes.all(|((shown, now), copy)| shown == now || shown == copy)
+            }
         }
     }
 

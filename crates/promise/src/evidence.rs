@@ -40,6 +40,7 @@ impl Evidence {
                 | State::Uncertain
                 | State::Gone
                 | State::Unread
+                | State::Unseen
                 | State::Refilled => Verdict::Uncertain,
                 _ => continue,
             };
@@ -74,8 +75,12 @@ fn row(
         return Some(row);
     }
     let mut part = [Part::new(page, 1, start, 0)];
+    let state = copies.state(page);
     let buffer = copies.buffer_mut();
-    target.read_back(&mut part, buffer, &mut false);
+    match state {
+        State::Unseen => target.read_elsewhere(&mut part, buffer),
+        _ => target.read_back(&mut part, buffer, &mut false),
+    }
     let read = part[0].read.unwrap_or(0);
     let actual = &copies.buffer()[..read.min((end - start) as usize)];
     row.expected_hash = Some(HexU64(copies.hash_at_copy(page)));

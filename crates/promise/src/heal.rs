@@ -87,12 +87,16 @@ fn count<R: Request>(c: &mut Compared<R>) {
             State::Racing if c.copies.copy(page).is_some() => {
                 defect!(RacingIsNewer => Verdict::Newer; Verdict::Stale)
             }
-            State::Racing | State::Uncertain | State::Gone | State::Unread | State::Refilled => {
-                Verdict::Uncertain
-            }
+            State::Racing
+            | State::Uncertain
+            | State::Gone
+            | State::Unread
+            | State::Refilled
+            | State::Unseen => Verdict::Uncertain,
             State::Unchecked | State::Skipped => continue,
         };
         facts.unread_pages += u64::from(state == State::Unread);
+        facts.unseen_pages += u64::from(state == State::Unseen);
         facts.verdicts.count(verdict);
     }
     c.facts = facts;
@@ -158,6 +162,8 @@ fn climb<R: Request, T: Target>(
     let left = check(target, observer, c);
     // A flush that failed may have dropped what it should have written: everything again.
     let first = match c.facts.flush_error {
+        // The filesystem holds everything: nothing is gained by writing again.
+        None if left.is_unseen_only() => Some(Rung::Wait),
         // The caller is told, and nothing is gained by trying again meanwhile.
         Some(_) if c.terms.local_block => None,
         Some(_) => Some(Rung::Redirty),
@@ -192,6 +198,7 @@ fn climb_from<R: Request, T: Target>(
                 wait = (wait * 2).min(LONGEST_WAIT_NS);
                 match c.facts.flush_error {
                     Some(_) => redirty(target, observer, c),
+                    None if left.is_unseen_only() => Ok(()),
                     None => resync(target, observer, c),
                 }
             }
@@ -212,7 +219,7 @@ fn climb_from<R: Request, T: Target>(
             result: done,
         };
         observer.tell(c, began, healed);
-        if left.total() < before.total() || left.total() == 0 {
+        if !before.is_unseen_only() && (left.total() < before.total() || left.total() == 0) {
             c.facts.healed = Some(rung);
         }
         if left.total() == 0 && (c.facts.flush_error.is_none() || c.facts.rewritten) {
@@ -225,6 +232,7 @@ fn climb_from<R: Request, T: Target>(
         let late = target.now() - started >= deadline;
         next = match rung {
             _ if late => None,
+            _ if left.is_unseen_only() && c.facts.flush_error.is_none() => Some(Rung::Wait),
             Rung::Resync if left.total() < before.total() => Some(Rung::Resync),
             Rung::Resync => Some(Rung::Redirty),
             Rung::Redirty if left.total() < before.total() => Some(Rung::Redirty),
@@ -255,6 +263,7 @@ fn check<R: Request, T: Target>(
         copies: &mut snapshot.copies,
         local_block: snapshot.terms.local_block,
         unwritten,
+        seen_elsewhere: snapshot.terms.seen_elsewhere && !unwritten,
     });
     if let Err(errno) = checked {
         c.facts.unreadable = Some(errno);

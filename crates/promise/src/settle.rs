@@ -133,7 +133,7 @@ impl Debt {
         for (page, state) in states(&judged.copies) {
             let into = match state {
                 State::Unread if told.has(page.start) => continue,
-                State::Stale | State::Racing | State::Unchecked | State::Unread => {
+                State::Stale | State::Racing | State::Unchecked | State::Unread | State::Unseen => {
                     &mut self.refused
                 }
                 State::Uncertain | State::Gone | State::Refilled if settles => &mut self.untold,

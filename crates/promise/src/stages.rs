@@ -30,6 +30,8 @@ pub struct Terms {
     pub settles: bool,
     /// What is neither proved nor refuted fails.
     pub uncertain_fails: bool,
+    /// What the filesystem holds must be shown to another client of it, too.
+    pub seen_elsewhere: bool,
     /// Memory for copies, bytes.
     pub copy_budget: u64,
 }
@@ -182,6 +184,8 @@ pub struct Facts {
     pub refilled_pages: u64,
     /// Pages that could only be compared with the page cache itself.
     pub unread_pages: u64,
+    /// Pages that the filesystem holds, and its other client is not shown.
+    pub unseen_pages: u64,
     pub verdicts: Verdicts,
     /// The rung that cured the last pages, where any had to be cured.
     pub healed: Option<Rung>,

@@ -121,6 +121,15 @@ pub trait Target {
     /// comparison took long, and is told whether these did.
     fn read_back(&self, parts: &mut [Part], buffer: &mut [u8], slow: &mut bool);
 
+    /// Reads what another client of the filesystem is shown, likewise ([`Terms::seen_elsewhere`](crate::Terms)). Pages that
+    /// it caches are dropped first, as far as that is possible.
+    fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
+        let _ = buffer;
+        parts
+            .iter_mut()
+            .for_each(|part| part.read = Err(Errno::BADF));
+    }
+
     /// Counts the pages of `[start, end)` (cachestat(2)); nothing where that cannot be had.
     fn count(&self, start: u64, end: u64) -> Option<CacheStat>;
 

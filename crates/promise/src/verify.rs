@@ -30,6 +30,8 @@ pub struct Comparison<'a, T> {
     pub local_block: bool,
     /// What was flushed may not have been written: it is nowhere else than in the page cache.
     pub unwritten: bool,
+    /// What the filesystem holds must be shown to another client of it, too.
+    pub seen_elsewhere: bool,
 }
 
 /// Pages not settled yet, by kind.
@@ -38,11 +40,17 @@ pub struct Unsettled {
     pub stale: usize,
     pub racing: usize,
     pub uncertain: usize,
+    pub unseen: usize,
 }
 
 impl Unsettled {
     pub fn total(&self) -> usize {
-        self.stale + self.racing + self.uncertain
+        self.stale + self.racing + self.uncertain + self.unseen
+    }
+
+    /// Whether the filesystem holds everything, and only its other client is not shown some of it.
+    pub fn is_unseen_only(&self) -> bool {
+        self.unseen > 0 && self.unseen == self.total()
     }
 }
 
@@ -95,6 +103,9 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
         doubt_what_stayed(c, &mut stayed);
         c.target.recached();
     }
+    if c.seen_elsewhere {
+        look_elsewhere(c, size);
+    }
     let mut unsettled = Unsettled::default();
     for state in c.copies.states() {
         match state {
@@ -103,6 +114,7 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
             // On a local disk nothing arrives late.
             State::Uncertain if c.local_block => {}
             State::Uncertain => unsettled.uncertain += 1,
+            State::Unseen => unsettled.unseen += 1,
             State::Skipped
             | State::Verified
             | State::Newer
@@ -112,6 +124,43 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
         }
     }
     Ok(unsettled)
+}
+
+/// What the filesystem holds is looked for once more, as its other client is shown it.
+fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) {
+    let mut page = 0;
+    while page < c.copies.pages() {
+        let mut batch = Batch::new();
+        while page < c.copies.pages() && batch.room() > 0 {
+            if c.copies.state(page) == State::Unseen {
+                let (offset, _) = c.copies.place_of(page);
+                batch.add(page, 1, offset);
+            }
+            page += 1;
+        }
+        if batch.parts().is_empty() {
+            break;
+        }
+        c.target
+            .read_elsewhere(batch.parts_mut(), c.copies.buffer_mut());
+        for part in batch.parts() {
+            let valid = size.saturating_sub(part.offset).min(part.bytes() as u64) as usize;
+            // What is larger there was read for that much only.
+            let shown = part.into..part.into + valid;
+            if part.read.is_ok_and(|read| read >= valid) {
+                settle_elsewhere(c, part.first, &shown);
+            }
+        }
+    }
+}
+
+/// The other client is shown what lies in the part `shown` of the buffer for page number `page`.
+fn settle_elsewhere<T: Target>(c: &mut Comparison<'_, T>, page: usize, shown: &Range<usize>) {
+    if c.copies.matches(page, shown) {
+        c.copies.set_state(page, State::Verified);
+    } else if c.copies.look(c.target, page).is_some() && c.copies.is_as_new(page, shown) {
+        c.copies.set_state(page, State::Newer);
+    }
 }
 
 /// Whether something that is dirty would be read through the page cache whatever the flags.
@@ -225,6 +274,10 @@ fn check_run<T: Target>(c: &mut Comparison<'_, T>, size: u64, part: &Part) -> Re
             State::Verified
         } else {
             judge(c, page, start, &actual, valid)
+        };
+        let state = match state {
+            State::Verified | State::Newer if c.seen_elsewhere => State::Unseen,
+            state => state,
         };
         c.copies.set_state(page, state);
     }

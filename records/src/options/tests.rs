@@ -45,6 +45,7 @@ fn each_field_is_read_from_its_own_variable() {
         ("KEEPMYDATA_UNCERTAIN", "error"),
         ("KEEPMYDATA_ON_FAILURE", "abort"),
         ("KEEPMYDATA_READ", "pass"),
+        ("KEEPMYDATA_SEEN_BY", "/a=/b"),
         ("KEEPMYDATA_TRACK", "whole"),
         ("KEEPMYDATA_FILES", "*.db"),
         ("KEEPMYDATA_COPY_BUDGET", "8K"),
@@ -57,8 +58,8 @@ fn each_field_is_read_from_its_own_variable() {
     assert_eq!(
         s.to_string(),
         "preset=database enforce=off async=sync munmap=sync prealloc=on invalidate=off verify=on \
-         deadline-ms=17 uncertain=error on-failure=abort read=pass track=whole files=*.db copy-budget=8K \
-         reverify-ms=5 log=trace log-file=/tmp/%p log-format=json"
+         deadline-ms=17 uncertain=error on-failure=abort read=pass seen-by=/a=/b track=whole files=*.db \
+         copy-budget=8K reverify-ms=5 log=trace log-file=/tmp/%p log-format=json"
     );
 }
 

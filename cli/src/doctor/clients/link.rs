@@ -2,12 +2,14 @@
 
 use super::side::{Answered, Ask, Asked, NAME};
 use crate::failure::Failure;
-use crate::run::reason;
+use crate::run::{Library, reason};
+use keepmydata_records::OPTIONS;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -45,6 +47,24 @@ impl Link {
         Self::start(command)
     }
 
+    /// The same under the shim, with a setting that has it wait for the other client.
+    ///
+    /// # Errors
+    /// Where there is no shim.
+    pub fn waiting(first: &Path, second: &Path) -> Result<Self, Failure> {
+        let own = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
+        let mut mounts = first.as_os_str().to_owned();
+        mounts.push("=");
+        mounts.push(second);
+        let mut command = Command::new(own);
+        command
+            .arg(NAME)
+            .env("LD_PRELOAD", Library::find()?.preload(None)?)
+            .env("KEEPMYDATA_SEEN_BY", mounts)
+            .env("KEEPMYDATA_LOG", "off");
+        Self::start(command)
+    }
+
     /// That of a peer: `prefix` is a command for the shell, to which `keepmydata` and its argument are added.
     pub fn peer(prefix: &str) -> Result<Self, Failure> {
         let mut command = Command::new("sh");
@@ -54,12 +74,17 @@ impl Link {
 
     fn start(mut command: Command) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::of("a client's side", &error);
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+            .stderr(Stdio::piped());
+        for option in OPTIONS {
+            // Those of whoever calls do not count.
+            if !is_set(&command, option.env) {
+                command.env_remove(option.env);
+            }
+        }
+        let mut child = command.spawn().map_err(failed)?;
         let waiting: Arc<Mutex<Waiting>> = Arc::default();
         let errors: Arc<Mutex<String>> = Arc::default();
         if let Some(stderr) = child.stderr.take() {
@@ -153,6 +178,12 @@ impl Link {
             said => said.to_owned(),
         }
     }
+}
+
+/// Whether the command has this variable of its own.
+fn is_set(command: &Command, name: &str) -> bool {
+    let mut own = command.get_envs();
+    own.any(|(known, value)| known == name && value.is_some())
 }
 
 impl Drop for Link {

@@ -10,7 +10,7 @@ mod trials;
 mod turns;
 mod verdict;
 
-pub use side::{NAME, serve};
+pub use side::{NAME, command, serve};
 
 use super::arguments::Options;
 use crate::failure::Failure;
@@ -40,7 +40,10 @@ pub fn work(options: &Options, client: &Path) -> Result<c_int, Failure> {
     let second = hello(&pair.second, client, options.peer.as_deref())?;
     let abouts = [&first, &second];
     let names = [options.directory.as_path(), client];
-    let (judgement, trials) = match examine(&pair, abouts)? {
+    // What another machine has mounted cannot be waited for here.
+    let whole = [&first.directory, &second.directory].map(|path| path.as_path());
+    let mounts = options.peer.is_none().then_some(whole);
+    let (judgement, trials) = match examine(&pair, abouts, mounts)? {
         Ok((judgement, trials)) => (judgement, Some(trials)),
         Err(why) => (verdict::unknown(why), None),
     };
@@ -79,6 +82,7 @@ fn hello(link: &Link, directory: &Path, peer: Option<&str>) -> Result<About, Fai
 fn examine(
     pair: &Pair,
     abouts: [&About; 2],
+    mounts: Option<[&Path; 2]>,
 ) -> Result<Result<(Judgement, Trials), String>, Failure> {
     let [first, second] = abouts;
     if first.boot == second.boot && first.device == second.device && !first.boot.is_empty() {
@@ -88,14 +92,14 @@ fn examine(
                 .to_owned(),
         ));
     }
-    let progress = Progress::new(case::all().len() as u64 + 2);
+    let progress = Progress::new(case::all().len() as u64 + 3);
     // Two doctors may be here at once.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());
     let token = format!("{:x}-{now:x}", std::process::id());
     let name = format!(".keepmydata-doctor-{token}");
-    let tried = try_all(pair, &name, &token, &progress);
+    let tried = try_all(pair, mounts, &name, &token, &progress);
     if let Err(why) = pair.first.ask::<()>(Ask::Remove) {
         eprintln!("keepmydata: {name} is left behind: {why}");
     }
@@ -103,12 +107,13 @@ fn examine(
         Ok(tried) => tried,
         Err(why) => return Ok(Err(format!("{why}."))),
     };
-    let judgement = verdict::judge(&tried, [&first.kind, &second.kind]);
+    let judgement = verdict::judge(&tried, [&first.kind, &second.kind], mounts);
     Ok(Ok((judgement, tried)))
 }
 
 fn try_all(
     pair: &Pair,
+    mounts: Option<[&Path; 2]>,
     name: &str,
     token: &str,
     progress: &Progress,
@@ -120,8 +125,24 @@ fn try_all(
     let mut trials = Trials {
         tried: trials::cases(pair, progress)?,
         turns: Turns::default(),
+        waiting: None,
     };
     let patience = verdict::patience(&trials);
     trials.turns = progress.step("two writers take turns", || trials::turns(pair, patience))?;
+    if let Some([first, second]) = mounts
+        && verdict::may_wait(&trials)
+        && let Ok(writer) = Link::waiting(first, second)
+    {
+        let hello = Ask::Hello {
+            directory: first.to_owned(),
+        };
+        let enter = Ask::Enter {
+            name: name.to_owned(),
+        };
+        let ready = writer.ask::<About>(hello).and(writer.ask::<()>(enter));
+        if ready.is_ok() {
+            trials.waiting = Some(trials::waiting(&writer, pair, progress)?);
+        }
+    }
     Ok(Ok(trials))
 }

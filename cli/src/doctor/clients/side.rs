@@ -78,6 +78,8 @@ pub struct Answered {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct About {
     pub protocol: u32,
+    /// Without symbolic links.
+    pub directory: PathBuf,
     /// `fuse.sshfs`.
     pub kind: String,
     /// One line: type, source, mount point, daemon.
@@ -92,6 +94,11 @@ pub struct About {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stored {
     pub msync_ns: u64,
+}
+
+/// What the doctor runs for each client; not for people.
+pub fn command() -> clap::Command {
+    clap::Command::new(NAME).hide(true)
 }
 
 /// Answers until its input ends.
@@ -149,11 +156,8 @@ impl Side {
             Ask::Store { file, step } => self.store(&file, step).map(|stored| to_json(&stored)),
             Ask::Watch { file, limit_ms } => self.watch(&file, limit_ms).map(|seen| to_json(&seen)),
             Ask::Turn(turn) => {
-                let path = self.path(&turn.file);
-                let open = self.open(&turn.file);
-                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-                turn.take(&path, &mut open)
-                    .map(|turned: Turned| to_json(&turned))
+                let turned = turn.take(&self.path(&turn.file));
+                turned.map(|turned: Turned| to_json(&turned))
             }
             Ask::Stop => {
                 self.stopped.store(true, Ordering::Relaxed);
@@ -181,9 +185,10 @@ impl Side {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let filesystem = Filesystem::look(&directory)?;
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = directory.clone();
         Ok(About {
             protocol: PROTOCOL,
+            directory,
             kind: filesystem.kind().to_owned(),
             summary: filesystem.summary(),
             options: filesystem.options().to_owned(),
@@ -323,10 +328,6 @@ impl Open {
                 read(file)
             }
         }
-    }
-
-    pub fn file(&mut self) -> &mut Option<File> {
-        &mut self.file
     }
 }
 

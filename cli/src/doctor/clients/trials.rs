@@ -1,6 +1,6 @@
 //! All cases between two clients, and the turns.
 
-use super::case::{self, Case, Client, Watched};
+use super::case::{self, Case, Client, Step, Watched, Way};
 use super::link::Link;
 use super::side::{Ask, Stored};
 use super::turns::{self, Turn, Turned};
@@ -114,6 +114,8 @@ pub struct Turns {
 pub struct Trials {
     pub tried: Vec<Tried>,
     pub turns: Turns,
+    /// Where the first client waited for the second (KEEPMYDATA_SEEN_BY).
+    pub waiting: Option<Vec<Tried>>,
 }
 
 impl Trials {
@@ -159,7 +161,8 @@ pub fn cases(pair: &Pair, progress: &Progress) -> Result<Vec<Tried>, Failure> {
             .enumerate()
             .map(|(number, case)| {
                 let gate = &gate;
-                scope.spawn(move || one(pair, *case, &format!("case-{number}"), gate))
+                let sides = (pair.of(case.writer), pair.of(case.reader));
+                scope.spawn(move || one(sides, *case, &format!("case-{number}"), gate))
             })
             .collect();
         let mut tried = Vec::new();
@@ -185,8 +188,29 @@ pub fn cases(pair: &Pair, progress: &Progress) -> Result<Vec<Tried>, Failure> {
     })
 }
 
-fn one(pair: &Pair, case: Case, file: &str, gate: &Gate) -> Tried {
-    let (writer, reader) = (pair.of(case.writer), pair.of(case.reader));
+/// The first client's store once more, by a side that waits for the second, for each way of reading.
+pub fn waiting(writer: &Link, pair: &Pair, progress: &Progress) -> Result<Vec<Tried>, Failure> {
+    let gate = Gate {
+        free: Mutex::new(AT_ONCE),
+        freed: Condvar::new(),
+    };
+    let cases = case::all().into_iter().filter(|case| {
+        (case.writer, case.reader, case.step) == (Client::First, Client::Second, Step::Msync)
+    });
+    let cases: Vec<Case> = cases.filter(|case| case.way != Way::Mapping).collect();
+    progress.step("keepmydata waits for the other client", || {
+        thread::scope(|scope| {
+            let started = cases.iter().enumerate().map(|(number, case)| {
+                let (gate, sides) = (&gate, (writer, &pair.second));
+                scope.spawn(move || one(sides, *case, &format!("waiting-{number}"), gate))
+            });
+            let started: Vec<_> = started.collect();
+            started.into_iter().flat_map(|ended| ended.join()).collect()
+        })
+    })
+}
+
+fn one((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
     let file = || file.to_owned();
     let mut msync_ns = None;
     let begun = gate.through(|| -> Result<(), String> {

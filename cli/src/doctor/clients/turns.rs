@@ -2,7 +2,6 @@
 //! checks in the end that nothing of it is lost. A client that writes stale pages back takes away what the other wrote.
 
 use super::case::Client;
-use super::side::Open;
 use crate::sys::{Mapping, lock_records};
 use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
@@ -50,7 +49,7 @@ fn places(client: Client) -> [u64; 2] {
 }
 
 impl Turn {
-    pub fn take(&self, path: &Path, open: &mut Open) -> io::Result<Turned> {
+    pub fn take(&self, path: &Path) -> io::Result<Turned> {
         let file = File::options().read(true).write(true).open(path)?;
         let _lock = lock_records(&file, true)?;
         let began = Instant::now();
@@ -78,8 +77,6 @@ impl Turn {
             }
             mapping.sync()?;
         }
-        // A descriptor that is closed gives the lock up.
-        *open.file() = None;
         Ok(turned)
     }
 }

@@ -7,6 +7,7 @@ use crate::trial;
 use crate::words::{count, verb};
 use serde::Serialize;
 use std::ffi::c_int;
+use std::path::Path;
 
 /// From the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -115,7 +116,44 @@ pub fn patience(trials: &Trials) -> u64 {
     patience.min(WATCH_MS)
 }
 
-pub fn judge(trials: &Trials, kinds: [&str; 2]) -> Judgement {
+/// Whether it can help that msync waits for the other client.
+pub fn may_wait(trials: &Trials) -> bool {
+    let seen = Seen {
+        trials,
+        writer: Client::First,
+        step: Step::Msync,
+    };
+    !matches!(seen.class(), Verdict::AtOnce | Verdict::Unknown)
+}
+
+/// What it came to where msync waited for the other client.
+fn waited(trials: &Trials, mounts: Option<[&Path; 2]>) -> Option<String> {
+    let (waiting, [first, second]) = (trials.waiting.as_ref()?, mounts?);
+    let setting = format!(
+        "KEEPMYDATA_SEEN_BY={}={}",
+        first.display(),
+        second.display()
+    );
+    let late: Vec<&str> = waiting
+        .iter()
+        .filter(|tried| tried.found.as_ref().is_ok_and(|seen| !seen.at_once()))
+        .map(|tried| tried.case.way.words())
+        .collect();
+    let slowest = waiting.iter().filter_map(|tried| tried.msync_ns).max()?;
+    Some(match late.as_slice() {
+        [] => format!(
+            "Under keepmydata with {setting} msync waits for that, {:.0} ms here, and readers on the second get the new data with their first \
+             read; mappings that are held there may stay as they are.",
+            slowest as f64 / 1e6
+        ),
+        late => format!(
+            "Under keepmydata with {setting} msync looks for that, and the second still saw old data: {}.",
+            late.join("; ")
+        ),
+    })
+}
+
+pub fn judge(trials: &Trials, kinds: [&str; 2], mounts: Option<[&Path; 2]>) -> Judgement {
     let of = |writer| Seen {
         trials,
         writer,
@@ -187,6 +225,7 @@ pub fn judge(trials: &Trials, kinds: [&str; 2]) -> Judgement {
             count(turns.stores, "store")
         ));
     }
+    sentences.extend(waited(trials, mounts));
     if verdict != Verdict::AtOnce {
         let mut advice: Vec<&str> = kinds.iter().map(|kind| options::advice(kind)).collect();
         advice.dedup();
@@ -295,8 +334,9 @@ fn ways(seen: &Seen, class: Verdict) -> Vec<String> {
     let mut sentences = Vec::new();
     if class < Verdict::OnLock
         && let Some(held) = seen.by(Way::Mapping)
-        && held.new_after_ms != seen.after(Way::Held)
-        && !held.at_once()
+        && held
+            .new_after_ms
+            .is_none_or(|ms| ms > 2 * seen.after(Way::Held).unwrap_or(ms) + 100)
     {
         sentences.push(match held.new_after_ms {
             Some(ms) => format!("A mapping that is held there shows it after {ms} ms."),

@@ -352,3 +352,60 @@ fn what_cannot_be_dropped_proves_nothing_about_itself() {
     assert_eq!(ended.verdicts.verified, 0);
     assert_eq!((ended.verdicts.uncertain, ended.facts.unread_pages), (2, 2));
 }
+
+fn seen_elsewhere() -> Terms {
+    Terms {
+        seen_elsewhere: true,
+        ..terms()
+    }
+}
+
+#[test]
+fn what_another_client_must_be_shown_is_waited_for_and_not_written_again() {
+    let world = stored(Mode::Honest, 3);
+    world.shown_at.set(50_000_000);
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!(ended.result(), Ok(()));
+    assert_eq!((ended.verdicts.verified, ended.facts.unseen_pages), (3, 0));
+    assert_eq!(
+        ended.facts.healed, None,
+        "the filesystem held it all the time"
+    );
+    let events = world.events.borrow();
+    let flushes = events
+        .iter()
+        .filter(|event| matches!(event, Event::Flushed(_)));
+    assert_eq!(flushes.count(), 1);
+}
+
+#[test]
+fn what_another_client_is_never_shown_is_uncertain_and_an_error_until_it_is() {
+    let world = stored(Mode::Honest, 3);
+    world.shown_at.set(u64::MAX);
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!(ended.result(), Ok(()));
+    assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (3, 3));
+    assert!(!ended.is_all_proved());
+    let strict = Terms {
+        uncertain_fails: true,
+        ..seen_elsewhere()
+    };
+    let world = stored(Mode::Honest, 3);
+    world.shown_at.set(u64::MAX);
+    for _ in 0..2 {
+        let ended = msync_by(&world, strict);
+        assert_eq!(ended.result(), Err(Errno::IO));
+    }
+    world.shown_at.set(0);
+    assert_eq!(msync_by(&world, strict).result(), Ok(()));
+    assert!(holds_all(&world, 3));
+}
+
+/// The other client is asked about what the filesystem holds, and about nothing else.
+#[test]
+fn what_another_client_is_shown_proves_nothing_that_the_filesystem_lacks() {
+    let world = stored(Mode::BlackHole, 2);
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!(ended.result(), Err(Errno::IO));
+    assert_eq!((ended.verdicts.stale, ended.facts.unseen_pages), (2, 0));
+}

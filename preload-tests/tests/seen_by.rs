@@ -1,0 +1,158 @@
+//! `KEEPMYDATA_SEEN_BY`: msync waits until another client of the filesystem is shown what was synced. Natively, and under
+//! the shim without it, that client reads old data.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::or_skip;
+use serde_json::Value;
+
+const SECONDS: &str = "2.5";
+const WAYS: [&str; 6] = ["held", "fresh", "direct", "mapping", "lock", "drop"];
+
+fn mount(coherence: &str) -> TearFs {
+    TearFs::mount_twice(coherence, &["--coherence-ms=600"])
+}
+
+fn seen_by(fs: &TearFs) -> String {
+    format!("{}={}", fs.dir().display(), fs.second().display())
+}
+
+/// When readers of the second client first saw the new data, by their way of reading.
+fn look(outcome: &Outcome) -> [&'static str; 6] {
+    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
+    let lines = outcome
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once(' '));
+    let seen: HashMap<&str, Option<f64>> = lines.map(|(way, ms)| (way, ms.parse().ok())).collect();
+    WAYS.map(|way| match seen.get(way) {
+        Some(Some(ms)) if *ms < 50.0 => "now",
+        Some(Some(_)) => "later",
+        Some(None) => "never",
+        None => "not tried",
+    })
+}
+
+/// What the readers see without the setting, under the shim too, and with it.
+fn check(coherence: &str, without: [&str; 6], with: [&str; 6]) {
+    or_skip!(TearFs::available());
+    let probe = |fs: &TearFs| {
+        let guest = Program::guest("two_clients");
+        guest.arg(fs.dir()).arg(fs.second()).arg(SECONDS)
+    };
+    let fs = mount(coherence);
+    let shim = probe(&fs).under_shim(&[]);
+    assert_eq!(look(&shim), without, "{coherence}: {}", shim.stdout);
+    let fs = mount(coherence);
+    let setting = seen_by(&fs);
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", setting.as_str()),
+        ("KEEPMYDATA_LOG", "info"),
+    ];
+    let shim = probe(&fs).under_shim(&settings);
+    assert_eq!(look(&shim), with, "{coherence}: {}", shim.stdout);
+    // What is not shown is told, and nothing else is.
+    let told = shim.records().uncertain().len();
+    assert_eq!(told > 0, with.contains(&"never"), "{coherence}: {told}");
+}
+
+/// The mapping too: the look for the new data has that client ask for attributes, again and again.
+#[test]
+fn attribute_cache() {
+    let without = ["later", "later", "now", "never", "later", "now"];
+    check("attribute-cache", without, ["now"; 6]);
+}
+
+/// The mapping too: the open that looks for the new data drops all pages there.
+#[test]
+fn close_to_open() {
+    let without = ["never", "now", "now", "never", "never", "now"];
+    check("close-to-open", without, ["now"; 6]);
+}
+
+#[test]
+fn on_lock() {
+    let without = ["never", "never", "now", "never", "now", "now"];
+    let with = ["now", "now", "now", "never", "now", "now"];
+    check("on-lock", without, with);
+}
+
+#[test]
+fn no_invalidation() {
+    let without = ["never", "never", "now", "never", "never", "now"];
+    let with = ["now", "now", "now", "never", "now", "now"];
+    check("no-invalidation", without, with);
+}
+
+#[test]
+fn propagation() {
+    check("propagation", ["later"; 6], ["now"; 6]);
+}
+
+/// A file of old data, all of which the guest stores to and syncs, twice.
+fn store(path: &Path) -> Program {
+    let mut file = File::create(path).expect("file");
+    file.write_all(&[b'o'; 16384]).expect("old data");
+    file.sync_all().expect("fsync");
+    Program::guest("seen").arg(path)
+}
+
+/// Longer than the deadline: not proved, and told; with UNCERTAIN=error EIO, until a later msync finds it.
+#[test]
+fn what_is_not_shown_in_time_is_uncertain() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("propagation", &["--coherence-ms=1500"]);
+    let setting = seen_by(&fs);
+    let run = |name: &str, more: &[(&str, &str)]| {
+        let mut settings = vec![
+            ("KEEPMYDATA_SEEN_BY", setting.as_str()),
+            ("KEEPMYDATA_DEADLINE_MS", "300"),
+            ("KEEPMYDATA_LOG", "error"),
+        ];
+        settings.extend(more);
+        store(&fs.path(name)).under_shim(&settings)
+    };
+    let warned = run("warn", &[]);
+    assert_eq!(warned.stdout, "msync 0\nagain 0\n", "{warned:?}");
+    let records = warned.records();
+    let said: Vec<&Value> = records.of("doubt").collect();
+    let said = said[0]["message"].as_str().expect("message");
+    assert!(said.contains("was not shown them in time"), "{said}");
+    let failed = run("fail", &[("KEEPMYDATA_UNCERTAIN", "error")]);
+    // The second msync comes two seconds later.
+    assert_eq!(failed.stdout, "msync EIO\nagain 0\n", "{failed:?}");
+    let records = failed.records();
+    let report = records.of("report").next().expect("a report");
+    let said = report["message"].as_str().expect("message");
+    assert!(said.contains("not seen by the other client"), "{said}");
+}
+
+/// Files beside the mount are as they were; one that has no name below the other is not shown there.
+#[test]
+fn only_what_lies_below_the_mount_is_looked_for() {
+    or_skip!(TearFs::available());
+    let fs = mount("coherent");
+    let beside = fs.control_socket().with_file_name("beside");
+    let setting = seen_by(&fs);
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", setting.as_str()),
+        ("KEEPMYDATA_VERIFY", "on"),
+        ("KEEPMYDATA_LOG", "warn"),
+    ];
+    let run = store(&beside).under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nagain 0\n", "{run:?}");
+    assert_eq!(run.log_text(), "", "{run:?}");
+    fs::remove_file(beside).expect("removal");
+    let elsewhere = format!("{}=/nowhere", fs.dir().display());
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", elsewhere.as_str()),
+        ("KEEPMYDATA_DEADLINE_MS", "50"),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+    ];
+    let run = store(&fs.path("f")).under_shim(&settings);
+    assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
+}

@@ -1,0 +1,76 @@
+//! What another client of the filesystem is shown (`KEEPMYDATA_SEEN_BY`): the file is opened below the other mount, what that
+//! client caches of it is dropped, and it is read as any reader there would.
+
+use crate::mappings::{
+    self,
+    file::{File, PATH},
+};
+use crate::sys;
+use crate::{config, log};
+use core::num::NonZeroU64;
+use keepmydata_promise::Part;
+use keepmydata_records::LineBuf;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Advice, CWD, Mode, OFlags, fadvise, openat};
+use rustix::io::Errno;
+
+/// Whether `file` must be shown to the other client.
+pub fn is_wanted(file: &File) -> bool {
+    let mounts = config::settings().seen_by;
+    mounts.other().is_some() && mounts.concerns(mappings::lock().get(file).path())
+}
+
+/// Reads the parts through the other mount, on a helper thread.
+pub fn read(file: &File, parts: &mut [Part], buffer: &mut [u8]) {
+    let opened = open(file);
+    for part in parts {
+        part.read = match &opened {
+            Ok(fd) => read_part(fd, part, buffer),
+            Err(errno) => Err(*errno),
+        };
+    }
+}
+
+fn open(file: &File) -> Result<OwnedFd, Errno> {
+    let mut path = [0u8; PATH + libc::PATH_MAX as usize];
+    let path = {
+        let table = mappings::lock();
+        let state = table.get(file);
+        let whole = if state.path_is_whole() {
+            state.path()
+        } else {
+            b""
+        };
+        config::settings().seen_by.elsewhere(whole, &mut path)
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let path = path.ok_or(Errno::NAMETOOLONG)?;
+    match openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // Where they are not dropped, the read says so.
+    let _ = fadvise(
+        fd,
+        part.offset,
+        NonZeroU64::new(part.bytes() as u64),
+        Advice::DontNeed,
+    );
+    let into = buffer.get_mut(part.into..part.into + part.bytes());
+    sys::fd::read_back(fd.as_fd(), into.ok_or(Errno::INVAL)?, part.offset)
+}
+
+/// Why pages are not proved that only the other client is not shown.
+pub fn describe(into: &mut LineBuf<128>) {
+    let other = config::settings().seen_by.other().unwrap_or_default();
+    let other = core::str::from_utf8(other).unwrap_or("the other mount");
+    log::text(
+        into,
+        format_args!(
+            "the filesystem holds them, and its client at {other:.64} was not shown them in time"
+        ),
+    );
+}
