@@ -15,7 +15,7 @@ use rustix::io::Errno;
 /// The call and its arguments must be sound: pointers valid for what the kernel does with them.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
+pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
     let ret: isize;
     // SAFETY: the x86-64 system call convention (syscall(2)); rcx and r11 are clobbered.
     unsafe {
@@ -37,7 +37,7 @@ unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
 /// The call and its arguments must be sound: pointers valid for what the kernel does with them.
 #[cfg(target_arch = "aarch64")]
 #[inline]
-unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
+pub unsafe fn syscall(n: i64, a: [usize; 6]) -> Result<usize, Errno> {
     let ret: isize;
     // SAFETY: the AArch64 system call convention (syscall(2)).
     unsafe {

@@ -34,13 +34,23 @@ pub enum Find {
 ///
 /// Errors: `ENOSYS`, `EPERM` (seccomp, vm.unprivileged_userfaultfd), `EINVAL` before Linux 6.7.
 pub fn open() -> Result<OwnedFd, Errno> {
-    let flags = USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let fd = raw::sys_userfaultfd(flags)?;
+    let fd = raw::sys_userfaultfd(FLAGS)?;
+    enable(fd.as_fd())?;
+    Ok(fd)
+}
+
+/// The argument of the system call.
+pub const FLAGS: i32 = USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+
+/// Asks for asynchronous write protection by a new descriptor, whichever process has made it.
+///
+/// Errors: `EINVAL` before Linux 6.7.
+pub fn enable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
     let mut api = [API, wanted, 0];
-    raw::sys_uffdio_api(fd.as_fd(), &mut api)?;
+    raw::sys_uffdio_api(fd, &mut api)?;
     match api[1] & wanted == wanted {
-        true => Ok(fd),
+        true => Ok(()),
         false => Err(Errno::INVAL),
     }
 }

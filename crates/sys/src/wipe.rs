@@ -62,6 +62,11 @@ pub struct Mapping {
     len: usize,
 }
 
+// SAFETY: the mapping is its own, whichever thread has it; and with a reference it is not changed.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
     /// `len` bytes of addresses, for something to be mapped there ([`Mapping::start`]).
     pub fn reserve(len: usize) -> Option<Mapping> {
