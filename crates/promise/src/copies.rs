@@ -30,10 +30,13 @@ pub enum State {
     Unchecked,
     /// Past the end of the file, or unmapped meanwhile: there is no promise for it.
     Skipped,
+    /// The filesystem holds the copy.
     Verified,
+    /// It holds what was stored since the copy was made.
     Newer,
     /// Stored to again while it was compared: looked at once more.
     Racing,
+    /// It holds something else, and the page is as it was copied.
     Stale,
     /// As stale or racing, but the page left the page cache: for good.
     Uncertain,

@@ -16,9 +16,13 @@ pub enum Event {
     Compared(Result<(), Errno>),
     /// One rung of the healing ladder.
     Healed {
+        /// Which.
         rung: Rung,
+        /// What was not right before it,
         before: Unsettled,
+        /// and after it.
         after: Unsettled,
+        /// Of its flush, and of reading back.
         result: Result<(), Errno>,
     },
 }

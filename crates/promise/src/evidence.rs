@@ -12,7 +12,9 @@ const ROWS: usize = 64;
 /// Every page that is not safe, and the first ones as a report shows them.
 #[derive(Default)]
 pub struct Evidence {
+    /// All of them, in bytes of the file.
     pub pages: Ranges,
+    /// One by one, up to 64.
     pub rows: List<PageRow, ROWS, ROWS>,
 }
 

@@ -5,6 +5,8 @@
 //! nothing allocates. The steps, each of which uses up what the one before has made, are [`Snapshot::begin`] and
 //! [`take`], [`flush`], [`compare`], [`judge`].
 
+#![warn(missing_docs)]
+
 #[macro_use]
 extern crate keepmydata_sys;
 

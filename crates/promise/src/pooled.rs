@@ -116,28 +116,34 @@ impl<T, H: Home> PooledList<T, H> {
         }
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.list.as_slice().len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Number `at`, from 0.
     pub fn get(&self, at: usize) -> Option<&T> {
         self.iter().nth(at)
     }
 
+    /// The same, to be changed.
     pub fn get_mut(&mut self, at: usize) -> Option<&mut T> {
         self.iter_mut().nth(at)
     }
 
+    /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         // SAFETY: written, and this list's own.
         let each = |at: &NonNull<()>| unsafe { at.cast::<T>().as_ref() };
         self.list.as_slice().iter().map(each)
     }
 
+    /// The same, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         // SAFETY: as above, borrowed by nobody else, and each is in the list once.
         let each = |at: &mut NonNull<()>| unsafe { at.cast::<T>().as_mut() };

@@ -40,7 +40,9 @@ pub struct Terms {
 #[repr(C)]
 pub struct Snapshot<R: Request> {
     request: R,
+    /// What the asker has noted.
     pub known: R::Known,
+    /// By what it is judged.
     pub terms: Terms,
     /// Whether it is compared.
     pub verify: bool,
@@ -52,6 +54,7 @@ pub struct Snapshot<R: Request> {
     pub refilled: bool,
     /// The errno of an earlier sync that lost pages for good; 0 is none.
     pub lost: i32,
+    /// Dirty ranges, bytes of the file, whole pages: too many is allowed.
     pub dirty: Ranges,
     /// Those of them without a page table entry.
     pub absent: Ranges,
@@ -59,6 +62,7 @@ pub struct Snapshot<R: Request> {
     pub gone: Ranges,
     /// Ranges that are dirty for all that is known.
     pub assumed_dirty: Ranges,
+    /// Copies of them.
     pub copies: Copies,
     /// A flush in place of the real msync has failed.
     pub failed: Option<Errno>,
@@ -166,6 +170,7 @@ impl<R: Request> Deref for Flushed<R> {
 #[repr(C)]
 pub struct Compared<R: Request> {
     pub(crate) flushed: Flushed<R>,
+    /// What was found.
     pub facts: Facts,
 }
 
@@ -186,6 +191,7 @@ pub struct Facts {
     pub unread_pages: u64,
     /// Pages that the filesystem holds, and its other client is not shown.
     pub unseen_pages: u64,
+    /// Pages by verdict.
     pub verdicts: Verdicts,
     /// The rung that cured the last pages, where any had to be cured.
     pub healed: Option<Rung>,

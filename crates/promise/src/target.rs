@@ -32,8 +32,9 @@ impl Mapping {
 /// Bytes of a file that one read brings.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// Number of its first page among those copied, and how many there are.
+    /// Number of its first page among those copied,
     pub first: usize,
+    /// and how many pages there are.
     pub count: usize,
     /// In the file, bytes.
     pub offset: u64,

@@ -41,7 +41,9 @@ impl Zero {
 
 /// How an enforcement ends.
 pub enum Verdict<R: Request, H: Home> {
+    /// msync may return 0.
     Proved(Proved<R, H>),
+    /// It must fail.
     Refused(Refused<R, H>),
 }
 
@@ -149,8 +151,9 @@ impl<R: Request, H: Home> Deref for Refused<R, H> {
 pub struct Ended<R: Request> {
     judged: Judged<R>,
     outcome: Result<Zero, Errno>,
-    /// How many pages have left the page cache, and how many are in it; nothing where nobody wanted to know.
+    /// How many pages have left the page cache; nothing where nobody wanted to know.
     pub dropped_pages: Option<u64>,
+    /// How many are in it; likewise.
     pub cached_pages: Option<u64>,
     /// Pages that this sync has lost.
     pub lost_pages: u64,

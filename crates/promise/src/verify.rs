@@ -23,8 +23,11 @@ use rustix::io::Errno;
 
 /// What is compared with what.
 pub struct Comparison<'a, T> {
+    /// Whose memory it is.
     pub target: &'a mut T,
+    /// What was dirty, bytes of the file.
     pub dirty: &'a Ranges,
+    /// Copies of that.
     pub copies: &'a mut Copies,
     /// On a block device of this machine.
     pub local_block: bool,
@@ -37,13 +40,18 @@ pub struct Comparison<'a, T> {
 /// Pages not settled yet, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsettled {
+    /// As [`State::Stale`].
     pub stale: usize,
+    /// As [`State::Racing`].
     pub racing: usize,
+    /// As [`State::Uncertain`].
     pub uncertain: usize,
+    /// As [`State::Unseen`].
     pub unseen: usize,
 }
 
 impl Unsettled {
+    /// All of them.
     pub fn total(&self) -> usize {
         self.stale + self.racing + self.uncertain + self.unseen
     }

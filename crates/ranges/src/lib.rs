@@ -1,5 +1,7 @@
 //! A list of byte ranges of a file.
 
+#![warn(missing_docs)]
+
 use keepmydata_records::ByteRange;
 use keepmydata_sys::list::List;
 
@@ -41,14 +43,17 @@ impl<const N: usize> RangeList<N> {
         unsafe { List::init(&raw mut (*at).list) };
     }
 
+    /// Empties the list; its memory stays.
     pub fn clear(&mut self) {
         self.list.clear();
     }
 
+    /// The ranges, from the first to the last.
     pub fn as_slice(&self) -> &[ByteRange] {
         self.list.as_slice()
     }
 
+    /// The same, one by one.
     pub fn iter(&self) -> impl Iterator<Item = ByteRange> + '_ {
         self.as_slice().iter().copied()
     }
@@ -88,6 +93,7 @@ impl<const N: usize> RangeList<N> {
         others.flat_map(|range| self.within(range.offset, range.end()))
     }
 
+    /// Whether there is no range.
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }

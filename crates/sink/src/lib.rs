@@ -4,6 +4,8 @@
 //! `protected_regular`, `protected_fifos`, `protected_hardlinks`), where it is told to. The shim does not
 //! count on that: whoever runs a program as root, or as another user, may have set a path in /tmp.
 
+#![warn(missing_docs)]
+
 use core::ffi::CStr;
 use core::fmt;
 use keepmydata_records as records;
@@ -14,6 +16,7 @@ use rustix::io::Errno;
 /// Why there is no log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// A system call failed.
     Errno(Errno),
     /// It is not what it should be.
     Refused(&'static str),

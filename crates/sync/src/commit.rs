@@ -53,6 +53,7 @@ pub enum Ticket {
 /// A flush that begins.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Begun {
+    /// Its number, from 1; it wraps around.
     pub number: u32,
     /// Whether it may serve others than its leader.
     pub shared: bool,

@@ -12,6 +12,8 @@
 //! `defect!(NAME => wrong; right)`, the shim has `right` alone; under the model checker a test may plant
 //! that defect, and must find it.
 
+#![warn(missing_docs)]
+
 #[cfg(loom)]
 pub mod defect;
 #[macro_use]

@@ -29,10 +29,12 @@ fn is_short(errno: u32) -> bool {
 pub struct Job<P> {
     next: UnsafeCell<*mut Job<P>>,
     done: Word,
+    /// What a worker is to do.
     pub payload: P,
 }
 
 impl<P> Job<P> {
+    /// One that is in no queue yet.
     pub fn new(payload: P) -> Job<P> {
         Job {
             next: UnsafeCell::new(null_mut()),

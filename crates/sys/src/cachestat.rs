@@ -18,6 +18,7 @@ impl<'a> Cached<'a> {
         (!dax).then_some(Cached(fd))
     }
 
+    /// Its descriptor.
     pub fn fd(self) -> BorrowedFd<'a> {
         self.0
     }

@@ -4,6 +4,7 @@
 //! Each takes out one mend of a zero that was no proof; `preload-tests/tests/oracle/defects.rs` says what each does, and
 //! that it is found again.
 
+/// Nothing but `right`: see the module.
 #[cfg(not(feature = "defects"))]
 #[macro_export]
 macro_rules! defect {
@@ -13,6 +14,7 @@ macro_rules! defect {
     ($name:ident => $wrong:expr) => {};
 }
 
+/// See the module.
 #[cfg(feature = "defects")]
 #[macro_export]
 macro_rules! defect {

@@ -66,8 +66,11 @@ pub fn inode(fd: c_int) -> Option<(u64, u64)> {
 
 /// What a descriptor of the program's is open on.
 pub struct Kind {
+    /// Device number, as of makedev(3).
     pub dev: u64,
+    /// Inode number.
     pub ino: u64,
+    /// Regular file, pipe and so on.
     pub file_type: FileType,
     /// When it was made, ns; 0 where that is not known without asking a server.
     pub born: u64,
@@ -134,6 +137,7 @@ fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64
 
 /// How large a file is, bytes.
 pub struct Space {
+    /// Its size.
     pub size: u64,
     /// How much of it has blocks.
     pub allocated: u64,

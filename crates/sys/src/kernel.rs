@@ -1,13 +1,15 @@
 //! Kernel interfaces that no crate has yet, as numbers and layouts: the shim calls them, and the
 //! doctor tells whether they are there.
 
+// Fields and constants are the kernel's, whose headers say what they are.
+#![allow(missing_docs)]
+
 /// The number of cachestat(2) on every architecture (Linux 6.5).
 pub const SYS_CACHESTAT: i64 = 451;
 
 /// `struct cachestat`: pages of a file range by state (include/uapi/linux/mman.h).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct CacheStat {
     /// Pages in the page cache.
     pub cached: u64,
@@ -21,7 +23,6 @@ pub struct CacheStat {
 
 /// A range of a file, bytes, as cachestat(2) takes it.
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct CacheRange {
     pub offset: u64,
     pub len: u64,
@@ -32,7 +33,6 @@ pub type Cpus = [u64; 128];
 
 /// `struct futex_waitv` (include/uapi/linux/futex.h).
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct FutexWaiter {
     pub value: u64,
     pub address: u64,
@@ -42,7 +42,6 @@ pub struct FutexWaiter {
 
 /// `struct file_handle` with as much room as any has (`MAX_HANDLE_SZ`).
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct FileHandle {
     pub bytes: u32,
     pub kind: i32,
@@ -74,7 +73,6 @@ pub const FS_IOC_FIEMAP: usize = 0xc020_660b;
 /// `struct fiemap_extent`, bytes.
 #[derive(Clone, Copy)]
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct Extent {
     pub logical: u64,
     pub physical: u64,
@@ -86,7 +84,6 @@ pub struct Extent {
 
 /// `struct fiemap`, and room for the answer.
 #[repr(C)]
-#[allow(missing_docs)]
 pub struct Fiemap {
     pub start: u64,
     pub length: u64,
@@ -132,7 +129,6 @@ impl Fiemap {
 }
 
 /// userfaultfd(2) (include/uapi/linux/userfaultfd.h).
-#[allow(missing_docs)]
 pub mod userfaultfd {
     pub const USER_MODE_ONLY: i32 = 1;
     pub const API: u64 = 0xaa;
@@ -148,7 +144,6 @@ pub mod userfaultfd {
 }
 
 /// The `PAGEMAP_SCAN` ioctl of /proc/PID/pagemap (include/uapi/linux/fs.h, Linux 6.7).
-#[allow(missing_docs)]
 pub mod pagemap_scan {
     pub const PAGEMAP_SCAN: u32 = 0xc060_6610;
     pub const WP_MATCHING: u64 = 1 << 0;

@@ -5,6 +5,8 @@
 //! what lets the same code run in a signal handler of the program's and on the shim's own threads,
 //! which have no thread control block of their own (see [`thread`]).
 
+#![warn(missing_docs)]
+
 pub mod cachestat;
 pub mod defect;
 pub mod extents;

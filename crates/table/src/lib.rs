@@ -12,6 +12,8 @@
 //! notices: `retired` counts each block taken out of use before its contents change, and a reader
 //! that sees it move starts again.
 
+#![warn(missing_docs)]
+
 use core::cell::Cell;
 use core::mem::size_of;
 use core::ops::{Deref, RangeInclusive};
@@ -36,6 +38,7 @@ pub struct Entry<F> {
     pub file: F,
     /// Whether stores can ever happen: the descriptor was open for writing.
     pub writable: bool,
+    /// What is noted of it.
     pub marks: Marks,
 }
 
