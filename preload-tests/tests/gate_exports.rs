@@ -11,9 +11,10 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 81] = [
+const DOCUMENTED: [&str; 85] = [
     "_Exit",
     "_IO_fopen",
+    "__close",
     "__open",
     "__open64",
     "__open64_2",
@@ -28,6 +29,7 @@ const DOCUMENTED: [&str; 81] = [
     "__read_chk",
     "__write",
     "_exit",
+    "close",
     "copy_file_range",
     "creat",
     "creat64",
@@ -40,11 +42,13 @@ const DOCUMENTED: [&str; 81] = [
     "execvpe",
     "fallocate",
     "fallocate64",
+    "fdatasync",
     "fexecve",
     "fopen",
     "fopen64",
     "freopen",
     "freopen64",
+    "fsync",
     "ftruncate",
     "ftruncate64",
     "initgroups",
@@ -98,7 +102,8 @@ const DOCUMENTED: [&str; 81] = [
 /// Siblings that are not hooked because only glibc's own libraries may import them:
 /// they have no other version than `GLIBC_PRIVATE`, which the test checks. Calls
 /// that these libraries make so are of their own files (locales, nscd, the linker's).
-const PRIVATE: [&str; 14] = [
+const PRIVATE: [&str; 15] = [
+    "__close_nocancel",
     "__libc_pread",
     "__libc_preadv",
     "__libc_pwrite",

@@ -60,3 +60,41 @@ fn no_error_where_there_is_none() {
         same_errors("volatile", how);
     }
 }
+
+/// Before munmap the shim flushes the file, and an error that the daemon tells once is told then. The program's own call
+/// fails as it does natively.
+#[test]
+fn error_of_a_flush_before_munmap_is_told_by_the_programs_next_sync() {
+    or_skip!(TearFs::available());
+    let cases = [
+        ("eio-once", "fsync"),
+        ("eio-once", "fdatasync"),
+        ("eio-once", "msync"),
+        ("silent-eio", "close"),
+    ];
+    for (mode, how) in cases {
+        let run = |settings: Option<&[(&str, &str)]>| {
+            let fs = TearFs::mount(&["--mode", mode, "--writeback-cache", "--keep-cache"]);
+            let guest = Program::guest("told").arg(fs.path("f")).arg(how);
+            match settings {
+                Some(settings) => guest.under_shim(settings),
+                None => guest.natively(),
+            }
+        };
+        let native = run(None).expect_success("natively");
+        assert_eq!(native.stdout, format!("{how} EIO\n{how} 0\n"), "{mode}");
+        let deadline = ("KEEPMYDATA_DEADLINE_MS", "100");
+        for settings in [&[deadline][..], &[deadline, ("KEEPMYDATA_VERIFY", "off")]] {
+            let run = run(Some(settings));
+            let first = run.stdout.lines().next();
+            assert_eq!(
+                first,
+                Some(&*format!("{how} EIO")),
+                "{mode} {settings:?}: {run:?}"
+            );
+            if how != "msync" {
+                assert_same(&native, &run, &format!("{mode} {how} {settings:?}"));
+            }
+        }
+    }
+}

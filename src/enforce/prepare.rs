@@ -10,7 +10,10 @@ use crate::dirty::{self, Query, Tracker, eviction_probe};
 use crate::handles;
 use crate::helper::Worker;
 use crate::log::Timer;
-use crate::mappings;
+use crate::mappings::{
+    self,
+    untold::{self, By},
+};
 use crate::process;
 use crate::stats;
 use crate::sys;
@@ -234,6 +237,10 @@ fn look_up(snapshot: &mut Snapshot) {
     snapshot.known.handle = handle;
     snapshot.known.suspect = suspect;
     snapshot.lost = lost;
+    if !snapshot.settles {
+        let key = snapshot.file.key;
+        snapshot.untold = untold::peek((key.dev, key.ino), By::Sync);
+    }
 }
 
 /// Whether this msync is verified, and if not, why.

@@ -8,7 +8,10 @@ use super::{fail, prepare, report, reverify};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::helper::Worker;
 use crate::log::{self, Timer};
-use crate::mappings;
+use crate::mappings::{
+    self,
+    untold::{self, By},
+};
 use crate::reads;
 use keepmydata_promise::{self as promise, Patience, Target, Verdict};
 use keepmydata_records::Level;
@@ -63,6 +66,7 @@ pub fn conclude(
         Verdict::Refused(refused) => of_refused(here, refused),
     };
     pay(here, &ended);
+    note_untold(&ended);
     if ended.is_all_proved() {
         dirty::forget_drop(here.worker, &here.file);
     }
@@ -135,7 +139,19 @@ fn pay(here: &Here<'_>, ended: &Ended) {
         observer::forgets(here.worker, ended);
     }
     if let Some(handle) = handle {
-        here.worker.close(handle.fd);
+        mappings::close_handle(here.worker, &handle);
+    }
+}
+
+/// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it.
+fn note_untold(ended: &Ended) {
+    let inode = (ended.file.key.dev, ended.file.key.ino);
+    match (ended.settles, ended.result()) {
+        (true, Err(errno)) if ended.facts.flush_error.is_some() => {
+            untold::note(inode, By::Sync, errno);
+        }
+        (false, Err(_)) => drop(untold::take(inode, By::Sync)),
+        _ => {}
     }
 }
 

@@ -233,11 +233,12 @@ impl Worker {
     }
 
     /// Closes a handle in the helper's table, whose file is gone.
-    pub fn close(&self, fd: RawFd) {
-        if self.here {
-            // A daemon may answer the last FLUSH with an error, which is nobody's: rustix would take it for a
-            // defect in a debug build.
-            let _ = sys::raw::sys_close(fd);
+    ///
+    /// Errors: that of a daemon's answer to FLUSH, which rustix would take for a defect in a debug build.
+    pub fn close(&self, fd: RawFd) -> Result<(), Errno> {
+        match self.here {
+            true => sys::raw::sys_close(fd).map(drop),
+            false => Ok(()),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod classify;
 pub mod file;
 pub mod probes;
 pub mod table;
+pub mod untold;
 
 use crate::helper;
 use crate::process::{self, PerProcess, Process};
@@ -46,7 +47,7 @@ static TABLE_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    TABLE_LOCK.boot()
+    TABLE_LOCK.boot() && untold::boot()
 }
 
 /// Whether anything was ever tracked; until then the hooks have nothing to do.
@@ -263,10 +264,20 @@ pub fn close(handles: &[Option<Handle>]) {
     let _ = helper::run(process, |worker| {
         for handle in handles.iter().flatten() {
             if handle.generation == process.generation() {
-                worker.close(handle.fd);
+                close_handle(worker, handle);
             }
         }
     });
+}
+
+/// The same on a helper thread. On FUSE the last FLUSH may tell of an error, which the program's own close would have got.
+pub fn close_handle(worker: &helper::Worker, handle: &Handle) {
+    let inode = sys::fd::inode(handle.fd);
+    if let (Err(errno), Some(inode)) = (worker.close(handle.fd), inode)
+        && sys::vm::is_failure(errno)
+    {
+        untold::note(inode, untold::By::Close, errno);
+    }
 }
 
 impl Guard {

@@ -54,6 +54,8 @@ pub struct Snapshot<R: Request> {
     pub refilled: bool,
     /// The errno of an earlier sync that lost pages for good; 0 is none.
     pub lost: i32,
+    /// The error of an earlier flush, which answered no call.
+    pub untold: Option<Errno>,
     /// Dirty ranges, bytes of the file, whole pages: too many is allowed.
     pub dirty: Ranges,
     /// Those of them without a page table entry.
@@ -80,6 +82,7 @@ unsafe impl<R: Request> After<R> for Snapshot<R> {
             (&raw mut (*at).sees_stores).write(false);
             (&raw mut (*at).refilled).write(false);
             (&raw mut (*at).lost).write(0);
+            (&raw mut (*at).untold).write(None);
             Ranges::init(&raw mut (*at).dirty);
             Ranges::init(&raw mut (*at).absent);
             Ranges::init(&raw mut (*at).gone);
@@ -294,6 +297,8 @@ impl<R: Request> Judged<R> {
             Err(errno)
         } else if self.refused != 0 {
             Err(Errno::from_raw_os_error(self.refused))
+        } else if let Some(errno) = self.untold {
+            Err(errno)
         } else if self.verdicts.stale > 0 || self.fails_for_doubt() {
             Err(self.facts.cause.unwrap_or(Errno::IO))
         } else {
