@@ -21,31 +21,26 @@ pub fn mapped(start: usize, end: usize) {
     if !stats::on() {
         return;
     }
-    for_each_file(
-        start,
-        end,
-        |_| true,
-        |reporter| {
-            let mut parts = Ranges::new();
-            let handle = {
-                let table = mappings::lock();
-                table.for_each(start, end, |entry| {
-                    if entry.file == reporter.file && entry.writable {
-                        parts.add(entry.offset, entry.offset + entry.len() as u64);
-                    }
-                    true
-                });
-                let handle = table.get(reporter.file).handle;
-                reporter.file.traits.local_block.then_some(handle)
-            };
-            let handle = handle.and_then(|handle| reporter.worker.borrow_handle(&handle));
-            if let (Some(handle), Some(mut track)) = (handle, reporter.slot.track()) {
-                for part in parts.iter() {
-                    learn(handle, part.offset, part.end(), &mut track.holes);
+    for_each_file(start, end, |reporter| {
+        let mut parts = Ranges::new();
+        let handle = {
+            let table = mappings::lock();
+            table.for_each(start, end, |entry| {
+                if entry.file == reporter.file && entry.writable {
+                    parts.add(entry.offset, entry.offset + entry.len() as u64);
                 }
+                true
+            });
+            let handle = table.get(reporter.file).handle;
+            reporter.file.traits.local_block.then_some(handle)
+        };
+        let handle = handle.and_then(|handle| reporter.worker.borrow_handle(&handle));
+        if let (Some(handle), Some(mut track)) = (handle, reporter.slot.track()) {
+            for part in parts.iter() {
+                learn(handle, part.offset, part.end(), &mut track.holes);
             }
-        },
-    );
+        }
+    });
 }
 
 /// Adds the holes of `[start, end)` in whole pages, as long as there is room.

@@ -63,9 +63,14 @@ impl Reporter<'_> {
     }
 }
 
-/// Runs `work` on a helper thread for each file that is mapped in `[addr, end)`, is `wanted` and
-/// looked at. Nothing in a vfork child, or where there is no helper.
-fn for_each_file(
+/// Runs `work` on a helper thread for each file that is mapped in `[addr, end)`, and is looked at. Nothing in a vfork
+/// child, or where there is no helper.
+fn for_each_file(addr: usize, end: usize, work: impl FnMut(&Reporter<'_>)) {
+    for_each_wanted(addr, end, |_| true, work);
+}
+
+/// The same for each file that is `wanted`.
+fn for_each_wanted(
     addr: usize,
     end: usize,
     wanted: impl Fn(&Key) -> bool,

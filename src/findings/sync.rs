@@ -162,19 +162,14 @@ pub fn after_watched(addr: usize, len: usize, flags: c_int, result: c_int) {
 
 fn each_watched(addr: usize, len: usize, mut each: impl FnMut(&Call<'_>)) {
     let end = addr.saturating_add(sys::page_up(len as u64) as usize);
-    for_each_file(
-        addr,
-        end,
-        |_| true,
-        |reporter| {
-            each(&Call {
-                reporter: *reporter,
-                handle: mappings::handle_of(reporter.file),
-                addr,
-                end,
-            });
-        },
-    );
+    for_each_file(addr, end, |reporter| {
+        each(&Call {
+            reporter: *reporter,
+            handle: mappings::handle_of(reporter.file),
+            addr,
+            end,
+        });
+    });
 }
 
 /// Says whether all stores are known.

@@ -1,6 +1,6 @@
 //! ftruncate(2) and truncate(2) below pages that were stored to and never synced.
 
-use super::{Reporter, for_each_file, unsynced};
+use super::{Reporter, for_each_wanted, unsynced};
 use crate::mappings::{self, file::Key};
 use crate::stats::Track;
 use crate::sys;
@@ -42,7 +42,7 @@ fn watch(file: Option<((u64, u64), u64)>, size: off_t, real: impl FnOnce() -> c_
     let size = sys::page_up(size);
     let each = |work: &mut dyn FnMut(&Reporter<'_>, &mut Track)| {
         let wanted = |key: &Key| (key.dev, key.ino) == file;
-        for_each_file(0, usize::MAX, wanted, |reporter| {
+        for_each_wanted(0, usize::MAX, wanted, |reporter| {
             if let Some(mut track) = reporter.slot.track() {
                 work(reporter, &mut track);
             }
