@@ -66,6 +66,7 @@ pub struct Range {
 }
 
 impl Range {
+    /// `len` bytes at the descriptor's position.
     pub fn at_position(len: usize) -> Range {
         Range {
             offset: None,

@@ -31,6 +31,7 @@ pub struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
+    /// `file`, which the caller holds, with its `handle`.
     #[inline(never)]
     pub fn new(worker: &'a Worker, file: &File, handle: Handle) -> Here<'a> {
         Here {

@@ -41,6 +41,7 @@ impl<Step> MsyncCall<Step> {
         }
     }
 
+    /// Whether there is no file left.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
@@ -83,6 +84,8 @@ impl MsyncCall<Request> {
         }
     }
 
+    /// msync(2) of `[addr, addr + len)`: the tracked files mapped there that this process may have stored to. On a thread of
+    /// the program's, with all signals blocked.
     pub fn collect(
         process: &'static Process,
         addr: usize,

@@ -14,11 +14,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use keepmydata_promise::{self as promise, Home, Patience, Terms};
 use keepmydata_records::Uncertain;
 
+/// In a block of the pool.
 pub type Pooled<T> = promise::Pooled<T, Contexts>;
+/// See [`promise::Snapshot`].
 pub type Snapshot = promise::Snapshot<Request>;
+/// See [`promise::Flushed`].
 pub type Flushed = promise::Flushed<Request>;
+/// See [`promise::Proved`].
 pub type Proved = promise::Proved<Request, Contexts>;
+/// See [`promise::Refused`].
 pub type Refused = promise::Refused<Request, Contexts>;
+/// See [`promise::Ended`].
 pub type Ended = promise::Ended<Request>;
 
 /// The call, as far as it concerns a file.

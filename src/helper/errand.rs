@@ -46,6 +46,7 @@ impl Errand {
 pub struct AtWork;
 
 impl AtWork {
+    /// On a thread of the helper.
     pub fn on(job: NonNull<Job<Call>>) -> AtWork {
         thread::set_own_word(job.as_ptr() as usize);
         AtWork

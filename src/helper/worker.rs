@@ -49,6 +49,7 @@ impl Worker {
         Worker::new(process, false)
     }
 
+    /// The program's process.
     pub fn process(&self) -> &'static Process {
         self.process
     }

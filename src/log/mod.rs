@@ -80,6 +80,7 @@ struct Began {
 }
 
 impl Timer {
+    /// From now on, whatever the log's level.
     pub fn start() -> Timer {
         Timer(Some(Began {
             wall: sys::wall_ns(),

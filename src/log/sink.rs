@@ -27,6 +27,7 @@ static STDERR_DEV: AtomicU64 = AtomicU64::new(0);
 static STDERR_INO: AtomicU64 = AtomicU64::new(0);
 static HAD_STDERR: AtomicBool = AtomicBool::new(false);
 
+/// Notes what standard error is, and takes what `tracing` lets through. Called once, while booting.
 pub fn boot() {
     if let Some(Ok(stat)) = sys::fd::of_program(STDERR, |stderr| rustix::fs::fstat(stderr)) {
         STDERR_DEV.store(stat.st_dev, Ordering::Relaxed);

@@ -210,6 +210,7 @@ fn bucket_of(key: &Key) -> usize {
 }
 
 impl Files {
+    /// None.
     pub const fn new() -> Files {
         Files {
             buckets: [None; BUCKETS],

@@ -230,6 +230,7 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }
