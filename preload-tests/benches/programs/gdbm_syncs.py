@@ -3,13 +3,13 @@
 import dbm.gnu
 import sys
 
-from timing import median_of
+from timing import median_of, value_of
 
 db = dbm.gnu.open(sys.argv[1], "c")
 
 
 def record(number):
-    db[b"key %d" % (number % 50)] = b"value" * 20
+    db[b"key %d" % (number % 50)] = value_of(number)
     db.sync()
 
 

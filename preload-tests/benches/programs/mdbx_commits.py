@@ -3,7 +3,7 @@
 import sys
 
 import mdbx
-from timing import median_of
+from timing import median_of, value_of
 
 env = mdbx.Env(
     sys.argv[1],
@@ -16,7 +16,7 @@ env = mdbx.Env(
 def commit(number):
     with env.rw_transaction() as transaction:
         with transaction.open_map() as table:
-            table.put(transaction, b"key %d" % (number % 50), b"value" * 20)
+            table.put(transaction, b"key %d" % (number % 50), value_of(number))
             transaction.commit()
 
 

@@ -7,6 +7,11 @@ MOST = 100
 SECONDS = 1.0
 
 
+def value_of(number):
+    """A value that no other step has: TDB and libmdbx write nothing where there is nothing new."""
+    return b"%010d" % number * 10
+
+
 def median_of(step):
     """The median of what `step(number)` takes, of as many as SECONDS allow, MOST at the most."""
     took, begun = [], time.perf_counter()
