@@ -3,6 +3,7 @@
 //! user, which could not be told then that its data is at risk.
 
 use super::Call;
+use super::worker::make_room;
 use crate::sys::{lock, thread};
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -42,23 +43,6 @@ impl Errand {
     }
 }
 
-/// The calling thread of the helper's works on `job` until the result is dropped.
-pub struct AtWork;
-
-impl AtWork {
-    /// On a thread of the helper.
-    pub fn on(job: NonNull<Job<Call>>) -> AtWork {
-        thread::set_own_word(job.as_ptr() as usize);
-        AtWork
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        thread::set_own_word(0);
-    }
-}
-
 /// Has the program's thread that waits for the job of the calling thread run `work`, and waits for that.
 /// Nothing where no thread waits, as for a second look.
 pub fn on_program<R>(work: impl FnOnce() -> R) -> Option<R> {
@@ -85,6 +69,7 @@ pub fn on_program<R>(work: impl FnOnce() -> R) -> Option<R> {
     };
     // SAFETY: the program's thread reads it when the state says so.
     unsafe { *errand.work.get() = Some((of(&this), (&raw mut this).cast())) };
+    make_room();
     errand.state.store(ASKED, Ordering::Release);
     while errand.state.load(Ordering::Acquire) == ASKED {
         job.nudge();

@@ -14,7 +14,7 @@
 //!
 //! It is started by the first mapping that needs it; a fork child has none and starts its own when
 //! needed. A thread that takes work while no other is idle first starts another, so that a filesystem
-//! that hangs does not keep the others waiting.
+//! that hangs does not keep the program's other threads waiting.
 
 mod errand;
 mod exec;

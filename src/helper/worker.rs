@@ -1,10 +1,11 @@
 //! One thread of the helper: what it has, and its loop.
 
-use super::errand::AtWork;
+use super::Call;
 use super::task::TaskPath;
 use crate::process::{self, Process};
 use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
 use core::ffi::c_int;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, Ordering};
 use keepmydata_sync::pool::{Job, Member, Next};
 use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -249,6 +250,14 @@ impl Worker {
     }
 }
 
+/// The calling thread of the helper's is about to wait for a thread of the program's, which may need the helper itself.
+pub fn make_room() {
+    let pool = &super::own().pool;
+    if pool.hire_where_none_is_idle() && super::spawn(another).is_err() {
+        pool.not_hired();
+    }
+}
+
 /// The first thread that takes jobs, in a helper that is a process.
 pub extern "C" fn first_of_process(_: usize) -> c_int {
     serve(process::this(), super::own().pool.opened())
@@ -314,13 +323,30 @@ fn say_why_thread(process: &'static Process) {
     }
 }
 
+/// The calling thread of the helper's works on `job` until the result is dropped.
+struct AtWork;
+
+impl AtWork {
+    fn on(job: NonNull<Job<Call>>) -> AtWork {
+        thread::set_own_word(job.as_ptr() as usize);
+        AtWork
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        thread::set_own_word(0);
+    }
+}
+
 fn serve(process: &'static Process, mut member: Member) -> c_int {
     let helper = super::own();
     let mut worker = Worker::new(process, true);
     loop {
         match helper.pool.next(&mut member) {
             Next::Job(job, hire) => {
-                if hire && super::spawn(another).is_err() {
+                // A program with one thread, which waits for this job, has no other.
+                if hire && (thread::is_single() || super::spawn(another).is_err()) {
                     helper.pool.not_hired();
                 }
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.

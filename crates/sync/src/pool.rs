@@ -218,6 +218,14 @@ impl<P, O: Copy> WorkerPool<P, O> {
         may
     }
 
+    /// The same for one that takes jobs, while no other is idle.
+    pub fn hire_where_none_is_idle(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let may = queue.lacks_a_member();
+        queue.hiring += u32::from(may);
+        may
+    }
+
     /// Reserves a place for a thread that is made together with the first, before that has
     /// [`WorkerPool::opened`].
     pub fn reserve(&self) {
@@ -273,7 +281,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
                 return Next::Order(order);
             }
             if let Some(job) = queue.pop() {
-                let hire = queue.open && queue.idle == 0 && queue.members + queue.hiring < MOST;
+                let hire = queue.lacks_a_member();
                 queue.hiring += u32::from(hire);
                 return Next::Job(job, hire);
             }
@@ -413,6 +421,11 @@ impl<P, O: Copy> Queue<P, O> {
     fn order_for(&self, member: &Member) -> Option<O> {
         let new = !self.leave && member.number != self.number;
         self.order.filter(|_| new)
+    }
+
+    /// Whether a member more may be hired, and none is idle.
+    fn lacks_a_member(&self) -> bool {
+        self.open && self.idle == 0 && self.members + self.hiring < MOST
     }
 
     fn pop(&mut self) -> Option<NonNull<Job<P>>> {
