@@ -96,7 +96,7 @@ impl<T: Zeroed> PerProcess<T> {
 
 /// Makes the memory for what is a process's own; called once, while booting. Says whether it could.
 pub fn boot() -> bool {
-    let Some((memory, wiped)) = wipe::map_wiped(ROOM) else {
+    let Some((memory, wiped)) = wipe::map_wiped(ROOM + sys::page_size()) else {
         return false;
     };
     if !wiped {
@@ -114,6 +114,11 @@ extern "C" fn zero_in_child() {
         // SAFETY: the child has one thread, and all-zero is a valid state.
         unsafe { memory.write_bytes(0, ROOM) };
     }
+}
+
+/// A page of the shim's own that nobody ever touches.
+pub fn untouched() -> usize {
+    MEMORY.load(Ordering::Acquire) as usize + ROOM
 }
 
 /// The state of this process. Any context after [`boot`] returned true; the hooks' gate sees to that.

@@ -199,6 +199,91 @@ fn near_pages_are_read_back_in_one_read() {
     assert_eq!(reads(["3", "20", "40"]), (3, 0), "the control");
 }
 
+/// What the kernel tells of a kind of event that the calling thread, and what it starts, causes meanwhile (tracefs).
+struct Trace(std::path::PathBuf);
+
+impl Trace {
+    fn of(event: &str) -> Result<Trace, String> {
+        let name = format!("keepmydata-{}", std::process::id());
+        let trace = Trace(std::path::Path::new("/sys/kernel/tracing/instances").join(name));
+        std::fs::create_dir(&trace.0).map_err(|error| format!("tracefs: {error}"))?;
+        let tid = rustix::thread::gettid().as_raw_nonzero();
+        trace.set("options/event-fork", "1")?;
+        trace.set("set_event_pid", &tid.to_string())?;
+        trace.set(&format!("events/{event}/enable"), "1")?;
+        Ok(trace)
+    }
+
+    fn set(&self, file: &str, to: &str) -> Result<(), String> {
+        std::fs::write(self.0.join(file), to).map_err(|error| format!("tracefs: {file}: {error}"))
+    }
+
+    fn count(&self, what: &str) -> usize {
+        let text = std::fs::read_to_string(self.0.join("trace")).expect("a trace");
+        text.lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Where a page stays in the page cache that is to be dropped, the kernel has every processor let go of pages, waits for
+/// that and tries again: longer than all else that a small msync takes. The eviction probe is such a page, and so is one
+/// that the program's processor has not put on its list yet.
+#[test]
+fn the_drop_waits_for_no_other_processor() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    const ROUNDS: usize = 20;
+    let drains = |by_hand: bool| {
+        let trace = Trace::of("workqueue/workqueue_queue_work")?;
+        let fs = TearFs::mount(&["--mode", "honest"]);
+        let guest = Program::guest("drains").arg(fs.path("f"));
+        let guest = guest.arg(ROUNDS.to_string());
+        let run = match by_hand {
+            true => guest.arg("by-hand").natively(),
+            false => guest.under_shim(&[]),
+        };
+        run.expect_success("the guest");
+        Ok::<_, String>(trace.count("function=lru_add_drain_per_cpu"))
+    };
+    // Others must have left something on a processor.
+    let (mut by_hand, mut runs) = (0, 0);
+    while by_hand < 8 && runs < 50 {
+        by_hand += or_skip!(drains(true));
+        runs += 1;
+    }
+    assert!(by_hand >= 8, "the control: {by_hand} in {runs} runs");
+    let mut shim = 0;
+    for _ in 0..runs {
+        shim += or_skip!(drains(false));
+    }
+    assert!(shim * 4 <= by_hand, "{shim}, by hand {by_hand}");
+}
+
+/// A program with one thread waits for one job at a time: a second worker of the helper's would do nothing but start and
+/// end.
+#[test]
+fn a_program_with_one_thread_has_one_worker() {
+    or_skip!(installed("strace"));
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let workers = |guest: Program| {
+        let log = traced(guest, "clone,clone3", &[]);
+        // The C library's are told their number.
+        let is_helper =
+            |line: &&str| line.contains("CLONE_THREAD") && !line.contains("CLONE_PARENT_SETTID");
+        log.lines().filter(is_helper).count()
+    };
+    let one = Program::guest("drains").arg(fs.path("one")).arg("5");
+    assert_eq!(workers(one), 1);
+    let several = one_round("bench_threads", "5").arg(fs.path("several"));
+    assert!(workers(several.args(["4", "msync"])) > 1, "the control");
+}
+
 /// `KEEPMYDATA_MUNMAP=sync` syncs what is dirty, and does not disturb what is not.
 #[test]
 fn an_unmap_of_clean_pages_syncs_nothing() {

@@ -191,16 +191,26 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
     let Some(pagemap) = worker.pagemap() else {
         return Answer::default();
     };
+    let is_well =
+        |probe: &Probe| probe.addr == 0 || probe.lives && vm::is_present(pagemap, probe.addr);
+    {
+        let mut table = mappings::lock();
+        let probes = of(&mut table, file);
+        if probes.all.iter().all(is_well) {
+            let unknown = tells_nothing(probes, file);
+            return note_answer(&mut table, file, again, false, unknown);
+        }
+    }
     let size = size(worker, file);
     // Each dead one, and whether it is for good: a file that became shorter lost its page so.
     let mut dead = [None; MOST];
     let answer = {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
-        let mut dropped = probes.dropped;
-        let unknown = !file.traits.local_block && probes.all.iter().all(|probe| !probe.lives);
+        let mut dropped = false;
+        let unknown = tells_nothing(probes, file);
         for (probe, dead) in probes.all.iter_mut().zip(&mut dead) {
-            if probe.addr == 0 || probe.lives && vm::is_present(pagemap, probe.addr) {
+            if is_well(probe) {
                 continue;
             }
             let cut_off = size.is_some_and(|size| probe.offset >= size);
@@ -212,10 +222,7 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
         }
         let cut_off = dead.iter().flatten().any(|&(_, cut_off)| cut_off);
         probes.note_missing(cut_off && probes.is_empty() || probes.missing);
-        probes.dropped &= !again;
-        table.get_mut(file).dropped |= dropped;
-        of(&mut table, file).dropped |= dropped && !again;
-        Answer { dropped, unknown }
+        note_answer(&mut table, file, again, dropped, unknown)
     };
     for (addr, cut_off) in dead.into_iter().flatten() {
         if cut_off {
@@ -229,6 +236,26 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
         }
     }
     answer
+}
+
+/// Whether none of the `probes` of `file` can tell.
+fn tells_nothing(probes: &Probes, file: &File) -> bool {
+    !file.traits.local_block && probes.all.iter().all(|probe| !probe.lives)
+}
+
+/// What [`ask`] has found.
+fn note_answer(
+    table: &mut mappings::Guard,
+    file: &File,
+    again: bool,
+    dropped: bool,
+    unknown: bool,
+) -> Answer {
+    let probes = of(table, file);
+    let dropped = dropped || probes.dropped;
+    probes.dropped = dropped && !again;
+    table.get_mut(file).dropped |= dropped;
+    Answer { dropped, unknown }
 }
 
 /// Whether the page cache of `file` was dropped since its probes were last asked, which are not told that they were.
@@ -295,6 +322,21 @@ pub fn note(worker: &Worker, entry: &Entry<'_>) {
         is_inside && probe.lives && !vm::is_present(pagemap, probe.addr)
     });
     probes.dropped |= dead;
+}
+
+/// Tells `each` of the parts of the bytes `range` of `file` that none of its probes keeps in the page cache.
+pub fn for_each_between(file: &File, range: Range<u64>, mut each: impl FnMut(Range<u64>)) {
+    let page = sys::page_size() as u64;
+    let mut kept = of(&mut mappings::lock(), file).all;
+    kept.sort_unstable_by_key(|probe| probe.offset);
+    let mut at = range.start;
+    for probe in kept.iter().filter(|probe| probe.lives) {
+        if (at..range.end).contains(&probe.offset) {
+            each(at..probe.offset);
+            at = probe.offset + page;
+        }
+    }
+    each(at..range.end);
 }
 
 /// Takes all probes of `file` away: they keep their pages in the page cache. Later

@@ -15,7 +15,7 @@ pub use keepmydata_promise::page_cache::{
     add_cached as cached, add_cached_in as cached_in, add_unstable as unstable,
 };
 pub use keepmydata_ranges::Ranges;
-pub use pagemap::{absent, for_each_mapped, for_each_written};
+pub use pagemap::{absent, for_each_mapped, for_each_written, is_tracked};
 
 use crate::config;
 use crate::helper::{self, Worker};

@@ -6,12 +6,13 @@
 //! two and aligned to that: where a range stays, growing windows around it are tried until it goes.
 
 use super::entries::drop_mappings;
-use crate::dirty::Ranges;
+use crate::dirty::{Ranges, eviction_probe};
 use crate::helper::Worker;
 use crate::mappings::file::File;
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
 use core::num::NonZeroU64;
+use core::ops::Range;
 use keepmydata_records::ByteRange;
 use rustix::fs::{Advice, fadvise};
 
@@ -22,7 +23,7 @@ const LARGEST: u64 = 2 << 20;
 pub fn drop_dirty(worker: &Worker, mapped: &File, file: Cached<'_>, dirty: &Ranges) {
     drop_mappings(worker, mapped, dirty);
     for range in dirty.as_slice() {
-        advise(file, range.offset, range.length);
+        drop_range(mapped, file, range.offset..range.end());
         if stays(file, range) {
             widen(worker, mapped, file, range);
         }
@@ -45,7 +46,7 @@ fn widen(worker: &Worker, mapped: &File, file: Cached<'_>, range: &ByteRange) {
         let mut window = Ranges::new();
         window.add(start, end);
         drop_mappings(worker, mapped, &window);
-        advise(file, start, end - start);
+        drop_range(mapped, file, start..end);
         if !stays(file, range) {
             return;
         }
@@ -53,8 +54,17 @@ fn widen(worker: &Worker, mapped: &File, file: Cached<'_>, range: &ByteRange) {
     }
 }
 
-fn advise(file: Cached<'_>, offset: u64, length: u64) {
-    let _ = fadvise(file.fd(), offset, NonZeroU64::new(length), Advice::DontNeed);
+/// Drops the clean pages of the bytes `range` of `mapped`, which is what `file` is open on, from the page cache. Not the
+/// eviction probes: where a page stays, the kernel has every processor let go of pages that it is about to put on a list,
+/// waits for that, and tries again (mm/fadvise.c), longer than the rest of a small msync takes.
+pub fn drop_range(mapped: &File, file: Cached<'_>, range: Range<u64>) {
+    eviction_probe::for_each_between(mapped, range, |part| {
+        // To the end of the file.
+        let end = part.end.min(i64::MAX as u64);
+        if let Some(len) = NonZeroU64::new(end.saturating_sub(part.start)) {
+            let _ = fadvise(file.fd(), part.start, Some(len), Advice::DontNeed);
+        }
+    });
 }
 
 /// Whether a clean page of the range is cached: a dirty one raced with the msync, and is to stay.

@@ -1,7 +1,7 @@
 //! Step 6: the clean pages of the file leave the page cache, mapping first, then file.
 
 use super::entries::drop_mappings;
-use super::folios;
+use super::folios::{self, drop_range};
 use super::here::Here;
 use super::request::{Proved, Snapshot};
 use crate::config;
@@ -13,9 +13,7 @@ use crate::sys::{
     self,
     cachestat::{Cached, cachestat},
 };
-use core::num::NonZeroU64;
 use keepmydata_records::{Invalidate, Level};
-use rustix::fs::{Advice, fadvise};
 
 /// Pages that have left the page cache, and those that are in it; nothing where nobody wants to know.
 #[derive(Clone, Copy, Default)]
@@ -63,8 +61,7 @@ pub fn drop_clean(here: &Here<'_>, proved: &Proved, unchanged: Option<&Ranges>) 
     if let Some(unchanged) = unchanged {
         drop_mappings(here.worker, &here.file, unchanged);
         for range in unchanged.as_slice() {
-            let len = NonZeroU64::new(range.length);
-            let _ = fadvise(file.fd(), range.offset, len, Advice::DontNeed);
+            drop_range(&here.file, file, range.offset..range.end());
         }
     } else if config::settings().invalidate == Invalidate::File {
         let mut all = Ranges::new();
@@ -74,7 +71,7 @@ pub fn drop_clean(here: &Here<'_>, proved: &Proved, unchanged: Option<&Ranges>) 
             all.add(0, u64::MAX);
         }
         drop_mappings(here.worker, &here.file, &all);
-        let _ = fadvise(file.fd(), 0, None, Advice::DontNeed);
+        drop_range(&here.file, file, 0..u64::MAX);
     } else {
         folios::drop_dirty(here.worker, &here.file, file, &proved.dirty);
     }

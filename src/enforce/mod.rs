@@ -41,7 +41,7 @@ mod zero;
 use crate::helper::{self, Worker};
 use crate::mappings;
 use crate::process;
-use crate::sys::signals::Blocked;
+use crate::sys::signals::{Blocked, Quiet};
 use crate::sys::vm::is_refusal;
 use crate::{config, dirty, log, next_fn, sys};
 use core::ffi::c_void;
@@ -59,7 +59,8 @@ pub fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     // A cancellation point, as msync is: before anything is held, and after all is let go.
     test_cancel();
     let state = next_fn::enter();
-    let done = is_enforced(flags).then(|| returned(enforced(addr as usize, len, flags)));
+    let done =
+        is_enforced(flags).then(|| returned(enforced(&state.quiet, addr as usize, len, flags)));
     next_fn::leave(state);
     match done {
         Some(result) => {
@@ -109,14 +110,14 @@ fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 
 /// Syncs what is about to be unmapped, if it is dirty (`KEEPMYDATA_MUNMAP=sync`). Failures are in
 /// the log.
-pub fn before_unmap(addr: usize, len: usize) {
+pub fn before_unmap(quiet: &Quiet, addr: usize, len: usize) {
     if config::settings().enforce == Enforce::Full
         && !process::this().is_borrowed()
         && may_be_dirty(addr, addr.saturating_add(len))
     {
         // munmap is to leave it as it is.
         let before = next_fn::errno();
-        let _ = enforced(addr, len, libc::MS_SYNC);
+        let _ = enforced(quiet, addr, len, libc::MS_SYNC);
         next_fn::set_errno(before);
     }
 }
@@ -146,9 +147,9 @@ fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     result
 }
 
+/// All signals of the calling thread are blocked, as `_quiet` says.
 #[inline(never)]
-fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<Zero, Errno> {
-    let _quiet = Blocked::all();
+fn enforced(_quiet: &Quiet, addr: usize, len: size_t, flags: c_int) -> Result<Zero, Errno> {
     let process = process::this();
     // Asked before the shim maps anything of its own, which might fill a hole.
     let judged = sys::vm::judge_msync(addr, len, flags);
@@ -180,7 +181,12 @@ fn enforced(addr: usize, len: size_t, flags: c_int) -> Result<Zero, Errno> {
         return complete.map(|()| shared.map_or(Zero::Passed(passed), Zero::Proved));
     }
 
-    let at_once = files.is_one_sync() && real_msync(addr, len, only_judged).is_ok();
+    if config::settings().invalidate != Invalidate::Off {
+        sys::vm::let_go_of_pages(process::untouched());
+    }
+    // The kernel has judged them already; another library's msync has not.
+    let is_judged = judged.is_ok() && next_fn::msync_is_the_c_librarys();
+    let at_once = files.is_one_sync() && (is_judged || real_msync(addr, len, only_judged).is_ok());
     let (files, learns) = match at_once {
         false => files.begin(),
         true => match files.sync_at_once() {

@@ -179,7 +179,7 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     dropped
 }
 
-/// What is owed from before is proved, too; says whether there is something.
+/// What is owed from before is proved, too; says whether the dirty ranges are more by that.
 fn take_debt(snapshot: &mut Snapshot, dropped: bool) -> bool {
     let birth = process::this().birth();
     let file = snapshot.file.hold();

@@ -324,7 +324,7 @@ pub fn munmap(addr: usize, len: size_t, real: impl FnOnce() -> c_int) -> c_int {
 fn munmap_tracked(addr: usize, len: size_t, real: impl FnOnce() -> c_int, quiet: &Quiet) -> c_int {
     let started = log::Timer::at(Level::Trace);
     if config::settings().munmap == Munmap::Sync {
-        enforce::before_unmap(addr, len);
+        enforce::before_unmap(quiet, addr, len);
     }
     findings::before_unmap(addr, len);
     unmapping(addr, len);

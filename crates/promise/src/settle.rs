@@ -19,7 +19,7 @@ use rustix::io::Errno;
 impl Debt {
     /// Adds what is owed from before to the dirty ranges of `snapshot`, and notes all of them as being proved.
     /// `dropped` says whether the page cache of the file was dropped since the last time, `birth` in which process
-    /// this is. Says whether there was something.
+    /// this is. Says whether the dirty ranges are more by that.
     pub fn take<R: Request>(
         &mut self,
         snapshot: &mut Snapshot<R>,
@@ -45,11 +45,11 @@ impl Debt {
         self.assumed_dirty.clear();
         self.proving.add_all(self.owed.iter());
         self.owed.clear();
-        let more = !self.proving.is_empty() || !self.refused.is_empty();
         self.proving.add_all(snapshot.dirty.iter());
+        let known = snapshot.dirty.bytes();
         snapshot.dirty.add_all(self.proving.iter());
         snapshot.dirty.add_all(self.refused.iter());
-        more
+        snapshot.dirty.bytes() > known
     }
 
     /// Takes what was proved from what an earlier msync has failed for, and says in `judged` whether something is

@@ -129,9 +129,12 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
             state.running = false;
             state.results[number as usize % KEPT] = result;
             self.group.done.store(number, Ordering::Release);
+            state.waiting > 0
         };
-        self.with(end);
-        defect!(WakesOneOfAll => port::wake_one(&self.group.done); port::wake_all(&self.group.done));
+        // Whoever comes from here on sees the new number.
+        if self.with(end) {
+            defect!(WakesOneOfAll => port::wake_one(&self.group.done); port::wake_all(&self.group.done));
+        }
     }
 
     /// The number of the flush that began last.

@@ -148,6 +148,7 @@ pub mod pagemap_scan {
     pub const PAGEMAP_SCAN: u32 = 0xc060_6610;
     pub const WP_MATCHING: u64 = 1 << 0;
     pub const CHECK_WPASYNC: u64 = 1 << 1;
+    pub const IS_WPALLOWED: u64 = 1 << 0;
     pub const IS_WRITTEN: u64 = 1 << 1;
     pub const IS_PRESENT: u64 = 1 << 3;
 

@@ -219,6 +219,8 @@ calls! {
     sys_populate_read(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_POPULATE_READ];
     /// madvise(2), `MADV_POPULATE_WRITE`: faults pages in, which makes them dirty.
     sys_populate_write(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_POPULATE_WRITE];
+    /// madvise(2), `MADV_COLD`.
+    sys_cool(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_COLD];
     /// mlock(2).
     sys_mlock(start: usize, len: usize) = libc::SYS_mlock, [start, len];
     /// process_vm_readv(2): copies memory of a process, whose address is checked.

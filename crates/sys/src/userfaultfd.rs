@@ -27,6 +27,8 @@ pub enum Find {
     Absent,
     /// Pages with one.
     Present,
+    /// Those of them in a mapping that is registered ([`register`]).
+    PresentRegistered,
 }
 
 /// A descriptor for [`register`], if the kernel grants asynchronous write protection: a synchronous
@@ -108,11 +110,16 @@ pub fn scan(
         Find::WrittenAbsentAndProtect => (IS_WRITTEN | IS_PRESENT, IS_PRESENT),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
         Find::Present => (IS_PRESENT, 0),
+        Find::PresentRegistered => (IS_PRESENT | IS_WPALLOWED, 0),
     };
     let mut arg = ScanArg {
         flags: match find {
             Find::WrittenAndProtect | Find::WrittenAbsentAndProtect => WP_MATCHING | CHECK_WPASYNC,
-            Find::Written | Find::WrittenPresent | Find::Absent | Find::Present => 0,
+            Find::Written
+            | Find::WrittenPresent
+            | Find::Absent
+            | Find::Present
+            | Find::PresentRegistered => 0,
         },
         start,
         end,

@@ -81,6 +81,13 @@ pub fn lock(addr: usize, len: usize) -> Result<(), Errno> {
     raw::sys_mlock(addr, len).map(drop)
 }
 
+/// Has the processor that the calling thread runs on let go of the pages that it is about to put on a list of the
+/// kernel's (madvise(2), `MADV_COLD` of `untouched`, a page of anonymous memory that nobody has touched: nothing else is
+/// done with it).
+pub fn let_go_of_pages(untouched: usize) {
+    let _ = raw::sys_cool(untouched, super::page_size());
+}
+
 /// Whether every page of the range is mapped.
 pub fn is_mapped(addr: usize, len: usize) -> bool {
     judge_msync(addr, len, libc::MS_ASYNC).is_ok()
