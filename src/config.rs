@@ -33,7 +33,7 @@ pub fn preallocates() -> bool {
     settings.prealloc == Prealloc::On && settings.enforce == Enforce::Full
 }
 
-/// Reads the environment; `bad` is told of each value that cannot be used. Called once.
+/// Reads the environment; `bad` gets each value that cannot be used. Called once.
 pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
     let mut settings = Settings::parse(&|option: &OptionSpec| keep(lookup(option.env)?), bad);
     if let Some(template) = settings.log_file.template()
@@ -63,7 +63,7 @@ pub fn clear_environment() {
     retain_variables(&mut |name| !name.starts_with(b"KEEPMYDATA_"));
 }
 
-/// `typo` is told of each variable that is named almost like a setting, and of what was meant. They are taken out of
+/// `typo` gets each variable that is named almost like a setting, and what was meant. They are taken out of
 /// the environment, so that the programs that this one starts do not say it again. Called once, before main.
 pub fn find_typos(typo: &mut dyn FnMut(&[u8], &str)) {
     retain_variables(&mut |name| match variable_meant(name) {

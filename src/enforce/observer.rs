@@ -1,4 +1,4 @@
-//! Who is told of what happens in an enforcement: the log, the statistics, and what looks for findings. It changes nothing
+//! Who sees what happens in an enforcement: the log, the statistics, and what looks for findings. It changes nothing
 //! about an enforcement.
 
 use super::invalidate::Dropped;

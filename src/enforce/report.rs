@@ -1,4 +1,4 @@
-//! The log's part of what is told of an msync: records of it, of its steps, and the page table of what is not safe.
+//! What the log says of an msync: records of it, of its steps, and the page table of what is not safe.
 
 use super::elsewhere;
 use super::request::{Ended, Request, Snapshot};
@@ -164,7 +164,7 @@ pub fn msync(worker: &Worker, ended: &Ended) {
     });
 }
 
-/// What the program is told of its msync, at info.
+/// What msync returns to the program, at info.
 pub fn answered(
     worker: &Worker,
     at: &Snapshot,

@@ -191,7 +191,7 @@ pub fn run<R>(
     work: impl FnOnce(&mut Worker) -> R,
 ) -> Result<R, Unavailable> {
     if thread::is_own() {
-        // There may be no second thread, and none to be had: it would wait for itself.
+        // There may be no second thread, and no way to make one: it would wait for itself.
         return Ok(work(&mut Worker::new(process, true)));
     }
     struct This<F, R> {

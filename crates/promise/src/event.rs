@@ -1,4 +1,4 @@
-//! What is told of an enforcement while it runs.
+//! What an enforcement reports while it runs.
 
 use crate::stages::{Request, Snapshot};
 use crate::verify::Unsettled;

@@ -35,7 +35,7 @@ pub enum Hole {
 }
 
 /// Tells `each` of every hole in `[start, end)` of the file, also beyond its end, from first to last,
-/// until it returns false. `each` may allocate what it is told of. Writes nothing back.
+/// until it returns false. `each` may allocate what it gets. Writes nothing back.
 ///
 /// Errors: `EOPNOTSUPP` where the filesystem does not tell, as FUSE and tmpfs.
 pub fn holes(

@@ -72,7 +72,7 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         self.len = 0;
     }
 
-    /// Puts `item` before item number `at`; false where there is no room, and none to be had.
+    /// Puts `item` before item number `at`; false where there is no room, and no memory for more.
     pub fn insert(&mut self, at: usize, item: T) -> bool {
         let room = self.slots().len();
         if self.len == room && !self.grow(2 * room) {

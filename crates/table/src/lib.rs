@@ -264,7 +264,7 @@ impl<F: Copy, M: Memory> Table<F, M> {
         self.replace(root, at..=at, scratch, |_| ())
     }
 
-    /// Removes what overlaps `[start, end)`; `removed` is told of each piece, in order, when the
+    /// Removes what overlaps `[start, end)`; `removed` gets each piece, in order, when the
     /// table no longer holds it, and how many parts (0 to 2) of its entry stay.
     pub fn remove(
         &self,
