@@ -1,5 +1,10 @@
 //! English.
 
+/// What takes pages away before they can be compared, and what decides it.
+pub const WHAT_DROPS_PAGES: &str = "On FUSE each open by any process drops the pages of all, and so does a change of \
+    attributes with AUTO_INVAL_DATA. What decides it: kernel_cache (FOPEN_KEEP_CACHE) of the daemon, AUTO_INVAL_DATA \
+    (auto_cache) off, or one process alone.";
+
 /// `1 page`, `2 pages`.
 pub fn count(number: u64, one: &str) -> String {
     match number {

@@ -129,6 +129,103 @@ fn time_after_msync_is_told_to_help() {
     );
 }
 
+/// The GlusterFS case: the test reads through another mount than it stores through, and is shown the data after a second.
+#[test]
+fn another_client_that_is_late_is_no_fault_of_the_test() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let late = "--coherence-ms=1000";
+    for (coherence, waits, words) in [
+        (
+            "propagation",
+            3,
+            "once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new",
+        ),
+        (
+            "attribute-cache",
+            3,
+            "once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new",
+        ),
+    ] {
+        let fs = TearFs::mount_twice(coherence, &[late]);
+        let program = Program::guest("elsewhere")
+            .arg(fs.path("f"))
+            .arg(fs.second().join("f"));
+        let output = diagnose(&["--runs=3"], &program);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(1), "{coherence}: {text}");
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.starts_with("The filesystem is at fault"));
+        lines.next();
+        let clients = format!(
+            "It stores through {} and reads through ",
+            fs.dir().display()
+        );
+        assert!(lines.next().unwrap().starts_with(&clients), "{text}");
+        assert!(text.contains(words), "{text}");
+        assert!(
+            text.contains(&format!("+ wait for the other client     {waits} of 3")),
+            "{text}"
+        );
+        let doctor = format!(
+            "doctor {} --client {}\n",
+            fs.dir().display(),
+            fs.second().display()
+        );
+        assert!(text.contains(&doctor), "{text}");
+        assert!(!text.contains("holds what was synced"), "{text}");
+    }
+}
+
+/// Late by more than half a second, and not watched by the shim.
+#[test]
+fn what_passes_only_after_two_seconds_is_the_filesystems() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let fs = TearFs::mount(&["--mode=early-ack", "--delay-ms=1200"]);
+    let program = seed(&fs);
+    let mut command = keepmydata();
+    command
+        .env("KEEPMYDATA_LIB", shim())
+        .env("KEEPMYDATA_FILES", "!*");
+    command
+        .args(["diagnose", "--json", "--runs=2", "--"])
+        .arg(program.file());
+    let output = command.args(program.arguments()).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let words = ["It passes 'natively, 2 s after msync', and under no setting of keepmydata"];
+    check(&found, "filesystem", &words, &[]);
+}
+
+/// Two processes that each open the file again and again, without KEEP_CACHE.
+#[test]
+fn what_opens_drop_is_told_of_once_and_first() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=black-hole"]);
+    let program = Program::guest("doio")
+        .args(["-n", "2", "-t", "1"])
+        .arg(fs.path("f"));
+    let found = found(&["--runs=1", "--timeout=20"], &program);
+    let sentences = found["sentences"].as_array().unwrap();
+    let first = sentences[0].as_str().unwrap();
+    println!("{found}");
+    assert!(
+        first.starts_with("Not all is known here: "),
+        "{sentences:?}"
+    );
+    for words in [
+        "kernel_cache (FOPEN_KEEP_CACHE)",
+        "AUTO_INVAL_DATA (auto_cache) off",
+        "one process alone",
+    ] {
+        assert!(first.contains(words), "{words:?} is not in {first}");
+    }
+    let told = found["sentences"].to_string();
+    assert_eq!(told.matches("left the page cache").count(), 1, "{told}");
+    assert!(!told.contains("holds what was synced"), "{told}");
+}
+
 #[test]
 fn a_program_that_races_is_at_fault() {
     or_skip!(TearFs::available());

@@ -35,7 +35,8 @@ pub fn command() -> Command {
                1    the filesystem is at fault\n  \
                2    the program is at fault: it races with its own msync, relies on MS_ASYNC,\n       \
                     syncs the wrong range, or goes on after msync has failed\n  \
-               3    the test: it fails whatever is done, or now and then whatever is done\n  \
+               3    the test: it fails whatever is done, or now and then whatever is done; or it passes\n       \
+                    natively and fails under the shim\n  \
                125  bad usage, or the command itself failed\n  \
                126  the program cannot be run, or not under the shim\n  \
                127  there is no such program",

@@ -2,6 +2,7 @@
 //! and says who is at fault.
 
 mod arguments;
+mod clients;
 mod report;
 mod runs;
 mod settings;
@@ -16,44 +17,51 @@ use crate::sys;
 use crate::trial::Verdict as _;
 use crate::typo;
 use runs::{Program, Runs};
-use settings::{Kind, SETTINGS, Setting};
+use settings::{Kind, LAST_RESORT, SETTINGS, Setting};
 use std::ffi::c_int;
 use verdict::Verdict;
 
 pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
     typo::warn_of_variables();
-    let program = Program::new(options)?;
+    let mut program = Program::new(options)?;
     sys::note_interruptions();
     let progress = Progress::new(u64::from(options.runs) * SETTINGS.len() as u64);
     let mut all: Vec<Runs> = Vec::new();
     for setting in &SETTINGS {
-        if is_worth_it(setting.kind, &all) {
+        program.look_for_clients(&all);
+        if is_worth_it(setting.kind, &program, &all) {
             all.push(try_setting(&program, setting, options.runs, &progress)?);
         }
     }
-    let judgement = verdict::judge(&all);
+    let judgement = verdict::judge(&all, program.clients.as_ref());
     drop(progress);
     if let Some(path) = &options.junit {
         junit::write(path, "keepmydata diagnose", report::junit(&all, &judgement))?;
     }
     let report = match options.json {
-        true => report::json(options, &all, &judgement),
-        false => report::text(options, &all, &judgement),
+        true => report::json(options, &all, &judgement, program.clients.as_ref()),
+        false => report::text(options, &all, &judgement, program.clients.as_ref()),
     };
     print!("{report}");
     Ok(judgement.said.verdict.code())
 }
 
 /// Whether a setting can still tell something.
-fn is_worth_it(kind: Kind, so_far: &[Runs]) -> bool {
+fn is_worth_it(kind: Kind, program: &Program, so_far: &[Runs]) -> bool {
     let Some(native) = so_far.first() else {
         return true;
     };
     match kind {
         // What never fails is only watched, and run as it would be run every day.
         _ if native.all_passed() => matches!(kind, Kind::Watch | Kind::Heal),
+        Kind::SeenBy => program.clients.is_some(),
+        // Where it lets nobody wait for minutes.
+        LAST_RESORT => !verdict::passes_somewhere(so_far) && program.has_time_to_wait(so_far),
         // The last resort.
-        Kind::Reverify => verdict::judge(so_far).said.verdict == Verdict::Test,
+        Kind::Reverify => {
+            let judged = verdict::judge(so_far, program.clients.as_ref());
+            judged.said.verdict == Verdict::Test
+        }
         _ => true,
     }
 }
@@ -69,6 +77,7 @@ fn try_setting(
         name: setting.name,
         runs: 0,
         passed: 0,
+        opened: Default::default(),
         failures: Vec::new(),
         slowest_ms: 0,
         evidence: Default::default(),

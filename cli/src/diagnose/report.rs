@@ -1,6 +1,7 @@
 //! What was found, for people and for programs.
 
 use super::arguments::Options;
+use super::clients::TwoClients;
 use super::runs::Runs;
 use super::verdict::{Judgement, Verdict};
 use crate::junit;
@@ -12,7 +13,12 @@ use serde_json::{Value, json};
 /// Records shown of a kind; there are more in the logs.
 const SHOWN: usize = 2;
 
-pub fn text(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
+pub fn text(
+    options: &Options,
+    all: &[Runs],
+    judgement: &Judgement,
+    clients: Option<&TwoClients>,
+) -> String {
     let mut table = Table::indented(2);
     for runs in all {
         let passed = match runs.runs {
@@ -35,6 +41,11 @@ pub fn text(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
     }
     for record in records.iter().take(SHOWN * judgement.records.len()) {
         text += &format!("  {}", as_text(record));
+    }
+    if let Some(TwoClients { first, second, .. }) = clients {
+        let (first, second) = (first.display(), second.display());
+        text +=
+            &format!("\nMore of the two clients: keepmydata doctor {first} --client {second}\n");
     }
     let directories = all.iter().flat_map(|runs| &runs.evidence.directories);
     if let (Verdict::Filesystem, Some(directory)) = (judgement.said.verdict, directories.last()) {
@@ -73,7 +84,12 @@ pub fn junit(all: &[Runs], judgement: &Judgement) -> Vec<TestSuite> {
     vec![suite]
 }
 
-pub fn json(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
+pub fn json(
+    options: &Options,
+    all: &[Runs],
+    judgement: &Judgement,
+    clients: Option<&TwoClients>,
+) -> String {
     let words: Vec<_> = options
         .program
         .iter()
@@ -83,5 +99,14 @@ pub fn json(options: &Options, all: &[Runs], judgement: &Judgement) -> String {
     object.insert("program".into(), json!(words));
     object.insert("settings".into(), json!(all));
     object.insert("records".into(), json!(records(all, judgement)));
+    if let Some(TwoClients {
+        first,
+        second,
+        kind,
+    }) = clients
+    {
+        let both = [first, second].map(|mount| mount.to_string_lossy());
+        object.insert("clients".into(), json!({"type": kind, "mounts": both}));
+    }
     format!("{}\n", Value::Object(object))
 }

@@ -1,12 +1,14 @@
 //! Runs the program under one setting, several times.
 
 use super::arguments::Options;
+use super::clients::{self, TwoClients};
 use super::settings::{Kind, Setting};
 use crate::child::Ended;
 use crate::failure::{CANNOT_RUN, Failure};
 use crate::run::{Library, checked, reason};
 use crate::trial::{self, Evidence, Runner, Under};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -27,6 +29,9 @@ pub struct Runs {
     /// The longest run.
     pub slowest_ms: u64,
     pub evidence: Evidence,
+    /// Files that were opened, where strace(1) has looked.
+    #[serde(skip)]
+    pub opened: BTreeSet<String>,
 }
 
 impl Runs {
@@ -43,6 +48,10 @@ pub struct Program<'a> {
     has_strace: bool,
     /// The caller's choice of files (KEEPMYDATA_FILES) holds under every setting.
     files: Option<String>,
+    /// It reads through another mount than it stores through.
+    pub clients: Option<TwoClients>,
+    /// KEEPMYDATA_SEEN_BY for these.
+    seen_by: Option<String>,
 }
 
 impl<'a> Program<'a> {
@@ -63,11 +72,36 @@ impl<'a> Program<'a> {
             options,
             file,
             runner,
-            has_strace: strace(0, OsStr::new("true"))
+            has_strace: strace(0, Path::new("/dev/null"), OsStr::new("true"))
                 .output()
                 .is_ok_and(|output| output.status.success()),
             files: files.transpose()?,
+            clients: None,
+            seen_by: None,
         })
+    }
+
+    /// From what was synced and opened in the runs so far.
+    pub fn look_for_clients(&mut self, so_far: &[Runs]) {
+        if self.clients.is_some() {
+            return;
+        }
+        let all =
+            |of: fn(&Runs) -> &BTreeSet<String>| so_far.iter().flat_map(of).cloned().collect();
+        let (synced, opened) = (all(|runs| &runs.evidence.files), all(|runs| &runs.opened));
+        self.clients = clients::find(&synced, &opened);
+        self.seen_by = self.clients.as_ref().map(TwoClients::setting);
+    }
+
+    /// Whether its msyncs may take seconds each.
+    pub fn has_time_to_wait(&self, so_far: &[Runs]) -> bool {
+        let watched = so_far.iter().find(|runs| runs.kind == Kind::Watch);
+        let Some(watched) = watched.filter(|watched| watched.runs > 0) else {
+            return false;
+        };
+        let msyncs = watched.evidence.msyncs.div_ceil(watched.runs.into());
+        let ms = watched.slowest_ms + 2000 * msyncs;
+        ms < self.options.timeout.as_millis() as u64
     }
 
     /// Why a setting cannot be tried.
@@ -106,6 +140,9 @@ impl<'a> Program<'a> {
         if !passed {
             runs.failures.push(describe(&ended, self.options.timeout));
         }
+        if let Ok(trace) = fs::read_to_string(logs.join(TRACE)) {
+            runs.opened.extend(clients::opened(&trace));
+        }
         for process in trial::records(&logs).map_err(failed)? {
             runs.evidence.add(process, passed);
         }
@@ -117,7 +154,7 @@ impl<'a> Program<'a> {
 
     fn start(&self, setting: &Setting, logs: &Path) -> std::io::Result<Ended> {
         let mut command = match setting.kind {
-            Kind::Delayed(delay_us) => strace(delay_us, self.file.as_os_str()),
+            Kind::Delayed(delay_us) => strace(delay_us, &logs.join(TRACE), self.file.as_os_str()),
             _ => Command::new(&self.file),
         };
         command.args(&self.options.program[1..]);
@@ -127,6 +164,9 @@ impl<'a> Program<'a> {
                 .as_deref()
                 .map(|files| ("KEEPMYDATA_FILES", files)),
         );
+        if let (Kind::SeenBy, Some(mounts)) = (setting.kind, &self.seen_by) {
+            settings.push(("KEEPMYDATA_SEEN_BY", mounts));
+        }
         let under = match setting.kind.is_native() {
             true => Under::Nothing,
             false => Under::Shim {
@@ -142,12 +182,16 @@ impl<'a> Program<'a> {
     }
 }
 
-/// strace(1) with each msync returning so much later, and nothing printed.
-fn strace(delay_us: u32, program: &OsStr) -> Command {
+/// The file of the logs that has what strace(1) saw.
+const TRACE: &str = "strace";
+
+/// strace(1) with each msync returning so much later, and the paths of what is opened in `trace`.
+fn strace(delay_us: u32, trace: &Path, program: &OsStr) -> Command {
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-q", "--seccomp-bpf", "-o", "/dev/null"])
-        .args(["-e", "trace=msync", "-e"])
+        .args(["-f", "-q", "-y", "--seccomp-bpf", "-o"])
+        .arg(trace)
+        .args(["-e", "trace=msync,?open,?openat,?openat2,?creat", "-e"])
         .arg(format!("inject=msync:delay_exit={delay_us}"))
         .arg("--")
         .arg(program);

@@ -18,6 +18,8 @@ pub enum Kind {
     Heal,
     /// MS_ASYNC and munmap are treated as MS_SYNC too.
     Everything,
+    /// As `Heal`, and msync waits until another client of the filesystem is shown the data.
+    SeenBy,
     /// As `Heal`, and what was verified is verified once more after a while.
     Reverify,
 }
@@ -41,8 +43,11 @@ const fn setting(
     }
 }
 
+/// Where nothing else has let every run pass.
+pub const LAST_RESORT: Kind = Kind::Delayed(2_000_000);
+
 /// In the order in which they are tried.
-pub const SETTINGS: [Setting; 10] = [
+pub const SETTINGS: [Setting; 12] = [
     setting(Kind::Native, "natively", &[]),
     setting(Kind::Delayed(10_000), "natively, 10 ms after msync", &[]),
     setting(Kind::Delayed(500_000), "natively, 500 ms after msync", &[]),
@@ -85,6 +90,13 @@ pub const SETTINGS: [Setting; 10] = [
             ("KEEPMYDATA_MUNMAP", "sync"),
         ],
     ),
+    // With the mounts that the program was seen to use.
+    setting(
+        Kind::SeenBy,
+        "+ wait for the other client",
+        &[("KEEPMYDATA_VERIFY", "on")],
+    ),
+    setting(LAST_RESORT, "natively, 2 s after msync", &[]),
     setting(
         Kind::Reverify,
         "+ verify again 500 ms later",

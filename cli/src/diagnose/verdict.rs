@@ -1,9 +1,10 @@
 //! Who is at fault, from which settings let the program pass and from what the records say.
 
+use super::clients::TwoClients;
 use super::runs::Runs;
 use super::settings::Kind;
 use crate::trial::{self, Evidence};
-use crate::words::{count, verb};
+use crate::words::{WHAT_DROPS_PAGES, count, verb};
 use keepmydata_records::Finding;
 use serde::Serialize;
 use std::ffi::c_int;
@@ -19,6 +20,8 @@ pub enum Verdict {
     Filesystem,
     Program,
     Test,
+    /// Nothing fails natively, and something under the shim.
+    Shim,
 }
 
 pub struct Judgement {
@@ -42,7 +45,7 @@ impl trial::Verdict for Verdict {
             Verdict::Passes => 0,
             Verdict::Filesystem => 1,
             Verdict::Program => 2,
-            Verdict::Test => 3,
+            Verdict::Test | Verdict::Shim => 3,
         }
     }
 
@@ -52,6 +55,7 @@ impl trial::Verdict for Verdict {
             Verdict::Filesystem => "The filesystem is at fault",
             Verdict::Program => "The program is at fault",
             Verdict::Test => "The test fails for another reason than msync",
+            Verdict::Shim => "It passes natively, and fails under keepmydata",
         }
     }
 }
@@ -65,22 +69,43 @@ struct Fault {
 struct Case<'a> {
     all: &'a [Runs],
     native: &'a Runs,
+    clients: Option<&'a TwoClients>,
 }
 
-pub fn judge(all: &[Runs]) -> Judgement {
+pub fn judge(all: &[Runs], clients: Option<&TwoClients>) -> Judgement {
     let native = &all[0];
-    let case = Case { all, native };
+    let case = Case {
+        all,
+        native,
+        clients,
+    };
     if native.all_passed() {
         return case.passes();
     }
     let errors = case.ignored_errors();
     let stale = case.under(Evidence::blames_filesystem);
-    match (errors, stale, case.first_passing()) {
+    let mut judgement = match (errors, stale, case.first_passing()) {
         (Some(fault), _, _) => program(vec![fault]),
         (None, Some(stale), passing) => case.filesystem(stale, passing),
         (None, None, Some(passing)) => case.cured(passing),
         (None, None, None) => case.not_cured(),
+    };
+    // What a reader must know of all that follows.
+    if let Some(runs) = case.under(|evidence| evidence.uncertain > 0) {
+        judgement
+            .said
+            .sentences
+            .insert(0, uncertain(&runs.evidence));
     }
+    if let Some(clients) = clients {
+        judgement.said.sentences.insert(0, two_clients(clients));
+    }
+    judgement
+}
+
+/// Whether any setting, time among them, has let every run pass.
+pub fn passes_somewhere(all: &[Runs]) -> bool {
+    all.iter().any(|runs| runs.runs > 0 && runs.all_passed())
 }
 
 impl<'a> Case<'a> {
@@ -117,10 +142,12 @@ impl<'a> Case<'a> {
 
     fn passes(&self) -> Judgement {
         let mut sentences = Vec::new();
+        let mut verdict = Verdict::Passes;
         let broken = self.of(Kind::Heal).filter(|runs| !runs.all_passed());
         if let Some(runs) = broken {
+            verdict = Verdict::Shim;
             sentences.push(format!(
-                "But not under keepmydata: there {} of {} failed ({}).",
+                "Under keepmydata {} of {} failed ({}).",
                 runs.failures.len(),
                 count(runs.runs.into(), "run"),
                 runs.failures[0]
@@ -137,7 +164,7 @@ impl<'a> Case<'a> {
         if let Some(runs) = stale {
             sentences.push(format!("But {}.", broken_promise(&runs.evidence)));
         }
-        Judgement::new(Verdict::Passes, sentences, FILESYSTEM_RECORDS.to_vec())
+        Judgement::new(verdict, sentences, FILESYSTEM_RECORDS.to_vec())
     }
 
     /// msync failed, natively too, and the program went on.
@@ -174,11 +201,17 @@ impl<'a> Case<'a> {
             .collect();
         match passing {
             Some(passing) => sentences.push(self.passes_from(passing)),
-            None => sentences.push(
-                "No setting lets every run pass: what the filesystem does not keep cannot be \
-                 cured, only reported."
-                    .to_owned(),
-            ),
+            None => sentences.push(match self.delayed() {
+                Some(delayed) => format!(
+                    "Only time lets every run pass (\"{}\"), and no setting of keepmydata.",
+                    delayed.name
+                ),
+                None => {
+                    "No setting lets every run pass: what the filesystem does not keep cannot be \
+                         cured, only reported."
+                        .to_owned()
+                }
+            }),
         }
         let mut records = FILESYSTEM_RECORDS.to_vec();
         for fault in self.faults() {
@@ -229,6 +262,9 @@ impl<'a> Case<'a> {
                     records: "async",
                 }]);
             }
+            Kind::SeenBy => {
+                "The other client was shown old data: once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new"
+            }
             _ => "Readers got old data, until they were made to ask the filesystem",
         };
         let sentences = vec![
@@ -248,6 +284,17 @@ impl<'a> Case<'a> {
         if !races.is_empty() {
             return program(races);
         }
+        if let Some(delayed) = self.delayed().filter(|delayed| self.luck(delayed) <= LUCK) {
+            let why = match self.clients {
+                Some(_) => "the other client is shown it later",
+                None => "what it reads is late, and is no store that keepmydata knows of",
+            };
+            let sentence = format!(
+                "It passes \"{}\", and under no setting of keepmydata: {why}.",
+                delayed.name
+            );
+            return Judgement::new(Verdict::Filesystem, vec![sentence], Vec::new());
+        }
         if let Some(watched) = self.of(Kind::Watch)
             && watched.evidence.msyncs == 0
         {
@@ -257,22 +304,13 @@ impl<'a> Case<'a> {
                     .to_owned(),
             ]);
         }
-        if let Some(delayed) = self.delayed() {
-            let sentence = format!(
-                "It passes \"{}\", and under no setting of keepmydata: what it reads is late, and is no \
-                 store that keepmydata knows of.",
-                delayed.name
-            );
-            return Judgement::new(Verdict::Filesystem, vec![sentence], Vec::new());
-        }
         let now_and_then = self.all.iter().any(|runs| runs.passed > 0);
         let mut sentences = vec![match now_and_then {
             true => "It fails now and then, whatever is done.".to_owned(),
             false => "It fails whatever is done.".to_owned(),
         }];
-        match self.under(|evidence| evidence.uncertain > 0) {
-            Some(runs) => sentences.push(uncertain(&runs.evidence)),
-            None => sentences.push("The filesystem holds what was synced.".to_owned()),
+        if self.under(|evidence| evidence.uncertain > 0).is_none() {
+            sentences.push("The filesystem holds what was synced.".to_owned());
         }
         sentences.push("The records show no fault of the program's.".to_owned());
         test(sentences)
@@ -391,11 +429,23 @@ fn broken_promise(evidence: &Evidence) -> String {
 /// What was never compared, and what decides whether it can be.
 fn uncertain(evidence: &Evidence) -> String {
     format!(
-        "Whether the filesystem holds what was synced is not known: {} left the page cache before {} could be \
-         compared. On FUSE an open by any process drops the pages of all, unless the daemon opens with \
-         FOPEN_KEEP_CACHE (libfuse: kernel_cache), and so does a change of attributes with AUTO_INVAL_DATA.",
+        "Not all is known here: {} left the page cache before {} could be compared. {WHAT_DROPS_PAGES}",
         count(evidence.uncertain, "page"),
         verb(evidence.uncertain, "it", "they")
+    )
+}
+
+fn two_clients(clients: &TwoClients) -> String {
+    let TwoClients {
+        first,
+        second,
+        kind,
+    } = clients;
+    format!(
+        "It stores through {} and reads through {}, another mount of the same filesystem ({kind}): another client, with \
+         caches of its own, of which msync promises nothing.",
+        first.display(),
+        second.display()
     )
 }
 
@@ -437,6 +487,7 @@ mod tests {
             failures: failed.collect(),
             slowest_ms: 1,
             evidence,
+            opened: Default::default(),
         }
     }
 
@@ -447,9 +498,9 @@ mod tests {
             runs(Kind::Watch, "watched only", 3),
             runs(Kind::Heal, "+ heal", 1),
         ];
-        let said = judge(&all).said;
-        assert_eq!(said.verdict, Verdict::Passes);
-        let first = "But not under keepmydata: there 2 of 3 runs failed (exit code 1).";
+        let said = judge(&all, None).said;
+        assert_eq!(said.verdict, Verdict::Shim);
+        let first = "Under keepmydata 2 of 3 runs failed (exit code 1).";
         assert_eq!(said.sentences[0], first);
     }
 
@@ -461,13 +512,48 @@ mod tests {
             runs(Kind::Watch, "watched only", 0),
             runs(Kind::Heal, "+ heal", 0),
         ];
-        let said = judge(&all).said;
+        let said = judge(&all, None).said;
         assert_eq!(said.verdict, Verdict::Filesystem);
         let sentence = &said.sentences[0];
         assert!(
             sentence.starts_with("It passes \"natively, 500 ms after msync\""),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn what_passes_now_and_then_without_waiting_is_no_proof_that_waiting_helps() {
+        let all = [
+            runs(Kind::Native, "natively", 2),
+            runs(Kind::Delayed(500_000), "natively, 500 ms after msync", 3),
+            runs(Kind::Watch, "watched only", 2),
+            runs(Kind::Heal, "+ heal", 2),
+        ];
+        assert_eq!(judge(&all, None).said.verdict, Verdict::Test);
+    }
+
+    #[test]
+    fn another_client_is_told_of_first() {
+        let all = [
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Heal, "+ heal", 0),
+            runs(Kind::SeenBy, "+ wait for the other client", 3),
+        ];
+        let clients = TwoClients {
+            first: "/mnt/a".into(),
+            second: "/mnt/b".into(),
+            kind: "fuse.glusterfs".to_owned(),
+        };
+        let said = judge(&all, Some(&clients)).said;
+        assert_eq!(said.verdict, Verdict::Filesystem);
+        let first = "It stores through /mnt/a and reads through /mnt/b, another mount";
+        assert!(
+            said.sentences[0].starts_with(first),
+            "{said:?}",
+            said = said.sentences
+        );
+        assert!(said.sentences[1].starts_with("The other client was shown old data"));
     }
 
     #[test]
@@ -478,16 +564,23 @@ mod tests {
             runs(Kind::Heal, "+ heal", 0),
         ];
         let holds = "The filesystem holds what was synced.";
-        assert!(judge(&all).said.sentences.iter().any(|said| said == holds));
+        assert!(
+            judge(&all, None)
+                .said
+                .sentences
+                .iter()
+                .any(|said| said == holds)
+        );
         all[2].evidence.uncertain = 2;
-        let said = judge(&all).said;
+        let said = judge(&all, None).said;
         assert_eq!(said.verdict, Verdict::Test);
         let text = said.sentences.join(" ");
         assert!(!text.contains(holds), "{text}");
         assert!(
-            text.contains("not known: 2 pages left the page cache before they could"),
+            said.sentences[0].starts_with("Not all is known here: 2 pages left the page cache"),
             "{text}"
         );
+        assert_eq!(text.matches("left the page cache").count(), 1, "{text}");
         assert!(text.contains("FOPEN_KEEP_CACHE"), "{text}");
     }
 }

@@ -14,7 +14,7 @@ mod summary;
 mod trace;
 
 use crate::failure::Failure;
-use crate::words::count;
+use crate::words::{WHAT_DROPS_PAGES, count};
 use args::ReportOptions;
 use input::{Source, Unreadable};
 use keepmydata_records::Utc;
@@ -166,6 +166,14 @@ fn heading(read: &[Log], whole: &Whole<'_>) -> String {
                 count(tears, "tear")
             );
         }
+    }
+    let uncertain: u64 = summary.files.iter().map(|file| file.uncertain).sum();
+    if uncertain > 0 {
+        let _ = writeln!(
+            text,
+            "Of {} nobody can tell: they left the page cache before they could be compared. {WHAT_DROPS_PAGES}",
+            count(uncertain, "page")
+        );
     }
     text
 }

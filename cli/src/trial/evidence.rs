@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const PAGE: u64 = 4096;
 /// Records shown of a kind.
 const SHOWN: usize = 3;
+/// Files remembered.
+const FILES: usize = 1000;
 
 /// Counts over all processes of all runs of a setting. What a program does at fault is counted in
 /// calls, what a filesystem does in pages.
@@ -38,7 +40,10 @@ pub struct Evidence {
     pub findings: BTreeMap<String, u64>,
     /// The first records of each kind.
     pub records: BTreeMap<&'static str, Vec<Value>>,
-    /// Directories of the files, for the doctor.
+    /// Files that were synced, the first ones,
+    #[serde(skip)]
+    pub files: BTreeSet<String>,
+    /// and their directories, for the doctor.
     pub directories: BTreeSet<String>,
 }
 
@@ -108,6 +113,9 @@ impl Evidence {
             return;
         }
         self.msyncs += 1;
+        if self.files.len() < FILES {
+            self.files.insert(path.to_owned());
+        }
         if let Some((directory, _)) = path.rsplit_once('/') {
             self.directories.insert(directory.to_owned());
         }
