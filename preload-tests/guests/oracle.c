@@ -514,6 +514,9 @@ static void write_piece(struct thread *t, long from, long length, int value, int
 	memset(t->buffer, value, length);
 	begin = tick();
 	result = CALL(t, "pwrite", pwrite(fd, t->buffer, length, from));
+	/* What was not written may be there in part. */
+	if (result < length)
+		wrote(t, 'x', begin, value, from + clamp(result, 0, length), from + length);
 	if (result > 0) {
 		wrote(t, 'p', begin, value, from, from + result);
 		if (alone() && from + result > atomic_load(&shared->size))

@@ -346,8 +346,7 @@ fn a_doubt_is_an_error_once() {
     let run = guest(&lossy()).arg("twice").under_shim(&settings);
     assert!(run.stdout.starts_with("msync EIO\nmsync 0\n"), "{run:?}");
     assert!(
-        run.stderr
-            .contains("An earlier msync failed because 1 page"),
+        run.stderr.contains("An earlier msync failed for 1 page"),
         "{run:?}"
     );
 }

@@ -89,7 +89,7 @@ fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message:
     log::notice(worker, &record);
 }
 
-/// An earlier msync has failed for pages that nobody could compare. They are as safe as this one says for what they hold
+/// An earlier msync has failed for pages that have left the page cache. They are as safe as this one says for what they hold
 /// now, and for that alone.
 fn of_told(worker: &Worker, ended: &Ended) {
     let pages = {
@@ -103,8 +103,8 @@ fn of_told(worker: &Worker, ended: &Ended) {
     log::text(
         &mut message,
         format_args!(
-            "msync returned 0: what the file holds is safe. An earlier msync failed because {} had left the \
-             page cache before it could be compared: what was stored there before that may be missing",
+            "msync returned 0: what the file holds is safe. An earlier msync failed for {} that had left the \
+             page cache: of what was stored there before that something may be missing",
             Count(pages, "page"),
         ),
     );

@@ -43,6 +43,8 @@ pub struct Request {
     pub settles: bool,
     /// The number of the flush that the caller leads already.
     pub ticket: Option<u32>,
+    /// The program was to be told of an earlier flush, before this one.
+    pub was_untold: bool,
 }
 
 /// What a call of the program's begins with.
@@ -107,6 +109,7 @@ impl Request {
             offset: 0,
             settles: false,
             ticket: None,
+            was_untold: false,
         }
     }
 

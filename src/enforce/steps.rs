@@ -3,7 +3,7 @@
 use super::here::Here;
 use super::invalidate::{self, Dropped};
 use super::observer::{self, Event, Observer};
-use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
+use super::request::{Ended, Flushed, Pooled, Proved, Refused, Request, Snapshot};
 use super::{fail, prepare, report, reverify};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::helper::Worker;
@@ -25,7 +25,19 @@ pub fn flush(
 ) -> Pooled<Flushed> {
     prepare::begin_late(worker, &mut snapshot);
     let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
-    promise::flush(&here, &Observer(worker), snapshot, real)
+    // Noted at once, until it is known what it was about: another thread's sync may return before that.
+    let inode = inode_of(&snapshot);
+    snapshot.was_untold = untold::peek(inode, By::Sync).is_some();
+    let settling = snapshot.settles.then(|| untold::Flush::begin(inode));
+    let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
+    if let Some(settling) = settling {
+        settling.end(flushed.flush_failed);
+    }
+    flushed
+}
+
+fn inode_of(request: &Request) -> (u64, u64) {
+    (request.file.key.dev, request.file.key.ino)
 }
 
 /// The same where the flush is the real msync, too. The snapshot comes back where it has failed, or cannot be.
@@ -143,15 +155,18 @@ fn pay(here: &Here<'_>, ended: &Ended) {
     }
 }
 
-/// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it.
+/// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it, unless all
+/// of what it was about is proved. A call that fails has told the program.
 fn note_untold(ended: &Ended) {
-    let inode = (ended.file.key.dev, ended.file.key.ino);
-    match (ended.settles, ended.result()) {
-        (true, Err(errno)) if ended.facts.flush_error.is_some() => {
-            untold::note(inode, By::Sync, errno);
+    let inode = inode_of(ended);
+    if !ended.settles {
+        if ended.result().is_err() {
+            let _ = untold::take(inode, By::Sync);
         }
-        (false, Err(_)) => drop(untold::take(inode, By::Sync)),
-        _ => {}
+    } else if let Some(errno) = ended.facts.flush_error {
+        untold::note(inode, By::Sync, errno);
+    } else if ended.facts.cause.is_some() && !ended.was_untold {
+        let _ = untold::take(inode, By::Sync);
     }
 }
 

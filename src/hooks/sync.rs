@@ -23,7 +23,7 @@ macro_rules! syncs {
             #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
             fn $name(fd: c_int) -> c_int, real => {
                 let result = real();
-                match untold::are_any() && !prctl::is_strict() {
+                match untold::may_be_any() && !prctl::is_strict() {
                     true => synced(fd, result),
                     false => result,
                 }
@@ -40,7 +40,10 @@ syncs! { fsync fdatasync }
 fn synced(fd: c_int, result: c_int) -> c_int {
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    let untold = removal::tracked_fd(fd).and_then(|inode| untold::take(inode, By::Sync));
+    let untold = removal::tracked_fd(fd).and_then(|inode| {
+        untold::wait(inode);
+        untold::take(inode, By::Sync)
+    });
     next_fn::set_errno(errno);
     next_fn::leave(state);
     told(result, untold)

@@ -370,9 +370,9 @@ impl Guard {
         }
     }
 
-    /// `pages` of `file` were stored to: of what they held when an msync failed for them the program has been told.
+    /// `pages` of `file` were stored to ([`file::Debt::store_anew`]).
     pub fn stored_anew(&mut self, file: &File, pages: &Ranges) {
-        self.get_mut(file).debt.lost.remove_all(pages);
+        self.get_mut(file).debt.store_anew(pages);
     }
 
     /// Notes that `pages` of `file` were stored to in the moment in which its page cache was dropped: what they hold

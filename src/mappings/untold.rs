@@ -2,8 +2,8 @@
 //! has told it then. The program's call that would have got it without the shim fails with it.
 
 use crate::process::{PerProcess, Zeroed};
-use crate::sys::lock::Mutex;
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::lock::{self, Mutex};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::io::Errno;
 
 /// Which call of the program's is to tell.
@@ -15,6 +15,9 @@ pub enum By {
     /// close(2).
     Close,
 }
+
+/// The errno of a flush that is under way.
+const UNDER_WAY: i32 = -1;
 
 /// One error; all-zero is none.
 #[derive(Clone, Copy)]
@@ -30,9 +33,11 @@ const MOST: usize = 32;
 /// Those of a process. A fork child is told nothing: its parent is.
 struct List {
     all: Mutex<[Untold; MOST]>,
+    /// Counts what is under way and ends.
+    ended: lock::Word,
 }
 
-// SAFETY: a lock that is open, and numbers.
+// SAFETY: a lock that is open, numbers, and a word.
 unsafe impl Zeroed for List {}
 
 static OWN: PerProcess<List> = PerProcess::new();
@@ -44,17 +49,79 @@ pub fn boot() -> bool {
     OWN.boot()
 }
 
+/// Flushes under way that answer no call.
+static FLUSHES: AtomicUsize = AtomicUsize::new(0);
+
 /// Whether there may be one. Any context, before boot too.
 #[inline]
 pub fn are_any() -> bool {
-    ANY.load(Ordering::Relaxed)
+    ANY.load(Ordering::Acquire)
+}
+
+/// Whether there may be one, or may be soon: asked after a sync of the program's, whose error another thread's flush
+/// may have got. Any context, before boot too.
+#[inline]
+pub fn may_be_any() -> bool {
+    FLUSHES.load(Ordering::Acquire) > 0 || are_any()
+}
+
+/// A flush that answers no call, from before to after it. With all signals blocked.
+pub struct Flush((u64, u64));
+
+impl Flush {
+    /// Begins one of a (device, inode).
+    pub fn begin(inode: (u64, u64)) -> Flush {
+        FLUSHES.fetch_add(1, Ordering::AcqRel);
+        let mut all = OWN.get().all.lock();
+        if let Some(free) = all.iter_mut().find(|it| it.errno == 0) {
+            *free = Untold {
+                inode,
+                errno: UNDER_WAY,
+                by: By::Sync as u32,
+            };
+        }
+        Flush(inode)
+    }
+
+    /// It has ended with `error`.
+    pub fn end(self, error: Option<Errno>) {
+        let own = OWN.get();
+        {
+            let mut all = own.all.lock();
+            let is = |it: &&mut Untold| it.errno == UNDER_WAY && it.inode == self.0;
+            if let Some(it) = all.iter_mut().find(is) {
+                it.errno = 0;
+            }
+        }
+        if let Some(errno) = error {
+            note(self.0, By::Sync, errno);
+        }
+        FLUSHES.fetch_sub(1, Ordering::AcqRel);
+        own.ended.fetch_add(1, Ordering::Release);
+        lock::wake_all(&own.ended);
+    }
+}
+
+/// Waits while such a flush of a (device, inode) is under way. With all signals blocked.
+pub fn wait(inode: (u64, u64)) {
+    let own = OWN.get();
+    loop {
+        let ended = own.ended.load(Ordering::Acquire);
+        let is = |it: &Untold| it.errno == UNDER_WAY && it.inode == inode;
+        if !own.all.lock().iter().any(is) {
+            return;
+        }
+        lock::wait(&own.ended, ended);
+    }
 }
 
 /// The shim was told of `errno` about a (device, inode). With all signals blocked.
 pub fn note(inode: (u64, u64), by: By, errno: Errno) {
     let mut all = OWN.get().all.lock();
-    let is = |it: &Untold| it.errno == 0 || (it.inode, it.by) == (inode, by as u32);
-    if let Some(free) = all.iter_mut().find(|it| is(it)) {
+    let is_same = |it: &Untold| it.errno > 0 && (it.inode, it.by) == (inode, by as u32);
+    let at = all.iter().position(is_same);
+    let at = at.or_else(|| all.iter().position(|it| it.errno == 0));
+    if let Some(free) = at.map(|at| &mut all[at]) {
         *free = Untold {
             inode,
             errno: errno.raw_os_error(),
@@ -79,7 +146,7 @@ fn find(inode: (u64, u64), by: By, ends: bool) -> Option<Errno> {
         return None;
     }
     let mut all = OWN.get().all.lock();
-    let is = |it: &&mut Untold| it.errno != 0 && (it.inode, it.by) == (inode, by as u32);
+    let is = |it: &&mut Untold| it.errno > 0 && (it.inode, it.by) == (inode, by as u32);
     let found = all.iter_mut().find(is)?;
     let errno = Errno::from_raw_os_error(found.errno);
     if ends {

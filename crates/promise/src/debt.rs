@@ -23,7 +23,7 @@ pub struct Debt {
     pub untold: FewRanges,
     /// The errno of that failure; 0 where nobody knows whether they are safe.
     pub untold_errno: i32,
-    /// Pages that were told of once and are `owed` since for what they hold: an msync that returns 0 says so.
+    /// Pages that were told of and are `owed` since for what they hold: an msync that returns 0 says so.
     pub told_pages: u64,
     /// Nobody was told of what is `refused` either.
     pub refused_untold: bool,
@@ -66,6 +66,15 @@ impl Debt {
             false => self.assumed_dirty.remove_all(pages),
         }
         self.owed.add_all(pages.iter());
+    }
+
+    /// `pages` were stored to: of what they held when an msync failed for them the program has been told. It may have
+    /// been more than what was stored now.
+    pub fn store_anew(&mut self, pages: &Ranges) {
+        let mut anew = Ranges::new();
+        anew.add_all(self.lost.common(pages));
+        self.lost.remove_all(&anew);
+        self.told_pages += anew.pages();
     }
 
     /// Nothing was synced: what was being proved is owed as before.

@@ -34,7 +34,7 @@ impl Debt {
             // An entry that is empty says less: one is left so where a page was dropped in the moment of a fault,
             // too (`unmap_mapping_folio` in mm/memory.c takes the marks with it).
             stored.remove_all(&snapshot.absent);
-            self.lost.remove_all(&stored);
+            self.store_anew(&stored);
         }
         if dropped || self.birth != birth {
             self.mark_refused_unrecoverable();

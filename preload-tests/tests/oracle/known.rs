@@ -8,19 +8,12 @@ const KNOWN: &[(&str, Kind)] = &[];
 
 /// Rows in which programs of several threads, or of a parent and a child, still fail: what one of them stores while
 /// another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for that,
-/// nobody can compare. On honest filesystems that is a doubt where there is no loss; docs/proof.md counts them. A zero
-/// may be false so where each mmap, or a change of the file's times, drops the page cache, and where stores are not tracked.
-const RACES: &[(&str, Kind)] = &[
-    ("*", Kind::Alarm),
-    ("*", Kind::Report),
-    ("*/auto-inval*", Kind::FalseZero),
-    ("*/direct*", Kind::FalseZero),
-    ("*TRACK=*", Kind::FalseZero),
-    ("*/disk-full*", Kind::FalseZero),
-];
+/// nobody can compare. On honest filesystems that is a doubt where there is no loss; docs/proof.md counts them.
+const RACES: &[(&str, Kind)] = &[("*", Kind::Alarm), ("*", Kind::Report)];
 
 /// Rows in which the same comes about with one thread: what docs/limitations.md lists under "Pages that are uncertain",
-/// and an error that is told once: with VERIFY=off, and on a disk that takes no more, by the program's own fsync. A run with `KEEPMYDATA_ORACLE_STRICT` shows them.
+/// and, where nothing is verified, an error that is told once and not again when the file was unmapped in between. A run with
+/// `KEEPMYDATA_ORACLE_STRICT` shows them.
 const LISTED: &[(&str, Kind)] = &[
     ("*/direct*", Kind::Report),
     ("*/direct*", Kind::Alarm),

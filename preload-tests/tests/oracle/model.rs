@@ -284,7 +284,9 @@ pub fn judge(
     }
     if traits.honesty != Honesty::Lying {
         for zero in events.zeros.iter().filter(|zero| zero.of_file) {
+            // Another program that syncs the file may have been told.
             if let Some(why) = model.swallowed(zero, events)
+                && !program.uses("other")
                 && stderr(begin_said, zero.said[1]).is_empty()
             {
                 let call = place(program, zero.thread, zero.at);
