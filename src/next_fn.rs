@@ -152,7 +152,7 @@ pub mod address {
         };
     }
 
-    address! { execl execlp execle }
+    address! { execl execlp execle syscall }
 }
 
 /// An array of strings that a null pointer ends.

@@ -436,8 +436,10 @@ int main(int argc, char **argv)
 		setsid();
 		base[1]++;
 		_exit(msync(base, LENGTH, MS_SYNC) != 0);
-	} else if (HOW("kill the helper")) {
+	} else if (HOW("kill the helper") || HOW("kill the helper before setuid")) {
 		kill(helper(), SIGKILL);
+		if (HOW("kill the helper before setuid"))
+			printf("setuid %d\n", setuid(65534));
 		base[0]++;
 		printf("msync %d\n", msync(base, LENGTH, MS_SYNC));
 		printf("helpers %d\n", helper() != 0);

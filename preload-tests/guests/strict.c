@@ -1,11 +1,12 @@
 /*
  * Seccomp's strict mode: read, write and the raw exit, and nothing else.
  *
- * usage: strict FILE prctl|syscall|thread|refused
+ * usage: strict FILE prctl|syscall|seccomp|instruction|thread|refused
  *
  * Stores to a mapping of FILE and syncs it; then, in that mode, reads and writes FILE and prints. syscall: enters it by
- * a raw system call. thread: in another thread, after which the first one stores and syncs once more. refused: asks for
- * it in vain (of a filter there is no way back), and then does the same.
+ * the C library's syscall(2), and so seccomp; instruction: by an instruction of its own. thread: in another thread, after
+ * which the first one stores and syncs once more. refused: asks for it in vain (of a filter there is no way back), and
+ * then does the same.
  */
 #include "guest.h"
 #include <linux/filter.h>
@@ -33,6 +34,23 @@ static void filter(void)
 		setup_failed("seccomp");
 }
 
+static long enter_by_instruction(void)
+{
+#if defined(__x86_64__)
+	long result = SYS_seccomp;
+
+	__asm__ volatile("syscall" : "+a"(result) : "D"(SECCOMP_SET_MODE_STRICT), "S"(0), "d"(0) : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long number __asm__("x8") = SYS_seccomp;
+	register long result __asm__("x0") = SECCOMP_SET_MODE_STRICT;
+	register long flags __asm__("x1") = 0, more __asm__("x2") = 0;
+
+	__asm__ volatile("svc 0" : "+r"(result) : "r"(number), "r"(flags), "r"(more) : "memory");
+	return result;
+#endif
+}
+
 static void *sandboxed(void *unused)
 {
 	char byte = 0;
@@ -40,6 +58,10 @@ static void *sandboxed(void *unused)
 
 	if (strcmp(how, "syscall") == 0)
 		result = syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+	else if (strcmp(how, "seccomp") == 0)
+		result = syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 0, NULL);
+	else if (strcmp(how, "instruction") == 0)
+		result = enter_by_instruction();
 	else
 		result = prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
 	tell(result == 0 ? "strict\n" : "refused\n");

@@ -317,9 +317,11 @@ fn reading_back_leaves_the_access_time() {
 #[test]
 fn killing_the_helper_kills_the_program() {
     let fs = or_skip!(LoopFs::mount("ext4"));
-    let run = alone(&fs, "kill the helper").under_shim(&[]);
-    assert_eq!(run.signal(), Some(9), "{run:?}");
-    assert!(run.stderr.contains("helper process was killed"), "{run:?}");
+    for how in ["kill the helper", "kill the helper before setuid"] {
+        let run = alone(&fs, how).under_shim(&[]);
+        assert_eq!(run.signal(), Some(9), "{how}: {run:?}");
+        assert!(run.stderr.contains("helper process was killed"), "{run:?}");
+    }
 }
 
 /// Its zygote process counts its tasks, and ends where there is another. It maps files, some to read only.

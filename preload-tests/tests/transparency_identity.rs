@@ -3,8 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim, kernel};
+use preload_tests::harness::{
+    LoopFs, Program, TearFs, assert_same, assert_same_under_shim, kernel,
+};
 use preload_tests::or_skip;
 
 fn identity(what: &str) {
@@ -60,6 +63,83 @@ fn entering_a_mount_namespace() {
 #[test]
 fn sandbox_after_start() {
     identity("seccomp");
+}
+
+fn moves(arguments: &[&str]) {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    assert_same_under_shim(&Program::guest("moves").arg(fs.dir()).args(arguments));
+}
+
+#[test]
+fn a_file_that_the_new_user_may_not_open() {
+    moves(&["secret"]);
+}
+
+#[test]
+fn no_descriptors_before_the_first_mapping() {
+    moves(&["soft-nofile"]);
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = Program::guest("moves").arg(fs.dir()).arg("nofile");
+    let native = guest.natively().expect_success("natively");
+    for verify in ["auto", "on"] {
+        let shimmed = guest.under_shim(&[("KEEPMYDATA_VERIFY", verify)]);
+        assert_same(&native, &shimmed, verify);
+        let doubts = shimmed.stderr.contains("no handle of the file");
+        assert_eq!(doubts, verify == "on", "{shimmed:?}");
+    }
+}
+
+#[test]
+fn children_in_another_pid_namespace_before_the_first_mapping() {
+    moves(&["newpid"]);
+}
+
+/// What is synced after it is proved, too. That of a kind the child has left is the parent's again at its end.
+#[test]
+fn entering_a_namespace_of_each_kind() {
+    or_skip!(TearFs::available());
+    for kind in ["mnt", "user", "pid", "net", "uts", "ipc", "cgroup"] {
+        for how in ["file", "any", "process"] {
+            moves(&["setns", kind, how]);
+            let honest = TearFs::mount(&["--mode", "honest"]);
+            let torn = TearFs::mount(&["--mode", "first-page"]);
+            let guest = |fs: &TearFs| {
+                let guest = Program::guest("moves").arg(fs.dir());
+                guest.args(["setns", kind, how])
+            };
+            let native = guest(&honest).natively().expect_success("natively");
+            let shimmed = guest(&torn).under_shim(&[]);
+            assert_same(&native, &shimmed, &format!("{kind} {how}"));
+            torn.cut();
+            let whole = honest.final_bytes("f", 0, 5 * 4096);
+            assert!(
+                torn.final_bytes("f", 0, 5 * 4096) == whole,
+                "{kind} {how}: torn"
+            );
+        }
+    }
+}
+
+/// Each system call denied in turn: msync says what it says natively, nothing hangs, and nobody is killed. (A process
+/// id of -1, which is what a denied getpid(2) may be taken for, is everybody's.)
+#[test]
+fn every_system_call_denied() {
+    or_skip!(TearFs::available());
+    let fuse = TearFs::mount(&["--mode", "honest"]);
+    let ext4 = or_skip!(LoopFs::mount("ext4"));
+    for (file, when, error) in [
+        (fuse.path("b"), "before", "EPERM"),
+        (fuse.path("a"), "after", "ENOSYS"),
+        (ext4.path("b"), "before", "ENOSYS"),
+        (ext4.path("a"), "after", "EPERM"),
+    ] {
+        let guest = Program::guest("denied").arg(file).args([when, error]);
+        let guest = guest.timeout(Duration::from_secs(300));
+        let native = guest.natively().expect_success("natively");
+        assert!(native.stdout.contains("done"), "{native:?}");
+        let shimmed = guest.under_shim(&[]);
+        assert_same(&native, &shimmed, &format!("{when} {error}"));
+    }
 }
 
 /// The seed case run by the `under` guest: whole all the same.

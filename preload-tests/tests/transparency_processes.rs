@@ -81,13 +81,13 @@ fn strict_seccomp_mode() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "first-page"]);
     let guest = |how: &str| Program::guest("strict").arg(fs.path(how)).arg(how);
-    for how in ["prctl", "thread", "refused"] {
+    for how in ["prctl", "syscall", "seccomp", "thread", "refused"] {
         assert_same_under_shim(&guest(how));
         assert_same_under_shim(&guest(how).debug_shim());
     }
     assert_eq!(fs.final_bytes("thread", 4096, 1), b"t");
-    let native = guest("syscall").natively();
+    let native = guest("instruction").natively();
     assert!(native.stdout.ends_with("alive\n"), "{native:?}");
-    let unseen = guest("syscall").under_shim(&[]);
+    let unseen = guest("instruction").under_shim(&[]);
     assert_eq!(unseen.signal(), Some(libc::SIGKILL), "{unseen:?}");
 }

@@ -185,12 +185,12 @@ impl Target for Here<'_> {
     /// fdatasync(2) through the handle; without one, msync of every mapping, which is the same for the
     /// range that it maps.
     fn fdatasync(&self) -> Result<(), Errno> {
-        self.sync(|handle| rustix::fs::fdatasync(handle))
+        self.sync(sys::fd::fdatasync)
     }
 
     #[inline(never)]
     fn fsync(&self) -> Result<(), Errno> {
-        self.sync(|handle| rustix::fs::fsync(handle))
+        self.sync(sys::fd::fsync)
     }
 
     #[inline(never)]

@@ -216,7 +216,7 @@ extern "C" fn serve(_: usize) -> c_int {
                 helper::own().left(member);
                 return 0;
             }
-            Next::Nothing => lock::wait(nudges, nudged),
+            Next::Nothing => lock::rest(nudges, nudged),
         }
     }
 }

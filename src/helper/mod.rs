@@ -24,7 +24,7 @@ mod task;
 mod worker;
 
 pub use errand::on_program;
-pub use orders::{adopt_ids, at_exec, at_exit, before_moving};
+pub use orders::{adopt_ids, at_exec, at_exit, before_moving, is_for_children};
 pub use process::note_main_thread;
 pub use task::TaskPath;
 pub use worker::{Handle, Worker};
@@ -37,7 +37,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 pub use keepmydata_sync::pool::Member;
-use keepmydata_sync::pool::{Job, WorkerPool};
+use keepmydata_sync::pool::{Job, Push, WorkerPool};
 use rustix::io::Errno;
 use std::sync::OnceLock;
 
@@ -162,7 +162,7 @@ impl Drop for InCall {
 /// Why no helper can do the work. The caller goes on without descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// clone(2) or close_range(2) failed with this errno.
+    /// clone(2), close_range(2) or futex(2) failed with this errno.
     Errno(i32),
     /// A `vfork` child: the helper that it could ask has its parent's descriptors.
     VforkChild,
@@ -238,9 +238,10 @@ fn carry(
     loop {
         let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
         pool.ready(hire).map_err(Unavailable::Errno)?;
-        // False where they left since.
-        if pool.push(NonNull::from(&job)) {
-            break;
+        match pool.push(NonNull::from(&job)) {
+            Push::Queued => break,
+            Push::Closed => {}
+            Push::Unheard => return Err(Unavailable::Errno(libc::EPERM)),
         }
     }
     own().life.watch_caller();

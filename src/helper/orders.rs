@@ -9,9 +9,9 @@ use crate::process::{self, Process};
 use crate::sys;
 use crate::sys::ids::Ids;
 use crate::sys::signals::Blocked;
-use crate::sys::{lock, thread};
+use crate::sys::{lock, raw, thread};
 use core::cell::OnceCell;
-use core::ffi::c_char;
+use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -25,7 +25,9 @@ pub fn adopt_ids() {
     // Made when no other call is at it: of two threads, the later order is of the later ids.
     let ids = OnceCell::new();
     let make = || NonNull::from(ids.get_or_init(Ids::of_caller));
-    helper.pool.order(make, nudge);
+    if !helper.pool.order(make, nudge, lives) {
+        helper.life.must_live();
+    }
     if helper.stranger.swap(false, Ordering::Relaxed) {
         // Others, with the caller's ids, are started with the next need.
         dismiss(process);
@@ -48,7 +50,7 @@ pub fn before_moving() {
     let is_process = helper.life.is_process();
     let own = match is_process {
         true => 0,
-        false => helper.pool.members() as usize,
+        false => helper.pool.members(lives) as usize,
     };
     if helper.life.is_dead() || threads() != Some(own + 1) || !dismiss(process) {
         return;
@@ -58,6 +60,12 @@ pub fn before_moving() {
     while threads() != Some(1) && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();
     }
+}
+
+/// Whether descriptor `fd` of the program's is that of a PID namespace, which setns(2) sets for children alone
+/// (ioctl_nsfs(2)).
+pub fn is_for_children(fd: c_int) -> bool {
+    raw::sys_namespace_kind(fd) == Ok(libc::CLONE_NEWPID as usize)
 }
 
 /// How long exec waits for the helper, ns: while that shares root and working directory with the program,
@@ -156,13 +164,18 @@ fn dismiss(process: &'static Process) -> bool {
         super::own().forget_descriptors();
         process.renew();
     };
-    super::own().pool.dismiss(nudge, gone)
+    super::own().pool.dismiss(nudge, lives, gone)
 }
 
 /// Wakes those that take no jobs.
 fn nudge() {
     super::own().nudge();
     super::own().life.nudge();
+}
+
+/// Whether the helper was not killed.
+fn lives() -> bool {
+    !super::own().life.is_dead()
 }
 
 /// The process, with signals blocked; nothing before boot and in a `vfork` child, whose parent's

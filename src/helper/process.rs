@@ -74,7 +74,7 @@ pub fn start(process: &'static Process) -> Result<(), Errno> {
 
 fn start_process(process: &'static Process) -> Result<(), Errno> {
     let life = &super::own().life;
-    if is_emulated() || thread::has_own_pid_namespace_for_children() {
+    if is_emulated() || thread::has_own_pid_namespace_for_children() || process.pid() == 0 {
         return Err(Errno::OPNOTSUPP);
     }
     life.arrived.store(0, Ordering::Relaxed);
@@ -166,10 +166,11 @@ impl Life {
             .compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Whether the helper has ended, although nobody had it end. On a thread of the program's.
+    /// Whether the helper has ended, although nobody had it end. A sandbox that denies the question says nothing
+    /// of that. On a thread of the program's.
     pub fn is_dead(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.is_process() && self.wait(look) != Ok(false)
+        self.is_process() && matches!(self.wait(look), Ok(true) | Err(Errno::CHILD))
     }
 
     /// Waits for the end of the helper, with all its threads and descriptors, so that it is no zombie. On a
@@ -199,7 +200,9 @@ impl Life {
             &super::Worker::without_descriptors(process),
             super::News::WasKilled,
         );
-        let _ = raw::sys_kill(process.pid(), libc::SIGKILL);
+        sys::kill(process.pid(), libc::SIGKILL);
+        // Where a sandbox denies that.
+        let _ = raw::sys_exit_group(128 + libc::SIGKILL);
     }
 }
 
@@ -254,6 +257,10 @@ fn arrive(how: u32) -> c_int {
 /// working directory stay shared: a process outside of what the program calls chroot(2) to would be a
 /// way out, through /proc/PID/root.
 fn settle(process: &'static Process) -> Result<(), Errno> {
+    // By what it learns of the program's end, which a sandbox may deny.
+    if sys::getppid() != process.pid() {
+        return Err(Errno::PERM);
+    }
     worker::leave_program(process)?;
     // A group and session of its own: those of the program's are empty without it.
     let _ = rustix::process::setsid();
@@ -354,7 +361,7 @@ fn value(word: usize) -> u32 {
 /// word was cleared.
 fn is_gone(process: &Process, main_ended: bool) -> bool {
     // The kernel gives the helper another parent when the last thread has ended.
-    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    let parent = sys::getppid();
     if parent != process.pid() {
         return true;
     }

@@ -283,6 +283,9 @@ extern "C" fn another(_: usize) -> c_int {
 /// Leaves the program's descriptor table to the program, and what is peculiar to the thread that made
 /// the calling one to that.
 pub fn leave_program(process: &Process) -> Result<(), Errno> {
+    if !sys::lock::is_allowed() {
+        return Err(Errno::PERM);
+    }
     let _ = rustix::thread::set_name(c"keepmydata");
     sys::fd::leave_descriptor_table()?;
     thread::schedule_as_process(process.pid());

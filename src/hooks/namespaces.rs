@@ -22,7 +22,7 @@ hook! {
     /// Hook for [`libc::setns`].
     fn setns(fd: c_int, kind: c_int) -> c_int, real => {
         // It is for its children.
-        if kind != libc::CLONE_NEWPID {
+        if kind != libc::CLONE_NEWPID && !(kind == 0 && helper::is_for_children(fd)) {
             helper::before_moving();
         }
         real()

@@ -1,6 +1,8 @@
-//! prctl: a thread in seccomp's strict mode may make no system call of the shim's.
+//! prctl, and syscall: a thread in seccomp's strict mode may make no system call of the shim's. The C library has no
+//! function for seccomp(2).
 
-use core::ffi::c_ulong;
+use crate::next_fn;
+use core::ffi::{c_long, c_ulong};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, pthread_self};
 
@@ -48,17 +50,125 @@ hook! {
         fifth: c_ulong,
     ) -> c_int, real => {
         let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
-        let is_asked = option == libc::PR_SET_SECCOMP && second == strict;
-        if is_asked {
-            // Before the call: a signal handler may run right after it.
-            replace(0, this_thread());
-            COUNT.fetch_add(1, Ordering::Relaxed);
+        match option == libc::PR_SET_SECCOMP && second == strict {
+            true => entering(real),
+            false => real(),
         }
-        let result = real();
-        if is_asked && result != 0 {
-            COUNT.fetch_sub(1, Ordering::Relaxed);
-            replace(this_thread(), 0);
+    }
+}
+
+/// Makes a call by which the calling thread enters that mode if the result is 0.
+fn entering<R: PartialEq + From<bool>>(call: impl FnOnce() -> R) -> R {
+    // Before the call: a signal handler may run right after it.
+    replace(0, this_thread());
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    let result = call();
+    if result != R::from(false) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        replace(this_thread(), 0);
+    }
+    result
+}
+
+/// Hook for [`libc::syscall`]: with the arguments where they are, some on the stack.
+///
+/// # Safety
+/// As syscall(2).
+#[cfg(target_arch = "x86_64")]
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn syscall() {
+    core::arch::naked_asm!(
+        "cmp edi, {prctl}",
+        "je {asked}",
+        "cmp edi, {seccomp}",
+        "je {asked}",
+        "mov r11, qword ptr [rip + {next}]",
+        "test r11, r11",
+        "jz 2f",
+        "jmp r11",
+        "2:",
+        "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push rax",
+        "call {find}",
+        "mov r11, rax",
+        "pop rax", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+        "jmp r11",
+        prctl = const libc::SYS_prctl,
+        seccomp = const libc::SYS_seccomp,
+        asked = sym asked,
+        next = sym NEXT,
+        find = sym find,
+    )
+}
+
+/// Hook for [`libc::syscall`]: with the arguments where they are, some on the stack.
+///
+/// # Safety
+/// As syscall(2).
+#[cfg(target_arch = "aarch64")]
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn syscall() {
+    core::arch::naked_asm!(
+        "cmp w0, #{prctl}",
+        "b.eq {asked}",
+        "cmp w0, #{seccomp}",
+        "b.eq {asked}",
+        "adrp x16, {next}",
+        "ldr x16, [x16, :lo12:{next}]",
+        "cbz x16, 2f",
+        "br x16",
+        "2:",
+        "stp x29, x30, [sp, #-80]!",
+        "stp x0, x1, [sp, #16]", "stp x2, x3, [sp, #32]",
+        "stp x4, x5, [sp, #48]", "stp x6, x7, [sp, #64]",
+        "bl {find}",
+        "mov x16, x0",
+        "ldp x0, x1, [sp, #16]", "ldp x2, x3, [sp, #32]",
+        "ldp x4, x5, [sp, #48]", "ldp x6, x7, [sp, #64]",
+        "ldp x29, x30, [sp], #80",
+        "br x16",
+        prctl = const libc::SYS_prctl,
+        seccomp = const libc::SYS_seccomp,
+        asked = sym asked,
+        next = sym NEXT,
+        find = sym find,
+    )
+}
+
+/// Where the next `syscall` in line is, once that was looked up.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn find() -> usize {
+    let next = next_fn::address::syscall();
+    NEXT.store(next, Ordering::Relaxed);
+    next
+}
+
+/// The two, which have five arguments at the most.
+unsafe extern "C" fn asked(
+    number: c_long,
+    first: c_ulong,
+    second: c_ulong,
+    third: c_ulong,
+    fourth: c_ulong,
+    fifth: c_ulong,
+) -> c_long {
+    type Next = unsafe extern "C" fn(c_long, c_ulong, c_ulong, c_ulong, c_ulong, c_ulong) -> c_long;
+    const SET_MODE_STRICT: u32 = 0;
+    let enters = match number {
+        libc::SYS_seccomp => first as u32 == SET_MODE_STRICT,
+        _ => {
+            let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
+            first as c_int == libc::PR_SET_SECCOMP && second == strict
         }
-        result
+    };
+    // SAFETY: the C library's `syscall` takes the arguments so.
+    let next: Next = unsafe { core::mem::transmute(find()) };
+    // SAFETY: the caller's contract.
+    let call = || unsafe { next(number, first, second, third, fourth, fifth) };
+    match enters {
+        true => entering(call),
+        false => call(),
     }
 }

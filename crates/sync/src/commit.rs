@@ -133,7 +133,9 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
         };
         // Whoever comes from here on sees the new number.
         if self.with(end) {
-            defect!(WakesOneOfAll => port::wake_one(&self.group.done); port::wake_all(&self.group.done));
+            defect!(WakesOneOfAll => {
+                port::wake_one(&self.group.done);
+            }; port::wake_all(&self.group.done));
         }
     }
 

@@ -124,6 +124,17 @@ impl<P, O> Default for Queue<P, O> {
 // queue, because whoever queued it waits.
 unsafe impl<P, O> Send for Queue<P, O> {}
 
+/// What became of a job that was to be queued.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Push {
+    /// A member takes it, or has: wait for it.
+    Queued,
+    /// The pool is leaving: see [`WorkerPool::ready`] again.
+    Closed,
+    /// It is not queued: the calling thread may wake nobody.
+    Unheard,
+}
+
 /// What a member knows of the orders.
 pub struct Member {
     number: u32,
@@ -254,12 +265,12 @@ impl<P, O: Copy> WorkerPool<P, O> {
         port::wake_all(&self.changed);
     }
 
-    /// Queues a job; false where the pool is leaving: see [`WorkerPool::ready`] again.
-    pub fn push(&self, job: NonNull<Job<P>>) -> bool {
+    /// Queues a job.
+    pub fn push(&self, job: NonNull<Job<P>>) -> Push {
         {
             let mut queue = self.queue.lock();
             if !queue.open {
-                return false;
+                return Push::Closed;
             }
             match NonNull::new(queue.tail) {
                 // SAFETY: a queued job is live, and the lock is held.
@@ -269,8 +280,10 @@ impl<P, O: Copy> WorkerPool<P, O> {
             queue.tail = job.as_ptr();
             defect!(ForgetsTheNewsOfAJob => 0; self.news.fetch_add(1, Ordering::Relaxed));
         }
-        port::wake_one(&self.news);
-        true
+        match port::wake_one(&self.news) || !self.queue.lock().withdraw(job) {
+            true => Push::Queued,
+            false => Push::Unheard,
+        }
     }
 
     /// Sleeps until there is something to do for `member`.
@@ -295,7 +308,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
             queue.idle += 1;
             let news = self.news.load(Ordering::Relaxed);
             drop(queue);
-            port::wait(&self.news, news);
+            port::rest(&self.news, news);
             queue = self.queue.lock();
             queue.idle -= 1;
         }
@@ -352,38 +365,61 @@ impl<P, O: Copy> WorkerPool<P, O> {
 
     /// Has every member carry out what `order` makes, under the lock, so that the last order is
     /// made last; returns when all have. `nudge` wakes members that do not sleep in [`WorkerPool::next`].
-    pub fn order(&self, order: impl FnOnce() -> O, nudge: impl Fn()) {
-        self.tell(|queue| queue.order = Some(order()), nudge);
+    /// False where they have not: those that are there do not live any more, or cannot be told.
+    pub fn order(
+        &self,
+        order: impl FnOnce() -> O,
+        nudge: impl Fn(),
+        lives: impl Fn() -> bool,
+    ) -> bool {
+        self.can_be_told() && self.tell(|queue| queue.order = Some(order()), nudge, lives)
+    }
+
+    /// Whether the calling thread may wake the members.
+    fn can_be_told(&self) -> bool {
+        cfg!(loom) || port::wake_one(&self.news)
     }
 
     /// Has every member leave when all queued jobs are done, and then calls `gone`; the next
-    /// [`WorkerPool::ready`] starts anew. False where there was none.
-    pub fn dismiss(&self, nudge: impl Fn(), gone: impl FnOnce()) -> bool {
-        if !self.switch(READY, LEAVING) {
+    /// [`WorkerPool::ready`] starts anew. False where there was none, or it cannot be told.
+    pub fn dismiss(&self, nudge: impl Fn(), lives: impl Fn() -> bool, gone: impl FnOnce()) -> bool {
+        if !self.can_be_told() || !self.switch(READY, LEAVING) {
             return false;
         }
         let leave = |queue: &mut Queue<P, O>| {
             queue.open = defect!(TakesJobsWhileLeaving => true; false);
             queue.leave = true;
         };
-        self.tell(leave, nudge);
+        let left = self.tell(leave, nudge, lives);
         {
             let mut queue = self.queue.lock();
             (queue.leave, queue.order) = (false, None);
+            if !left {
+                (queue.members, queue.hiring, queue.idle, queue.outstanding) = (0, 0, 0, 0);
+            }
         }
         gone();
         self.settle(NONE);
         true
     }
 
-    fn tell(&self, what: impl FnOnce(&mut Queue<P, O>), nudge: impl Fn()) {
+    /// False where the members have ended.
+    fn tell(
+        &self,
+        what: impl FnOnce(&mut Queue<P, O>),
+        nudge: impl Fn(),
+        lives: impl Fn() -> bool,
+    ) -> bool {
         // Who is being hired may have the ids of before.
-        let mut queue = self.wait_until(|queue| {
+        let is_ready = |queue: &Queue<P, O>| {
             let hired = defect!(OrderMissesWhoIsHired => true; queue.hiring == 0);
             hired && queue.outstanding == 0
-        });
+        };
+        let Some(mut queue) = self.wait_until(is_ready, &lives) else {
+            return false;
+        };
         if queue.members == 0 {
-            return;
+            return true;
         }
         what(&mut queue);
         queue.number = queue.number.wrapping_add(1);
@@ -393,27 +429,36 @@ impl<P, O: Copy> WorkerPool<P, O> {
         drop(queue);
         port::wake_all(&self.news);
         nudge();
-        drop(self.wait_until(|queue| {
+        let is_done = |queue: &Queue<P, O>| {
             let done = queue.outstanding == 0 || queue.number != number;
             defect!(OrderDoesNotWait => queue.number == number; done)
-        }));
+        };
+        self.wait_until(is_done, &lives).is_some()
     }
 
-    fn wait_until(&self, holds: impl Fn(&Queue<P, O>) -> bool) -> Guard<'_, Queue<P, O>> {
+    fn wait_until(
+        &self,
+        holds: impl Fn(&Queue<P, O>) -> bool,
+        lives: &impl Fn() -> bool,
+    ) -> Option<Guard<'_, Queue<P, O>>> {
         loop {
             let changed = self.changed.load(Ordering::Relaxed);
             let queue = self.queue.lock();
             if holds(&queue) {
-                return queue;
+                return Some(queue);
             }
             drop(queue);
+            if !lives() {
+                return None;
+            }
             port::wait(&self.changed, changed);
         }
     }
 
-    /// How many members there are, when those that are being made have joined.
-    pub fn members(&self) -> u32 {
-        self.wait_until(|queue| queue.hiring == 0).members
+    /// How many members there are, when those that are being made have joined; 0 where they have ended.
+    pub fn members(&self, lives: impl Fn() -> bool) -> u32 {
+        let queue = self.wait_until(|queue| queue.hiring == 0, &lives);
+        queue.map_or(0, |queue| queue.members)
     }
 }
 
@@ -426,6 +471,30 @@ impl<P, O: Copy> Queue<P, O> {
     /// Whether a member more may be hired, and none is idle.
     fn lacks_a_member(&self) -> bool {
         self.open && self.idle == 0 && self.members + self.hiring < MOST
+    }
+
+    /// Takes `job` out again, if no member has.
+    fn withdraw(&mut self, job: NonNull<Job<P>>) -> bool {
+        let mut before = null_mut::<Job<P>>();
+        let mut at = self.head;
+        while let Some(here) = NonNull::new(at) {
+            // SAFETY: a queued job is live, and the lock is held.
+            let next = unsafe { here.as_ref().next.with(|next| *next) };
+            if here != job {
+                (before, at) = (at, next);
+                continue;
+            }
+            match NonNull::new(before) {
+                // SAFETY: as above.
+                Some(before) => unsafe { before.as_ref().next.with_mut(|link| *link = next) },
+                None => self.head = next,
+            }
+            if next.is_null() {
+                self.tail = before;
+            }
+            return true;
+        }
+        false
     }
 
     fn pop(&mut self) -> Option<NonNull<Job<P>>> {

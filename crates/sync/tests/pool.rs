@@ -8,7 +8,7 @@ mod checking;
 use checking::{assert_found, sync::defect::Defect};
 use checking::{
     check,
-    sync::pool::{Job, Next, WorkerPool},
+    sync::pool::{Job, Next, Push, WorkerPool},
     sync::port::{self, UnsafeCell},
     thread,
 };
@@ -126,7 +126,7 @@ impl Process {
                 Ok(())
             };
             self.pool.ready(hire).expect("a pool");
-            if self.pool.push(NonNull::from(&*job)) {
+            if self.pool.push(NonNull::from(&*job)) == Push::Queued {
                 break;
             }
         }
@@ -140,7 +140,8 @@ impl Process {
     /// As setuid(3): first the program's threads, by the C library.
     fn setuid(&self, user: u32) {
         self.user.store(user, Ordering::SeqCst);
-        self.pool.order(|| self.user.load(Ordering::SeqCst), || ());
+        self.pool
+            .order(|| self.user.load(Ordering::SeqCst), || (), || true);
         for thread in &self.users {
             let other = thread.load(Ordering::SeqCst);
             assert!(other == GONE || other == user, "a thread is left behind");
@@ -148,12 +149,12 @@ impl Process {
     }
 
     fn dismiss(&self) -> bool {
-        self.pool.dismiss(|| (), || ())
+        self.pool.dismiss(|| (), || true, || ())
     }
 
     fn end(&self) {
         self.dismiss();
-        assert_eq!(self.pool.members(), 0, "a thread is left behind");
+        assert_eq!(self.pool.members(|| true), 0, "a thread is left behind");
         let threads = self.threads.lock().expect("not poisoned").split_off(0);
         threads
             .into_iter()
@@ -297,7 +298,7 @@ fn who_must_not_wait_finds_the_lock_taken() {
         7
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| process.pool.order(ordered, || ()));
+        scope.spawn(|| process.pool.order(ordered, || (), || true));
         taken.wait();
         assert!(process.pool.try_look(&member).is_none(), "taken");
         looked.wait();

@@ -3,7 +3,7 @@
 use super::raw;
 use crate::kernel::FileHandle;
 use core::ffi::{CStr, c_int};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
 use rustix::io::Errno;
 use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -20,6 +20,25 @@ pub fn of_program<R>(fd: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Optio
 /// `CLOSE_RANGE_UNSHARE`, Linux 5.9): one call, nothing copied, nothing flushed.
 pub fn leave_descriptor_table() -> Result<(), Errno> {
     raw::sys_close_range(0, u32::MAX, libc::CLOSE_RANGE_UNSHARE).map(drop)
+}
+
+/// fsync(2); `EBADF` where a sandbox denies the call.
+pub fn fsync(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    sync(fd, raw::sys_fsync)
+}
+
+/// fdatasync(2); `EBADF` where a sandbox denies the call.
+pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    sync(fd, raw::sys_fdatasync)
+}
+
+/// Where it fails, it is asked what it says of no file at all.
+fn sync(fd: BorrowedFd<'_>, call: fn(RawFd) -> Result<usize, Errno>) -> Result<(), Errno> {
+    match call(fd.as_raw_fd()) {
+        Ok(_) => Ok(()),
+        Err(errno) if call(-1) == Err(errno) => Err(Errno::BADF),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A procfs of the caller's PID namespace that is mounted nowhere (fsopen(2), Linux 5.2).

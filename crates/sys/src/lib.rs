@@ -62,14 +62,37 @@ pub fn page_down(n: u64) -> u64 {
     n & !(page_size() as u64 - 1)
 }
 
-/// The caller's thread id, asked of the kernel: right after `fork`, `vfork` and a raw `clone` too.
+/// The caller's thread id, asked of the kernel: right after `fork`, `vfork` and a raw `clone` too. 0 where
+/// a sandbox denies the call: `rustix` takes the errno for a number, and kill(2) takes -1 for every process.
 pub fn gettid() -> i32 {
+    #[cfg(not(miri))]
+    return id(raw::sys_gettid());
+    #[cfg(miri)]
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// The caller's process id, asked of the kernel.
+/// The caller's process id, asked of the kernel; 0 as above.
 pub fn getpid() -> i32 {
+    #[cfg(not(miri))]
+    return id(raw::sys_getpid());
+    #[cfg(miri)]
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// The process id of the caller's parent; 0 as above, and where that is of another PID namespace.
+pub fn getppid() -> i32 {
+    id(raw::sys_getppid())
+}
+
+fn id(answer: Result<usize, rustix::io::Errno>) -> i32 {
+    answer.map_or(0, |id| id as i32)
+}
+
+/// Sends `signal` to process `pid`: to one, or to nobody.
+pub fn kill(pid: i32, signal: i32) {
+    if pid > 0 {
+        let _ = raw::sys_kill(pid, signal);
+    }
 }
 
 /// The process whose standard error [`abort_with`] writes to: one that shares its memory may have another
@@ -98,7 +121,7 @@ pub fn abort_with(line: &[u8]) -> ! {
     }
     let _ = raw::sys_default_action(libc::SIGABRT);
     let _ = raw::sys_sigprocmask(libc::SIG_UNBLOCK, &(1 << (libc::SIGABRT - 1)), &mut 0);
-    let _ = raw::sys_kill(program, libc::SIGABRT);
+    kill(program, libc::SIGABRT);
     let _ = raw::sys_tgkill(getpid(), gettid(), libc::SIGABRT);
     loop {
         let _ = raw::sys_exit_group(127);

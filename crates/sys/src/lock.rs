@@ -91,9 +91,22 @@ impl RawFutex {
     }
 }
 
+/// The longest that [`wait`] sleeps, ns: a sandbox may deny another thread the wake-up.
+const LONGEST_NS: u64 = 1_000_000_000;
+
 /// Sleeps while `word` holds `expected` (futex(2), private). May return early: check again.
 pub fn wait(word: &AtomicU32, expected: u32) {
+    wait_for(word, expected, LONGEST_NS);
+}
+
+/// The same for who has nothing to do until it is woken, however long that is.
+pub fn rest(word: &AtomicU32, expected: u32) {
     let _ = futex::wait(word, futex::Flags::PRIVATE, expected, None);
+}
+
+/// Whether the calling thread may sleep and wake others: a sandbox may deny futex(2).
+pub fn is_allowed() -> bool {
+    wake_one(&Word::new(0))
 }
 
 /// The same for `ns` at the most.
@@ -141,17 +154,21 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
     }
 }
 
-/// Wakes one sleeper on `word`, of which the address is all that is used: what it lay in may be gone.
-pub fn wake_one(word: *const AtomicU32) {
+/// Wakes one sleeper on `word`, of which the address is all that is used: what it lay in may be gone. False where
+/// a sandbox denies that.
+pub fn wake_one(word: *const AtomicU32) -> bool {
     #[cfg(not(miri))]
-    let _ = raw::sys_futex_wake(word.addr(), libc::FUTEX_PRIVATE_FLAG, 1);
+    return matches!(
+        raw::sys_futex_wake(word.addr(), libc::FUTEX_PRIVATE_FLAG, 1),
+        Ok(_) | Err(Errno::FAULT)
+    );
     // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there. Miri knows no system
     // call instruction.
     #[cfg(miri)]
-    let _ = unsafe {
+    unsafe {
         let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-        libc::syscall(libc::SYS_futex, word, wake, 1)
-    };
+        libc::syscall(libc::SYS_futex, word, wake, 1) >= 0
+    }
 }
 
 /// Wakes every sleeper on `word`. The kernel takes the count as signed: `u32::MAX` would wake one.

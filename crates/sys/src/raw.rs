@@ -185,7 +185,19 @@ calls! {
     sys_sigpoll(set: &u64) = libc::SYS_rt_sigtimedwait, [set, 0usize, &[0i64; 2], size_of::<u64>()];
     /// sigaction(2): what a signal does by default. The kernel's structure is handler, flags, restorer, mask.
     sys_default_action(signal: c_int) = libc::SYS_rt_sigaction, [signal, &[libc::SIG_DFL, 0, 0, 0], 0usize, size_of::<u64>()];
-    /// kill(2).
+    /// getpid(2), which a sandbox may deny.
+    sys_getpid() = libc::SYS_getpid, [];
+    /// gettid(2), likewise.
+    sys_gettid() = libc::SYS_gettid, [];
+    /// getppid(2), likewise.
+    sys_getppid() = libc::SYS_getppid, [];
+    /// fsync(2).
+    sys_fsync(fd: RawFd) = libc::SYS_fsync, [fd];
+    /// fdatasync(2).
+    sys_fdatasync(fd: RawFd) = libc::SYS_fdatasync, [fd];
+    /// ioctl_nsfs(2), `NS_GET_NSTYPE`: of which kind a namespace is.
+    sys_namespace_kind(fd: RawFd) = libc::SYS_ioctl, [fd, 0xb703usize];
+    /// kill(2): [`super::kill`] is for one process only.
     sys_kill(process: c_int, signal: c_int) = libc::SYS_kill, [process, signal];
     /// tgkill(2).
     sys_tgkill(process: c_int, thread: c_int, signal: c_int) = libc::SYS_tgkill, [process, thread, signal];

@@ -69,9 +69,13 @@ pub fn wait(word: &Word, expected: u32) {
     }
 }
 
-/// `FUTEX_WAKE` of one. The word may be gone.
-pub fn wake_one(word: *const Word) {
+/// The same here.
+pub use wait as rest;
+
+/// `FUTEX_WAKE` of one. The word may be gone. Nobody denies it here.
+pub fn wake_one(word: *const Word) -> bool {
     wake(word.addr(), 1);
+    true
 }
 
 /// `FUTEX_WAKE` of all.

@@ -1,6 +1,6 @@
 //! Those of the shim.
 
-pub use keepmydata_sys::lock::{Guard, Mutex, Word, wait, wake_all, wake_one};
+pub use keepmydata_sys::lock::{Guard, Mutex, Word, rest, wait, wake_all, wake_one};
 
 /// A cell whose user vouches for exclusion, with the interface of loom's.
 #[derive(Default)]

@@ -1,0 +1,120 @@
+/*
+ * usage: denied FILE before|after EPERM|ENOSYS
+ * Maps FILE, stores and syncs in a sandbox that denies one system call: each in turn, but those that this needs
+ * itself. The sandbox is entered before the first mapping, or after a first sync; by seccomp(2), which no library
+ * has a function for. In a PID namespace of its own: what is told to end one process may end no other.
+ */
+#include "guest.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+enum { LENGTH = 16 * PAGE, MOST = 470, PATIENCE_MS = 20000 };
+
+static const int needed[] = { SYS_write, SYS_mmap, SYS_munmap, SYS_msync, SYS_pread64, SYS_exit_group,
+	SYS_rt_sigreturn };
+
+static const char *path;
+static int is_after, error;
+static char said[256];
+
+static void say(const char *what, int result)
+{
+	size_t at = strlen(said);
+
+	snprintf(said + at, sizeof(said) - at, " %s %s", what, result < 0 ? errname(errno) : "ok");
+}
+
+static void deny(int call)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
+		_exit(EXIT_SETUP);
+}
+
+static void without(int call)
+{
+	int fd = open(path, O_RDWR);
+	char *first = NULL, *second, byte;
+
+	if (is_after) {
+		first = map_shared(fd, LENGTH);
+		first[0]++;
+		say("msync", msync(first, LENGTH, MS_SYNC));
+	}
+	deny(call);
+	if (!is_after)
+		first = map_shared(fd, LENGTH);
+	first[PAGE]++;
+	say("msync", msync(first, LENGTH, MS_SYNC));
+	second = map_shared(fd, LENGTH);
+	second[2 * PAGE]++;
+	say("msync", msync(second, LENGTH, MS_SYNC));
+	say("munmap", munmap(second, LENGTH));
+	say("munmap", munmap(first, LENGTH));
+	say("pread", (int)pread(fd, &byte, 1, PAGE));
+	if (write(STDOUT_FILENO, said, strlen(said)) < 0)
+		_exit(EXIT_SETUP);
+	_exit(0);
+}
+
+static void each(void)
+{
+	for (int call = 0; call < MOST; call++) {
+		int is_needed = 0, status, waited = 0;
+		pid_t child;
+
+		for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+			is_needed |= needed[i] == call;
+		if (is_needed)
+			continue;
+		printf("%d:", call);
+		fflush(stdout);
+		if ((child = fork()) < 0)
+			setup_failed("fork");
+		if (child == 0)
+			without(call);
+		while (waitpid(child, &status, WNOHANG) == 0) {
+			if (waited++ == PATIENCE_MS) {
+				printf(" hangs");
+				kill(child, SIGKILL);
+			}
+			usleep(1000);
+		}
+		printf(" status %#x\n", status);
+	}
+	printf("done\n");
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+	pid_t child;
+
+	if (argc != 4)
+		return EXIT_USAGE;
+	path = argv[1];
+	is_after = strcmp(argv[2], "after") == 0;
+	error = strcmp(argv[3], "ENOSYS") == 0 ? ENOSYS : EPERM;
+	close(open_sized(path, LENGTH));
+	if (unshare(CLONE_NEWPID) != 0 || (child = fork()) < 0)
+		setup_failed("a PID namespace");
+	if (child == 0) {
+		each();
+		return 0;
+	}
+	waitpid(child, &status, 0);
+	printf("status %#x\n", status);
+	return 0;
+}
