@@ -112,6 +112,17 @@ int main(int argc, char **argv)
 		round_of_stores(base, 4);
 		in_another_process(nothing);
 		round_of_stores(base, 3);
+	} else if (strcmp(argv[2], "guarded") == 0) {
+		/* MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, where the kernel has them. */
+		base = map_shared(fd, LENGTH);
+		round_of_stores(base, 1);
+		printf("guard %d\n", madvise(base, LENGTH / 2, 102));
+		sync_and_tell(base, LENGTH);
+		printf("guard again %d\n", madvise(base, LENGTH / 2, 102));
+		printf("remove %d\n", madvise(base, LENGTH / 2, 103));
+		round_of_stores(base, 3);
+		in_another_process(nothing);
+		round_of_stores(base, 2);
 	} else if (strcmp(argv[2], "refused") == 0) {
 		struct rlimit limit = { PAGE, PAGE };
 

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What `locked` can do before it stores to pages that have left the page cache.
-const CASES: [&str; 9] = [
+const CASES: [&str; 10] = [
     "future",
     "flag",
     "moved",
     "unlocked",
+    "guarded",
     "refused",
     "open",
     "punch",

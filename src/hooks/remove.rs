@@ -3,9 +3,14 @@
 use super::change;
 use crate::dirty::removal;
 use crate::enforce::before;
+use crate::track::lock_in_memory;
 use crate::{mappings, next_fn};
 use core::ffi::c_void;
 use libc::{c_int, off_t, size_t};
+
+/// `MADV_GUARD_INSTALL` (Linux 6.13; of files 6.15), for which the call empties page table entries until they are: those
+/// that are write-protected for a userfaultfd never are, and it does not return.
+const GUARD_INSTALL: c_int = 102;
 
 hook! {
     /// Hook for [`libc::madvise`].
@@ -14,6 +19,9 @@ hook! {
             advice,
             libc::MADV_DONTNEED | libc::MADV_REMOVE | libc::MADV_PAGEOUT
         ) && mappings::overlaps(addr as usize, len);
+        if advice == GUARD_INSTALL && mappings::any() {
+            return lock_in_memory::range(addr as usize, len, real);
+        }
         let end = (addr as usize).saturating_add(len);
         if drops && before::is_needed() {
             let state = next_fn::enter();

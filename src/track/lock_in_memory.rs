@@ -1,4 +1,4 @@
-//! Before memory is locked: what is locked is not tracked page by page.
+//! Before memory is locked, or guarded: then it is not tracked page by page.
 //!
 //! The kernel cannot have both ([`dirty::register`]). What is mapped while mlockall(2) with `MCL_FUTURE` is
 //! in force, or with `MAP_LOCKED`, or moved by mremap(2), is seen to be locked where it would be registered.
@@ -24,7 +24,7 @@ pub fn since(before: u32, start: usize, end: usize) {
     }
 }
 
-/// `[addr, addr + len)` is locked by `call`, which returns what the program is told. No thread's msync registers what is
+/// `[addr, addr + len)` is locked or guarded by `call`, which returns what the program is told. No thread's msync registers what is
 /// being locked anew meanwhile.
 #[cold]
 pub fn range(addr: usize, len: usize, call: impl FnOnce() -> c_int) -> c_int {
