@@ -40,6 +40,7 @@ pub fn plant(name: &'static [u8]) {
     let _ = PLANTED.set(name);
 }
 
+/// Whether this process runs with that defect.
 #[cfg(feature = "defects")]
 pub fn is_planted(name: &str) -> bool {
     PLANTED.get() == Some(&name.as_bytes())
