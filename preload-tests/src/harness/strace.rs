@@ -39,11 +39,11 @@ pub fn completed(log: &str) -> Vec<String> {
     calls
 }
 
-/// All by which the shim does something to data, page cache or mappings, or reads data back.
-const DOES: &str =
-    "trace=msync,fdatasync,fsync,sync_file_range,fadvise64,madvise,mremap,mlock,pread64";
+/// All by which the shim does something to data or page cache, or reads data back. Not what maps: duplicates of its own are to
+/// look through, or to ask whether a mapping is shared, which is known where stores are tracked.
+const DOES: &str = "trace=msync,fdatasync,fsync,sync_file_range,fadvise64,madvise,mlock,pread64";
 
-/// What `guest`, run under the shim, and the shim did to the file at `path` and to mappings, in order: system calls without
+/// What `guest`, run under the shim, and the shim did to the file at `path` in order: system calls without
 /// what differs from run to run (addresses, numbers of descriptors). What only asks does not count, nor what is read of another
 /// file, nor memory of the shim's own that a fork child is not to see.
 ///
