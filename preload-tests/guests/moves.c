@@ -45,11 +45,12 @@ static void in_child(const char *who, int page)
 		rounds(who, page);
 		_exit(0);
 	}
-	say("fork", child);
-	if (child > 0) {
-		waitpid(child, &status, 0);
-		printf("status %d\n", status);
+	if (child < 0) {
+		say("fork", child);
+		return;
 	}
+	waitpid(child, &status, 0);
+	printf("status %d\n", status);
 }
 
 static void map(void)
