@@ -55,6 +55,8 @@ pub extern "C" fn boot() {
         #[cfg(not(test))]
         hooks::boot();
         process::open();
+        // A supervisor leaves to this library what it does itself.
+        sys::supervised::say(sys::supervised::Word::Preloaded);
     }
     handshake();
     next_fn::set_errno(before);

@@ -3,6 +3,7 @@
 use crate::failure::{Failure, OWN};
 use crate::ltp::{self, LtpRequest};
 use crate::report::args::ReportOptions;
+use crate::run::Reach;
 use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
@@ -18,6 +19,7 @@ pub enum Request {
     /// Run `command` with these settings added to the environment.
     Run {
         settings: Vec<(&'static str, OsString)>,
+        reach: Reach,
         command: Vec<OsString>,
     },
     Demo(DemoOptions),
@@ -92,8 +94,12 @@ fn run_request(command: &mut Command, matches: &ArgMatches) -> Result<Request, c
         };
         Some((option.env, value?))
     });
+    let reach = matches
+        .get_one::<String>("reach")
+        .and_then(|word| Reach::of(word));
     Ok(Request::Run {
         settings: settings.collect(),
+        reach: reach.unwrap_or(Reach::Auto),
         command: program.cloned().collect(),
     })
 }
@@ -125,6 +131,21 @@ pub fn visible() -> Command {
         .max_term_width(100)
         .args_conflicts_with_subcommands(true)
         .args(OPTIONS.iter().map(option))
+        .arg(
+            Arg::new("reach")
+                .long("reach")
+                .value_name("HOW")
+                .value_parser(PossibleValuesParser::new(Reach::WORDS))
+                .hide_possible_values(true)
+                .help("How the program is reached [auto, preload, supervise]")
+                .long_help(
+                    "How the program is reached. [auto, preload, supervise]\n\
+                     auto: by the preloaded library where the loader loads it, and by a supervisor elsewhere: static \
+                     programs, Go, another libc than glibc. preload: by the library, or not at all. supervise: the \
+                     program, and all that it starts, by a supervisor, which also sees raw system calls \
+                     (docs/reach.md).",
+                ),
+        )
         .arg(
             Arg::new("program")
                 .value_names(["PROGRAM", "ARGS"])
@@ -201,8 +222,8 @@ fn after_help() -> String {
            The program's own, or\n  \
            125  bad usage, the shim was not found, the log file cannot be opened, or keepmydata\n       \
                 itself failed\n  \
-           126  the program cannot be run, or not under the shim: it is static, runs as another\n       \
-                user (set-user-ID), or is of another architecture\n  \
+           126  the program cannot be run, or not reached: it runs as another user (set-user-ID),\n       \
+                or is of another architecture\n  \
            127  there is no such program\n\
          \n\
          Environment:\n  \
@@ -233,7 +254,9 @@ mod tests {
 
     fn run(text: &str) -> (Vec<(&'static str, OsString)>, Vec<OsString>) {
         match words(text) {
-            Ok(Request::Run { settings, command }) => (settings, command),
+            Ok(Request::Run {
+                settings, command, ..
+            }) => (settings, command),
             Ok(_) => panic!("{text}: a subcommand"),
             Err(error) => panic!("{text}: {error}"),
         }

@@ -33,12 +33,14 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
             let _ = ended.print();
             return args::exit_code(&ended);
         }
-        Ok(Request::Run { settings, command }) => {
-            run::run(&settings, &command).map_err(|failure| match failure.code {
-                NOT_FOUND => args::with_subcommand_meant(failure, &command[0]),
-                _ => failure,
-            })
-        }
+        Ok(Request::Run {
+            settings,
+            reach,
+            command,
+        }) => run::run(&settings, reach, &command).map_err(|failure| match failure.code {
+            NOT_FOUND => args::with_subcommand_meant(failure, &command[0]),
+            _ => failure,
+        }),
         Ok(Request::Demo(options)) => demo::demo(&options),
         Ok(Request::Generate(options)) => generate::generate(&options, args::visible),
         Ok(Request::Diagnose(options)) => diagnose::diagnose(&options),

@@ -15,7 +15,12 @@ use std::process::Output;
 #[track_caller]
 fn refused(place: &Place, program: &Path, code: i32, why: &str) {
     check_refused(
-        &place.keepmydata().arg(program).output().unwrap(),
+        &place
+            .keepmydata()
+            .arg("--reach=preload")
+            .arg(program)
+            .output()
+            .unwrap(),
         program,
         code,
         why,
@@ -106,6 +111,7 @@ fn a_script_of_a_static_interpreter() {
     let output = place
         .keepmydata()
         .env("PATH", path)
+        .arg("--reach=preload")
         .arg(&by_env)
         .output()
         .unwrap();

@@ -30,8 +30,12 @@ enum { EXIT_SETUP = 2, EXIT_USAGE = 64 };
 /* Name of an errno value; "0" for none. */
 static inline const char *errname(int e)
 {
+#ifdef __GLIBC__
 	const char *name = e ? strerrorname_np(e) : "0";
 	return name ? name : "?";
+#else
+	return e ? strerror(e) : "0";
+#endif
 }
 
 /* A step that the case needs could not be done: says which, exits 2. */

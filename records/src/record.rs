@@ -264,6 +264,9 @@ pub struct Record<'a> {
     /// The page table of a report.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub pages: Cow<'a, [PageRow]>,
+    /// Whether the supervisor has done it, from outside of the process.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub supervised: bool,
     /// Whether ranges, pages or text were left out because the line was too long.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub truncated: bool,

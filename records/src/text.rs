@@ -97,6 +97,9 @@ pub fn write_text(record: &Record<'_>, out: &mut impl Write) -> fmt::Result {
         out.write_str(": ")?;
         crate::scalar::lossy(r.message.as_bytes(), out)?;
     }
+    if r.supervised {
+        out.write_str(" supervised")?;
+    }
     if r.truncated {
         out.write_str(" [truncated]")?;
     }

@@ -70,6 +70,7 @@ fn full() -> Record<'static> {
         reason: "not shared".into(),
         message: "text".into(),
         pages: vec![page].into(),
+        supervised: true,
         truncated: true,
         ..Record::new(Level::Error, 1, 2)
     }

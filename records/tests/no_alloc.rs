@@ -102,6 +102,7 @@ fn both_writers() {
             reason: "not shared".into(),
             message: "quote \" and\ttab".into(),
             pages: pages.as_slice().into(),
+            supervised: true,
             truncated: false,
             ..Record::new(Level::Error, 1, 2)
         };

@@ -47,9 +47,9 @@ prop_compose! {
         (dev, ino, fd, offset, length, addr, new_addr, new_length) in
             any::<(Option<(u32, u32)>, Option<u64>, Option<i32>, Option<u64>, Option<u64>,
                    Option<u64>, Option<u64>, Option<u64>)>(),
-        (result, errno, duration_ns, dirty_pages, dropped_pages, cached_pages, truncated) in
+        (result, errno, duration_ns, dirty_pages, dropped_pages, cached_pages, supervised, truncated) in
             any::<(Option<i64>, Option<i32>, Option<u64>, Option<u64>, Option<u64>, Option<u64>,
-                   bool)>(),
+                   bool, bool)>(),
         (verdict, rung) in (of(choice(Verdict::ALL)), of(choice(Rung::ALL))),
         verdicts in any::<Option<(u64, u64, u64, u64)>>(),
         dirty in any::<Vec<(u64, u64)>>(),
@@ -67,7 +67,7 @@ prop_compose! {
             verdicts: verdicts.map(|(verified, newer, stale, uncertain)| {
                 Verdicts { verified, newer, stale, uncertain }
             }),
-            rung, stats, findings, reason, message, pages: pages.into(), truncated,
+            rung, stats, findings, reason, message, pages: pages.into(), supervised, truncated,
         }
     }
 }

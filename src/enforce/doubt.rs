@@ -1,15 +1,16 @@
 //! What must not be silent: an msync that returned 0 without a proof. At any level but `off`, the first one of a
 //! file is told of in one line, and their number at the end of the process in one more.
 
+use super::elsewhere;
 use super::request::{Ended, Request};
-use super::{elsewhere, report};
 use crate::helper::{self, Worker};
-use crate::log::{self, Count, FileName};
+use crate::log::{self, FileName};
 use crate::mappings::{self, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, dirty};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use keepmydata_promise::words;
 use keepmydata_records::{Level, LineBuf, Uncertain, Verdicts, event};
 use rustix::io::Errno;
 
@@ -55,24 +56,7 @@ pub fn of(worker: &Worker, ended: &Ended) {
     let mut message = LineBuf::<320>::new();
     let mut unseen = LineBuf::<128>::new();
     elsewhere::describe(&mut unseen);
-    let why = match ended.unverified_pages() {
-        0 if ended.facts.unseen_pages == pages => unseen.as_str(),
-        0 if ended.verdicts.uncertain == ended.facts.unread_pages => {
-            "they can only be read back from the page cache here, and could not be dropped from it"
-        }
-        0 => "they had left the page cache before they could be compared",
-        _ if report::why(ended, &ended.facts).is_empty() => "they could not be compared",
-        _ => report::why(ended, &ended.facts),
-    };
-    log::text(
-        &mut message,
-        format_args!(
-            "msync returned 0 and {} of this file {} not proved to be safe: {why}. \
-             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn tells of each",
-            Count(pages, "page"),
-            if pages == 1 { "is" } else { "are" },
-        ),
-    );
+    words::doubt(&mut message, ended, ended.known.reason, unseen.as_str());
     let verdicts = ended.verify.then_some(ended.verdicts);
     warn(worker, ended, verdicts, message.as_str());
 }
@@ -100,14 +84,7 @@ fn of_told(worker: &Worker, ended: &Ended) {
         return;
     }
     let mut message = LineBuf::<320>::new();
-    log::text(
-        &mut message,
-        format_args!(
-            "msync returned 0: what the file holds is safe. An earlier msync failed for {} that had left the \
-             page cache: of what was stored there before that something may be missing",
-            Count(pages, "page"),
-        ),
-    );
+    words::told(&mut message, pages);
     warn(worker, ended, None, message.as_str());
 }
 
@@ -189,15 +166,7 @@ pub fn at_end() {
     let tid = sys::gettid();
     let _ = helper::run(process, |worker| {
         let mut message = LineBuf::<320>::new();
-        log::text(
-            &mut message,
-            format_args!(
-                "{} of this process returned 0 without a proof, for {} in all; \
-                 KEEPMYDATA_UNCERTAIN=error makes such calls fail",
-                Count(msyncs, "msync call"),
-                Count(pages, "page")
-            ),
-        );
+        words::doubts(&mut message, msyncs, pages);
         let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);
         record.message = message.as_str().into();
         log::notice(worker, &record);

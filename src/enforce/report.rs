@@ -4,10 +4,11 @@ use super::elsewhere;
 use super::request::{Ended, Request, Snapshot};
 use crate::dirty::{Ranges, Tracker};
 use crate::helper::Worker;
-use crate::log::{self, Count, FileName, Timed, Timer};
+use crate::log::{self, FileName, Timed, Timer};
 use crate::mappings;
 use crate::{process, sys};
-use keepmydata_promise::{Evidence, Facts, Unsettled};
+use keepmydata_promise::words::{describe, why};
+use keepmydata_promise::{Evidence, Unsettled};
 use keepmydata_records::{
     Errno as Name, Finding, HexU64, Level, LineBuf, Record, Rung, Verdicts, event, flags,
 };
@@ -156,7 +157,7 @@ pub fn msync(worker: &Worker, ended: &Ended) {
     answered(worker, ended, said, &|record| {
         record.dropped_pages = ended.dropped_pages;
         record.cached_pages = ended.cached_pages;
-        record.reason = why(ended, &ended.facts).into();
+        record.reason = why(&ended.facts, ended.known.reason).into();
         if ended.verify {
             record.verdicts = Some(ended.verdicts);
         }
@@ -276,15 +277,6 @@ pub fn fill_range(record: &mut Record<'_>, request: &Request) {
     record.length = Some(request.len as u64);
 }
 
-/// Why a file was not compared, or not all of it.
-pub fn why(at: &Snapshot, facts: &Facts) -> &'static str {
-    match facts.unreadable {
-        Some(Errno::BADF) => "not verified: no handle of the file",
-        Some(_) => "not verified: reading back failed",
-        None => at.known.reason,
-    }
-}
-
 /// The page table of what is stale or uncertain: at error where msync fails, else at warn.
 fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
     let level = report_level(outcome);
@@ -293,14 +285,16 @@ fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
     }
     let name = FileName::of(&ended.file);
     let mut message = LineBuf::<256>::new();
-    describe(&mut message, ended, outcome);
+    let mut unseen = LineBuf::<128>::new();
+    elsewhere::describe(&mut unseen);
+    describe(&mut message, ended, "dirty again", unseen.as_str());
     let mut record = of_request(worker, ended, &name, level, event::REPORT);
     ended.timer.stamp(&mut record);
     fill_range(&mut record, ended);
     record.offset = Some(ended.offset);
     answer(&mut record, outcome);
     record.verdicts = ended.verify.then_some(ended.verdicts);
-    record.reason = why(ended, &ended.facts).into();
+    record.reason = why(&ended.facts, ended.known.reason).into();
     record.message = message.as_str().into();
     // Every page that is not safe, where the table shows the first ones.
     record.dirty = ended.evidence.pages.as_slice().into();
@@ -314,93 +308,5 @@ pub fn report_level(outcome: Result<(), Errno>) -> Level {
     match outcome {
         Err(_) => Level::Error,
         Ok(()) => Level::Warn,
-    }
-}
-
-fn describe(message: &mut LineBuf<256>, ended: &Ended, outcome: Result<(), Errno>) {
-    let lost = ended.lost_pages;
-    let (stale, uncertain) = (ended.verdicts.stale, ended.verdicts.uncertain);
-    match outcome {
-        Err(_) if lost > 0 => log::text(
-            message,
-            format_args!(
-                "the kernel dropped {} that it had not written; msync fails until the file is unmapped",
-                Count(lost, "page")
-            ),
-        ),
-        Err(_) if ended.lost != 0 => log::text(
-            message,
-            format_args!("an earlier sync lost pages; msync fails until the file is unmapped"),
-        ),
-        Err(_) if ended.facts.flush_error.is_some() => log::text(
-            message,
-            format_args!("writeback failed; the data is still in memory, and dirty again"),
-        ),
-        Err(_) if stale == 0 && ended.refused != 0 => log::text(
-            message,
-            format_args!(
-                "of this file {} for which a sync has failed before {} neither proved nor stored anew",
-                Count(ended.refused_pages, "page"),
-                if ended.refused_pages == 1 {
-                    "is"
-                } else {
-                    "are"
-                },
-            ),
-        ),
-        _ if ended.facts.unseen_pages > 0
-            && ended.facts.unseen_pages == uncertain
-            && stale == 0
-            && ended.facts.cause.is_none() =>
-        {
-            let mut why = LineBuf::<128>::new();
-            elsewhere::describe(&mut why);
-            log::text(
-                message,
-                format_args!(
-                    "{} not seen by the other client: {} (KEEPMYDATA_SEEN_BY)",
-                    Count(uncertain, "page"),
-                    why.as_str()
-                ),
-            );
-        }
-        Err(_) if stale == 0 && ended.facts.cause.is_none() => log::text(
-            message,
-            format_args!(
-                "{} left the page cache before they could be compared, or could not be read \
-                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error",
-                Count(uncertain, "page")
-            ),
-        ),
-        Err(_) if ended.facts.cause.is_some() => log::text(
-            message,
-            format_args!(
-                "the filesystem failed to write and does not hold the data: {stale} stale, \
-                 {uncertain} uncertain pages; they are dirty again, nothing was dropped"
-            ),
-        ),
-        Err(_) => log::text(
-            message,
-            format_args!(
-                "the filesystem acknowledged the sync and does not hold the data: {stale} stale, \
-                 {uncertain} uncertain pages; they are dirty again, nothing was dropped"
-            ),
-        ),
-        Ok(()) if uncertain == ended.facts.refilled_pages => log::text(
-            message,
-            format_args!(
-                "synced, but the page cache was dropped since the last sync (another process \
-                 opened or changed the file): what was stored before that may be missing from {}",
-                Count(uncertain, "page")
-            ),
-        ),
-        Ok(()) => log::text(
-            message,
-            format_args!(
-                "{} left the page cache before they could be compared: the \
-                 filesystem holds newer data of another process, or has lost data",
-                Count(uncertain, "page")
-            ),
-        ),
     }
 }

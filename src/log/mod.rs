@@ -233,17 +233,6 @@ pub fn emit_from_program(record: &Record<'_>) {
     }
 }
 
-/// So many things, in words: `1 page`, `2 pages`.
-pub struct Count(pub u64, pub &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Count(count, thing) = self;
-        let s = if *count == 1 { "" } else { "s" };
-        write!(f, "{count} {thing}{s}")
-    }
-}
-
 /// Text put together in place, cut where it is too long.
 pub fn text<const N: usize>(buffer: &mut LineBuf<N>, args: fmt::Arguments<'_>) {
     let _ = fmt::Write::write_fmt(buffer, args);

@@ -4,12 +4,12 @@
 //! LTP's tests are programs, and scripts that start programs of LTP among others: rwtest is a
 //! script that starts iogen and doio. With LD_PRELOAD in the environment, sh, awk and df would be
 //! preloaded as well. So PATH and LTPROOT lead a test's shell into a tree of symbolic links, in
-//! which each program that the shim can be loaded into is a small script instead. The script has
+//! which each program that can be reached is a small script instead. The script has
 //! `keepmydata ltp guest` put PATH and LTPROOT right again and become the program, preloaded.
 
 use super::plan::{Plan, Side, read_json};
 use crate::failure::Failure;
-use crate::run::{self, Library};
+use crate::run::{self, Library, Reach};
 use std::env;
 use std::ffi::{OsStr, OsString, c_int};
 use std::fs;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 const BIN: &str = "testcases/bin";
 
-/// Makes the tree; `command` is this command, quoted for a shell. Returns the programs that the
-/// shim cannot be loaded into, with the reason.
+/// Makes the tree; `command` is this command, quoted for a shell. Returns the programs that
+/// cannot be reached, with the reason.
 pub fn make(root: &Path, side: &Side, command: &str) -> Result<Vec<String>, Failure> {
     let library = Library::find()?;
     let tree = side.stand_in();
@@ -74,8 +74,8 @@ fn mirror(
             mirror(&real, &link, script, library, refused)?;
             continue;
         }
-        let loadable = is_program(&real).then(|| run::check(&real, library));
-        match loadable {
+        let reached = is_program(&real).then(|| run::can_be_reached(&real, library));
+        match reached {
             Some(Ok(_)) => symlink(script, link)?,
             Some(Err(why)) => {
                 refused.push(format!("{}: {why}", entry.file_name().display()));
@@ -142,7 +142,7 @@ pub fn guest(side: &Side, command: &[OsString]) -> Result<c_int, Failure> {
     }
     let mut command = command.to_vec();
     command[0] = plan.root.join(relative).into();
-    run::run(&variables, &command)
+    run::run(&variables, Reach::Auto, &command)
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Elf {
     }
 }
 
+/// Those of this command, whose architecture is the supervisor's.
+pub fn of_this_command() -> Option<Elf> {
+    read(Path::new("/proc/self/exe")).ok().flatten()
+}
+
 /// Reads the headers of `path`; `None` where it is no ELF file.
 ///
 /// # Errors

@@ -1,13 +1,14 @@
-//! `keepmydata PROGRAM ARGS...`: becomes the program, with the shim preloaded.
+//! `keepmydata PROGRAM ARGS...`: becomes the program, with the shim preloaded, or under a supervisor.
 
 mod elf;
 mod library;
 mod log_target;
 mod program;
+mod supervise;
 mod watcher;
 
 pub use library::Library;
-pub use program::check;
+pub use program::can_be_reached;
 
 pub use crate::failure::reason;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
@@ -19,10 +20,79 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Executes `command` under the shim. Returns only where that failed.
-pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Result<c_int, Failure> {
+/// How a program is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// By a preloaded library where the loader loads it, and by a supervisor elsewhere.
+    Auto,
+    Preload,
+    Supervise,
+}
+
+impl Reach {
+    /// As they are called.
+    pub const WORDS: [&'static str; 3] = ["auto", "preload", "supervise"];
+
+    pub fn of(word: &str) -> Option<Reach> {
+        let all = [Reach::Auto, Reach::Preload, Reach::Supervise];
+        let at = Reach::WORDS.iter().position(|known| *known == word)?;
+        Some(all[at])
+    }
+}
+
+/// Executes `command` under the shim or a supervisor. Returns only where that failed.
+pub fn run(
+    settings: &[(&'static str, OsString)],
+    reach: Reach,
+    command: &[OsString],
+) -> Result<c_int, Failure> {
     typo::warn_of_variables();
-    let library = Library::find()?;
+    let name = &command[0];
+    match reach {
+        Reach::Preload => preloaded(settings, command, Library::find()?),
+        Reach::Supervise => supervised(settings, command),
+        Reach::Auto => {
+            let file = program::find(name, env::var_os("PATH").as_deref())?;
+            match Library::find() {
+                Ok(library) if !program::needs_supervision(&file, &library.elf) => {
+                    preloaded(settings, command, library)
+                }
+                Ok(_) => supervised(settings, command),
+                Err(failure) => match elf::of_this_command() {
+                    Some(own) if program::needs_supervision(&file, &own) => {
+                        supervised(settings, command)
+                    }
+                    _ => Err(failure),
+                },
+            }
+        }
+    }
+}
+
+/// Executes `command` under a supervisor.
+fn supervised(
+    settings: &[(&'static str, OsString)],
+    command: &[OsString],
+) -> Result<c_int, Failure> {
+    let name = &command[0];
+    let file = program::find(name, env::var_os("PATH").as_deref())?;
+    if let Some(own) = elf::of_this_command() {
+        program::can_be_supervised(&file, &own).map_err(|refusal| {
+            Failure::new(refusal.code(), format!("{}: {refusal}", name.display()))
+        })?;
+    }
+    let fifo = log_target::check(settings)?;
+    supervise::start(settings, fifo)?;
+    let variables = environment(settings);
+    Err(not_executed(name, &execute(&file, command, &variables)))
+}
+
+/// Executes `command` with the shim preloaded.
+fn preloaded(
+    settings: &[(&'static str, OsString)],
+    command: &[OsString],
+    library: Library,
+) -> Result<c_int, Failure> {
     let name = &command[0];
     let file = checked(name, &library)?;
     let preload = library.preload(env::var_os("LD_PRELOAD").as_deref())?;
@@ -38,14 +108,15 @@ pub fn run(settings: &[(&'static str, OsString)], command: &[OsString]) -> Resul
     if let Some(watch) = watch {
         watch.dismiss();
     }
+    Err(not_executed(name, &error))
+}
+
+fn not_executed(name: &OsStr, error: &io::Error) -> Failure {
     let code = match error.raw_os_error() {
         Some(libc::ENOENT) => NOT_FOUND,
         _ => CANNOT_RUN,
     };
-    Err(Failure::new(
-        code,
-        format!("{}: {}", name.display(), reason(&error)),
-    ))
+    Failure::new(code, format!("{}: {}", name.display(), reason(error)))
 }
 
 /// The file that a command names, into which the shim can be loaded; of a Go program a warning says

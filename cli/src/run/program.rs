@@ -42,6 +42,15 @@ impl Refusal {
             _ => CANNOT_RUN,
         }
     }
+
+    /// Whether nothing but that no library can be preloaded is in the way.
+    fn is_of_preloading(&self) -> bool {
+        match self {
+            Refusal::Static | Refusal::NoLibc { .. } | Refusal::OtherLoader(_) => true,
+            Refusal::Interpreter(_, why) => why.is_of_preloading(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -140,13 +149,35 @@ fn executable(file: &Path) -> Result<(), Refusal> {
 
 /// Whether the shim can be loaded into `file`, following `#!` lines to the program that runs.
 pub fn check(file: &Path, library: &Library) -> Result<Notes, Refusal> {
-    check_at(file, library, 0)
+    check_at(file, &library.elf, 0)
 }
 
-fn check_at(file: &Path, library: &Library, depth: usize) -> Result<Notes, Refusal> {
+/// Whether the shim, which is of kind `shim`, would see little or nothing of what the program does, and a supervisor sees
+/// it.
+pub fn needs_supervision(file: &Path, shim: &Elf) -> bool {
+    match check_at(file, shim, 0) {
+        Ok(notes) => notes.is_go,
+        Err(refusal) => refusal.is_of_preloading(),
+    }
+}
+
+/// Whether the program can be reached, by the shim or a supervisor.
+pub fn can_be_reached(file: &Path, library: &Library) -> Result<(), Refusal> {
+    can_be_supervised(file, &library.elf)
+}
+
+/// Whether a supervisor of kind `own` sees what the program does.
+pub fn can_be_supervised(file: &Path, own: &Elf) -> Result<(), Refusal> {
+    match check_at(file, own, 0) {
+        Err(refusal) if !refusal.is_of_preloading() => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
+fn check_at(file: &Path, shim: &Elf, depth: usize) -> Result<Notes, Refusal> {
     executable(file)?;
     if let Some(elf) = elf::read(file).map_err(unreadable)? {
-        return check_elf(file, &elf, library);
+        return check_elf(file, &elf, shim);
     }
     let interpreter = match script(file).map_err(unreadable)? {
         Script::None => return Err(Refusal::NoFormat),
@@ -155,7 +186,7 @@ fn check_at(file: &Path, library: &Library, depth: usize) -> Result<Notes, Refus
         }
         Script::Interpreter(interpreter) => interpreter,
     };
-    check_at(&interpreter, library, depth + 1).map_err(|why| match why {
+    check_at(&interpreter, shim, depth + 1).map_err(|why| match why {
         // The innermost is the one to blame.
         Refusal::Interpreter(..) | Refusal::TooManyInterpreters => why,
         why => Refusal::Interpreter(interpreter, Box::new(why)),
@@ -169,11 +200,11 @@ fn unreadable(error: io::Error) -> Refusal {
     }
 }
 
-fn check_elf(file: &Path, elf: &Elf, library: &Library) -> Result<Notes, Refusal> {
-    if !elf.is_of_same_kind(&library.elf) {
+fn check_elf(file: &Path, elf: &Elf, shim: &Elf) -> Result<Notes, Refusal> {
+    if !elf.is_of_same_kind(shim) {
         return Err(Refusal::OtherArchitecture {
             program: elf.kind(),
-            shim: library.elf.kind(),
+            shim: shim.kind(),
         });
     }
     if let Some(how) = gains_privileges(file).map_err(Refusal::Unreadable)? {

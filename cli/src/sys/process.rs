@@ -1,10 +1,14 @@
 //! Becoming another program, and leaving nothing behind in it.
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use std::env;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -179,4 +183,70 @@ pub fn note_interruptions() {
 /// Whether one of these signals came.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Makes a detached process one that no signal but SIGKILL ends, whose standard streams are /dev/null, and that may have
+/// as many descriptors as are allowed.
+pub fn be_a_service() {
+    if let Ok(null) = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+    {
+        for standard in 0..3 {
+            // SAFETY: the standard streams are nobody's any more.
+            unsafe { libc::dup2(null.as_raw_fd(), standard) };
+        }
+        // It may itself have got one of those numbers.
+        if null.as_raw_fd() < 3 {
+            std::mem::forget(null);
+        }
+    }
+    // SAFETY: the structures are live; all-zero is a valid value of each.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut());
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+/// Lets process `pid` look into this one, whatever Yama says (prctl(2), PR_SET_PTRACER).
+pub fn let_trace(pid: libc::pid_t) {
+    // SAFETY: sets one attribute of this process; EINVAL without Yama.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, pid as libc::c_ulong, 0, 0, 0) };
+}
+
+/// Sends a descriptor and a byte through a socket (unix(7)).
+pub fn send_descriptor(
+    socket: impl AsFd,
+    descriptor: impl AsFd,
+    byte: u8,
+) -> Result<(), rustix::io::Errno> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let bytes = [byte];
+    let bytes = [io::IoSlice::new(&bytes)];
+    sendmsg(socket, &bytes, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Receives both.
+pub fn receive_descriptor(socket: impl AsFd) -> Result<(OwnedFd, u8), rustix::io::Errno> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut bytes = [io::IoSliceMut::new(&mut byte)];
+    recvmsg(socket, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let descriptor = descriptors.next().ok_or(rustix::io::Errno::BADF)?;
+    Ok((descriptor, byte[0]))
 }

@@ -26,6 +26,7 @@ mod target;
 mod traits;
 mod verdict;
 mod verify;
+pub mod words;
 
 pub use copies::{BUFFER, Copies, State};
 pub use debt::Debt;

@@ -20,6 +20,7 @@ pub mod pool;
 pub mod proc_path;
 pub mod raw;
 pub mod signals;
+pub mod supervised;
 #[cfg(test)]
 mod testing;
 pub mod thread;

@@ -223,6 +223,8 @@ calls! {
     sys_getpriority(process: c_int) = libc::SYS_getpriority, [libc::PRIO_PROCESS, process];
     /// setpriority(2): the nice value of the calling thread.
     sys_setpriority(nice: c_int) = libc::SYS_setpriority, [libc::PRIO_PROCESS, 0usize, nice];
+    /// prctl(2), `PR_GET_SECCOMP`: whether the calling thread is under a filter (2).
+    sys_get_seccomp() = libc::SYS_prctl, [libc::PR_GET_SECCOMP];
     /// msync(2).
     sys_msync(start: usize, len: usize, flags: c_int) = libc::SYS_msync, [start, len, flags];
     /// mincore(2) of as many pages as `states` has room for.

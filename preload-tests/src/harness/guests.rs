@@ -18,10 +18,32 @@ pub enum Flags {
     Plain,
     /// As a developer does: the same names, not optimised.
     Debug,
+    /// Statically, with glibc: no library can be preloaded.
+    Static,
+    /// Statically, with musl (musl-gcc).
+    StaticMusl,
+    /// With musl's loader.
+    Musl,
 }
 
 impl Flags {
     pub const ALL: [Self; 4] = [Self::Hardened, Self::Fortified, Self::Plain, Self::Debug];
+
+    /// Those that no preloaded library reaches.
+    pub const UNREACHED: [Self; 3] = [Self::Static, Self::StaticMusl, Self::Musl];
+
+    fn compiler(self) -> &'static str {
+        match self {
+            Self::StaticMusl | Self::Musl => "musl-gcc",
+            _ => "cc",
+        }
+    }
+
+    /// # Errors
+    /// The compiler is not installed (to skip the test).
+    pub fn available(self) -> Result<(), String> {
+        super::installed(self.compiler())
+    }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
@@ -29,6 +51,8 @@ impl Flags {
             Self::Fortified => &["-O2", "-D_FORTIFY_SOURCE=2"],
             Self::Plain => &["-O1", "-U_FORTIFY_SOURCE"],
             Self::Debug => &["-O0", "-g", "-U_FORTIFY_SOURCE"],
+            Self::Static | Self::StaticMusl => &["-O2", "-static"],
+            Self::Musl => &["-O2"],
         }
     }
 }
@@ -108,7 +132,7 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let unfinished = executable.with_extension(format!("{}-{number}", std::process::id()));
-    let mut command = Command::new("cc");
+    let mut command = Command::new(flags.compiler());
     command.args(flags.arguments()).args([
         "-std=gnu11",
         "-Wall",
@@ -123,8 +147,47 @@ pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
     if shared {
         command.args(["-shared", "-fPIC"]);
     }
-    let status = command.status().expect("cc must be installed");
-    assert!(status.success(), "cc {}: {status}", source.display());
+    let status = command.status().expect("the compiler must be installed");
+    assert!(
+        status.success(),
+        "{} {}: {status}",
+        flags.compiler(),
+        source.display()
+    );
     fs::rename(&unfinished, &executable).expect("rename of the guest");
     executable
+}
+
+/// Compiles `guests/go/NAME.go`, without a C library, and returns the executable.
+///
+/// # Errors
+/// Go is not installed (to skip the test).
+///
+/// # Panics
+/// If the compiler refuses.
+pub fn go_guest(name: &str) -> Result<PathBuf, String> {
+    super::installed("go")?;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/go");
+    let source = directory.join(format!("{name}.go"));
+    let text = fs::read(&source).expect("source of a guest");
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let built = profile_directory().join("guests");
+    let executable = built.join(format!("go-{name}-{:016x}", hasher.finish()));
+    if executable.exists() {
+        return Ok(executable);
+    }
+    fs::create_dir_all(&built).expect("directory for guests");
+    let unfinished = executable.with_extension(std::process::id().to_string());
+    let status = Command::new("go")
+        .env("CGO_ENABLED", "0")
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", built.join("go-cache"))
+        .args(["build", "-o"])
+        .args([&unfinished, &source])
+        .status()
+        .expect("go must be installed");
+    assert!(status.success(), "go build {}: {status}", source.display());
+    fs::rename(&unfinished, &executable).expect("rename of the guest");
+    Ok(executable)
 }

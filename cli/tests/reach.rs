@@ -1,0 +1,330 @@
+//! Programs that no preloaded library reaches, under the supervisor: static ones, with glibc and musl, and Go.
+
+mod common;
+
+use common::{compile, keepmydata_environment, stderr, stdout};
+use preload_tests::harness::{
+    Flags, Outcome, Program, Scratch, TearFs, go_guest, patience, wait_until,
+};
+use preload_tests::or_skip;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const KEEPMYDATA: &str = env!("CARGO_BIN_EXE_keepmydata");
+
+/// `program`, with the arguments of the command before it.
+fn supervised(program: &Program, options: &[&str]) -> Program {
+    Program::new(KEEPMYDATA)
+        .args(options)
+        .arg("--")
+        .arg(program.file())
+        .args(program.arguments())
+        .timeout(Duration::from_secs(60))
+}
+
+/// What becomes of the seed case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Whole,
+    Torn,
+    Eio,
+}
+
+impl Found {
+    #[track_caller]
+    fn of(outcome: &Outcome) -> Found {
+        match outcome.code() {
+            Some(0) => Found::Whole,
+            Some(1) if outcome.stdout.starts_with("P0") => Found::Torn,
+            Some(3) => Found::Eio,
+            _ => panic!("neither whole nor torn: {outcome:?}"),
+        }
+    }
+}
+
+use Found::{Eio, Torn, Whole};
+
+/// A mode, and what becomes of the seed case in it natively and supervised.
+const MODES: [(&str, Found, Found); 10] = [
+    ("honest", Whole, Whole),
+    ("volatile", Whole, Whole),
+    ("first-page", Torn, Whole),
+    ("one-page", Torn, Whole),
+    ("stale-window", Torn, Whole),
+    ("early-ack", Torn, Whole),
+    ("drop-tail", Torn, Whole),
+    ("lossy-first", Torn, Whole),
+    ("black-hole", Torn, Eio),
+    ("silent-eio", Torn, Eio),
+];
+
+/// Runs the seed case in each mode; nothing is in doubt.
+fn check_seed(seed: &Program, options: &[&str], modes: &[(&str, Found, Found)]) {
+    or_skip!(TearFs::available());
+    for &(mode, native, by_supervisor) in modes {
+        for cache in [&["--keep-cache"][..], &["--auto-inval"], &[]] {
+            let arguments = [&["--mode", mode][..], cache].concat();
+            let what = format!("{arguments:?} {options:?}");
+            let fs = TearFs::mount(&arguments);
+            let outcome = seed.clone().arg(fs.path("native")).natively();
+            assert_eq!(Found::of(&outcome), native, "{what}: {outcome:?}");
+            let program = seed.clone().arg(fs.path("supervised"));
+            let outcome = supervised(&program, options).natively();
+            assert_eq!(Found::of(&outcome), by_supervisor, "{what}: {outcome:?}");
+            assert!(!outcome.stderr.contains("doubt"), "{what}: {outcome:?}");
+            assert_eq!(
+                outcome.stderr.is_empty(),
+                by_supervisor != Eio,
+                "{what}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_static_program_is_torn_natively_and_whole_or_told_of_under_the_supervisor() {
+    check_seed(&Program::guest_with("seed", Flags::Static), &[], &MODES);
+}
+
+#[test]
+fn so_is_one_with_musl() {
+    or_skip!(Flags::Musl.available());
+    let modes = [MODES[0], MODES[2], MODES[4], MODES[8]];
+    for flags in [Flags::StaticMusl, Flags::Musl] {
+        check_seed(&Program::guest_with("seed", flags), &[], &modes);
+    }
+}
+
+#[test]
+fn so_is_one_in_go() {
+    let seed = Program::new(or_skip!(go_guest("seed")));
+    check_seed(&seed, &[], &MODES);
+}
+
+/// The library would reach it, and is not asked.
+#[test]
+fn so_is_a_dynamic_one_where_that_is_asked_for() {
+    let seed = Program::guest("seed");
+    let modes = [MODES[0], MODES[3], MODES[8]];
+    check_seed(&seed, &["--reach=supervise"], &modes);
+}
+
+/// As where the kernel has no marks to give: pages that are cached count as stored to.
+#[test]
+fn so_it_is_without_marks() {
+    let seed = Program::guest_with("seed", Flags::Static);
+    let modes = [MODES[0], MODES[3], MODES[6], MODES[8]];
+    check_seed(&seed, &["--track=whole"], &modes);
+}
+
+/// All that a program inherits, or could notice.
+#[test]
+fn a_supervised_program_inherits_what_it_would_inherit() {
+    let scratch = Scratch::new();
+    let guest = scratch.path("inherited");
+    compile("inherited", &["-static"], &guest);
+    let with = |mut command: Command| {
+        command
+            .args(["a", "", "b c"])
+            .env_clear()
+            .env("Z", "1")
+            .env("A", "2=3");
+        let output = command.output().expect("started");
+        assert_eq!(stderr(&output), "");
+        (output.status, stdout(&output))
+    };
+    let mut command = keepmydata_environment(Command::new(KEEPMYDATA));
+    command.arg("--").arg(&guest);
+    assert_eq!(with(command), with(Command::new(&guest)));
+}
+
+#[test]
+fn exit_code_signal_and_process_id_are_the_programs() {
+    let busy = "/bin/busybox";
+    let shell = Path::new(busy).exists();
+    let run = |script: &str| {
+        let mut command = keepmydata_environment(Command::new(KEEPMYDATA));
+        match shell {
+            true => command.args([busy, "sh"]),
+            false => command.args(["--reach=supervise", "sh"]),
+        };
+        command.args(["-c", script]).stdout(Stdio::piped());
+        let child = command.spawn().expect("started");
+        (child.id(), child.wait_with_output().expect("an end"))
+    };
+    assert_eq!(run("exit 77").1.status.code(), Some(77));
+    assert_eq!(run("kill -KILL $$").1.status.signal(), Some(libc::SIGKILL));
+    assert_eq!(run("kill -TERM $$").1.status.signal(), Some(libc::SIGTERM));
+    let (pid, output) = run("echo $$");
+    assert_eq!(stdout(&output).trim(), pid.to_string());
+    // A pipe ends with the program, not with the supervisor.
+    assert_eq!(stdout(&run("echo a; sleep 0.1; echo b").1), "a\nb\n");
+}
+
+/// The filesystem can be unmounted as soon as the program has ended.
+#[test]
+fn nothing_is_held_when_the_program_has_ended() {
+    or_skip!(TearFs::available());
+    let seed = Program::guest_with("seed", Flags::Static);
+    for _ in 0..10 {
+        let fs = TearFs::mount(&["--mode", "honest"]);
+        let program = seed.clone().arg(fs.path("f"));
+        supervised(&program, &[]).natively().expect_success("seed");
+        let mut umount = Command::new("umount");
+        let status = umount
+            .arg(fs.path("f").parent().expect("the mount"))
+            .status();
+        assert!(status.expect("umount").success(), "the mount is busy");
+    }
+}
+
+/// The processes that run this command with `argument`.
+fn supervisors(argument: &Path) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|&byte| byte == 0);
+        words.next() == Some(KEEPMYDATA.as_bytes())
+            && words.any(|word| word == argument.as_os_str().as_encoded_bytes())
+    };
+    pids.filter(has).collect()
+}
+
+/// The supervisor, of the two processes: the keeper is its child.
+fn supervisor(argument: &Path) -> Option<i32> {
+    let all = supervisors(argument);
+    let parent = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')')
+            .next()?
+            .split_whitespace()
+            .nth(1)?
+            .parse::<i32>()
+            .ok()
+    };
+    let parents: Vec<i32> = all.iter().filter_map(parent).collect();
+    all.into_iter().find(|pid| parents.contains(pid))
+}
+
+fn kill(pid: i32) {
+    // SAFETY: only numbers are passed.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+}
+
+/// Without it nothing is proved: msync fails, and the program goes on.
+#[test]
+fn a_program_whose_supervisor_is_killed_is_told_so_and_ends_as_it_would() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let file = fs.path("f");
+    let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+    let mut talk = supervised(&syncer, &[]).converse(false, &[]);
+    let mut lines = Lines::of(&mut talk);
+    assert_eq!(lines.ask("sync"), "0");
+    let pid = supervisor(&file).expect("a supervisor");
+    kill(pid);
+    wait_until("its end", patience(Duration::from_secs(10)), || {
+        supervisor(&file).is_none()
+    });
+    assert_eq!(lines.ask("sync"), "EIO");
+    assert_eq!(lines.ask("map"), "0");
+    drop(lines);
+    assert!(talk.end(patience(Duration::from_secs(10))));
+    wait_until(
+        "the keeper's end",
+        patience(Duration::from_secs(10)),
+        || supervisors(&file).is_empty(),
+    );
+}
+
+/// In whatever order they end, nothing is left.
+#[test]
+fn nothing_is_left_of_a_supervisor_whose_program_is_killed() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let file = fs.path("f");
+    let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+    let mut talk = supervised(&syncer, &[]).converse(false, &[]);
+    let mut lines = Lines::of(&mut talk);
+    assert_eq!(lines.ask("sync"), "0");
+    assert_eq!(supervisors(&file).len(), 2);
+    drop(lines);
+    drop(talk);
+    wait_until("their end", patience(Duration::from_secs(10)), || {
+        supervisors(&file).is_empty()
+    });
+}
+
+/// Questions and answers, a line each.
+struct Lines<'a> {
+    talk: &'a mut preload_tests::harness::Conversation,
+    answers: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(talk: &'a mut preload_tests::harness::Conversation) -> Lines<'a> {
+        let answers = std::io::BufReader::new(talk.take_stdout().expect("stdout"));
+        Lines { talk, answers }
+    }
+
+    fn ask(&mut self, question: &str) -> String {
+        use std::io::{BufRead, Write};
+        writeln!(self.talk.stdin(), "{question}").expect("the program reads");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("an answer");
+        line.trim_end().to_owned()
+    }
+}
+
+/// The log has the same records as the library's.
+#[test]
+fn the_log_tells_what_was_done_and_by_whom() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let seed = Program::guest_with("seed", Flags::Static).arg(fs.path("f"));
+    let scratch = Scratch::new();
+    let log = format!("--log-file={}", scratch.path("%p.log").display());
+    let outcome = supervised(&seed, &["--log=debug", "--log-format=json", &log]).natively();
+    assert_eq!(Found::of(&outcome), Whole, "{outcome:?}");
+    let logs: Vec<PathBuf> = fs::read_dir(scratch.dir())
+        .expect("logs")
+        .map(|entry| entry.expect("a log").path())
+        .collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    let text = fs::read_to_string(&logs[0]).expect("a log");
+    let records: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert!(
+        records.iter().all(|record| record["supervised"] == true),
+        "{text}"
+    );
+    let events: Vec<&str> = records
+        .iter()
+        .filter_map(|record| record["event"].as_str())
+        .collect();
+    for event in [
+        "start",
+        "dirty",
+        "copy",
+        "fdatasync",
+        "verify",
+        "heal",
+        "drop",
+        "msync",
+    ] {
+        assert!(events.contains(&event), "no {event}: {text}");
+    }
+    let msync = records
+        .iter()
+        .find(|record| record["event"] == "msync")
+        .expect("an msync");
+    assert_eq!(msync["dirty_pages"], 4, "{text}");
+    assert_eq!(msync["verdicts"]["verified"], 4, "{text}");
+    assert_eq!(msync["tracker"], "pagemap", "{text}");
+}

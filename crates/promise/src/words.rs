@@ -1,0 +1,171 @@
+//! What is said to people of an enforcement, the same whoever's memory it is about.
+
+use crate::stages::{Facts, Request};
+use crate::verdict::Ended;
+use core::fmt::{self, Write};
+use rustix::io::Errno;
+
+/// So many things, in words: `1 page`, `2 pages`.
+pub struct Count(pub u64, pub &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count(count, thing) = self;
+        let s = if *count == 1 { "" } else { "s" };
+        write!(f, "{count} {thing}{s}")
+    }
+}
+
+/// Text put together in place. A line that is cut says enough.
+fn text(into: &mut impl Write, args: fmt::Arguments<'_>) {
+    let _ = into.write_fmt(args);
+}
+
+/// Why a file was not compared, or not all of it; `reason` was known before.
+pub fn why(facts: &Facts, reason: &'static str) -> &'static str {
+    match facts.unreadable {
+        Some(Errno::BADF) => "not verified: no handle of the file",
+        Some(_) => "not verified: reading back failed",
+        None => reason,
+    }
+}
+
+/// What a report says of an enforcement that has ended; `kept` is what has become of the pages that are not safe, `unseen`
+/// why another client does not see pages.
+pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &str, unseen: &str) {
+    let lost = ended.lost_pages;
+    let (stale, uncertain) = (ended.verdicts.stale, ended.verdicts.uncertain);
+    match ended.result() {
+        Err(_) if lost > 0 => text(
+            message,
+            format_args!(
+                "the kernel dropped {} that it had not written; msync fails until the file is unmapped",
+                Count(lost, "page")
+            ),
+        ),
+        Err(_) if ended.lost != 0 => text(
+            message,
+            format_args!("an earlier sync lost pages; msync fails until the file is unmapped"),
+        ),
+        Err(_) if ended.facts.flush_error.is_some() => text(
+            message,
+            format_args!("writeback failed; the data is still in memory, and {kept}"),
+        ),
+        Err(_) if stale == 0 && ended.refused != 0 => text(
+            message,
+            format_args!(
+                "of this file {} for which a sync has failed before {} neither proved nor stored anew",
+                Count(ended.refused_pages, "page"),
+                if ended.refused_pages == 1 {
+                    "is"
+                } else {
+                    "are"
+                },
+            ),
+        ),
+        _ if ended.facts.unseen_pages > 0
+            && ended.facts.unseen_pages == uncertain
+            && stale == 0
+            && ended.facts.cause.is_none() =>
+        {
+            text(
+                message,
+                format_args!(
+                    "{} not seen by the other client: {unseen} (KEEPMYDATA_SEEN_BY)",
+                    Count(uncertain, "page"),
+                ),
+            );
+        }
+        Err(_) if stale == 0 && ended.facts.cause.is_none() => text(
+            message,
+            format_args!(
+                "{} left the page cache before they could be compared, or could not be read \
+                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error",
+                Count(uncertain, "page")
+            ),
+        ),
+        Err(_) if ended.facts.cause.is_some() => text(
+            message,
+            format_args!(
+                "the filesystem failed to write and does not hold the data: {stale} stale, \
+                 {uncertain} uncertain pages; they are {kept}, nothing was dropped"
+            ),
+        ),
+        Err(_) => text(
+            message,
+            format_args!(
+                "the filesystem acknowledged the sync and does not hold the data: {stale} stale, \
+                 {uncertain} uncertain pages; they are {kept}, nothing was dropped"
+            ),
+        ),
+        Ok(()) if uncertain == ended.facts.refilled_pages => text(
+            message,
+            format_args!(
+                "synced, but the page cache was dropped since the last sync (another process \
+                 opened or changed the file): what was stored before that may be missing from {}",
+                Count(uncertain, "page")
+            ),
+        ),
+        Ok(()) => text(
+            message,
+            format_args!(
+                "{} left the page cache before they could be compared: the \
+                 filesystem holds newer data of another process, or has lost data",
+                Count(uncertain, "page")
+            ),
+        ),
+    }
+}
+
+/// The first msync of a file that has returned 0 without a proof; `reason` as in [`why`], `unseen` as in [`describe`].
+pub fn doubt<R: Request>(
+    message: &mut impl Write,
+    ended: &Ended<R>,
+    reason: &'static str,
+    unseen: &str,
+) {
+    let pages = ended.unknown_pages();
+    let why = match ended.unverified_pages() {
+        0 if ended.facts.unseen_pages == pages => unseen,
+        0 if ended.verdicts.uncertain == ended.facts.unread_pages => {
+            "they can only be read back from the page cache here, and could not be dropped from it"
+        }
+        0 => "they had left the page cache before they could be compared",
+        _ if why(&ended.facts, reason).is_empty() => "they could not be compared",
+        _ => why(&ended.facts, reason),
+    };
+    text(
+        message,
+        format_args!(
+            "msync returned 0 and {} of this file {} not proved to be safe: {why}. \
+             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn tells of each",
+            Count(pages, "page"),
+            if pages == 1 { "is" } else { "are" },
+        ),
+    );
+}
+
+/// An earlier msync has failed for `pages` that nobody could compare, and this one has returned 0.
+pub fn told(message: &mut impl Write, pages: u64) {
+    text(
+        message,
+        format_args!(
+            "msync returned 0: what the file holds is safe. An earlier msync failed for {} that had left the \
+             page cache: of what was stored there before that something may be missing",
+            Count(pages, "page"),
+        ),
+    );
+}
+
+/// How many there were, when the process ends.
+pub fn doubts(message: &mut impl Write, msyncs: u64, pages: u64) {
+    text(
+        message,
+        format_args!(
+            "{} of this process returned 0 without a proof, for {} in all; \
+             KEEPMYDATA_UNCERTAIN=error makes such calls fail",
+            Count(msyncs, "msync call"),
+            Count(pages, "page")
+        ),
+    );
+}

@@ -1,0 +1,42 @@
+/*
+ * Does as it is told, a line each, and answers with "0" or the name of the error.
+ *
+ * usage: syncer FILE
+ *   sync   store to the first page of FILE, and msync
+ *   map    map FILE once more
+ * Ends with its input.
+ */
+#include "guest.h"
+
+int main(int argc, char **argv)
+{
+	char line[64], stamp = 0;
+	int fd;
+	char *base;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: syncer FILE\n");
+		return EXIT_USAGE;
+	}
+	fd = open(argv[1], O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || ftruncate(fd, 4 * PAGE))
+		setup_failed("%s", argv[1]);
+	base = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		setup_failed("mmap");
+	while (fgets(line, sizeof line, stdin)) {
+		int failed = 0;
+
+		if (!strcmp(line, "sync\n")) {
+			base[0] = ++stamp;
+			failed = msync(base, 4 * PAGE, MS_SYNC);
+		} else if (!strcmp(line, "map\n")) {
+			failed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED;
+		} else {
+			setup_failed("what is %s", line);
+		}
+		printf("%s\n", errname(failed ? errno : 0));
+		fflush(stdout);
+	}
+	return 0;
+}

@@ -1,0 +1,414 @@
+//! Enforcement of one msync, from outside: the steps of the library's (src/enforce), with what can be had here.
+
+use crate::call::{Began, Boxes, Call, Ended, Known, Pooled, Proved, Refused, Snapshot};
+use crate::file::{Claim, File, State};
+use crate::image::{Image, lock};
+use crate::log::Log;
+use crate::maps::Area;
+use crate::marks;
+use crate::report::{self, Watcher};
+use crate::there::There;
+use keepmydata_promise::{self as promise, Patience, Target, Terms, Verdict, Zero};
+use keepmydata_ranges::Ranges;
+use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
+use keepmydata_sync::commit::Ticket;
+use keepmydata_sys as sys;
+use keepmydata_sys::cachestat::cachestat;
+use keepmydata_sys::extents::{self, Hole};
+use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// More than is gone through page by page, bytes.
+const LARGEST: u64 = 16 << 30;
+
+/// Whether msync of such a file is verified.
+pub fn is_verified(settings: &Settings<'_>, file: &File) -> bool {
+    let wanted = match settings.verify {
+        Verify::On => true,
+        Verify::Auto => !file.traits.local_block,
+        Verify::Off => false,
+    };
+    wanted && !file.traits.dax
+}
+
+/// Whether stores to mappings of such a file are to be tracked page by page.
+pub fn wants_marks(settings: &Settings<'_>, file: &File) -> bool {
+    let wanted = match settings.track {
+        Track::Pagemap => true,
+        Track::Auto => is_verified(settings, file),
+        Track::Cachestat | Track::Whole => false,
+    };
+    wanted && !file.traits.dax
+}
+
+/// Has the file of `call` take all steps. `areas` are its mappings in the image of the call.
+pub fn enforce(
+    log: &Log,
+    call: Call,
+    areas: &[Area],
+    patience: &mut Patience,
+) -> Result<Zero, Errno> {
+    let claim = call.file.claim(&call.image);
+    if let Ticket::Served(number) = claim.enter() {
+        let outcome = Zero::handed_on(number);
+        report::served(log, &call, outcome.map(drop));
+        return outcome;
+    }
+    let file = call.file.clone();
+    // Those of another image wait here.
+    let _turn = lock(&file.turn);
+    let number = claim.begin().number;
+    // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
+    let steps = || steps(log, call, &claim, areas, patience);
+    let result = catch_unwind(AssertUnwindSafe(steps)).unwrap_or(Err(Errno::IO));
+    claim.leave(number, result);
+    result
+}
+
+fn steps(
+    log: &Log,
+    call: Call,
+    claim: &Claim,
+    areas: &[Area],
+    patience: &mut Patience,
+) -> Result<Zero, Errno> {
+    let (image, file) = (call.image.clone(), call.file.clone());
+    let settings = &log.settings;
+    let terms = Terms {
+        is_verified: is_verified(settings, &file),
+        local_block: file.traits.local_block,
+        settles: false,
+        uncertain_fails: settings.uncertain == Uncertain::Error,
+        copy_budget: settings.copy_budget.0,
+        seen_elsewhere: false,
+    };
+    let request = Pooled::new(call).ok_or(Errno::NOMEM)?;
+    let mut snapshot = Snapshot::begin::<Boxes>(request, terms);
+    let began = Began::now();
+    learn(settings, &mut snapshot, claim, areas);
+    report::learnt(log, &snapshot, began);
+    let mut there = There {
+        image: &image,
+        file: &file,
+        claim,
+        areas,
+        drops: snapshot.known.drops,
+        dropped: snapshot.known.dropped,
+    };
+    copy(log, &there, &mut snapshot);
+
+    let watcher = Watcher(log);
+    let flushed = promise::flush(&there, &watcher, snapshot, Ok(()));
+    let compared = promise::compare(&mut there, &watcher, flushed, patience);
+    let mut unchanged = Ranges::new();
+    let mut ended = match promise::judge(&there, compared) {
+        Verdict::Proved(proved) => of_proved(log, &there, proved, &mut unchanged),
+        Verdict::Refused(refused) => of_refused(&there, refused),
+    };
+    promise::pay(&there, &ended, ended.result());
+    note_clean(&there, &ended, &unchanged);
+    report::ended(log, claim, &ended);
+    let result = ended.zero();
+    ended.let_go_copies(&there);
+    result
+}
+
+/// What is dirty, and whether the page cache was dropped since the last enforcement.
+fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas: &[Area]) {
+    let (image, file) = (snapshot.image.clone(), snapshot.file.clone());
+    let dirtied = image.dirtied();
+    let answer = file.ask_probe(true);
+    let mut state = lock(&claim.state);
+    state.look(areas);
+    let mut dropped = std::mem::replace(&mut state.seen_drops, answer.drops) != answer.drops;
+    if dirtied.is_some() && state.clean_at.take() == dirtied {
+        // Nothing was stored since all was proved: there was nothing to lose.
+        state.unmapped.clear();
+        dropped = false;
+    }
+    let suspect = state.suspect;
+    snapshot.lost = state.lost;
+    snapshot.verify = (suspect || snapshot.terms.is_verified) && !file.traits.dax;
+    snapshot.dirty_known = true;
+    let size = file.size().map_or(u64::MAX, sys::page_up);
+    let exact = wants_marks(settings, &file) && !suspect && marks::are_had(&image);
+    let mut unknown = Ranges::new();
+    unknown.add_all(state.unmapped.iter());
+    state.unmapped.clear();
+    for area in areas {
+        if !exact || !take_marks(&image, area, size, &mut state, &mut unknown, snapshot) {
+            unknown.add(area.offset, area.end_offset());
+        }
+    }
+    drop(state);
+    let mut cached = Ranges::new();
+    if file.add_cached(&mut cached).is_err() {
+        cached.clear();
+        cached.add(0, size);
+    }
+    if exact {
+        let _ = marks::add_absent(&image, areas, &snapshot.dirty, &mut snapshot.absent);
+        snapshot.gone.add_all(snapshot.absent.iter());
+        snapshot.gone.remove_all(&cached);
+    }
+    let mut assumed = Ranges::new();
+    let may_be_gone = dropped || answer.unknown;
+    for range in unknown.within(0, size) {
+        match may_be_gone {
+            true => assumed.add(range.offset, range.end()),
+            false => assumed.add_all(cached.within(range.offset, range.end())),
+        }
+    }
+    // Where stores are seen, what is not in the page cache any more is missing if it was stored to.
+    if !exact || !may_be_gone || assumed.bytes() > LARGEST {
+        assumed.remove_all(&snapshot.dirty);
+        snapshot.assumed_dirty.add_all(assumed.iter());
+    }
+    snapshot.dirty.add_all(assumed.iter());
+    snapshot.sees_stores = exact;
+    let dropped = dropped || answer.unknown && !exact;
+    let reason = match () {
+        () if file.traits.dax => "not verified, nothing dropped: DAX, there is no page cache",
+        () if snapshot.verify && snapshot.assumed_dirty.bytes() > LARGEST => {
+            snapshot.verify = false;
+            "not verified: too many pages that may be dirty"
+        }
+        () => "",
+    };
+    if snapshot.verify {
+        let more = lock(&claim.debt).take(snapshot, dropped, image.number);
+        if more && exact {
+            snapshot.absent.clear();
+            let mut absent = Ranges::new();
+            let _ = marks::add_absent(&image, areas, &snapshot.dirty, &mut absent);
+            snapshot.absent.add_all(absent.iter());
+        }
+    }
+    let was_clean = snapshot.dirty.is_empty()
+        && file
+            .cached()
+            .and_then(|cached| cachestat(cached, 0, 0).ok())
+            .is_some_and(|stat| stat.dirty + stat.writeback == 0);
+    snapshot.known = Known {
+        tracker: if exact { "pagemap" } else { "whole" },
+        chosen: chosen(settings, &file, suspect, exact),
+        reason,
+        was_clean,
+        dropped,
+        drops: answer.drops,
+        dirtied,
+    };
+}
+
+fn chosen(settings: &Settings<'_>, file: &File, suspect: bool, exact: bool) -> &'static str {
+    match settings.track {
+        _ if suspect => "the last sync failed",
+        _ if file.traits.dax => "DAX",
+        Track::Auto if exact => "auto: what is verified must be known exactly",
+        Track::Auto if !is_verified(settings, file) => "auto: nothing is verified",
+        Track::Auto | Track::Pagemap if !exact => "the first choice is not available here",
+        _ => "as set",
+    }
+}
+
+/// Adds what was stored to through `area` since the last time. What is not tracked, is from here on, and added to
+/// `unknown`; false where none of it can be.
+fn take_marks(
+    image: &Image,
+    area: &Area,
+    size: u64,
+    state: &mut State,
+    unknown: &mut Ranges,
+    snapshot: &mut Snapshot,
+) -> bool {
+    let inside = marks::inside(area, size).end;
+    let tracked = state
+        .tracked
+        .get(&area.start)
+        .copied()
+        .unwrap_or(area.start);
+    let tracked = tracked.clamp(area.start, area.end);
+    let part = Area {
+        end: tracked,
+        ..area.clone()
+    };
+    let is_tracked = tracked > area.start && marks::take(image, &part, &mut snapshot.dirty).is_ok();
+    if !is_tracked {
+        let registered = marks::register(image, area, size);
+        if registered {
+            state.tracked.insert(area.start, inside);
+        }
+        // Asked for what is in the page cache only now.
+        unknown.add(area.offset, area.end_offset());
+        return true;
+    }
+    if tracked < inside {
+        // The file has grown.
+        if marks::protect(image, tracked..inside) {
+            state.tracked.insert(area.start, inside);
+        }
+        unknown.add(
+            part.end_offset(),
+            area.offset + (inside - area.start) as u64,
+        );
+    }
+    true
+}
+
+fn copy(log: &Log, there: &There<'_>, snapshot: &mut Snapshot) {
+    if !snapshot.verify || snapshot.dirty.is_empty() {
+        return;
+    }
+    let began = Began::now();
+    there.file.plant_probe();
+    let copied = promise::take(there, snapshot);
+    if copied.is_err() {
+        snapshot.copies.let_go(there);
+        snapshot.verify = false;
+        snapshot.known.reason = "not verified: out of memory for the copies";
+    }
+    let dropped_since = there.was_dropped();
+    if dropped_since && !there.dropped {
+        snapshot.doubt_what_is_assumed();
+    }
+    snapshot.refilled = there.dropped || dropped_since;
+    if snapshot.copies.missed() > 0 {
+        snapshot.known.reason =
+            "not verified in part: too many ranges to witness, or memory that cannot be read";
+    }
+    report::step(log, snapshot, event::COPY, began, copied, &|record, at| {
+        record.dirty_pages = Some(at.copies.pages() as u64);
+    });
+}
+
+fn of_proved(
+    log: &Log,
+    there: &There<'_>,
+    mut proved: Proved,
+    unchanged: &mut Ranges,
+) -> Pooled<Ended> {
+    if proved.verify {
+        proved.find_unchanged(there, unchanged);
+    }
+    proved.let_go_witnesses(there);
+    let began = Began::now();
+    let wanted = log.settings.invalidate != Invalidate::Off && !there.file.traits.dax;
+    let counts = log.has(Level::Info);
+    let count = || counts.then(|| cached_pages(there.file)).flatten();
+    let before = count();
+    if wanted && !proved.known.was_clean {
+        drop_clean(log, there, &proved, unchanged);
+    }
+    let left = count();
+    let dropped = before
+        .zip(left)
+        .map(|(before, left)| before.saturating_sub(left));
+    report::step(log, &proved, event::DROP, began, Ok(()), &|record, _| {
+        record.dropped_pages = dropped;
+        record.cached_pages = left;
+    });
+    lock(&there.claim.state).suspect = false;
+    let is_unsafe = proved.verdicts.uncertain > 0 || proved.verdicts.stale > 0;
+    if is_unsafe && log.has(Level::Warn) {
+        proved.gather_evidence(there);
+    }
+    let mut ended = proved.end();
+    (ended.dropped_pages, ended.cached_pages) = (dropped, left);
+    ended
+}
+
+fn cached_pages(file: &File) -> Option<u64> {
+    cachestat(file.cached()?, 0, 0).ok().map(|stat| stat.cached)
+}
+
+/// Of what is verified, and not tracked, only what has not changed since: another thread may have stored to the rest.
+fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges) {
+    let mut all = Ranges::new();
+    let ranges = match log.settings.invalidate {
+        _ if proved.verify && !proved.sees_stores => unchanged,
+        Invalidate::Dirty => &proved.dirty,
+        _ => {
+            all.add(0, u64::MAX);
+            &all
+        }
+    };
+    let _ = there.drop_mappings(ranges);
+    let Ok(handle) = there.file.handle() else {
+        return;
+    };
+    for range in ranges.iter() {
+        let len = match range.end() {
+            u64::MAX => None,
+            _ => std::num::NonZeroU64::new(range.length),
+        };
+        let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+    }
+}
+
+fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
+    refused.gather_evidence(there);
+    refused.let_go_witnesses(there);
+    let errno = refused.errno();
+    let failed = refused.facts.flush_error.is_some();
+    let lost = failed && may_have_dropped(there, errno);
+    let mut state = lock(&there.claim.state);
+    // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which is told once.
+    state.suspect = !(there.file.traits.local_block && errno == Errno::IO);
+    if lost && state.lost == 0 {
+        state.lost = errno.raw_os_error();
+    }
+    drop(state);
+    let mut ended = refused.end();
+    ended.lost_pages = u64::from(lost);
+    ended
+}
+
+/// Whether the filesystem may have dropped pages that it could not write: it keeps none, or has found no block for them,
+/// and they lie in holes ever after.
+fn may_have_dropped(there: &There<'_>, errno: Errno) -> bool {
+    let traits = there.file.traits;
+    if traits.dax || traits.loses_unwritten {
+        return traits.loses_unwritten && !traits.dax;
+    }
+    if !traits.drops_unallocated || errno == Errno::IO {
+        return false;
+    }
+    let (Ok(handle), Ok(size)) = (there.file.handle(), there.file.size()) else {
+        return true;
+    };
+    let mut has_hole = false;
+    let found = |_, _| {
+        has_hole = true;
+        false
+    };
+    let asked = extents::holes(handle, 0, size, Hole::Unpromised, found);
+    asked.is_err() || has_hole
+}
+
+/// Notes what the process has made dirty by now, if everything that it has stored is proved, and nothing was stored
+/// meanwhile: as long as that is so, nothing is owed, whatever is unmapped or dropped.
+fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
+    if !ended.is_all_proved() {
+        return;
+    }
+    let now = there.image.dirtied();
+    let is_clean = match ended.sees_stores {
+        true => {
+            let state = lock(&there.claim.state);
+            let size = there.file.size().unwrap_or(u64::MAX);
+            there.areas.iter().all(|area| {
+                let inside = marks::inside(area, size);
+                let tracked = state.tracked.get(&area.start).copied().unwrap_or(0);
+                tracked >= inside.end && !marks::is_written(there.image, &inside)
+            })
+        }
+        // Pages that were clean would have been made dirty, and those that were dirty are as they were.
+        false => {
+            now == ended.known.dirtied
+                && ended.verdicts.newer == 0
+                && unchanged.pages() >= ended.verdicts.verified
+        }
+    };
+    lock(&there.claim.state).clean_at = now.filter(|_| is_clean);
+}

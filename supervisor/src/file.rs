@@ -1,0 +1,607 @@
+//! The files that are mapped below the supervisor, and its own open file of each.
+
+use crate::image::{Image, errno, lock};
+use crate::maps::{self, Area, Inode};
+use crate::own;
+use crate::probe::{Answer, Probe};
+use keepmydata_promise::{Debt, Traits, Zero, page_cache};
+use keepmydata_ranges::Ranges;
+use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
+use keepmydata_sys::{
+    self as sys,
+    cachestat::{Cached, cachestat},
+    vm,
+};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, readlink, statx};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
+/// a digest of the kernel's own handle.
+type Key = (u64, u64, u64);
+
+/// A file.
+pub struct File {
+    key: Key,
+    /// As /proc/PID/maps names it.
+    pub inode: Inode,
+    pub dev: u64,
+    pub ino: u64,
+    pub path: Vec<u8>,
+    pub traits: Traits,
+    /// Without it nothing can be proved: why not.
+    handle: Result<Handle, Errno>,
+    /// Left out by `KEEPMYDATA_FILES`.
+    pub excluded: bool,
+    /// One enforcement at a time.
+    pub turn: Mutex<()>,
+    probe: Mutex<Probe>,
+    claims: Mutex<Claims>,
+    pub doubted: AtomicBool,
+}
+
+/// The supervisor's own open files of it.
+struct Handle {
+    /// For reading and writing, where that is allowed: what is mapped, so that a page can be made dirty again.
+    fd: OwnedFd,
+    /// What is read back from, `O_DIRECT` where the filesystem has it. For reading only: a FUSE daemon that answers such
+    /// an open with FOPEN_DIRECT_IO has reads past the page cache that ask for no attributes, which may drop it
+    /// (`fuse_cache_read_iter` in fs/fuse/file.c, AUTO_INVAL_DATA).
+    reader: OwnedFd,
+    /// The same without O_DIRECT, once that was found not to work.
+    through_cache: Mutex<Option<Arc<OwnedFd>>>,
+    direct: AtomicBool,
+    /// Its count of cached pages is another inode's (overlayfs).
+    uncounted: AtomicBool,
+}
+
+/// What an image has of a file.
+pub struct Claim {
+    group: GroupCommit,
+    group_lock: Mutex<()>,
+    pub debt: Mutex<Debt>,
+    pub state: Mutex<State>,
+}
+
+/// What changes about it.
+#[derive(Default)]
+pub struct State {
+    /// Its mappings as they were last seen.
+    pub areas: Vec<Area>,
+    /// Where the part of each that is tracked ends, by its start.
+    pub tracked: HashMap<usize, usize>,
+    /// What was mapped, and is not any more, and may have been stored to before.
+    pub unmapped: Ranges,
+    /// How often the page cache had been dropped when this was last of interest.
+    pub seen_drops: u64,
+    /// What the process had made dirty when nothing was owed ([`Image::dirtied`]).
+    pub clean_at: Option<u64>,
+    /// A sync of it failed: it is verified next time, whatever the setting.
+    pub suspect: bool,
+    /// The errno of a sync that lost pages for good; 0 is none.
+    pub lost: i32,
+}
+
+// SAFETY: the group is used under its lock only, by the functions below; the rest is locked by itself.
+unsafe impl Sync for Claim {}
+
+impl Claim {
+    fn new() -> Claim {
+        Claim {
+            group: GroupCommit::default(),
+            group_lock: Mutex::default(),
+            debt: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits for the caller's turn among the threads of the image.
+    pub fn enter(&self) -> Ticket {
+        let lock = || lock(&self.group_lock);
+        // SAFETY: every use of the group takes this lock.
+        unsafe { self.group.under(lock, 1) }.enter()
+    }
+
+    /// Begins the flush that the caller leads.
+    pub fn begin(&self) -> Begun {
+        let lock = || lock(&self.group_lock);
+        // SAFETY: as above.
+        unsafe { self.group.under(lock, 1) }.begin()
+    }
+
+    /// Ends flush `number`.
+    pub fn leave(&self, number: u32, outcome: Result<Zero, Errno>) {
+        let lock = || lock(&self.group_lock);
+        // SAFETY: as above.
+        unsafe { self.group.under(lock, 1) }.leave(number, Zero::hand_on(outcome));
+    }
+}
+
+impl State {
+    /// Notes that the mappings are `areas` now: what was mapped before, and is not where it was, may have been stored to
+    /// in between.
+    pub fn look(&mut self, areas: &[Area]) {
+        for old in &self.areas {
+            let mut left = Ranges::new();
+            left.add(old.offset, old.end_offset());
+            for area in areas {
+                let (start, end) = (old.start.max(area.start), old.end.min(area.end));
+                if start < end
+                    && old.offset + (start - old.start) as u64
+                        == area.offset + (start - area.start) as u64
+                {
+                    let from = old.offset + (start - old.start) as u64;
+                    left.remove(from, from + (end - start) as u64);
+                }
+            }
+            self.unmapped.add_all(left.iter());
+        }
+        self.tracked
+            .retain(|start, _| areas.iter().any(|area| area.start == *start));
+        self.areas = areas.to_vec();
+    }
+}
+
+impl File {
+    /// Of the image `image`.
+    pub fn claim(&self, image: &Image) -> Arc<Claim> {
+        let mut claims = lock(&self.claims);
+        let new = || {
+            let claim = Claim::new();
+            lock(&claim.state).seen_drops = self.ask_probe(false).drops;
+            Arc::new(claim)
+        };
+        claims.entry(image.number).or_insert_with(new).clone()
+    }
+
+    /// The image is gone.
+    pub fn forget(&self, image: &Image) {
+        lock(&self.claims).remove(&image.number);
+    }
+
+    /// Lets those claims go whose image has it not mapped any more, and is owed nothing. Says whether the others are of
+    /// images that have it not mapped either.
+    pub fn forget_unowed(
+        &self,
+        is_verified: bool,
+        unmapped: &dyn Fn(u32) -> Option<Arc<Image>>,
+    ) -> bool {
+        let mut all_unmapped = true;
+        lock(&self.claims).retain(|&number, claim| {
+            // Whoever is about to use it has a reference.
+            let is_used = Arc::strong_count(claim) > 1;
+            let Some(image) = unmapped(number).filter(|_| !is_used) else {
+                all_unmapped = false;
+                return true;
+            };
+            let (debt, mut state) = (lock(&claim.debt), lock(&claim.state));
+            state.look(&[]);
+            if state.clean_at.is_some() && state.clean_at == image.dirtied() {
+                state.unmapped.clear();
+            }
+            is_verified
+                && (debt.is_pending() || !debt.owed.is_empty() || !state.unmapped.is_empty())
+        });
+        all_unmapped
+    }
+
+    /// Whether no image that is there has it mapped, as far as was seen.
+    pub fn is_unclaimed(&self) -> bool {
+        lock(&self.claims).is_empty()
+    }
+
+    pub fn handle(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.handle
+            .as_ref()
+            .map(|handle| handle.fd.as_fd())
+            .map_err(|&errno| errno)
+    }
+
+    /// What is read back from.
+    pub fn reader(&self) -> Result<Reader<'_>, Errno> {
+        let handle = self.handle.as_ref().map_err(|&errno| errno)?;
+        let other = lock(&handle.through_cache).clone();
+        Ok(other.map_or(Reader::Handle(handle.reader.as_fd()), Reader::Other))
+    }
+
+    /// The file, where it has a page cache and a handle whose count is that of the page cache.
+    pub fn cached(&self) -> Option<Cached<'_>> {
+        let handle = self.handle.as_ref().ok()?;
+        Cached::new(
+            handle.fd.as_fd(),
+            self.traits.dax || handle.uncounted.load(Ordering::Relaxed),
+        )
+    }
+
+    pub fn is_direct(&self) -> Result<bool, Errno> {
+        let handle = self.handle.as_ref().map_err(|&errno| errno)?;
+        Ok(handle.direct.load(Ordering::Relaxed))
+    }
+
+    /// Has reads go through the page cache from here on: the handle's flag is taken back, which is no new open of the
+    /// file.
+    pub fn without_direct(&self) -> Result<(), Errno> {
+        let handle = self.handle.as_ref().map_err(|&errno| errno)?;
+        let path = format!("/proc/self/fd/{}", handle.reader.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = openat(CWD, path, flags, Mode::empty())?;
+        *lock(&handle.through_cache) = Some(Arc::new(opened));
+        handle.direct.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The size, bytes, without asking a server.
+    pub fn size(&self) -> Result<u64, Errno> {
+        sys::fd::size(self.handle()?)
+    }
+
+    pub fn plant_probe(&self) {
+        if self.traits.local_block || self.traits.dax {
+            return;
+        }
+        if let (Ok(handle), Ok(size)) = (self.handle(), self.size()) {
+            lock(&self.probe).ensure(handle, size);
+            self.look_for_stacking();
+        }
+    }
+
+    /// The probe's page is mapped. If the handle's inode has not got it, another inode has the pages, and the count of
+    /// this one says nothing.
+    fn look_for_stacking(&self) {
+        let page = sys::page_size() as u64;
+        let place = lock(&self.probe).place();
+        if let (Some(offset), Some(cached), Ok(handle)) = (place, self.cached(), &self.handle)
+            && cachestat(cached, offset, page).is_ok_and(|stat| stat.cached == 0)
+        {
+            handle.uncounted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what of the file is in the page cache.
+    pub fn add_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
+        if let Some(cached) = self.cached()
+            && page_cache::add_cached(cached, into).is_ok()
+        {
+            return Ok(());
+        }
+        // By a mapping, of which nothing is touched (mincore(2)).
+        let len = sys::page_up(self.size()?) as usize;
+        if len == 0 {
+            return Ok(());
+        }
+        let at = own::map(self.handle()?, 0, len).ok_or(Errno::NOMEM)?;
+        let page = sys::page_size();
+        let mut result = Ok(());
+        let mut states = vec![0; STATES];
+        for from in (0..len).step_by(STATES * page) {
+            let states = &mut states[..STATES.min((len - from) / page)];
+            result = result.and(vm::are_cached(at + from, states));
+            let pages = states
+                .iter()
+                .enumerate()
+                .filter(|(_, state)| **state & 1 != 0);
+            pages.for_each(|(n, _)| {
+                let start = (from + n * page) as u64;
+                into.add(start, start + page as u64);
+            });
+        }
+        own::unmap(at, len);
+        result
+    }
+
+    pub fn clear_probe(&self) {
+        lock(&self.probe).clear();
+    }
+
+    /// What the probe tells; the page cache of a local filesystem is dropped by nobody but its user.
+    pub fn ask_probe(&self, again: bool) -> Answer {
+        if self.traits.local_block {
+            return Answer {
+                drops: 0,
+                unknown: false,
+            };
+        }
+        let size = self.size().unwrap_or(u64::MAX);
+        lock(&self.probe).ask(size, again)
+    }
+}
+
+/// Pages that one call asks about.
+const STATES: usize = 4096;
+
+/// A descriptor to read by.
+pub enum Reader<'a> {
+    Handle(BorrowedFd<'a>),
+    Other(Arc<OwnedFd>),
+}
+
+impl AsFd for Reader<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Reader::Handle(fd) => fd.as_fd(),
+            Reader::Other(fd) => fd.as_fd(),
+        }
+    }
+}
+
+type Claims = HashMap<u32, Arc<Claim>>;
+
+/// All files.
+#[derive(Default)]
+pub struct Files {
+    by_key: Mutex<HashMap<Key, Arc<File>>>,
+    /// What is owed of files that are not open any more, because nobody has them mapped.
+    owed: Mutex<HashMap<Key, Claims>>,
+}
+
+/// Files that are remembered so.
+const OWED: usize = 1024;
+
+/// Why a mapping is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// Nothing stands behind it, or it is no regular file.
+    NotOurs,
+    /// Nobody can store through it.
+    ReadOnly,
+    /// What it is cannot be found out.
+    Unknown(Errno),
+}
+
+/// A way to a file that has no name of its own: a link of /proc, and whether opening may touch it.
+struct Found {
+    path: OwnedFd,
+    leased: bool,
+}
+
+impl Files {
+    /// The file behind descriptor `fd` of thread `tid`, which may be stored to through a mapping that it is about to
+    /// make. Opened if nobody has mapped it before.
+    pub fn of_descriptor(
+        &self,
+        tid: i32,
+        fd: i32,
+        includes: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Arc<File>, Bypass> {
+        let info = std::fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}"));
+        let info = info.map_err(|error| Bypass::Unknown(errno(error)))?;
+        let mut lines = info.lines();
+        let flags = lines.find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+        if flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDWR) {
+            return Err(Bypass::ReadOnly);
+        }
+        let is_lease = |line: &str| {
+            line.starts_with("lock:") && line.contains("LEASE") && line.contains("WRITE")
+        };
+        let path = link(&format!("/proc/{tid}/fd/{fd}")).map_err(Bypass::Unknown)?;
+        let leased = info.lines().any(is_lease);
+        self.of_found(&Found { path, leased }, includes)
+    }
+
+    /// The file that is mapped as `area` by thread `tid`'s process: one that is known by now, or opened by the kernel's
+    /// link to the mapping, or by a descriptor of the process that leads to it.
+    pub fn of_area(
+        &self,
+        tid: i32,
+        area: &Area,
+        includes: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Arc<File>>, Bypass> {
+        let known: Vec<_> = {
+            let files = lock(&self.by_key);
+            let same = files.values().filter(|file| file.inode == area.inode);
+            same.cloned().collect()
+        };
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let link_to = |path: String| {
+            let path = link(&path)?;
+            Ok(Found {
+                path,
+                leased: false,
+            })
+        };
+        let (start, end) = (area.start, area.end);
+        let found = link_to(format!("/proc/{tid}/map_files/{start:x}-{end:x}"));
+        let found = match found {
+            Ok(found) => Ok(found),
+            Err(errno) => descriptor_of(tid, area).ok_or(errno),
+        };
+        let found = found.map_err(Bypass::Unknown)?;
+        Ok(vec![self.of_found(&found, includes)?])
+    }
+
+    fn of_found(
+        &self,
+        found: &Found,
+        includes: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Arc<File>, Bypass> {
+        let path = &found.path;
+        let kind = sys::fd::kind(path.as_raw_fd()).ok_or(Bypass::NotOurs)?;
+        if kind.file_type != FileType::RegularFile {
+            return Err(Bypass::NotOurs);
+        }
+        let traits = Traits::of(path.as_fd()).map_err(Bypass::Unknown)?;
+        let traits = traits.ok_or(Bypass::NotOurs)?;
+        let on_device = rustix::fs::major(kind.dev) != 0;
+        let digest = match on_device {
+            true => kind.born,
+            false => sys::fd::inode_handle(path.as_raw_fd()),
+        };
+        let key = (kind.dev, kind.ino, digest);
+        if let Some(file) = lock(&self.by_key).get(&key) {
+            return Ok(file.clone());
+        }
+        // Not under the lock: a FUSE daemon that is asked may wait for the supervisor itself.
+        let file = Arc::new(open(found, key, traits, includes));
+        let mut files = lock(&self.by_key);
+        let file = files.entry(key).or_insert(file).clone();
+        if let Some(claims) = lock(&self.owed).remove(&key) {
+            lock(&file.claims).extend(claims);
+        }
+        Ok(file)
+    }
+
+    pub fn all(&self) -> Vec<Arc<File>> {
+        lock(&self.by_key).values().cloned().collect()
+    }
+
+    /// Closes `file`, which the caller has a reference to, unless others have. What is owed of it is kept; false where that
+    /// is too much.
+    pub fn close(&self, file: &Arc<File>) -> bool {
+        let mut files = lock(&self.by_key);
+        // The table's, and the caller's.
+        if Arc::strong_count(file) > 2 {
+            return true;
+        }
+        files.remove(&file.key);
+        let claims = std::mem::take(&mut *lock(&file.claims));
+        for claim in claims.values() {
+            // Nobody sees any more whether the page cache is dropped.
+            let mut state = lock(&claim.state);
+            (state.seen_drops, state.clean_at) = (u64::MAX, None);
+        }
+        let mut owed = lock(&self.owed);
+        let is_kept = claims.is_empty() || owed.len() < OWED;
+        if is_kept && !claims.is_empty() {
+            owed.insert(file.key, claims);
+        }
+        is_kept
+    }
+
+    /// The image is gone.
+    pub fn forget(&self, image: &Image) {
+        self.all().iter().for_each(|file| file.forget(image));
+        lock(&self.owed).retain(|_, claims| {
+            claims.remove(&image.number);
+            !claims.is_empty()
+        });
+    }
+
+    /// Closes those that nobody claims.
+    pub fn close_unclaimed(&self) {
+        let mut closed = Vec::new();
+        lock(&self.by_key).retain(|_, file| {
+            // Whoever is about to claim it has a reference.
+            let stays = !file.is_unclaimed() || Arc::strong_count(file) > 1;
+            if !stays {
+                closed.push(file.clone());
+            }
+            stays
+        });
+    }
+}
+
+/// What `path`, a link of /proc, leads to, without opening it.
+fn link(path: &str) -> Result<OwnedFd, Errno> {
+    openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A descriptor of the process that leads to the file that it has mapped as `area`.
+fn descriptor_of(tid: i32, area: &Area) -> Option<Found> {
+    let descriptors = std::fs::read_dir(format!("/proc/{tid}/fd")).ok()?;
+    for descriptor in descriptors.flatten() {
+        let Ok(path) = link(&descriptor.path().to_string_lossy()) else {
+            continue;
+        };
+        let kind = sys::fd::kind(path.as_raw_fd())?;
+        let same = kind.ino == area.inode.number
+            && rustix::fs::major(kind.dev) == area.inode.major
+            && rustix::fs::minor(kind.dev) == area.inode.minor;
+        if same {
+            return Some(Found {
+                path,
+                leased: false,
+            });
+        }
+    }
+    None
+}
+
+fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) -> bool) -> File {
+    let by = format!("/proc/self/fd/{}", found.path.as_raw_fd());
+    let path = readlink(by.as_str(), Vec::new()).map(|path| path.into_bytes());
+    let path = path.unwrap_or_default();
+    let excluded = !includes(&path);
+    let opened = match () {
+        () if excluded => Err(Errno::CANCELED),
+        // Opening it would break the lease.
+        () if found.leased => Err(Errno::AGAIN),
+        () => open_handle(&by, &traits),
+    };
+    let (dev, ino, _) = key;
+    let mut inode = Inode {
+        major: rustix::fs::major(dev),
+        minor: rustix::fs::minor(dev),
+        number: ino,
+    };
+    if let Ok(handle) = &opened
+        && let Some(addr) = own::map(handle.fd.as_fd(), 0, sys::page_size())
+    {
+        if let Ok(Some(named)) = maps::own(addr) {
+            inode = named;
+        }
+        own::unmap(addr, sys::page_size());
+    }
+    let file = File {
+        key,
+        inode,
+        dev,
+        ino,
+        path,
+        traits,
+        handle: opened,
+        excluded,
+        turn: Mutex::default(),
+        probe: Mutex::default(),
+        claims: Mutex::default(),
+        doubted: AtomicBool::new(false),
+    };
+    file.plant_probe();
+    file
+}
+
+const FLAGS: OFlags = OFlags::NONBLOCK
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+/// `STATX_DIOALIGN` (Linux 6.1), which rustix does not name.
+const DIOALIGN: u32 = 0x2000;
+
+/// Opens the handle; `O_NOATIME` where it is allowed, so that reads leave no trace.
+fn open_handle(path: &str, traits: &Traits) -> Result<Handle, Errno> {
+    let open = |flags: OFlags| {
+        let flags = FLAGS | flags;
+        match openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+            Err(Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
+            opened => opened,
+        }
+    };
+    let (reader, direct) = match open(OFlags::RDONLY | OFlags::DIRECT) {
+        Err(Errno::INVAL) => (open(OFlags::RDONLY)?, false),
+        opened => (opened?, true),
+    };
+    let fd = match open(OFlags::RDWR) {
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => open(OFlags::RDONLY)?,
+        opened => opened?,
+    };
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(DIOALIGN);
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    // 0 where the kernel says that there are no direct reads: the flag is taken, and they come from the page cache.
+    let works = match statx(&reader, c"", flags, wanted) {
+        Ok(x) if x.stx_mask & DIOALIGN != 0 => {
+            (1..=sys::page_size() as u32).contains(&x.stx_dio_offset_align.max(x.stx_dio_mem_align))
+        }
+        _ => true,
+    };
+    Ok(Handle {
+        fd,
+        reader,
+        through_cache: Mutex::default(),
+        direct: AtomicBool::new(direct && works && !traits.dax),
+        uncounted: AtomicBool::new(false),
+    })
+}

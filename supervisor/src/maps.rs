@@ -1,0 +1,119 @@
+//! What a process has mapped: /proc/PID/maps.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// A shared mapping of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    pub start: usize,
+    pub end: usize,
+    /// In the file, bytes.
+    pub offset: u64,
+    pub inode: Inode,
+    /// Whether it can be stored to as it is now.
+    pub writable: bool,
+}
+
+/// A file as the kernel names it there: not always as stat(2) does (btrfs, overlayfs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inode {
+    pub major: u32,
+    pub minor: u32,
+    pub number: u64,
+}
+
+impl Area {
+    /// Where it ends in the file, bytes.
+    pub fn end_offset(&self) -> u64 {
+        self.offset + (self.end - self.start) as u64
+    }
+
+    /// Where it has what lies at `offset` in the file.
+    pub fn at(&self, offset: u64) -> usize {
+        self.start + (offset - self.offset) as usize
+    }
+}
+
+/// The shared file mappings of thread `tid`'s process, by address. None where it has no memory any more.
+pub fn shared(tid: i32) -> io::Result<Vec<Area>> {
+    let mut text = Vec::new();
+    File::open(format!("/proc/{tid}/maps"))?.read_to_end(&mut text)?;
+    Ok(text.split(|&b| b == b'\n').filter_map(parse).collect())
+}
+
+/// How the calling process's own mapping at `address` is named.
+pub fn own(address: usize) -> io::Result<Option<Inode>> {
+    let mut text = Vec::new();
+    File::open("/proc/self/maps")?.read_to_end(&mut text)?;
+    let mut areas = text.split(|&b| b == b'\n').filter_map(parse);
+    let found = areas.find(|area| (area.start..area.end).contains(&address));
+    Ok(found.map(|area| area.inode))
+}
+
+/// `7f00-7f01 rw-s 00001000 08:01 131 /path`; nothing where it is private, or no file.
+fn parse(line: &[u8]) -> Option<Area> {
+    // A path may hold any bytes, and nothing before it does.
+    let mut words = line.splitn(6, |&b| b == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let (range, rights, offset) = (word()?, word()?, word()?);
+    if rights.as_bytes().get(3) != Some(&b's') {
+        return None;
+    }
+    let (device, number) = (word()?, word()?);
+    let (start, end) = range.split_once('-')?;
+    let (major, minor) = device.split_once(':')?;
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    let number = number.parse().ok().filter(|&number| number != 0)?;
+    Some(Area {
+        start: hex(start)? as usize,
+        end: hex(end)? as usize,
+        offset: hex(offset)?,
+        inode: Inode {
+            major: hex(major)? as u32,
+            minor: hex(minor)? as u32,
+            number,
+        },
+        writable: rights.as_bytes()[1] == b'w',
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_mappings_of_files_are_found() {
+        let area = parse(b"7f0000001000-7f0000003000 rw-s 00004000 fd:1f 131  /a b (deleted)");
+        let area = area.expect("an area");
+        assert_eq!((area.start, area.end), (0x7f00_0000_1000, 0x7f00_0000_3000));
+        assert_eq!((area.offset, area.end_offset()), (0x4000, 0x6000));
+        assert_eq!((area.inode.major, area.inode.minor), (0xfd, 0x1f));
+        assert_eq!(area.inode.number, 131);
+        assert!(area.writable);
+        assert_eq!(area.at(0x5000), 0x7f00_0000_2000);
+        for line in [
+            &b"7f00-7f01 rw-p 00001000 08:01 131 /path"[..],
+            b"7f00-7f01 rw-s 00000000 00:00 0 ",
+            b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]",
+            b"",
+        ] {
+            assert_eq!(parse(line), None);
+        }
+    }
+
+    #[test]
+    fn a_mapping_of_its_own_is_named_as_in_the_file() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(4096).expect("a size");
+        // SAFETY: a new mapping, which stays.
+        let at = unsafe {
+            let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+            libc::mmap(std::ptr::null_mut(), 4096, read, shared, fd, 0)
+        };
+        let inode = own(at as usize).expect("maps").expect("a mapping");
+        let stat = rustix::fs::fstat(&file).expect("fstat");
+        assert_eq!(inode.number, stat.st_ino);
+    }
+}

@@ -1,0 +1,178 @@
+//! Which pages a process has stored to, exactly: a userfaultfd made in it, by which the supervisor has the kernel mark
+//! stores (`WP_ASYNC`), and scans of its page tables (`PAGEMAP_SCAN`, Linux 6.7), which are to be had across processes.
+
+use crate::image::{Image, Userfaultfd, lock};
+use crate::maps::Area;
+use keepmydata_ranges::Ranges;
+use keepmydata_sys::userfaultfd::{self, Find, Region};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::ops::Range;
+
+/// Runs of pages that one call brings.
+const RUNS: usize = 128;
+/// Mappings of more of a file are not tracked, bytes: each page costs 8 bytes of page table.
+const LARGEST: usize = 16 << 30;
+
+/// Adds what of `area` was stored to since the last scan, and takes the marks away.
+///
+/// Errors: `EPERM` where its stores are not tracked, `ENOTTY` before Linux 6.7.
+pub fn take(image: &Image, area: &Area, into: &mut Ranges) -> Result<(), Errno> {
+    let all = area.start..area.end;
+    each_run(image, all, Find::WrittenAndProtect, |run| {
+        add(into, area, run)
+    })
+}
+
+/// Whether `area`, whose stores are tracked, was stored to since the last scan; yes where that cannot be told.
+pub fn is_written(image: &Image, area: &Area) -> bool {
+    let mut written = false;
+    let scanned = each_run(image, area.start..area.end, Find::Written, |_| {
+        written = true
+    });
+    written || scanned.is_err()
+}
+
+/// Adds those of the pages in `ranges` that no mapping of the image has a page table entry of.
+pub fn add_absent(
+    image: &Image,
+    areas: &[Area],
+    ranges: &Ranges,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    let mut found = Ranges::new();
+    find_in(image, areas, ranges, Find::Absent, |start, end| {
+        found.add(start, end)
+    })?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    find_in(image, areas, ranges, Find::Present, |start, end| {
+        found.remove(start, end)
+    })?;
+    into.add_all(found.iter());
+    Ok(())
+}
+
+fn find_in(
+    image: &Image,
+    areas: &[Area],
+    ranges: &Ranges,
+    find: Find,
+    mut each: impl FnMut(u64, u64),
+) -> Result<(), Errno> {
+    for area in areas {
+        for range in ranges.within(area.offset, area.end_offset()) {
+            let at = area.at(range.offset);
+            each_run(image, at..at + range.length as usize, find, |run| {
+                let (start, end) = of_file(area, run);
+                each(start, end);
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn add(into: &mut Ranges, area: &Area, run: &Region) {
+    let (start, end) = of_file(area, run);
+    into.add(start, end);
+}
+
+fn of_file(area: &Area, run: &Region) -> (u64, u64) {
+    let start = area.start as u64;
+    (
+        area.offset + (run.start - start),
+        area.offset + (run.end - start),
+    )
+}
+
+fn each_run(
+    image: &Image,
+    addresses: Range<usize>,
+    find: Find,
+    mut each: impl FnMut(&Region),
+) -> Result<(), Errno> {
+    let (mut at, end) = (addresses.start as u64, addresses.end as u64);
+    while at < end {
+        let mut runs = [Region::default(); RUNS];
+        let (count, next) = userfaultfd::scan(image.pagemap(), at, end, find, &mut runs)?;
+        runs[..count].iter().for_each(&mut each);
+        if next <= at {
+            break;
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// The part of `area` that is inside a file of `size` bytes.
+pub fn inside(area: &Area, size: u64) -> Area {
+    let len = keepmydata_sys::page_up(size).saturating_sub(area.offset);
+    let end = area.end.min(area.start.saturating_add(len as usize));
+    Area {
+        end,
+        ..area.clone()
+    }
+}
+
+/// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, up to the end of the file. Says
+/// whether they are.
+pub fn register(image: &Image, area: &Area, size: u64) -> bool {
+    let made = lock(&image.userfaultfd);
+    let Userfaultfd::Made(fd) = &*made else {
+        return false;
+    };
+    let inside = inside(area, size);
+    let protected = inside.end - inside.start;
+    let len = area.end - area.start;
+    protected <= LARGEST && userfaultfd::register(fd.as_fd(), area.start, len, protected).is_ok()
+}
+
+/// Has stores to `part` of a mapping that is registered tracked, too: the file has grown.
+pub fn protect(image: &Image, part: Range<usize>) -> bool {
+    let made = lock(&image.userfaultfd);
+    match &*made {
+        Userfaultfd::Made(fd) => {
+            userfaultfd::protect(fd.as_fd(), part.start, part.end - part.start).is_ok()
+        }
+        _ => false,
+    }
+}
+
+/// The image is about to lock memory. What is locked must not be tracked: a store to a page of it that has left the page
+/// cache does not return (src/dirty/pagemap.rs). No store of the image's is tracked from here on.
+pub fn end(image: &Image) {
+    *lock(&image.userfaultfd) = Userfaultfd::Refused("the program locks memory");
+}
+
+/// Whether stores of the image could be tracked, once its userfaultfd is made.
+pub fn may_be_had(image: &Image) -> bool {
+    !matches!(*lock(&image.userfaultfd), Userfaultfd::Refused(_))
+}
+
+/// Whether they are.
+pub fn are_had(image: &Image) -> bool {
+    matches!(*lock(&image.userfaultfd), Userfaultfd::Made(_))
+}
+
+/// Notes that it cannot be made.
+pub fn refuse(image: &Image, why: &'static str) {
+    *lock(&image.userfaultfd) = Userfaultfd::Refused(why);
+}
+
+/// Makes it, where there is none, by `make`, which has a thread of the image's at a stop.
+pub fn ensure(image: &Image, make: impl FnOnce() -> Result<OwnedFd, &'static str>) {
+    let mut made = lock(&image.userfaultfd);
+    if let Userfaultfd::None = *made {
+        *made = match make().and_then(|fd| enable(fd).map_err(|_| "the kernel grants no WP_ASYNC"))
+        {
+            Ok(fd) => Userfaultfd::Made(fd),
+            Err(why) => Userfaultfd::Refused(why),
+        };
+    }
+}
+
+fn enable(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    userfaultfd::enable(fd.as_fd())?;
+    Ok(fd)
+}

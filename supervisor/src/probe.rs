@@ -1,0 +1,101 @@
+//! Eviction probe of a file: whether the kernel has dropped its page cache since that was last asked. The same as the
+//! library's (src/dirty/eviction_probe.rs says why), on a mapping of the supervisor's: one page, which it has faulted
+//! in and locked.
+
+use crate::own;
+use keepmydata_sys::{self as sys, vm};
+use rustix::fd::BorrowedFd;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, munmap};
+
+/// One, or none yet.
+#[derive(Default)]
+pub struct Probe {
+    /// 0 where there is none.
+    addr: usize,
+    offset: u64,
+    lives: bool,
+    /// How often the page cache was seen to have been dropped.
+    drops: u64,
+}
+
+/// What it tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// How often the page cache was dropped, for all that is known.
+    pub drops: u64,
+    /// There is none that could have told.
+    pub unknown: bool,
+}
+
+impl Probe {
+    /// Plants one on the last page of the file, which has `size` bytes, if there is none.
+    pub fn ensure(&mut self, file: BorrowedFd<'_>, size: u64) {
+        let page = sys::page_size();
+        if self.addr != 0 || size == 0 {
+            return;
+        }
+        let offset = sys::page_up(size) - page as u64;
+        // SAFETY: a new mapping, which nobody but this probe uses.
+        let mapped = unsafe {
+            let at = std::ptr::null_mut();
+            mmap(at, page, ProtFlags::READ, MapFlags::SHARED, file, offset)
+        };
+        let Ok(addr) = mapped else { return };
+        // SAFETY: neither changes a byte.
+        let locked = unsafe {
+            let _ = madvise(addr, page, Advice::Random);
+            mlock(addr, page)
+        };
+        let addr = addr as usize;
+        if locked.is_err() {
+            let _ = vm::populate_read(addr, page);
+        }
+        (self.addr, self.offset) = (addr, offset);
+        self.lives = own::is_present(addr);
+        if !self.lives {
+            self.clear();
+        }
+    }
+
+    /// What it tells; `size` is that of the file now. With `again` a dead one is brought to life: the next drop counts
+    /// anew.
+    pub fn ask(&mut self, size: u64, again: bool) -> Answer {
+        let unknown = !self.lives;
+        if self.lives && !own::is_present(self.addr) {
+            self.lives = false;
+            // A file that became shorter lost its page so.
+            match self.offset < size {
+                true => self.drops += 1,
+                false => self.clear(),
+            }
+        }
+        if self.addr != 0 && !self.lives && again {
+            self.lives = vm::populate_read(self.addr, sys::page_size()).is_ok();
+        }
+        Answer {
+            drops: self.drops,
+            unknown,
+        }
+    }
+
+    /// Where in the file it is, if it lives.
+    pub fn place(&self) -> Option<u64> {
+        self.lives.then_some(self.offset)
+    }
+
+    /// Takes it away: it keeps its page in the page cache.
+    pub fn clear(&mut self) {
+        let addr = std::mem::take(&mut self.addr);
+        self.lives = false;
+        if addr != 0 {
+            // SAFETY: the probe's own mapping, which nobody uses any more.
+            let _ = unsafe { munmap(addr as *mut core::ffi::c_void, sys::page_size()) };
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,559 @@
+//! The supervisor's process: it receives calls that wait, has them done, and ends with the last of those that it
+//! supervises.
+//!
+//! One thread only receives: as long as a call was not received, a signal interrupts it. Each call is done on a thread
+//! of its own, of which there are as many as calls wait: one that waits for a filesystem must not keep another waiting,
+//! whose program may be that filesystem's daemon. So no lock is held over what asks a file or its filesystem but the
+//! turn of that file.
+
+use crate::call::{Began, Call};
+use crate::enforce::{enforce, is_verified, wants_marks};
+use crate::file::{Bypass, File, Files};
+use crate::image::{Image, Images, lock};
+use crate::keeper::Pending;
+use crate::log::Log;
+use crate::maps::{self, Area};
+use crate::marks;
+use crate::notify::{Answer, Listener, Notification};
+use crate::report;
+use crate::stop::Stopped;
+use keepmydata_promise::Patience;
+use keepmydata_records::{Async, Enforce, Level, OnFailure, Uncertain, event};
+use keepmydata_sys::supervised::Word;
+use keepmydata_sys::{self as sys, vm};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The supervisor.
+pub struct Supervisor {
+    listener: Listener,
+    /// For the keeper.
+    pending: Option<Pending>,
+    /// The listener, and the end of each process that was seen.
+    epoll: OwnedFd,
+    /// Whether a call that was received is interrupted by nothing but fatal signals.
+    killable: bool,
+    /// Filters that each process has as it comes, of its own and ours.
+    filters: u32,
+    log: Log,
+    images: Images,
+    files: Files,
+    queue: Mutex<Queue>,
+    has_work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Notification>,
+    idle: usize,
+}
+
+/// Stack of a thread, bytes: what is known of an msync lies in boxes, lists of ranges do not.
+const STACK: usize = 1 << 20;
+/// How long a thread waits for more to do.
+const IDLE: Duration = Duration::from_secs(5);
+/// How often is looked who is gone, at the most.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Supervisor {
+    pub fn new(
+        listener: Listener,
+        killable: bool,
+        log: Log,
+        pending: Option<Pending>,
+    ) -> Result<Supervisor, Errno> {
+        Ok(Supervisor {
+            listener,
+            pending,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            killable,
+            filters: filters_of("self").map_or(u32::MAX, |own| own + 1),
+            log,
+            images: Images::default(),
+            files: Files::default(),
+            queue: Mutex::default(),
+            has_work: Condvar::new(),
+        })
+    }
+
+    /// Serves until nobody is left to be served.
+    pub fn run(self) -> Result<(), Errno> {
+        let all = Arc::new(self);
+        epoll::add(
+            &all.epoll,
+            &all.listener,
+            EventData::new_u64(0),
+            EventFlags::IN,
+        )?;
+        let mut events = Vec::with_capacity(16);
+        let wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK.as_nanos() as i64,
+        };
+        let mut next = Instant::now() + LOOK;
+        loop {
+            if Instant::now() >= next {
+                // Not here: it may take long.
+                all.do_aside(Supervisor::look_what_is_unmapped);
+                next = Instant::now() + LOOK;
+            }
+            events.clear();
+            if epoll::wait(&all.epoll, spare_capacity(&mut events), Some(&wait)).is_err() {
+                continue;
+            }
+            for event in &events {
+                let (what, flags) = (event.data.u64(), event.flags);
+                if what != 0 {
+                    all.do_aside(move |all| all.process_has_ended(what as u32));
+                } else if flags.contains(EventFlags::IN) {
+                    if let Ok(notification) = all.listener.receive() {
+                        if let Some(pending) = all.pending {
+                            pending.note(notification.id, notification.number);
+                        }
+                        all.take(notification);
+                    }
+                } else if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+                    // What is said at the end of each.
+                    let left = all.images.all();
+                    left.iter()
+                        .for_each(|image| report::at_end(&all.log, image));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn do_aside(self: &Arc<Self>, what: impl FnOnce(&Supervisor) + Send + 'static) {
+        let all = self.clone();
+        let _ = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || what(&all));
+    }
+
+    /// Has a call done by a thread that has nothing to do, or by a new one.
+    fn take(self: &Arc<Self>, notification: Notification) {
+        let needs_another = {
+            let mut queue = lock(&self.queue);
+            queue.waiting.push_back(notification);
+            queue.idle < queue.waiting.len()
+        };
+        if !needs_another {
+            self.has_work.notify_one();
+            return;
+        }
+        let all = self.clone();
+        let made = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || all.work());
+        if made.is_err() {
+            // No thread is to be had: those that there are will come to it, or it is done here.
+            let last = lock(&self.queue).waiting.pop_back();
+            if let Some(last) = last {
+                self.serve(&last);
+            }
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            let next = loop {
+                if let Some(next) = queue.waiting.pop_front() {
+                    break next;
+                }
+                queue.idle += 1;
+                let waited = self.has_work.wait_timeout(queue, IDLE);
+                let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                queue = again;
+                queue.idle -= 1;
+                if timeout.timed_out() && queue.waiting.is_empty() {
+                    return;
+                }
+            };
+            drop(queue);
+            self.serve(&next);
+        }
+    }
+
+    /// Does one call, and answers it.
+    fn serve(&self, call: &Notification) {
+        let done = catch_unwind(AssertUnwindSafe(|| self.answer(call)));
+        // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
+        let answer = match done {
+            Ok(answer) => answer,
+            Err(_) if i64::from(call.number) == libc::SYS_msync => Some(Answer::Fail(Errno::IO)),
+            Err(_) => Some(Answer::Continue),
+        };
+        if let Some(answer) = answer {
+            self.tell(call.id, answer);
+        }
+    }
+
+    fn tell(&self, id: u64, answer: Answer) {
+        self.listener.answer(id, answer);
+        if let Some(pending) = self.pending {
+            pending.done(id);
+        }
+    }
+
+    /// What the call is told; nothing where it was told already.
+    fn answer(&self, call: &Notification) -> Option<Answer> {
+        match i64::from(call.number) {
+            libc::SYS_msync => Some(self.msync(call)),
+            libc::SYS_mmap => self.mmap(call),
+            libc::SYS_exit_group => {
+                self.exits(call.tid as i32);
+                Some(Answer::Continue)
+            }
+            // mlock(2) and its family.
+            _ => {
+                if let Ok(image) = self.image(call.tid as i32) {
+                    marks::end(&image);
+                }
+                Some(Answer::Continue)
+            }
+        }
+    }
+
+    /// The image of thread `tid`; the log begins with it.
+    fn image(&self, tid: i32) -> Result<Arc<Image>, Errno> {
+        let image = self.images.of(tid)?;
+        if !image.seen.swap(true, Ordering::Relaxed) {
+            let number = EventData::new_u64(image.number.into());
+            epoll::add(&self.epoll, &image.pidfd, number, EventFlags::IN)?;
+            if self.log.has(Level::Info) {
+                greet(&self.log, &image);
+            }
+        }
+        Ok(image)
+    }
+
+    fn includes(&self) -> impl Fn(&[u8]) -> bool {
+        let files = self.log.settings.files;
+        move |path: &[u8]| files.includes(path)
+    }
+
+    fn msync(&self, call: &Notification) -> Answer {
+        let [addr, len, bits, ..] = call.args;
+        let tid = call.tid as i32;
+        let word = Word::of(addr, bits);
+        if word == Some(Word::Ask) {
+            return Answer::Zero;
+        }
+        let image = match self.image(tid) {
+            Ok(image) => image,
+            // Its thread is gone.
+            Err(Errno::SRCH | Errno::NOENT) => return Answer::Continue,
+            // Nothing can be known of it, nor said to it.
+            Err(_) if self.log.settings.uncertain == Uncertain::Error => {
+                return Answer::Fail(Errno::IO);
+            }
+            Err(_) => return Answer::Continue,
+        };
+        if word == Some(Word::Preloaded) {
+            self.images.note_preloaded(&image);
+            return Answer::Zero;
+        }
+        if image.is_preloaded() {
+            return Answer::Continue;
+        }
+        let bits = bits as i32;
+        if !self.promises(bits) || !is_well_formed(addr, len, bits) {
+            report::passed(&self.log, &image, tid, (addr, len, bits));
+            return Answer::Continue;
+        }
+        match self.enforce(&image, tid, addr, len, bits) {
+            // The kernel has the last word: of holes, of locked memory, and of errors that the program's own open file has
+            // not heard of.
+            Ok(()) => Answer::Continue,
+            Err(errno) => {
+                if self.log.settings.on_failure == OnFailure::Abort && vm::is_failure(errno) {
+                    let pid = rustix::process::Pid::from_raw(image.pid);
+                    let abort = rustix::process::Signal::ABORT;
+                    let _ = pid.map(|pid| rustix::process::kill_process(pid, abort));
+                }
+                Answer::Fail(errno)
+            }
+        }
+    }
+
+    /// Whether a 0 of msync with these flags is to say something.
+    fn promises(&self, bits: i32) -> bool {
+        let settings = &self.log.settings;
+        let syncs = bits & libc::MS_SYNC != 0
+            || bits & libc::MS_ASYNC != 0 && settings.async_ == Async::Sync;
+        syncs && settings.enforce == Enforce::Full
+    }
+
+    fn enforce(
+        &self,
+        image: &Arc<Image>,
+        tid: i32,
+        addr: u64,
+        len: u64,
+        bits: i32,
+    ) -> Result<(), Errno> {
+        let began = Began::now();
+        let number = image.next_call();
+        let areas = maps::shared(tid).unwrap_or_default();
+        let end = addr.saturating_add(sys::page_up(len)) as usize;
+        let mut done: Vec<Arc<File>> = Vec::new();
+        let mut patience = Patience::new(self.log.settings.deadline_ms.0.saturating_mul(1_000_000));
+        let mut result = Ok(());
+        let in_range = |area: &&Area| area.start < end && addr < area.end as u64;
+        for area in areas.iter().filter(in_range) {
+            let files = match self.files.of_area(tid, area, &self.includes()) {
+                Ok(files) => files,
+                Err(Bypass::NotOurs | Bypass::ReadOnly) => continue,
+                Err(Bypass::Unknown(errno)) => {
+                    let why = format!("a file that is mapped there cannot be found ({errno})");
+                    result = result.and(self.unreachable(image, tid, area, b"", &why));
+                    continue;
+                }
+            };
+            for file in files {
+                if file.excluded || done.iter().any(|done| Arc::ptr_eq(done, &file)) {
+                    continue;
+                }
+                done.push(file.clone());
+                if let Err(errno) = file.handle() {
+                    let why = format!("the file cannot be opened ({errno})");
+                    result = result.and(self.unreachable(image, tid, area, &file.path, &why));
+                    continue;
+                }
+                let is_of_file = |area: &&Area| area.inode == file.inode;
+                let own: Vec<Area> = areas.iter().filter(is_of_file).cloned().collect();
+                let call = Call {
+                    image: image.clone(),
+                    file,
+                    tid,
+                    number,
+                    began,
+                    addr,
+                    len,
+                    flags: bits,
+                    offset: area.offset,
+                };
+                result = result.and(enforce(&self.log, call, &own, &mut patience).map(drop));
+            }
+        }
+        result
+    }
+
+    fn unreachable(
+        &self,
+        image: &Image,
+        tid: i32,
+        area: &Area,
+        path: &[u8],
+        why: &str,
+    ) -> Result<(), Errno> {
+        if !area.writable {
+            return Ok(());
+        }
+        let pages = (area.end - area.start) / sys::page_size();
+        report::unreachable(&self.log, image, tid, pages as u64, path, why);
+        match self.log.settings.uncertain {
+            Uncertain::Error => Err(Errno::IO),
+            Uncertain::Warn => Ok(()),
+        }
+    }
+
+    fn mmap(&self, call: &Notification) -> Option<Answer> {
+        let tid = call.tid as i32;
+        let enforced = self.log.settings.enforce == Enforce::Full;
+        let image = self
+            .image(tid)
+            .ok()
+            .filter(|image| enforced && !image.is_preloaded());
+        let Some(image) = image else {
+            return Some(Answer::Continue);
+        };
+        let (flags, fd) = (call.args[3] as i32, call.args[4] as i32);
+        let Ok(file) = self.files.of_descriptor(tid, fd, &self.includes()) else {
+            return Some(Answer::Continue);
+        };
+        if file.excluded || file.handle().is_err() {
+            return Some(Answer::Continue);
+        }
+        // Before the program can store to it.
+        file.plant_probe();
+        let claim = file.claim(&image);
+        self.look(tid, &image, &file);
+        let tracks = wants_marks(&self.log.settings, &file)
+            && self.killable
+            && flags & libc::MAP_LOCKED == 0
+            && marks::may_be_had(&image);
+        if !tracks {
+            return Some(Answer::Continue);
+        }
+        if !marks::are_had(&image) && filters_of(tid).is_none_or(|filters| filters > self.filters) {
+            marks::refuse(&image, "the program has a sandbox of its own");
+            return Some(Answer::Continue);
+        }
+        let Ok(mut stopped) = Stopped::begin(tid) else {
+            return Some(Answer::Continue);
+        };
+        self.tell(call.id, Answer::Continue);
+        let mapped = stopped.wait();
+        if let Ok(start) = mapped
+            && !(-4095..0).contains(&start)
+        {
+            marks::ensure(&image, || stopped.make_userfaultfd(&image));
+            let start = start as usize;
+            let area = Area {
+                start,
+                end: start.saturating_add(sys::page_up(call.args[1]) as usize),
+                offset: call.args[5],
+                inode: file.inode,
+                writable: true,
+            };
+            let size = file.size().unwrap_or(0);
+            let mut state = lock(&claim.state);
+            state.tracked.remove(&start);
+            // Without, it counts as unknown at the next msync.
+            if marks::register(&image, &area, size) {
+                state.tracked.insert(start, marks::inside(&area, size).end);
+            }
+            state.areas.push(area);
+        }
+        drop(stopped);
+        None
+    }
+
+    /// Looks what the image has mapped of the file before it maps it once more: what is gone by now may have been stored
+    /// to, unless nothing was since it was proved.
+    fn look(&self, tid: i32, image: &Image, file: &File) {
+        let claim = file.claim(image);
+        let clean = {
+            let state = lock(&claim.state);
+            if state.areas.is_empty() && state.unmapped.is_empty() {
+                return;
+            }
+            state.clean_at.is_some() && state.clean_at == image.dirtied()
+        };
+        let areas = maps::shared(tid).unwrap_or_default();
+        let own: Vec<Area> = areas
+            .into_iter()
+            .filter(|area| area.inode == file.inode)
+            .collect();
+        let drops = file.ask_probe(true).drops;
+        let mut state = lock(&claim.state);
+        state.look(&own);
+        if clean {
+            state.unmapped.clear();
+            state.seen_drops = drops;
+        }
+    }
+
+    /// The process that was first seen with image `number` has ended: what belongs to it goes, unless others have its
+    /// memory.
+    fn process_has_ended(&self, number: u32) {
+        for image in self.images.all() {
+            if image.number == number {
+                let _ = epoll::delete(&self.epoll, &image.pidfd);
+            }
+        }
+        self.look_who_is_gone();
+        self.files.close_unclaimed();
+    }
+
+    /// The process of thread `tid` is about to end: nothing of what it has mapped is held any longer. Who waits for its
+    /// end may unmount the filesystem next.
+    fn exits(&self, tid: i32) {
+        if let Some(image) = self.images.of_process(tid) {
+            report::at_end(&self.log, &image);
+            self.files.forget(&image);
+            self.files.close_unclaimed();
+        }
+    }
+
+    fn look_who_is_gone(&self) {
+        for image in self.images.take_dead() {
+            report::at_end(&self.log, &image);
+            self.files.forget(&image);
+        }
+    }
+
+    /// Lets go of files that nobody has mapped any more.
+    fn look_what_is_unmapped(&self) {
+        self.look_who_is_gone();
+        let files = self.files.all();
+        if files.is_empty() {
+            return;
+        }
+        let mut seen = HashMap::new();
+        for image in self.images.all() {
+            // Where it cannot be asked, all stays.
+            if let Ok(areas) = maps::shared(image.pid) {
+                seen.insert(image.number, (image, areas));
+            }
+        }
+        for file in files {
+            let unmapped = |number: u32| {
+                let (image, areas) = seen.get(&number)?;
+                let has = areas.iter().any(|area| area.inode == file.inode);
+                (!has).then(|| image.clone())
+            };
+            let is_verified = is_verified(&self.log.settings, &file);
+            if file.forget_unowed(is_verified, &unmapped) && !self.files.close(&file) {
+                self.say_what_is_forgotten(&seen, &file);
+            }
+        }
+    }
+
+    fn say_what_is_forgotten(&self, seen: &HashMap<u32, (Arc<Image>, Vec<Area>)>, file: &File) {
+        for (image, _) in seen.values() {
+            let message = format!(
+                "{} and more files are not mapped any more, and were stored to and not synced: too many to remember them all",
+                String::from_utf8_lossy(&file.path)
+            );
+            report::say(
+                &self.log,
+                image,
+                image.pid,
+                Level::Warn,
+                event::DOUBT,
+                &message,
+            );
+        }
+    }
+}
+
+/// Whether the kernel takes such a call, for all that its arguments tell.
+fn is_well_formed(addr: u64, len: u64, bits: i32) -> bool {
+    let known = libc::MS_SYNC | libc::MS_ASYNC | libc::MS_INVALIDATE;
+    let both = libc::MS_SYNC | libc::MS_ASYNC;
+    bits & !known == 0
+        && bits & both != both
+        && addr.is_multiple_of(sys::page_size() as u64)
+        && len > 0
+        && addr.checked_add(len).is_some()
+}
+
+/// How many seccomp filters a thread has (proc_pid_status(5), Linux 5.9).
+fn filters_of(tid: impl std::fmt::Display) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let mut lines = status.lines();
+    let number = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"))?;
+    number.trim().parse().ok()
+}
+
+/// Says once at info that the image is supervised.
+fn greet(log: &Log, image: &Image) {
+    let message = format!(
+        "keepmydata {} supervises; {}",
+        env!("CARGO_PKG_VERSION"),
+        log.settings
+    );
+    report::say(log, image, image.pid, Level::Info, event::START, &message);
+}

@@ -1,0 +1,195 @@
+//! Another process, as the target of an enforcement. The supervisor has mapped the same file itself: what it sees there
+//! are the very pages that the process has stored to, and a witness of its own serves as well as a second mapping there.
+
+use crate::file::{Claim, File};
+use crate::image::{Image, lock, page_out};
+use crate::maps::Area;
+use crate::marks;
+use crate::own;
+use keepmydata_promise::{Debt, Mapping, Part, Target, page_cache, readback};
+use keepmydata_ranges::Ranges;
+use keepmydata_sys::cachestat::{CacheStat, cachestat};
+use keepmydata_sys::{self as sys, extents, vm};
+use rustix::fd::AsFd;
+use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
+use std::num::NonZeroU64;
+
+/// A file, and an image that has it mapped.
+pub struct There<'a> {
+    pub image: &'a Image,
+    pub file: &'a File,
+    pub claim: &'a Claim,
+    /// Its mappings of the file.
+    pub areas: &'a [Area],
+    /// How often the page cache had been dropped when the enforcement began.
+    pub drops: u64,
+    /// It was dropped between the last one and this.
+    pub dropped: bool,
+}
+
+impl There<'_> {
+    /// Drops `ranges` from the page tables, as far as the kernel lets us. What is dirty stays.
+    pub fn drop_mappings(&self, ranges: &Ranges) -> Result<(), Errno> {
+        let mut result = Ok(());
+        for area in self.areas {
+            for range in ranges.within(area.offset, area.end_offset()) {
+                let done = page_out(self.image, area.at(range.offset), range.length as usize);
+                result = result.and(done);
+            }
+        }
+        result
+    }
+}
+
+impl Target for There<'_> {
+    /// All of the file, which the supervisor can map wherever the process has it.
+    fn each_mapping(&self, each: &mut dyn FnMut(Mapping)) {
+        let size = self.file.size().map_or(0, sys::page_up);
+        if size > 0 {
+            each(Mapping {
+                start: 0,
+                offset: 0,
+                len: size as usize,
+            });
+        }
+    }
+
+    fn duplicate(&self, part: Mapping) -> Option<usize> {
+        own::map(self.file.handle().ok()?, part.offset, part.len)
+    }
+
+    fn unmap(&self, witness: usize, len: usize) {
+        own::unmap(witness, len);
+    }
+
+    fn are_cached(&self, witness: usize, states: &mut [u8]) -> Result<(), Errno> {
+        vm::are_cached(witness, states)
+    }
+
+    fn read_witness(&self, witness: usize, into: &mut [u8]) -> Result<(), Errno> {
+        match vm::read_own_memory(witness, into)? {
+            n if n == into.len() => Ok(()),
+            _ => Err(Errno::FAULT),
+        }
+    }
+
+    fn is_present(&self, witness: usize) -> bool {
+        own::is_present(witness)
+    }
+
+    fn faults(&self) -> i64 {
+        sys::thread::faults()
+    }
+
+    fn make_dirty(&self, witness: usize) -> Result<(), Errno> {
+        vm::make_dirty(witness, sys::page_size())
+    }
+
+    fn msync(&self, witness: usize, len: usize) -> Result<(), Errno> {
+        vm::sync_mapped(witness, len, libc::MS_SYNC)
+    }
+
+    fn fsync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(self.file.handle()?)
+    }
+
+    fn fdatasync(&self) -> Result<(), Errno> {
+        rustix::fs::fdatasync(self.file.handle()?)
+    }
+
+    fn size(&self) -> Result<u64, Errno> {
+        self.file.size()
+    }
+
+    fn reads_past_cache(&self) -> Result<bool, Errno> {
+        self.file.is_direct()
+    }
+
+    fn read_through_cache(&mut self) -> Result<(), Errno> {
+        self.file.without_direct()
+    }
+
+    fn is_encoded(&self, start: u64, end: u64) -> bool {
+        let traits = self.file.traits;
+        let Ok(handle) = self.file.handle() else {
+            return true;
+        };
+        let mut found = false;
+        (traits.encodes || traits.local_block)
+            && extents::encoded(handle, start, end, |_, _| found = true).map_or(true, |()| found)
+    }
+
+    fn read_back(&self, parts: &mut [Part], buffer: &mut [u8], slow: &mut bool) {
+        match self.file.reader() {
+            Ok(reader) => readback::read(reader.as_fd(), parts, buffer, slow),
+            Err(errno) => parts.iter_mut().for_each(|part| part.read = Err(errno)),
+        }
+    }
+
+    fn count(&self, start: u64, end: u64) -> Option<CacheStat> {
+        cachestat(self.file.cached()?, start, end - start).ok()
+    }
+
+    fn add_unstable(&self, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
+        let cached = self.file.cached().ok_or(Errno::BADF)?;
+        page_cache::add_unstable(cached, start, end, into)
+    }
+
+    fn add_all_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
+        let cached = self.file.cached().ok_or(Errno::BADF)?;
+        if self.dropped {
+            return Err(Errno::STALE);
+        }
+        let stat = cachestat(cached, 0, 0)?;
+        if stat.evicted + stat.recently_evicted > 0 {
+            return Err(Errno::STALE);
+        }
+        page_cache::add_cached(cached, into)
+    }
+
+    fn add_absent(&self, ranges: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
+        marks::add_absent(self.image, self.areas, ranges, into)
+    }
+
+    fn uncache(&self, ranges: &Ranges, stayed: &mut Ranges) {
+        self.file.ask_probe(false);
+        self.file.clear_probe();
+        let _ = self.drop_mappings(ranges);
+        let Ok(handle) = self.file.handle() else {
+            return;
+        };
+        for range in ranges.iter() {
+            let len = NonZeroU64::new(range.length);
+            let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
+            let (start, end) = (range.offset, range.end());
+            let asked = self
+                .file
+                .cached()
+                .map(|cached| page_cache::add_cached_in(cached, start, end, stayed));
+            if asked != Some(Ok(())) {
+                stayed.add(start, end);
+            }
+        }
+    }
+
+    fn recached(&self) {
+        self.file.plant_probe();
+    }
+
+    fn was_dropped(&self) -> bool {
+        self.file.ask_probe(false).drops != self.drops
+    }
+
+    fn with_debt(&self, f: &mut dyn FnMut(&mut Debt)) {
+        f(&mut lock(&self.claim.debt));
+    }
+
+    fn now(&self) -> u64 {
+        sys::monotonic_ns()
+    }
+
+    fn sleep(&self, ns: u64) {
+        sys::sleep(ns);
+    }
+}
