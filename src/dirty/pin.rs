@@ -131,10 +131,16 @@ impl Pinned {
     }
 
     /// Adds the pages of which the filesystem may not hold what they held last. On a helper thread.
+    ///
+    /// Errors: that of fdatasync(2), without which what it holds proves nothing, and of reading back.
     pub fn find_lost(&self, worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), Errno> {
         let handle = mappings::handle_of(file);
         let direct = worker.borrow_handle(&handle).filter(|_| handle.direct);
         let fd = direct.ok_or(Errno::BADF)?;
+        rustix::fs::fdatasync(fd).inspect_err(|&errno| {
+            let inode = (file.key.dev, file.key.ino);
+            mappings::untold::note(inode, mappings::untold::By::Sync, errno);
+        })?;
         let size = sys::fd::size(fd)?;
         let mut memory = Region::new(2 * MOST * sys::page_size()).ok_or(Errno::NOMEM)?;
         let half = memory.size() / 2;

@@ -28,7 +28,9 @@ pub fn flush(
     // Noted at once, until it is known what it was about: another thread's sync may return before that.
     let inode = inode_of(&snapshot);
     snapshot.was_untold = untold::peek(inode, By::Sync).is_some();
-    let settling = snapshot.settles.then(|| untold::Flush::begin(inode));
+    // A local filesystem tells every open file of it.
+    let is_told_once = snapshot.settles && !snapshot.terms.local_block;
+    let settling = is_told_once.then(|| untold::Flush::begin(inode));
     let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
     if let Some(settling) = settling {
         settling.end(flushed.flush_failed);
@@ -159,6 +161,9 @@ fn pay(here: &Here<'_>, ended: &Ended) {
 /// of what it was about is proved. A call that fails has told the program.
 fn note_untold(ended: &Ended) {
     let inode = inode_of(ended);
+    if ended.terms.local_block {
+        return;
+    }
     if !ended.settles {
         if ended.result().is_err() {
             let _ = untold::take(inode, By::Sync);
