@@ -60,7 +60,10 @@ pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
             let opened = match enforced {
                 false => copy(worker, fd),
                 true if leased => Err(Errno::AGAIN),
-                true => open_first(entry, |flags| worker.reopen(&task, fd, flags)),
+                true => inherit(worker, file).map_or_else(
+                    || open_as_wanted(|flags| worker.reopen(&task, fd, flags)),
+                    Ok,
+                ),
             };
             // The program gave up rights since its helper started.
             let opened = match opened {
@@ -143,11 +146,13 @@ fn inherit(worker: &Worker, file: &File) -> Option<Opened> {
         return None;
     }
     let fd = worker.copy_from(handle.holder, handle.fd)?;
-    let direct = sys::fd::flags(fd.as_raw_fd())? & libc::O_DIRECT != 0;
+    // The parent may have closed it, and opened another file there.
+    let is_it = sys::fd::inode(fd.as_raw_fd()) == Some((file.key.dev, file.key.ino));
+    let flags = sys::fd::flags(fd.as_raw_fd()).filter(|_| is_it)?;
     Some(Opened {
         fd,
-        direct,
-        writable: false,
+        direct: flags & libc::O_DIRECT != 0,
+        writable: flags & libc::O_ACCMODE == libc::O_RDWR,
     })
 }
 
@@ -166,7 +171,7 @@ fn open_without_descriptor(
         path[..whole.len()].copy_from_slice(whole);
         (path, whole.len())
     };
-    let by_mapping = open_direct(|flags| {
+    let by_mapping = open_as_wanted(|flags| {
         let (start, end) = mapping.ok_or(Errno::NOENT)?;
         worker.reopen_mapping(start, end, flags)
     });
@@ -176,7 +181,7 @@ fn open_without_descriptor(
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let found = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())?;
         match sys::fd::inode(found.as_raw_fd()) == Some((file.key.dev, file.key.ino)) {
-            true => open_direct(|flags| worker.reopen_own(found.as_raw_fd(), flags)),
+            true => open_as_wanted(|flags| worker.reopen_own(found.as_raw_fd(), flags)),
             false => Err(Errno::STALE),
         }
     })
@@ -186,20 +191,18 @@ fn open_without_descriptor(
 /// A FUSE daemon that hands the flags of an open on to a filesystem of its own may take the flag then,
 /// and refuse each read (`EINVAL`): its own buffer is not aligned. On a helper thread.
 pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
-    let fd = handle_of(file).fd;
-    let opened = quietly(FLAGS, |flags| worker.reopen_own(fd, flags))?;
+    let Handle { fd, writable, .. } = handle_of(file);
+    let mode = if writable {
+        OFlags::RDWR
+    } else {
+        OFlags::RDONLY
+    };
+    let opened = quietly(FLAGS | mode, |flags| worker.reopen_own(fd, flags))?;
     // The handle's number is the file's alone; its description is replaced in one step.
     sys::raw::sys_dup3(opened.as_fd(), fd, libc::O_CLOEXEC)?;
     let mut table = mappings::lock();
-    let handle = &mut table.get_mut(file).handle;
-    (handle.direct, handle.writable) = (false, false);
+    table.get_mut(file).handle.direct = false;
     Ok(())
-}
-
-/// The file of `handle` opened for writing, for as long as that takes: where the handle itself is not,
-/// because it was opened for a mapping that is only read, or by a fork child. On a helper thread.
-pub fn for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
-    worker.reopen_own(handle.fd, FLAGS | OFlags::RDWR)
 }
 
 /// Whether opening the file would have broken a lease on it.
@@ -223,13 +226,9 @@ struct Opened {
     writable: bool,
 }
 
-/// Opens the handle of the first mapping of a file: for writing too, where that is wanted and allowed.
-fn open_first(
-    entry: &Entry<'_>,
-    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
-) -> Result<Opened, Errno> {
-    if entry.writable
-        && config::preallocates()
+/// Opens a handle: for writing too, where that is wanted and allowed.
+fn open_as_wanted(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<Opened, Errno> {
+    if config::preallocates()
         && let Ok(opened) = open_direct(|flags| open(flags | OFlags::RDWR))
     {
         return Ok(Opened {
@@ -275,6 +274,7 @@ fn keep(worker: &Worker, file: &File, opened: Result<Opened, Errno>) {
         if f.handle.generation == worker.process().generation() {
             return;
         }
+        let before = f.handle;
         close_late = match looked {
             Ok((about, opened)) if (about.dev, about.ino) == (file.key.dev, file.key.ino) => {
                 f.handle = Handle {
@@ -302,6 +302,9 @@ fn keep(worker: &Worker, file: &File, opened: Result<Opened, Errno>) {
                 None
             }
         };
+        if before.generation != 0 {
+            table.remember(file, before);
+        }
     }
     drop(close_late);
 }

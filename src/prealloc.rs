@@ -6,14 +6,13 @@
 
 use crate::helper::{self, Worker};
 use crate::log::{self, FileName, Timer};
-use crate::mappings::file::Handle;
 use crate::mappings::{self, table::Entry};
 use crate::process;
 use crate::sys::extents::{self, Hole};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, handles};
 use keepmydata_records::{self as records, HexU64, Level, LineBuf, event};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -70,12 +69,10 @@ fn allocate(worker: &Worker, entry: &Entry<'_>) -> Outcome {
     };
     let space = sys::fd::space(fd).map_err(whole)?;
     let end = space.size.min(start + entry.len() as u64);
-    let mut filler = Filler {
-        worker,
-        handle,
-        late: None,
-        outcome: Ok(0),
-    };
+    if !handle.writable {
+        return Err(whole(Errno::ACCESS));
+    }
+    let mut filler = Filler { fd, outcome: Ok(0) };
     let fill = |from, to| filler.fill(from, to);
     match extents::holes(fd, start, end, Hole::Unpromised, fill) {
         Err(Errno::OPNOTSUPP | Errno::NOTTY) => {
@@ -93,10 +90,7 @@ fn allocate(worker: &Worker, entry: &Entry<'_>) -> Outcome {
 
 /// Allocates holes, until that fails.
 struct Filler<'a> {
-    worker: &'a Worker,
-    handle: Handle,
-    /// The file, opened for writing with the first hole, where the handle is not.
-    late: Option<OwnedFd>,
+    fd: BorrowedFd<'a>,
     outcome: Outcome,
 }
 
@@ -118,14 +112,8 @@ impl Filler<'_> {
         self.outcome.is_ok()
     }
 
-    fn allocate(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
-        if !self.handle.writable && self.late.is_none() {
-            self.late = Some(handles::for_writing(self.worker, &self.handle)?);
-        }
-        let late = self.late.as_ref().map(AsFd::as_fd);
-        let fd = late.or_else(|| self.worker.borrow_handle(&self.handle));
-        let fd = fd.ok_or(Errno::BADF)?;
-        retry_on_intr(|| fallocate(fd, FallocateFlags::KEEP_SIZE, offset, length))
+    fn allocate(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        retry_on_intr(|| fallocate(self.fd, FallocateFlags::KEEP_SIZE, offset, length))
     }
 }
 

@@ -418,3 +418,27 @@ fn a_flush_that_fails_after_a_drop_is_told_by_the_next_msync() {
         assert!(run.stdout.starts_with("msync EIO\n"), "{how}: {run:?}");
     }
 }
+
+/// A fork child that maps a file, and has not opened it, drops nothing: neither what its parent has stored and not synced,
+/// nor what it has stored itself.
+#[test]
+fn a_fork_child_that_maps_a_file_drops_nothing() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    for how in ["maps", "allocates"] {
+        let run = |mode| {
+            let fs = TearFs::mount(&["--mode", mode]);
+            let guest = Program::guest("heirs").arg(fs.path("f")).arg(how);
+            guest.under_shim(&[
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_PREALLOC", "on"),
+                ("KEEPMYDATA_DEADLINE_MS", "100"),
+            ])
+        };
+        let honest = run("honest");
+        let output = (honest.stdout.as_str(), honest.stderr.as_str());
+        assert_eq!(output, ("msync 0\n", ""), "{how}");
+        let lying = run("black-hole");
+        assert_eq!(lying.stdout, "msync EIO\n", "{how}: {lying:?}");
+    }
+}

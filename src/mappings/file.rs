@@ -199,7 +199,13 @@ pub struct Files {
     pool: Pool<File>,
     /// Files that are held by their debt alone, or may be.
     kept: usize,
+    /// Handles of a parent process, of files that are mapped no more: the last ones.
+    inherited: [Option<(Key, Handle)>; INHERITED],
+    next_inherited: usize,
 }
+
+/// So many handles of a parent process are remembered.
+const INHERITED: usize = 16;
 
 /// Files whose debt holds them, at the most: more are forgotten with their last mapping.
 const KEPT: usize = 1024;
@@ -216,7 +222,26 @@ impl Files {
             buckets: [None; BUCKETS],
             pool: Pool::new(),
             kept: 0,
+            inherited: [None; INHERITED],
+            next_inherited: 0,
         }
+    }
+
+    /// The handle of a file that is gone was a parent process's: where the file is mapped again, it can be copied from
+    /// there, and need not be opened.
+    pub fn remember(&mut self, key: Key, handle: Handle) {
+        let is_same = |at: &Option<(Key, Handle)>| at.is_some_and(|(of, _)| of == key);
+        let at = self.inherited.iter().position(is_same).unwrap_or_else(|| {
+            self.next_inherited += 1;
+            self.next_inherited % INHERITED
+        });
+        self.inherited[at] = Some((key, handle));
+    }
+
+    fn remembered(&self, key: &Key) -> Handle {
+        let mut all = self.inherited.iter().flatten();
+        all.find(|(of, _)| of == key)
+            .map_or_else(Handle::default, |(_, handle)| *handle)
     }
 
     /// What changes about `file`.
@@ -259,6 +284,7 @@ impl Files {
     /// Adds a file; nothing when memory is out.
     pub fn add(&mut self, key: Key, traits: Traits) -> Option<Held> {
         let block = self.pool.recycled().or_else(|| self.pool.fresh())?;
+        let handle = self.remembered(&key);
         let head = &mut self.buckets[bucket_of(&key)];
         // SAFETY: the block is ours; the new file is complete before the chain leads to it.
         unsafe {
@@ -269,7 +295,7 @@ impl Files {
                 refs: AtomicU32::new(1),
                 state: UnsafeCell::new(State {
                     next: *head,
-                    handle: Handle::default(),
+                    handle,
                     excluded: false,
                     suspect: false,
                     lost: 0,

@@ -338,8 +338,18 @@ impl Guard {
 
     /// Lets `file` go; a handle returned must be closed by the helper, without the lock.
     pub fn release(&mut self, file: Held) -> Option<Handle> {
+        let key = file.key;
         let handle = self.files_mut().release(file)?;
-        (handle.generation == self.process.generation()).then_some(handle)
+        let is_own = handle.generation == self.process.generation();
+        if !is_own {
+            self.files_mut().remember(key, handle);
+        }
+        is_own.then_some(handle)
+    }
+
+    /// `file` had that handle of a parent process ([`Files::remember`]).
+    pub fn remember(&mut self, file: &File, handle: Handle) {
+        self.files_mut().remember(file.key, handle);
     }
 
     /// Notes that `pages` of `file` were stored to, or, where they are only `assumed_dirty`, may have been.
