@@ -184,8 +184,7 @@ pub fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
 /// with two node ids for a file makes them, differ here.
 pub fn inode_handle(fd: RawFd) -> u64 {
     let mut handle = FileHandle::empty();
-    // An empty path with AT_EMPTY_PATH names `fd` itself.
-    let done = raw::sys_name_to_handle_at(fd, c"", &mut handle, &mut 0, libc::AT_EMPTY_PATH);
+    let done = raw::sys_name_to_handle_at(fd, &mut handle, &mut 0);
     if done.is_err() {
         return 0;
     }

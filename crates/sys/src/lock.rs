@@ -147,7 +147,7 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
     const OTHER: usize = 1;
     match raw::sys_futex_waitv(&waiters, &time) {
         Ok(OTHER) => {
-            let _ = raw::sys_futex_wake(other, 0, i32::MAX);
+            let _ = raw::sys_futex_wake(other, false, i32::MAX);
         }
         Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => wait_for(own, expected, SHORT_NS),
         _ => (),
@@ -159,7 +159,7 @@ pub fn wait_either(own: &AtomicU32, expected: u32, other: usize, until: u32, ns:
 pub fn wake_one(word: *const AtomicU32) -> bool {
     #[cfg(not(miri))]
     return matches!(
-        raw::sys_futex_wake(word.addr(), libc::FUTEX_PRIVATE_FLAG, 1),
+        raw::sys_futex_wake(word.addr(), true, 1),
         Ok(_) | Err(Errno::FAULT)
     );
     // SAFETY: the kernel looks for sleepers on that address, and at nothing that lies there. Miri knows no system

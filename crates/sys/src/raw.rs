@@ -5,7 +5,7 @@ use super::kernel::{
     CacheRange, CacheStat, Cpus, FS_IOC_FIEMAP, Fiemap, FileHandle, FutexWaiter, SYS_CACHESTAT,
     userfaultfd,
 };
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
@@ -155,9 +155,9 @@ calls! {
     sys_dup3(from: BorrowedFd<'_>, to: RawFd, flags: c_int) = libc::SYS_dup3, [from, to, flags];
     /// fcntl(2), `F_GETLEASE`: which lease the process has on the file.
     sys_get_lease(fd: RawFd) = libc::SYS_fcntl, [fd, libc::F_GETLEASE];
-    /// name_to_handle_at(2): the kernel's own handle of an inode.
-    sys_name_to_handle_at(fd: RawFd, path: &CStr, handle: &mut FileHandle, mount: &mut c_int, flags: c_int) =
-        libc::SYS_name_to_handle_at, [fd, path, handle.with_room(), mount, flags];
+    /// name_to_handle_at(2), `AT_EMPTY_PATH`: the kernel's own handle of the inode that `fd` is open on.
+    sys_name_to_handle_at(fd: RawFd, handle: &mut FileHandle, mount: &mut c_int) =
+        libc::SYS_name_to_handle_at, [fd, c"", handle.with_room(), mount, libc::AT_EMPTY_PATH];
     /// ioctl_fiemap(2): the extents of a part of a file.
     sys_fiemap(file: BorrowedFd<'_>, map: &mut Fiemap) = libc::SYS_ioctl, [file, FS_IOC_FIEMAP, map.with_room()];
     /// getresuid(2): real, effective and saved user id of the calling thread.
@@ -176,7 +176,8 @@ calls! {
     sys_futex_waitv(waiters: &[FutexWaiter], until: &libc::timespec) =
         449, [waiters, waiters.len(), 0usize, until, libc::CLOCK_MONOTONIC];
     /// futex(2), `FUTEX_WAKE`: wakes who sleeps on that address, and does not look at what lies there.
-    sys_futex_wake(address: usize, flags: c_int, count: c_int) = libc::SYS_futex, [address, libc::FUTEX_WAKE | flags, count];
+    sys_futex_wake(address: usize, private: bool, count: c_int) =
+        libc::SYS_futex, [address, libc::FUTEX_WAKE | if private { libc::FUTEX_PRIVATE_FLAG } else { 0 }, count];
     /// rt_sigprocmask(2) of the calling thread.
     sys_sigprocmask(how: c_int, set: &u64, old: &mut u64) = libc::SYS_rt_sigprocmask, [how, set, old, size_of::<u64>()];
     /// sigpending(2).
