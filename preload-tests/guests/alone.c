@@ -436,6 +436,16 @@ int main(int argc, char **argv)
 		setsid();
 		base[1]++;
 		_exit(msync(base, LENGTH, MS_SYNC) != 0);
+	} else if (HOW("kill the helper at work")) {
+		pid_t of_helper = helper();
+
+		if (fork() == 0) {
+			usleep(1000000);
+			kill(of_helper, SIGKILL);
+			_exit(0);
+		}
+		base[0]++;
+		printf("msync %d\n", msync(base, LENGTH, MS_SYNC));
 	} else if (HOW("kill the helper") || HOW("kill the helper before setuid")) {
 		kill(helper(), SIGKILL);
 		if (HOW("kill the helper before setuid"))

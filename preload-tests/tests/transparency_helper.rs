@@ -313,12 +313,34 @@ fn reading_back_leaves_the_access_time() {
     assert_same_under_shim(&program);
 }
 
+/// Where it has nothing to do, as after kill(-1, SIGKILL), another takes its place.
+#[test]
+fn a_helper_that_was_killed_is_replaced() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    for verify in ["auto", "on"] {
+        let program = alone(&fs, "kill the helper");
+        let settings = [
+            ("KEEPMYDATA_VERIFY", verify),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+        ];
+        let run = program.under_shim(&settings);
+        let expected = "msync 0\nmsync 0\nhelpers 1\n";
+        assert_eq!(run.result(), (Some(0), None, expected, ""), "{verify}");
+    }
+}
+
 /// As that of a thread would. What the program waits for will not come.
 #[test]
-fn killing_the_helper_kills_the_program() {
+fn killing_the_helper_at_work_kills_the_program() {
+    or_skip!(TearFs::available());
+    let slow = TearFs::mount(&["--mode", "honest", "--fsync-delay-ms", "3000"]);
+    let beside = Program::guest("alone")
+        .arg(slow.path("f"))
+        .arg("kill the helper at work");
     let fs = or_skip!(LoopFs::mount("ext4"));
-    for how in ["kill the helper", "kill the helper before setuid"] {
-        let run = alone(&fs, how).under_shim(&[]);
+    for program in [beside, alone(&fs, "kill the helper before setuid")] {
+        let how = format!("{:?}", program.arguments());
+        let run = program.under_shim(&[]);
         assert_eq!(run.signal(), Some(9), "{how}: {run:?}");
         assert!(run.stderr.contains("helper process was killed"), "{run:?}");
     }

@@ -239,20 +239,33 @@ fn carry(
         let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
         pool.ready(hire).map_err(Unavailable::Errno)?;
         match pool.push(NonNull::from(&job)) {
-            Push::Queued => break,
-            Push::Closed => {}
+            Push::Queued => {}
+            Push::Closed => continue,
             Push::Unheard => return Err(Unavailable::Errno(libc::EPERM)),
         }
-    }
-    own().life.watch_caller();
-    job.wait(|done| {
-        lock::wait_for(done, 0, LOOK_NS);
-        job.payload.errand.run();
-        if done.load(Ordering::Acquire) == 0 {
+        own().life.watch_caller();
+        let is_done = job.wait(|done| {
+            lock::wait_for(done, 0, LOOK_NS);
+            job.payload.errand.run();
+            if done.load(Ordering::Acquire) != 0 || !own().life.is_dead() {
+                return true;
+            }
+            if is_alone() && pool.withdraw(NonNull::from(&job)) {
+                return false;
+            }
             own().life.must_live();
+            true
+        });
+        if is_done {
+            return Ok(());
         }
-    });
-    Ok(())
+        orders::replace(process);
+    }
+}
+
+/// Whether nobody else waits for the helper: one that was killed had nothing to do, then, and can be replaced.
+fn is_alone() -> bool {
+    own().jobs.load(Ordering::Acquire) == 1
 }
 
 /// The same for work that must be done: without a helper on the calling thread.

@@ -158,6 +158,11 @@ fn end(process: &'static Process, patience: u64) {
     }
 }
 
+/// What a helper that was killed has left is cleared away: the next need starts another.
+pub fn replace(process: &'static Process) {
+    dismiss(process);
+}
+
 fn dismiss(process: &'static Process) -> bool {
     let gone = || {
         super::own().life.reap();

@@ -44,11 +44,14 @@ impl<P> Job<P> {
     }
 
     /// Waits until the job is done; then all that was written by it is seen. `sleep` sleeps while the word
-    /// is 0, and may return early.
-    pub fn wait(&self, sleep: impl Fn(&Word)) {
+    /// is 0, and may return early. False as soon as that is: then the job is not done.
+    pub fn wait(&self, sleep: impl Fn(&Word) -> bool) -> bool {
         while self.done.load(Ordering::Acquire) == 0 {
-            sleep(&self.done);
+            if !sleep(&self.done) {
+                return false;
+            }
         }
+        true
     }
 
     /// Wakes who waits, although the job is not done. The waiter may be about to sleep, and miss it.
@@ -286,6 +289,13 @@ impl<P, O: Copy> WorkerPool<P, O> {
         }
     }
 
+    /// Takes `job` out of the queue, where members that do not live any more have left it; false where they have
+    /// taken it, or one of them has the lock.
+    pub fn withdraw(&self, job: NonNull<Job<P>>) -> bool {
+        let queue = self.queue.try_lock();
+        queue.is_some_and(|mut queue| queue.withdraw(job))
+    }
+
     /// Sleeps until there is something to do for `member`.
     pub fn next(&self, member: &mut Member) -> Next<P, O> {
         let mut queue = self.queue.lock();
@@ -492,6 +502,8 @@ impl<P, O: Copy> Queue<P, O> {
             if next.is_null() {
                 self.tail = before;
             }
+            // SAFETY: as above.
+            unsafe { here.as_ref().next.with_mut(|link| *link = null_mut()) };
             return true;
         }
         false

@@ -130,7 +130,10 @@ impl Process {
                 break;
             }
         }
-        job.wait(|done| port::wait(done, 0));
+        job.wait(|done| {
+            port::wait(done, 0);
+            true
+        });
         assert_eq!(call.runs.load(Ordering::SeqCst), 1, "runs of a job");
         // SAFETY: loom checks that nobody writes it.
         call.result
