@@ -276,9 +276,10 @@ pub fn forget(table: &mut mappings::Guard, file: &File) {
 }
 
 /// Whether the page cache of `file` may have been dropped since the last sync that
-/// succeeded, for all that its probes tell. On a helper thread.
+/// succeeded, for all that its probes tell. On a helper thread. What calls of the program's own have dropped
+/// counts where other threads may have stored meanwhile.
 pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
-    let dropped = table.get(file).dropped;
+    let dropped = table.get(file).dropped && !sys::thread::is_single();
     let probes = of(table, file);
     let Some(pagemap) = worker.pagemap() else {
         return true;

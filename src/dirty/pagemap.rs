@@ -67,7 +67,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         });
         into.assumed_dirty.remove_all(into.dirty);
         into.dirty.add_all(into.assumed_dirty.iter());
-        if may_be_gone(query.worker, &mut table, query.file, &grown) {
+        if query.may_be_gone || may_be_gone(query.worker, &mut table, query.file, &grown) {
             into.dirty.add_all(grown.iter());
         }
         // Whoever unmaps what was found from here on waits until it is proved.

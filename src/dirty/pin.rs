@@ -139,7 +139,9 @@ impl Pinned {
         let fd = direct.ok_or(Errno::BADF)?;
         rustix::fs::fdatasync(fd).inspect_err(|&errno| {
             let inode = (file.key.dev, file.key.ino);
-            mappings::untold::note(inode, mappings::untold::By::Sync, errno);
+            if mappings::tells_once(file, &handle) {
+                mappings::untold::note(inode, mappings::untold::By::Sync, errno);
+            }
         })?;
         let size = sys::fd::size(fd)?;
         let mut memory = Region::new(2 * MOST * sys::page_size()).ok_or(Errno::NOMEM)?;

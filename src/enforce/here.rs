@@ -41,6 +41,12 @@ impl<'a> Here<'a> {
         }
     }
 
+    /// Whether the filesystem may tell an error once, to whoever asks first. A local one, and what is stacked on it, tells
+    /// every open file, and gives the number of a deleted file to the next.
+    pub fn tells_once(&self) -> bool {
+        mappings::tells_once(&self.file, &self.handle)
+    }
+
     /// To ask the trackers.
     pub fn query(&self) -> Query<'_> {
         Query::of(self.worker, &self.file, self.handle)

@@ -28,9 +28,8 @@ pub fn flush(
     // Noted at once, until it is known what it was about: another thread's sync may return before that.
     let inode = inode_of(&snapshot);
     snapshot.was_untold = untold::peek(inode, By::Sync).is_some();
-    // A local filesystem tells every open file of it.
-    let is_told_once = snapshot.settles && !snapshot.terms.local_block;
-    let settling = is_told_once.then(|| untold::Flush::begin(inode));
+    let tells_once = snapshot.settles && here.tells_once();
+    let settling = tells_once.then(|| untold::Flush::begin(inode));
     let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
     if let Some(settling) = settling {
         settling.end(flushed.flush_failed);
@@ -80,7 +79,7 @@ pub fn conclude(
         Verdict::Refused(refused) => of_refused(here, refused),
     };
     pay(here, &ended);
-    note_untold(&ended);
+    note_untold(here, &ended);
     if ended.is_all_proved() {
         dirty::forget_drop(here.worker, &here.file);
     }
@@ -159,9 +158,9 @@ fn pay(here: &Here<'_>, ended: &Ended) {
 
 /// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it, unless all
 /// of what it was about is proved. A call that fails has told the program.
-fn note_untold(ended: &Ended) {
+fn note_untold(here: &Here<'_>, ended: &Ended) {
     let inode = inode_of(ended);
-    if ended.terms.local_block {
+    if !here.tells_once() {
         return;
     }
     if !ended.settles {

@@ -255,6 +255,11 @@ fn let_go(held: Held) {
     }
 }
 
+/// Whether the filesystem of `file` may tell an error once, to whichever open file asks first.
+pub fn tells_once(file: &File, handle: &Handle) -> bool {
+    !file.traits.local_block && !handle.uncounted
+}
+
 /// Closes handles before it returns.
 pub fn close(handles: &[Option<Handle>]) {
     if handles.is_empty() {
@@ -363,13 +368,10 @@ impl Guard {
         debt.proving.add_all(pages.iter());
     }
 
-    /// The program itself has taken `[start, end)` out of the file: nobody need be told of what was there. What is
-    /// owed stays: it may have been stored since.
+    /// The program itself has changed `[start, end)` of the file: nobody need be told of what was there, and what is there
+    /// now is owed. What is owed stays: it may have been stored since.
     pub fn forgive(&mut self, file: &File, start: u64, end: u64) {
-        let debt = &mut self.get_mut(file).debt;
-        debt.refused.remove(start, end);
-        debt.lost.remove(start, end);
-        debt.untold.remove(start, end);
+        self.get_mut(file).debt.forgive(start, end);
     }
 
     /// The program changes the bytes `range` of `file` past its mappings: a second look finds something else there.

@@ -77,6 +77,17 @@ impl Debt {
         self.told_pages += anew.pages();
     }
 
+    /// The program itself has changed `[start, end)` of the file, bytes: what an msync has failed for there, or was to
+    /// tell of, is not there any more. What is there instead, if anything, is still to be proved.
+    pub fn forgive(&mut self, start: u64, end: u64) {
+        let mut changed = Ranges::new();
+        for pages in [&mut self.refused, &mut self.lost, &mut self.untold] {
+            changed.add_all(pages.within(start, end));
+            pages.remove(start, end);
+        }
+        self.owe(&changed, true);
+    }
+
     /// Nothing was synced: what was being proved is owed as before.
     pub fn give_back(&mut self) {
         self.owed.add_all(self.proving.iter());
