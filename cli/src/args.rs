@@ -7,7 +7,7 @@ use crate::run::Reach;
 use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use keepmydata_records::{OPTIONS, OptionSpec, Values, meant};
 use std::ffi::{OsStr, OsString, c_int};
 use std::fmt::Write;
@@ -37,6 +37,18 @@ pub enum Request {
 pub struct DemoOptions {
     pub tearfs: Option<PathBuf>,
     pub guest: Option<PathBuf>,
+    pub kind: DemoKind,
+}
+
+/// What the guest of the demonstration is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum DemoKind {
+    /// Linked with libc, which the library is preloaded into.
+    Dynamic,
+    /// Static C, which is supervised.
+    Static,
+    /// Go, which is supervised.
+    Go,
 }
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
@@ -46,6 +58,11 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
             tearfs: sub.get_one("tearfs").cloned(),
             guest: sub.get_one("guest").cloned(),
+            kind: match (sub.get_flag("static"), sub.get_flag("go")) {
+                (true, _) => DemoKind::Static,
+                (_, true) => DemoKind::Go,
+                _ => DemoKind::Dynamic,
+            },
         })),
         Some(("report", sub)) => Ok(Request::Report(sub.into())),
         Some(("ltp", sub)) => Ok(Request::Ltp(ltp::request(sub))),
@@ -120,7 +137,7 @@ pub fn visible() -> Command {
         )
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
-             keepmydata demo [--tearfs PATH] [--guest PATH]\n       \
+             keepmydata demo [--static | --go] [--tearfs PATH] [--guest PATH]\n       \
              keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...\n       \
              keepmydata doctor [OPTIONS] [DIR] [--client DIR2 [--peer COMMAND]]\n       \
              keepmydata report [OPTIONS] LOG...\n       \
@@ -206,7 +223,20 @@ fn demo() -> Command {
              Exit code: 0 torn without and whole with it, 1 otherwise, 125 it could not be tried.",
         )
         .arg(path("tearfs").help("The test bed's filesystem [default: tearfs beside this command, or in ../lib/keepmydata]"))
-        .arg(path("guest").help("The program `seed` [default: seed beside this command, or in ../lib/keepmydata]"))
+        .arg(
+            Arg::new("static")
+                .long("static")
+                .action(ArgAction::SetTrue)
+                .help("Take a guest that is linked statically, which a supervisor reaches; wants a C compiler"),
+        )
+        .arg(
+            Arg::new("go")
+                .long("go")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("static")
+                .help("Take a guest in Go, likewise; wants a Go compiler"),
+        )
+        .arg(path("guest").conflicts_with_all(["static", "go"]).help("The program `seed` [default: seed beside this command, or in ../lib/keepmydata]"))
 }
 
 fn path(name: &'static str) -> Arg {

@@ -1,8 +1,9 @@
 //! `keepmydata demo`: one store, one msync, one read; without the shim and with it.
 
+mod compiled;
 mod mount;
 
-use crate::args::DemoOptions;
+use crate::args::{DemoKind, DemoOptions};
 use crate::failure::Failure;
 use crate::run::{Library, reason};
 use crate::sys;
@@ -23,11 +24,22 @@ struct Outcome {
 pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
     let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
     let tearfs = beside(&command, options.tearfs.as_deref(), "tearfs")?;
-    let guest = beside(&command, options.guest.as_deref(), "seed")?;
-    Library::find()?;
+    let made = tempfile::tempdir().map_err(|error| Failure::of("a directory", &error))?;
+    let guest = match options.kind {
+        DemoKind::Dynamic => {
+            Library::find()?;
+            beside(&command, options.guest.as_deref(), "seed")?
+        }
+        kind => compiled::guest(kind, made.path())?,
+    };
     sys::note_interruptions();
 
     println!("keepmydata demo: does a read after msync(2) get the data?");
+    match options.kind {
+        DemoKind::Dynamic => {}
+        DemoKind::Static => println!("The program is static: no library can be preloaded into it."),
+        DemoKind::Go => println!("The program is in Go, which calls the kernel without libc."),
+    }
     println!();
     println!(
         "The filesystem (tearfs --mode first-page) acknowledges an fsync after it has applied"

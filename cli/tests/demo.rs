@@ -83,3 +83,33 @@ fn what_is_missing_is_named() {
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).starts_with("keepmydata: /no/tearfs: No such file or directory"));
 }
+
+/// Of programs that no library can be preloaded into.
+#[test]
+fn so_are_a_static_guest_and_one_in_go() {
+    or_skip!(TearFs::available());
+    for kind in ["--static", "--go"] {
+        if kind == "--go" {
+            or_skip!(preload_tests::harness::installed("go"));
+        }
+        let output = keepmydata()
+            .args(["demo", kind, "--tearfs"])
+            .arg(tearfs())
+            .output()
+            .unwrap();
+        let text = stdout(&output);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{kind}: {text}{}",
+            stderr(&output)
+        );
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|words| matches!(words.first(), Some(&("P1" | "P2" | "P3"))))
+            .map(|words| words[words.len() - 2..].to_vec())
+            .collect();
+        assert_eq!(rows, [["old", "new"]; 3], "{kind}: {text}");
+    }
+}

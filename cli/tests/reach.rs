@@ -4,7 +4,7 @@ mod common;
 
 use common::{compile, keepmydata_environment, stderr, stdout};
 use preload_tests::harness::{
-    Flags, Outcome, Program, Scratch, TearFs, go_guest, patience, wait_until,
+    Flags, Outcome, Program, Scratch, TearFs, go_guest, patience, shim, wait_until,
 };
 use preload_tests::or_skip;
 use std::fs;
@@ -327,4 +327,161 @@ fn the_log_tells_what_was_done_and_by_whom() {
     assert_eq!(msync["dirty_pages"], 4, "{text}");
     assert_eq!(msync["verdicts"]["verified"], 4, "{text}");
     assert_eq!(msync["tracker"], "pagemap", "{text}");
+}
+
+/// A shell that starts a static program, one that the library is preloaded into, and a static one again: each is enforced,
+/// and once.
+#[test]
+fn in_a_tree_of_both_kinds_each_program_is_enforced_once() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let (by_hand, loaded) = (
+        Program::guest_with("seed", Flags::Static),
+        Program::guest("seed"),
+    );
+    let scratch = Scratch::new();
+    let script = format!(
+        "{static_} {f}1 && LD_PRELOAD={library} {dynamic} {f}2 && {dynamic} {f}3 && exec {static_} {f}4",
+        static_ = by_hand.file().display(),
+        dynamic = loaded.file().display(),
+        library = shim().display(),
+        f = fs.path("f").display(),
+    );
+    let native = Program::new("/bin/sh").args(["-c", &script]).natively();
+    assert_eq!(native.code(), Some(1), "{native:?}");
+    let shell = Program::new("/bin/sh").args(["-c", &script]);
+    let shell = shell
+        .env("KEEPMYDATA_LOG", "info")
+        .env("KEEPMYDATA_LOG_FORMAT", "json")
+        .env("KEEPMYDATA_LOG_FILE", scratch.path("log"));
+    let outcome = supervised_with(&shell, &["--reach=supervise"]).natively();
+    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
+    let text = fs::read_to_string(scratch.path("log")).expect("a log");
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let msyncs: Vec<serde_json::Value> = records
+        .filter(|record: &serde_json::Value| record["event"] == "msync")
+        .collect();
+    let of = |name: &str| {
+        let path = fs.path(name).to_string_lossy().into_owned();
+        let own = msyncs
+            .iter()
+            .filter(|record| record["path"] == path.as_str());
+        own.map(|record| record["supervised"] == true)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ["f1", "f2", "f3", "f4"].map(of),
+        [[true], [false], [true], [true]],
+        "{text}"
+    );
+}
+
+/// The same with variables that both have.
+fn supervised_with(program: &Program, options: &[&str]) -> Program {
+    let mut under = supervised(program, options);
+    for (name, value) in program.environment() {
+        under = under.env(&name.to_string_lossy(), value);
+    }
+    under
+}
+
+/// Threads, forks and vforks, each of which stores and syncs: what comes out is what comes out natively.
+#[test]
+fn threads_and_forks_are_what_they_are_natively() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let cases: [(&str, &[&str]); 5] = [
+        ("threads", &["8", "20", "ordered"]),
+        ("children", &[]),
+        ("locks", &["posix"]),
+        ("descriptors", &["numbers"]),
+        ("mapcalls", &[]),
+    ];
+    for (guest, arguments) in cases {
+        let program = Program::guest_with(guest, Flags::Static);
+        let program = program.arg(fs.path("f")).args(arguments);
+        let native = program.natively().expect_success(guest);
+        let _ = fs::remove_file(fs.path("f"));
+        let under = supervised(&program, &[]).natively().expect_success(guest);
+        let _ = fs::remove_file(fs.path("f"));
+        assert_eq!(
+            without_addresses(&under.stdout),
+            without_addresses(&native.stdout),
+            "{guest}"
+        );
+    }
+    let storm = Program::guest_with("forkstorm", Flags::Static);
+    let storm = storm.arg(fs.path("storm")).args(["4", "200"]);
+    supervised(&storm, &[])
+        .natively()
+        .expect_success("forkstorm");
+}
+
+fn without_addresses(text: &str) -> String {
+    let words = text.split_inclusive([' ', '\n']);
+    words.filter(|word| !word.contains("0x")).collect()
+}
+
+/// Signals all the time, by handlers with SA_RESTART, and in the middle of it a stop.
+#[test]
+fn signals_and_stops_do_no_harm() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let signals = Program::guest_with("signals", Flags::Static);
+    let signals = signals.arg(fs.path("f")).args(["2", "handler", "1000"]);
+    let running = supervised(&signals, &[]).start_natively();
+    let outcome = running.wait(patience(Duration::from_secs(60)));
+    assert!(
+        !outcome.timed_out && outcome.code() == Some(0),
+        "{outcome:?}"
+    );
+
+    let file = fs.path("g");
+    let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+    let mut talk = supervised(&syncer, &[]).converse(false, &[]);
+    let mut lines = Lines::of(&mut talk);
+    for _ in 0..20 {
+        let all = processes_with(&file);
+        assert_eq!(lines.ask("sync"), "0");
+        for pid in all {
+            // SAFETY: only numbers are passed.
+            unsafe {
+                libc::kill(pid, libc::SIGSTOP);
+                libc::kill(pid, libc::SIGCONT);
+            }
+        }
+        assert_eq!(lines.ask("map"), "0");
+    }
+    drop(lines);
+    assert!(talk.end(patience(Duration::from_secs(10))));
+}
+
+/// The processes of the program that has `argument`, not the supervisor's.
+fn processes_with(argument: &Path) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let own = supervisors(argument);
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|&byte| byte == 0);
+        words.any(|word| word == argument.as_os_str().as_encoded_bytes()) && !own.contains(pid)
+    };
+    pids.filter(has).collect()
+}
+
+/// A tracer has the program already: the supervisor does without marks.
+#[test]
+fn a_program_under_strace_is_supervised_all_the_same() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let seed = Program::guest_with("seed", Flags::Static).arg(fs.path("f"));
+    let traced = Program::new(KEEPMYDATA)
+        .args(["--reach=supervise", "--", "strace", "-f", "-o", "/dev/null"])
+        .arg(seed.file())
+        .args(seed.arguments());
+    let outcome = traced.natively();
+    assert_eq!(Found::of(&outcome), Whole, "{outcome:?}");
 }

@@ -15,7 +15,6 @@ use keepmydata_sync::commit::Ticket;
 use keepmydata_sys as sys;
 use keepmydata_sys::cachestat::cachestat;
 use keepmydata_sys::extents::{self, Hole};
-use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -333,17 +332,7 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
             &all
         }
     };
-    let _ = there.drop_mappings(ranges);
-    let Ok(handle) = there.file.handle() else {
-        return;
-    };
-    for range in ranges.iter() {
-        let len = match range.end() {
-            u64::MAX => None,
-            _ => std::num::NonZeroU64::new(range.length),
-        };
-        let _ = fadvise(handle, range.offset, len, Advice::DontNeed);
-    }
+    there.drop_clean(ranges, proved.sees_stores);
 }
 
 fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
@@ -386,10 +375,11 @@ fn may_have_dropped(there: &There<'_>, errno: Errno) -> bool {
     asked.is_err() || has_hole
 }
 
-/// Notes what the process has made dirty by now, if everything that it has stored is proved, and nothing was stored
-/// meanwhile: as long as that is so, nothing is owed, whatever is unmapped or dropped.
+/// Notes what the process has made dirty by now, if nothing was stored since the msync began: as long as that is so, nothing
+/// more is owed, whatever is unmapped or dropped.
 fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
-    if !ended.is_all_proved() {
+    // What is in doubt was told of; what is refused is in the debt.
+    if !ended.verify || ended.result().is_err() {
         return;
     }
     let now = there.image.dirtied();

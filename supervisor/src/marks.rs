@@ -24,6 +24,15 @@ pub fn take(image: &Image, area: &Area, into: &mut Ranges) -> Result<(), Errno> 
     })
 }
 
+/// Adds what of `area`, whose stores are tracked, was stored to since the last scan, and leaves the marks; all of it where
+/// that cannot be told.
+pub fn look(image: &Image, area: &Area, into: &mut Ranges) {
+    let all = area.start..area.end;
+    if each_run(image, all, Find::Written, |run| add(into, area, run)).is_err() {
+        into.add(area.offset, area.end_offset());
+    }
+}
+
 /// Whether `area`, whose stores are tracked, was stored to since the last scan; yes where that cannot be told.
 pub fn is_written(image: &Image, area: &Area) -> bool {
     let mut written = false;

@@ -30,15 +30,65 @@ pub struct There<'a> {
 
 impl There<'_> {
     /// Drops `ranges` from the page tables, as far as the kernel lets us. What is dirty stays.
-    pub fn drop_mappings(&self, ranges: &Ranges) -> Result<(), Errno> {
-        let mut result = Ok(());
+    fn drop_mappings(&self, ranges: &Ranges) {
         for area in self.areas {
             for range in ranges.within(area.offset, area.end_offset()) {
-                let done = page_out(self.image, area.at(range.offset), range.length as usize);
-                result = result.and(done);
+                let _ = page_out(self.image, area.at(range.offset), range.length as usize);
             }
         }
-        result
+    }
+
+    /// Drops the clean pages of `ranges` from the page tables and the page cache. posix_fadvise(2) writes dirty pages back
+    /// before it drops what is clean: what was stored to since the msync began must not be dropped so, unproved.
+    /// Such a page is kept by its entry in the program's page table, or, where that was lost in this moment, by one in the
+    /// supervisor's.
+    pub fn drop_clean(&self, ranges: &Ranges, stores_are_seen: bool) {
+        let mut clean = Ranges::new();
+        clean.add_all(ranges.iter());
+        let mut held = Ranges::new();
+        if stores_are_seen {
+            let mut stored = Ranges::new();
+            self.add_stored(&mut stored);
+            clean.remove_all(&stored);
+            self.drop_mappings(&clean);
+            self.add_stored(&mut held);
+            held.remove_all(&stored);
+        } else {
+            self.drop_mappings(&clean);
+        }
+        let Ok(handle) = self.file.handle() else {
+            return;
+        };
+        let held: Vec<(usize, usize)> = held
+            .iter()
+            .filter_map(|range| {
+                let len = range.length as usize;
+                let at = own::map(handle, range.offset, len)?;
+                let _ = vm::populate_read(at, len);
+                Some((at, len))
+            })
+            .collect();
+        for range in clean.iter() {
+            let (start, end) = (range.offset, range.end());
+            let is_clean = |stat: CacheStat| stat.dirty + stat.writeback == 0;
+            if stores_are_seen || end != u64::MAX && self.count(start, end).is_none_or(is_clean) {
+                let len = if end == u64::MAX {
+                    None
+                } else {
+                    NonZeroU64::new(range.length)
+                };
+                let _ = fadvise(handle, start, len, Advice::DontNeed);
+            }
+        }
+        held.into_iter().for_each(|(at, len)| own::unmap(at, len));
+    }
+
+    /// Adds what was stored to since the marks were taken.
+    fn add_stored(&self, into: &mut Ranges) {
+        let size = self.size().unwrap_or(u64::MAX);
+        for area in self.areas {
+            marks::look(self.image, &marks::inside(area, size), into);
+        }
     }
 }
 
@@ -155,7 +205,7 @@ impl Target for There<'_> {
     fn uncache(&self, ranges: &Ranges, stayed: &mut Ranges) {
         self.file.ask_probe(false);
         self.file.clear_probe();
-        let _ = self.drop_mappings(ranges);
+        self.drop_mappings(ranges);
         let Ok(handle) = self.file.handle() else {
             return;
         };

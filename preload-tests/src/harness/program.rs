@@ -77,6 +77,11 @@ impl Program {
         &self.arguments
     }
 
+    /// Its variables, likewise.
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self

@@ -40,7 +40,15 @@ impl Guest {
             .arg(socket)
             .arg(inside)
             .arg(u8::from(direct).to_string());
-        let mut conversation = program.converse(settings.is_some(), settings.unwrap_or(&[]));
+        let mut conversation = match (super::setting("SUPERVISED"), settings) {
+            // By this command, in place of the library.
+            (Some(keepmydata), Some(settings)) => harness::Program::new(keepmydata)
+                .args(["--reach=supervise", "--"])
+                .arg(program.file())
+                .args(program.arguments())
+                .converse(false, settings),
+            _ => program.converse(settings.is_some(), settings.unwrap_or(&[])),
+        };
         let stdout = conversation.take_stdout().expect("not taken yet");
         let (send, lines) = channel();
         std::thread::spawn(move || {
