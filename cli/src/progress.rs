@@ -3,9 +3,16 @@
 use crate::failure::Failure;
 use crate::sys;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
 
 /// A bar on standard error, gone when dropped.
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    pulses: bool,
+}
+
+/// What a step that ends prints on standard output, for whoever supervises.
+pub const PULSE: u8 = 0;
 
 impl Progress {
     pub fn new(steps: u64) -> Self {
@@ -14,14 +21,25 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg}") {
             bar.set_style(style);
         }
-        Progress(bar)
+        Progress { bar, pulses: false }
+    }
+
+    /// One that also prints a [`PULSE`] on standard output after each step.
+    pub fn pulsing(steps: u64) -> Self {
+        let mut progress = Progress::new(steps);
+        progress.pulses = true;
+        progress
     }
 
     /// Does one step, unless the command was interrupted.
     pub fn step<T>(&self, name: &str, step: impl FnOnce() -> T) -> Result<T, Failure> {
-        self.0.set_message(name.to_owned());
+        self.bar.set_message(name.to_owned());
         let result = step();
-        self.0.inc(1);
+        self.bar.inc(1);
+        if self.pulses {
+            let mut stdout = io::stdout();
+            let _ = stdout.write_all(&[PULSE]).and_then(|()| stdout.flush());
+        }
         match sys::interrupted() {
             true => Err(Failure::new(130, "interrupted")),
             false => Ok(result),
@@ -31,6 +49,6 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -250,3 +250,85 @@ fn where_no_file_can_be_made_nothing_can_be_told() {
         "{sentences}"
     );
 }
+
+/// Each sync takes half a second, each read a tenth: longer waits, and then the verdict.
+#[test]
+fn a_slow_filesystem_gets_its_verdict() {
+    or_skip!(TearFs::available());
+    let slow = ["--fsync-delay-ms=500", "--read-delay-ms=100"];
+    let verdicts = std::thread::scope(|scope| {
+        let started = ["--mode=honest", "--mode=drop-tail"].map(|mode| {
+            scope.spawn(move || {
+                let fs = TearFs::mount(&[&[mode], &slow[..]].concat());
+                examine(&fs.path(""))
+            })
+        });
+        started.map(|ended| ended.join().unwrap())
+    });
+    let [honest, drops] = &verdicts;
+    assert_eq!(honest["verdict"], "keeps", "{honest}");
+    assert_eq!(drops["verdict"], "cured", "{drops}");
+}
+
+/// What it met, and what to do.
+#[test]
+fn a_full_filesystem_is_explained() {
+    // An ext4 that is full: its blocks are taken by one file.
+    let full = or_skip!(LoopFs::mount("ext4"));
+    let mut file = fs::File::create(full.path("all")).unwrap();
+    // What is written late may turn out to need less.
+    let mut last = None;
+    for size in [1 << 20, 4096, 4096] {
+        let block = vec![b'x'; size];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        file.sync_all().unwrap();
+        last = Some(file.metadata().unwrap().len());
+    }
+    assert!(last > Some(1 << 20));
+    let found = examine(&full.path(""));
+    assert_eq!(found["verdict"], "unknown", "{found}");
+    let sentences = found["sentences"].to_string();
+    assert!(sentences.contains("The filesystem is full"), "{sentences}");
+}
+
+/// A file of the lower layer that is mapped before it is written first.
+#[test]
+fn copy_up_under_a_mapping_is_told_of() {
+    let below = or_skip!(LoopFs::mount("ext4"));
+    for name in ["lower", "upper", "work", "mount"] {
+        fs::create_dir(below.path(name)).unwrap();
+    }
+    fs::write(below.path("lower/f"), "old").unwrap();
+    let [lower, upper, work, point] =
+        ["lower", "upper", "work", "mount"].map(|name| below.path(name).display().to_string());
+    let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    let mount = |arguments: &[&str]| {
+        let status = std::process::Command::new("mount").args(arguments).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !mount(&["-t", "overlay", "overlay", "-o", &layers, &point]) {
+        preload_tests::skip!("no overlayfs can be mounted here");
+    }
+    // It is so: who has the file mapped since before sees the old one.
+    let script = "import mmap, sys\n\
+        file = open(sys.argv[1])\n\
+        held = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n\
+        new = open(sys.argv[1], 'r+')\n\
+        new.write('new')\n\
+        new.close()\n\
+        print(held[:3].decode(), open(sys.argv[1]).read())";
+    let python = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(below.path("mount/f"))
+        .output()
+        .unwrap();
+    let found = examine(&below.path("mount"));
+    let _ = std::process::Command::new("umount").arg(&point).status();
+    assert_eq!(stdout(&python), "old new\n", "{}", stderr(&python));
+    assert_eq!(found["verdict"], "keeps", "{found}");
+    let limits = found["limits"].to_string();
+    assert!(
+        limits.contains("is copied up when it is first opened for writing"),
+        "{limits}"
+    );
+}

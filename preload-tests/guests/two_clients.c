@@ -167,16 +167,20 @@ static void turns(const char *a, const char *b, double seconds)
 		char *map;
 
 		snprintf(path, sizeof path, "%s/probe-turns", dirs[me]);
-		fd = open_soon(path, O_RDWR);
-		if (fd < 0 || lock(fd, F_WRLCK))
-			fail("turn");
-		if (turn > TURNS)
-			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-		while (word(fd, shared[other]) != last[other] || word(fd, own[other]) != last[other]) {
+		/* Opened anew until the other's store is there. */
+		for (;;) {
+			fd = open_soon(path, O_RDWR);
+			if (fd < 0 || lock(fd, F_WRLCK))
+				fail("turn");
+			if (turn > TURNS)
+				posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+			if (word(fd, shared[other]) == last[other] && word(fd, own[other]) == last[other])
+				break;
 			if (now_ms() - since > seconds * 1e3) {
 				unseen++;
 				break;
 			}
+			close(fd);
 			nap();
 		}
 		lost += word(fd, shared[me]) != last[me] || word(fd, own[me]) != last[me];

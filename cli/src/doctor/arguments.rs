@@ -30,7 +30,7 @@ pub fn command() -> Command {
         .long_about(
             "Tests whether readers get what was stored through a mapping once msync has returned 0: \
              natively, with each step that may help, and under the shim. Works in a directory of \
-             its own in DIR, which it removes again. Takes about ten seconds, 30 at most. Says what \
+             its own in DIR, which it removes again. Takes about ten seconds, more on a slow filesystem. Says what \
              it saw, which steps help, and what follows; and what the kernel and the filesystem \
              offer the shim.\n\
              \n\

@@ -1,6 +1,7 @@
 //! What the page cache does for readers, and how long msync and fsync take, on a file of its own.
 
 use super::report::Row;
+use super::trials::Pace;
 use crate::run::reason;
 use crate::sys::{self, Mapping};
 use rustix::fs::{Advice, fadvise};
@@ -14,6 +15,7 @@ const PAGE: usize = 4096;
 const PAGES: usize = 16;
 /// How often each call is measured.
 const ROUNDS: usize = 5;
+const LONG: Duration = Duration::from_millis(500);
 
 /// cachestat(2) is needed for all but the times.
 pub struct Cache {
@@ -28,6 +30,8 @@ pub struct Cache {
     /// Medians, of a mapped file with one dirty page.
     msync: Result<Duration, String>,
     fsync: Result<Duration, String>,
+    /// A new open and a read of all pages.
+    read: Duration,
 }
 
 /// # Errors
@@ -64,14 +68,21 @@ pub fn look(path: &Path) -> io::Result<Cache> {
     let mapping = Mapping::new(&file, PAGES * PAGE)?;
     let median = |call: &dyn Fn() -> io::Result<()>| {
         let mut times = Vec::new();
-        for round in 0..ROUNDS {
-            mapping.store(0, &[round as u8]);
+        // Once where that takes long.
+        while times.len() < ROUNDS && times.iter().sum::<Duration>() < LONG {
+            mapping.store(0, &[times.len() as u8]);
             let started = Instant::now();
             call()?;
             times.push(started.elapsed());
         }
         times.sort();
-        Ok(times[ROUNDS / 2])
+        Ok(times[times.len() / 2])
+    };
+    let read = {
+        let started = Instant::now();
+        drop_all()?;
+        fill(&File::open(path)?)?;
+        started.elapsed()
     };
     let why = |error: io::Error| reason(&error);
     Ok(Cache {
@@ -81,10 +92,20 @@ pub fn look(path: &Path) -> io::Result<Cache> {
         one_inode: one_inode().map_err(why),
         msync: median(&|| mapping.sync()).map_err(why),
         fsync: median(&|| file.sync_all()).map_err(why),
+        read,
     })
 }
 
 impl Cache {
+    /// How long calls take.
+    pub fn pace(&self) -> Pace {
+        let sync = |took: &Result<Duration, String>| took.as_ref().copied().unwrap_or_default();
+        Pace {
+            sync: sync(&self.msync).max(sync(&self.fsync)),
+            read: self.read,
+        }
+    }
+
     /// What is wrong with it whatever msync does.
     pub fn limit(&self) -> Option<&'static str> {
         (self.one_inode == Ok(false)).then_some(
@@ -103,7 +124,7 @@ impl Cache {
             Ok(took) => Row::new(
                 name,
                 took.as_micros() as u64,
-                format!("us, median of {ROUNDS} with one dirty page"),
+                "us, the median with one dirty page",
             ),
             Err(why) => Row::new(name, "failed", why),
         };

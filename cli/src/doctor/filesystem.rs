@@ -67,6 +67,14 @@ impl Filesystem {
         format!("{kind} from {source}, mounted on {point}{daemon}")
     }
 
+    /// What programs must know of it whatever msync does.
+    pub fn limit(&self) -> Option<&'static str> {
+        (self.kind() == "overlay").then_some(
+            "a file of the lower layer is copied up when it is first opened for writing: who has it mapped read-only \
+             since before keeps the old one, and sees no store to the new one, whatever is synced",
+        )
+    }
+
     pub fn is_fuse(&self) -> bool {
         self.mount.kind.starts_with("fuse")
     }

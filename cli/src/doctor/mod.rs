@@ -33,7 +33,7 @@ use report::{Report, Row};
 use std::ffi::c_int;
 use std::io;
 use std::time::Instant;
-use trials::{Guests, Trials, Workplace};
+use trials::{Guests, Pace, Trials, Workplace};
 use verdict::{Judgement, Setting, Verdict};
 
 /// The work itself, in a process that may be left behind where the filesystem hangs.
@@ -55,12 +55,11 @@ fn work(options: &Options) -> Result<c_int, Failure> {
     report.section("kernel", kernel.rows());
     let code = match Workplace::new(&directory) {
         Ok(workplace) => {
-            let progress = Progress::new(trials::COUNT);
-            let guests = Guests::new(&workplace, started)?;
+            let progress = Progress::pulsing(trials::COUNT);
             examine(
                 (&kernel, &filesystem),
                 &workplace,
-                &guests,
+                started,
                 &progress,
                 &mut report,
             )?
@@ -84,12 +83,14 @@ fn work(options: &Options) -> Result<c_int, Failure> {
 fn examine(
     (kernel, filesystem): (&kernel::Kernel, &filesystem::Filesystem),
     workplace: &Workplace,
-    guests: &Guests,
+    started: Instant,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<Verdict, Failure> {
-    let probe = probe::probe(&workplace.file());
-    let cache = cache::look(&workplace.file());
+    let probe = progress.step("a small file", || probe::probe(&workplace.file()))?;
+    let cache = progress.step("the page cache", || cache::look(&workplace.file()))?;
+    let pace = cache.as_ref().map_or(Pace::default(), cache::Cache::pace);
+    let guests = &Guests::new(workplace, started, pace)?;
     let mut facts = filesystem.rows();
     match &probe {
         Ok(probe) => facts.extend(probe.rows(filesystem.is_fuse())),
@@ -111,12 +112,14 @@ fn examine(
         } else {
             "the filesystem"
         },
+        one_inode: cache.as_ref().is_ok_and(|cache| cache.limit().is_none()),
         has_store: filesystem.backing != Backing::Nothing,
         no_shim: guests.no_shim(),
     };
     let mut judgement = verdict::judge(&trials, &setting);
     let cache = cache.as_ref().ok().and_then(cache::Cache::limit);
     let limits = conclusion.limits.iter().cloned();
+    let limits = limits.chain(filesystem.limit().map(str::to_owned));
     judgement
         .limits
         .extend(limits.chain(cache.map(str::to_owned)));

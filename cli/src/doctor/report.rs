@@ -109,7 +109,23 @@ impl Report {
         if let Some(pair) = &trials.pair {
             workload("workload, two processes", pair);
         }
+        if let Some(fsx) = &trials.fsx {
+            workload("sizes and holes", fsx);
+        }
         workload("workload under keepmydata", &trials.shim_workload);
+        if let Some(neighbour) = &trials.neighbour {
+            let [what, how] = match neighbour {
+                Ok(found) if found.held && found.mapped => {
+                    ["whole", "another process, both under keepmydata"]
+                }
+                Ok(_) => [
+                    "torn",
+                    "another process that had it open or mapped, both under keepmydata",
+                ],
+                Err(why) => ["not tried", why.as_str()],
+            };
+            table.row(["neighbour under keepmydata", what, how]);
+        }
         self.evidence += &format!("\ntrials\n{table}");
         for shimmed in trials.shimmed() {
             self.evidence += &records(shimmed);

@@ -92,7 +92,7 @@ fn examine(
                 .to_owned(),
         ));
     }
-    let progress = Progress::new(case::all().len() as u64 + 3);
+    let progress = Progress::pulsing(case::all().len() as u64 + 3);
     // Two doctors may be here at once.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -107,7 +107,7 @@ fn examine(
         Ok(tried) => tried,
         Err(why) => return Ok(Err(format!("{why}."))),
     };
-    let judgement = verdict::judge(&tried, [&first.kind, &second.kind], mounts);
+    let judgement = verdict::judge(&tried, abouts, mounts);
     Ok(Ok((judgement, tried)))
 }
 

@@ -1,7 +1,11 @@
 //! Which options decide what a client sees of another's writes, by filesystem.
 
-/// A sentence, by the type that the kernel names.
-pub fn advice(kind: &str) -> &'static str {
+/// A sentence, by the type that the kernel names, or, where that says nothing, the daemon in `summary`.
+pub fn advice(kind: &str, summary: &str) -> &'static str {
+    let kind = match kind {
+        "fuse" if summary.contains("daemon bindfs") => "fuse.bindfs",
+        kind => kind,
+    };
     match kind {
         "nfs" | "nfs4" => {
             "What decides it on NFS: the mount options actimeo, acregmin and acregmax (how long attributes are \

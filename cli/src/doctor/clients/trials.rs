@@ -53,7 +53,7 @@ impl Pair {
         };
         enter(&self.first)?;
         let until = Instant::now() + NAME;
-        let different = "They do not show the same files: what is made in the one directory is not found in the other";
+        let different = "They do not show the same files: what is made in the one directory is not found in the other within 10 s. They are two filesystems, or this client caches names for longer";
         while let Err(why) = enter(&self.second) {
             if Instant::now() > until || sys::interrupted() {
                 return Err(format!("{different} ({why})"));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const PAGE: usize = 4096;
 /// The file has so many pages.
 pub const PAGES: usize = 16;
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Turn {
@@ -50,22 +50,27 @@ fn places(client: Client) -> [u64; 2] {
 
 impl Turn {
     pub fn take(&self, path: &Path) -> io::Result<Turned> {
-        let file = File::options().read(true).write(true).open(path)?;
-        let _lock = lock_records(&file, true)?;
         let began = Instant::now();
         let patience = Duration::from_millis(self.patience_ms);
         let mut turned = Turned::default();
-        loop {
-            if self.next.is_none() {
-                // The last word is the filesystem's.
-                fadvise(&file, 0, None, Advice::DontNeed)?;
-            }
-            turned.saw_others = holds(&file, self.client.other(), self.others)?;
+        // Anew until it is seen: some clients look at the server only when a file is opened, or locked.
+        let file = loop {
+            let file = File::options().read(true).write(true).open(path)?;
+            turned.saw_others = {
+                let _lock = lock_records(&file, true)?;
+                if self.next.is_none() {
+                    // The last word is the filesystem's.
+                    fadvise(&file, 0, None, Advice::DontNeed)?;
+                }
+                holds(&file, self.client.other(), self.others)?
+            };
             if turned.saw_others || began.elapsed() > patience {
-                break;
+                break file;
             }
             thread::sleep(PAUSE);
-        }
+        };
+        // As the one before it, which the other client has not taken meanwhile: it waits for the end of this turn.
+        let _lock = lock_records(&file, true)?;
         turned.kept_own = holds(&file, self.client, self.own)?;
         if self.next.is_none() {
             turned.kept_own &= past_cache(path, self.client, self.own)?;

@@ -2,6 +2,7 @@
 
 use super::case::{Case, Client, Step, Watched, Way};
 use super::options;
+use super::side::About;
 use super::trials::{Trials, WATCH_MS};
 use crate::trial;
 use crate::words::{count, verb};
@@ -153,7 +154,7 @@ fn waited(trials: &Trials, mounts: Option<[&Path; 2]>) -> Option<String> {
     })
 }
 
-pub fn judge(trials: &Trials, kinds: [&str; 2], mounts: Option<[&Path; 2]>) -> Judgement {
+pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -> Judgement {
     let of = |writer| Seen {
         trials,
         writer,
@@ -227,7 +228,10 @@ pub fn judge(trials: &Trials, kinds: [&str; 2], mounts: Option<[&Path; 2]>) -> J
     }
     sentences.extend(waited(trials, mounts));
     if verdict != Verdict::AtOnce {
-        let mut advice: Vec<&str> = kinds.iter().map(|kind| options::advice(kind)).collect();
+        let mut advice: Vec<&str> = abouts
+            .iter()
+            .map(|about| options::advice(&about.kind, &about.summary))
+            .collect();
         advice.dedup();
         sentences.extend(advice.into_iter().map(str::to_owned));
     }

@@ -3,10 +3,14 @@
 //!
 //! What it does to files goes through libc by name, so that the shim sees it.
 
+mod fsx;
+mod neighbour;
 mod readers;
 mod seed;
 mod workload;
 
+pub use fsx::FsxTask;
+pub use neighbour::{NeighbourFound, NeighbourTask};
 pub use readers::{Look, Page};
 pub use seed::{Call, SeedFound, SeedTask, Step};
 pub use workload::{WorkloadFound, WorkloadTask};
@@ -26,6 +30,10 @@ pub enum Task {
     Doctor(Options),
     Seed(SeedTask),
     Workload(WorkloadTask),
+    Fsx(FsxTask),
+    Neighbour(NeighbourTask),
+    /// The other process of a neighbour's task.
+    Beside(NeighbourTask),
 }
 
 /// Runs the task and prints what was found. A failure is one of the setup, for which nothing can be
@@ -37,6 +45,9 @@ pub fn guest(task: &str) -> Result<c_int, Failure> {
         Task::Doctor(options) => return super::work(&options),
         Task::Seed(task) => seed::run(&task).map(|found| serde_json::to_string(&found)),
         Task::Workload(task) => workload::run(&task).map(|found| serde_json::to_string(&found)),
+        Task::Fsx(task) => fsx::run(&task).map(|found| serde_json::to_string(&found)),
+        Task::Neighbour(task) => neighbour::run(&task).map(|found| serde_json::to_string(&found)),
+        Task::Beside(task) => neighbour::beside(&task).map(|()| Ok(String::new())),
     };
     match found {
         Ok(text) => {

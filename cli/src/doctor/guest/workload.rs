@@ -38,7 +38,7 @@ pub struct Bad {
     pub right_after_ns: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkloadFound {
     /// How often it stored, synced and read back.
     pub operations: u64,
@@ -60,13 +60,7 @@ pub fn run(task: &WorkloadTask) -> Result<WorkloadFound, SetupFailed> {
         .open(&task.file)
         .setup("open")?;
     file.set_len(FILE_SIZE as u64).setup("ftruncate")?;
-    let mut found = WorkloadFound {
-        operations: 0,
-        slowest_ns: 0,
-        total_ns: 0,
-        msync_error: None,
-        bad: None,
-    };
+    let mut found = WorkloadFound::default();
     let mut random = Random(task.process as u64 + 1);
     let end = Instant::now() + Duration::from_millis(task.millis);
     while found.bad.is_none() && found.msync_error.is_none() && Instant::now() < end {
@@ -126,11 +120,22 @@ fn look(path: &Path, store: &[u8], offset: u64) -> io::Result<Option<Bad>> {
     }
 }
 
+impl Bad {
+    /// So many wrong bytes from there on, not looked at again.
+    pub fn at(offset: u64, bytes: usize) -> Self {
+        Bad {
+            offset,
+            bytes,
+            right_after_ns: None,
+        }
+    }
+}
+
 /// splitmix64, the same sequence in every run.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,9 @@
 //! The guests: what a trial runs, natively or under the shim.
 
-use super::super::guest::{self, SeedFound, SeedTask, Task, WorkloadFound, WorkloadTask};
+use super::super::guest::{
+    self, FsxTask, NeighbourFound, NeighbourTask, SeedFound, SeedTask, Task, WorkloadFound,
+    WorkloadTask,
+};
 use super::{Found, Workplace};
 use crate::failure::Failure;
 use crate::run::{Library, reason};
@@ -19,6 +22,25 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(26);
 /// Beyond what a trial waits for by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// So many syncs and reads has a trial at most, and have all of them together.
+const IN_ONE: (u32, u32) = (20, 200);
+const IN_ALL: (u32, u32) = (120, 600);
+/// Beyond [`LIMIT`], on a slow filesystem.
+const LONGEST: Duration = Duration::from_secs(240);
+
+/// How long the calls of a filesystem take.
+#[derive(Clone, Copy, Default)]
+pub struct Pace {
+    pub sync: Duration,
+    pub read: Duration,
+}
+
+impl Pace {
+    /// So many of them.
+    fn times(self, (syncs, reads): (u32, u32)) -> Duration {
+        self.sync * syncs + self.read * reads
+    }
+}
 
 /// Runs guests, this command itself as another process, on files of the workplace.
 pub struct Guests<'a> {
@@ -28,17 +50,19 @@ pub struct Guests<'a> {
     /// How many have been run.
     count: AtomicU32,
     deadline: Instant,
+    pace: Pace,
 }
 
 impl<'a> Guests<'a> {
-    pub fn new(workplace: &'a Workplace, started: Instant) -> Result<Self, Failure> {
+    pub fn new(workplace: &'a Workplace, started: Instant, pace: Pace) -> Result<Self, Failure> {
         let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
         Ok(Guests {
             workplace,
             command,
             runner: Runner::new(Library::find(), OsStr::new(""))?,
             count: AtomicU32::new(0),
-            deadline: started + LIMIT,
+            deadline: started + LIMIT + pace.times(IN_ALL).min(LONGEST),
+            pace,
         })
     }
 
@@ -93,6 +117,27 @@ impl<'a> Guests<'a> {
         worst.ok_or_else(|| "no process".to_owned())
     }
 
+    /// The workload that changes sizes and makes holes, on a new file.
+    pub fn fsx(&self, millis: u64, under: Under) -> Found<WorkloadFound> {
+        let file = self.workplace.file();
+        let task = Task::Fsx(FsxTask {
+            file: file.clone(),
+            millis,
+        });
+        let found = self.guest(&task, under, PATIENCE + Duration::from_millis(millis));
+        let _ = fs::remove_file(file);
+        found.map(|(found, _)| found)
+    }
+
+    /// A process that stores, and another that had the file open and mapped before.
+    pub fn neighbour(&self, under: Under) -> Found<NeighbourFound> {
+        let file = self.workplace.file();
+        let task = Task::Neighbour(NeighbourTask { file: file.clone() });
+        let found = self.guest(&task, under, PATIENCE);
+        let _ = fs::remove_file(file);
+        found.map(|(found, _)| found)
+    }
+
     fn guest<T: DeserializeOwned>(
         &self,
         task: &Task,
@@ -100,6 +145,7 @@ impl<'a> Guests<'a> {
         limit: Duration,
     ) -> Found<(T, Vec<Value>)> {
         let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = limit + self.pace.times(IN_ONE);
         if left.is_zero() {
             return Err("not tried: out of time".to_owned());
         }

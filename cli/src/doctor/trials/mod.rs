@@ -4,10 +4,10 @@
 mod guests;
 mod workplace;
 
-pub use guests::Guests;
+pub use guests::{Guests, Pace};
 pub use workplace::Workplace;
 
-use super::guest::{SeedFound, SeedTask, Step, WorkloadFound};
+use super::guest::{NeighbourFound, SeedFound, SeedTask, Step, WorkloadFound};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::trial::Under;
@@ -21,6 +21,9 @@ const WAIT_MS: u64 = 3000;
 const WATCH_MS: u64 = 1000;
 /// How long after msync the shim verifies again at least, in ms, where old data comes back.
 const REVERIFY_MS: u64 = 500;
+/// From here on a sync is slow, and as many heal a few pages.
+const SLOW_NS: u64 = 100_000_000;
+const SYNCS_TO_HEAL: u64 = 20;
 /// How long the workload runs, in ms.
 const WORKLOAD_MS: u64 = 500;
 /// The same for two processes under the shim that found bad data natively.
@@ -60,6 +63,10 @@ pub struct Trials {
     pub workload: Found<WorkloadFound>,
     /// Two processes on one file; only where all else was well.
     pub pair: Option<Found<WorkloadFound>>,
+    /// One that also changes the file's size and makes holes; only where all else was well.
+    pub fsx: Option<Found<WorkloadFound>>,
+    /// Another process that had the file open or mapped before, both under the shim; only where the shim cures.
+    pub neighbour: Option<Found<NeighbourFound>>,
     pub flush_only: Shimmed,
     pub shim: Shimmed,
     pub shim_workload: Found<WorkloadFound>,
@@ -68,7 +75,7 @@ pub struct Trials {
 }
 
 /// How many trials there are at most, for the progress.
-pub const COUNT: u64 = STEPS.len() as u64 + 8;
+pub const COUNT: u64 = STEPS.len() as u64 + 13;
 
 impl Trials {
     /// Runs everything, what matters most first: time may run out.
@@ -110,6 +117,8 @@ impl Trials {
                 .collect(),
             workload,
             pair: None,
+            fsx: None,
+            neighbour: None,
             flush_only,
             shim,
             shim_workload,
@@ -125,6 +134,22 @@ impl Trials {
                 })?;
             }
             trials.pair = Some(pair);
+        }
+        if trials.native_is_whole() && backing != Backing::Nothing {
+            let fsx = progress.step("sizes and holes natively", || {
+                guests.fsx(WORKLOAD_MS, Under::Nothing)
+            })?;
+            if fsx.as_ref().is_ok_and(|found| found.bad.is_some()) {
+                trials.shim_workload = progress.step("sizes and holes under the shim", || {
+                    guests.fsx(LONG_WORKLOAD_MS, under_shim(&[]))
+                })?;
+            }
+            trials.fsx = Some(fsx);
+        }
+        if !trials.native_is_whole() && backing != Backing::Nothing {
+            trials.neighbour = Some(progress.step("another process under the shim", || {
+                guests.neighbour(under_shim(&[]))
+            })?);
         }
         if let Some(settings) = trials.suitable_settings() {
             trials.tuned = Some(
@@ -147,7 +172,7 @@ impl Trials {
 
     /// The workloads that ran natively.
     pub fn native_workloads(&self) -> impl Iterator<Item = &WorkloadFound> {
-        [Some(&self.workload), self.pair.as_ref()]
+        [Some(&self.workload), self.pair.as_ref(), self.fsx.as_ref()]
             .into_iter()
             .flatten()
             .flatten()
@@ -196,6 +221,11 @@ impl Trials {
         match native.whole_after_ns() {
             Some(late) if shim.msync.error.is_some() => {
                 Some(format!("KEEPMYDATA_DEADLINE_MS={}", 2 * ms(late)))
+            }
+            // Each attempt takes long.
+            None if shim.msync.error.is_some() && native.msync.ns > SLOW_NS => {
+                let deadline = SYNCS_TO_HEAL * ms(native.msync.ns);
+                Some(format!("KEEPMYDATA_DEADLINE_MS={deadline}"))
             }
             _ => None,
         }

@@ -20,6 +20,30 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
         Ok(found) => found,
         Err(why) => return not_tried(why),
     };
+    if is_cured(shim)
+        && let Some(Ok(neighbour)) = &trials.neighbour
+        && neighbour.msync_ok
+        && !(neighbour.held && neighbour.mapped)
+    {
+        let ways = match (neighbour.held, neighbour.mapped) {
+            (false, false) => "through a descriptor or a mapping that it had before",
+            (false, true) => "through a descriptor that it had before",
+            _ => "through a mapping that it had before",
+        };
+        let why = match setting.one_inode {
+            false => ": it has another inode's page cache, which no other process can drop",
+            true => "",
+        };
+        return (
+            Verdict::NotCured,
+            vec![
+                format!(
+                    "Under keepmydata a new open gets the new data, and another process still saw old data {ways}{why}."
+                ),
+                format!("Nothing but {} can mend that.", setting.actor),
+            ],
+        );
+    }
     if is_cured(shim) && workload.bad.is_none() && workload.msync_error.is_none() {
         return (
             Verdict::Cured,

@@ -35,6 +35,8 @@ pub struct Setting<'a> {
     pub is_fuse: bool,
     /// `the daemon` or `the filesystem`.
     pub actor: &'static str,
+    /// Whether a file that is opened twice is one inode to the kernel.
+    pub one_inode: bool,
     /// Whether there is a backing store.
     pub has_store: bool,
     /// Why nothing could be run under the shim.
@@ -53,6 +55,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> Judgement {
                     .to_owned(),
             );
         }
+        judgement.said.sentences.extend(met(why).map(str::to_owned));
         return judgement;
     }
     if trials.native_is_whole() {
@@ -76,9 +79,14 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
                 .find_map(|found| found.msync_error.clone())
         });
     if let Some(error) = failed {
-        return Judgement::unknown(format!(
+        let mut judgement = Judgement::unknown(format!(
             "msync fails here, and says so: {error}. What it promises could not be tried."
         ));
+        judgement
+            .said
+            .sentences
+            .extend(met(&error).map(str::to_owned));
+        return judgement;
     }
     let operations: u64 = trials
         .native_workloads()
@@ -100,6 +108,34 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
         limits: cure::harm(trials),
         ..Judgement::new(Verdict::Keeps, sentences)
     }
+}
+
+/// What an error means that the doctor meets, and what to do.
+fn met(why: &str) -> Option<&'static str> {
+    [
+        (
+            "No space left",
+            "The filesystem is full, or has too little room for the doctor's files, 13 MB each: free some, and ask again.",
+        ),
+        (
+            "Disk quota exceeded",
+            "The quota is used up: the doctor's files take 13 MB each.",
+        ),
+        (
+            "Input/output error",
+            "The filesystem fails itself, or what it lies on: look into the kernel's log (dmesg) and the daemon's.",
+        ),
+        (
+            "Read-only file system",
+            "It is mounted read-only, or the kernel has made it so after an error: look into the kernel's log (dmesg).",
+        ),
+        (
+            "Transport endpoint is not connected",
+            "The daemon has ended: mount it again, and look into its log.",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(error, means)| why.contains(error).then_some(means))
 }
 
 impl Judgement {
@@ -170,6 +206,8 @@ mod tests {
             steps: Vec::new(),
             workload: not_tried(),
             pair: None,
+            fsx: None,
+            neighbour: None,
             flush_only: shimmed(),
             shim: shimmed(),
             shim_workload: not_tried(),
@@ -178,6 +216,7 @@ mod tests {
         let setting = |is_fuse| Setting {
             is_fuse,
             actor: "the daemon",
+            one_inode: true,
             has_store: true,
             no_shim: None,
         };

@@ -1,0 +1,215 @@
+//! Two clients of real distributed and stacked filesystems, all on this machine: what the second sees of what was synced
+//! through the first, by `keepmydata doctor` and by a hand-written probe (`two_clients`), and what it sees where msync
+//! waits for it (`KEEPMYDATA_SEEN_BY`). `scripts/test --clusters` runs it; it makes `docs/clusters.md`.
+
+mod common;
+#[path = "clusters/mounts.rs"]
+mod mounts;
+
+use common::{keepmydata, stderr};
+use mounts::{ALL, Cluster};
+use preload_tests::harness::{Outcome, Program, record_skip, shim};
+use preload_tests::markdown::Table;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/clusters.md");
+const INTRODUCTION: &str = "\
+# Two clients of real filesystems
+
+Written by a test, from real runs of `keepmydata doctor A --client B` on filesystems of this kind, each mounted twice on the
+machine that the test ran on. To write it again:
+
+    KEEPMYDATA_WRITE_DOCS=1 scripts/test --clusters
+
+*verdict*: what the second client sees of what msync has synced through the first ([diagnosis.md](diagnosis.md)); a probe in C,
+which shares no code with the doctor, came to the same class. The next columns: when it was seen first, by way of reading. *two
+writers*: stores of two writers that take turns under a record lock, and how many of them were lost. *SEEN_BY*: how long an
+msync took with `KEEPMYDATA_SEEN_BY=A=B`, and the ways by which the second client then got the new data with its first read. The
+times are those of a small and busy machine.
+
+";
+const WAYS: [&str; 6] = ["held", "fresh", "direct", "mapping", "lock", "drop"];
+
+#[test]
+#[ignore = "takes minutes, and wants distributed filesystems installed"]
+fn every_cluster_of_this_machine() {
+    let mut table = Table::new([
+        "filesystem",
+        "verdict",
+        "held open",
+        "new open",
+        "O_DIRECT",
+        "held mapping",
+        "record lock",
+        "fadvise",
+        "two writers",
+        "SEEN_BY",
+    ]);
+    let (mut sentences, mut wrong, mut missing) = (String::new(), Vec::new(), Vec::new());
+    for (name, mount) in ALL {
+        let cluster = match mount() {
+            Ok(cluster) => cluster,
+            Err(why) => {
+                record_skip(name, &why);
+                missing.push(name);
+                continue;
+            }
+        };
+        let found = examine(&cluster);
+        let probe = probe(&cluster);
+        let waiting = waiting(&found);
+        println!("{name}: {}\n{}", found["sentences"], probe.stdout);
+        let class = class_of(&probe);
+        if found["verdict"] != class {
+            wrong.push(format!(
+                "{name}: {}, and {class} to the probe: {}",
+                found["verdict"], probe.stdout
+            ));
+        }
+        table.row(row(name, &found, waiting));
+        let said = found["sentences"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str);
+        let said: Vec<String> = said
+            // Where it was mounted is of no interest.
+            .map(|text| text.replace(&cluster.first.display().to_string(), "A"))
+            .map(|text| text.replace(&cluster.second.display().to_string(), "B"))
+            .collect();
+        let _ = write!(sentences, "**{name}.** {}\n\n", said.join(" "));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+        assert!(missing.is_empty(), "not written without {missing:?}");
+        fs::write(
+            DOCUMENT,
+            format!("{INTRODUCTION}{table}\n{}\n", sentences.trim()),
+        )
+        .unwrap();
+    }
+}
+
+fn examine(cluster: &Cluster) -> Value {
+    let output = keepmydata()
+        .env("KEEPMYDATA_LIB", shim())
+        .args(["doctor", "--json"])
+        .arg(&cluster.first)
+        .arg("--client")
+        .arg(&cluster.second)
+        .output()
+        .unwrap();
+    let found: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+    assert_eq!(found["exit_code"], json!(output.status.code()));
+    assert!(is_empty(&cluster.first), "left behind");
+    found
+}
+
+fn is_empty(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory).unwrap().flatten();
+    entries
+        .filter(|entry| {
+            !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".glusterfs")
+        })
+        .count()
+        == 0
+}
+
+fn probe(cluster: &Cluster) -> Outcome {
+    let guest = Program::guest("two_clients");
+    guest
+        .arg(&cluster.first)
+        .arg(&cluster.second)
+        .arg("4")
+        .natively()
+}
+
+/// The class that follows from the numbers that the probe prints.
+fn class_of(probe: &Outcome) -> &'static str {
+    let lines = probe.stdout.lines().filter_map(|line| line.split_once(' '));
+    let seen: HashMap<&str, Option<f64>> = lines.map(|(way, ms)| (way, ms.parse().ok())).collect();
+    let get = |way: &str| seen.get(way).copied().flatten();
+    let at_once = |way: &str| get(way).is_some_and(|ms| ms < 50.0);
+    let loses = get("lost") > Some(0.0) && get("unseen") == Some(0.0);
+    match (get("held"), get("fresh")) {
+        (_, Some(_)) if loses => "lost-update",
+        _ if at_once("held") && at_once("fresh") => "at-once",
+        _ if at_once("fresh") => "close-to-open",
+        (Some(_), Some(_)) => "after-time",
+        (None, Some(_)) => "close-to-open",
+        _ if get("lock").is_some() => "on-lock",
+        _ => "never",
+    }
+}
+
+/// The longest msync, and by which ways the data was seen at once then.
+fn waiting(found: &Value) -> String {
+    let tried = found["trials"]["waiting"].as_array();
+    let Some(tried) = tried.filter(|tried| !tried.is_empty()) else {
+        return String::new();
+    };
+    let slowest = tried
+        .iter()
+        .filter_map(|tried| tried["msync_ns"].as_u64())
+        .max();
+    let ways = tried
+        .iter()
+        .filter(|tried| tried["found"]["Ok"]["new-after-ms"] == 0)
+        .filter_map(|tried| tried["way"].as_str());
+    let ways: Vec<&str> = ways.collect();
+    format!(
+        "{:.0} ms: {}",
+        slowest.unwrap_or(0) as f64 / 1e6,
+        ways.join(", ")
+    )
+}
+
+fn row(name: &str, found: &Value, waiting: String) -> [String; 10] {
+    let tried = found["trials"]["tried"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let when = WAYS.map(|way| {
+        let mut cases = tried.iter().filter(|tried| {
+            tried["writer"] == "first"
+                && tried["reader"] == "second"
+                && tried["step"] == "msync"
+                && tried["way"] == way
+        });
+        let found = cases.next().map(|tried| &tried["found"]);
+        match found.map(|found| (&found["Ok"]["new-after-ms"], &found["Err"])) {
+            Some((_, Value::String(why))) => why.clone(),
+            Some((Value::Number(ms), _)) if ms.as_u64() == Some(0) => "at once".to_owned(),
+            Some((Value::Number(ms), _)) => format!("{ms} ms"),
+            Some(_) => "never".to_owned(),
+            None => String::new(),
+        }
+    });
+    let [held, fresh, direct, mapping, lock, drop] = when;
+    let turns = &found["trials"]["turns"];
+    let writers = match turns["error"].as_str() {
+        Some(why) => why.to_owned(),
+        None => format!("{}, {} lost", turns["stores"], turns["lost"]),
+    };
+    let verdict = found["verdict"].as_str().unwrap_or_default().to_owned();
+    [
+        name.to_owned(),
+        verdict,
+        held,
+        fresh,
+        direct,
+        mapping,
+        lock,
+        drop,
+        writers,
+        waiting,
+    ]
+}
