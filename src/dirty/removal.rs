@@ -12,7 +12,7 @@ use crate::mappings::{
     file::{File, MayDrop},
 };
 use crate::process;
-use crate::sys;
+use crate::sys::{self, cachestat::cachestat};
 use core::ops::Range;
 use keepmydata_records::Enforce;
 use libc::{c_char, c_int, off_t};
@@ -89,6 +89,32 @@ pub fn advised(start: usize, end: usize) {
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {
     mappings::each_of_inode(dev, ino, |file| changed_file(file, &range));
+}
+
+/// The program has written the bytes `range` of the inode. Where they are not in the page cache now, the write has gone
+/// past it (FOPEN_DIRECT_IO), and dropped what was there. With all signals blocked.
+pub fn written((dev, ino): Inode, range: Range<u64>) {
+    mappings::each_of_inode(dev, ino, |file| {
+        if !mappings::lock().drops(file, MayDrop::Write) {
+            return;
+        }
+        let asked = helper::run_if_there(process::this(), |worker| is_cached(worker, file, &range));
+        let cached = asked.flatten();
+        if let Some(cached) = cached {
+            mappings::lock().note_drop(file, MayDrop::Write, !cached);
+        }
+        if cached != Some(true) {
+            changed_file(file, &range);
+        }
+    });
+}
+
+/// Whether all of `range` is in the page cache; nothing where nobody can tell.
+fn is_cached(worker: &helper::Worker, file: &File, range: &Range<u64>) -> Option<bool> {
+    let handle = mappings::handle_of(file);
+    let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
+    let stat = cachestat(worker.borrow_cached(&handle)?, start, end - start).ok()?;
+    Some(stat.cached * sys::page_size() as u64 >= end - start)
 }
 
 /// Whether [`changing`] and [`advising`] have anything to do.

@@ -127,6 +127,14 @@ pub fn changing((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| prove_owed(file, patience));
 }
 
+/// Whether a write(2) to the inode may drop the pages that it writes from the page cache, as far as is known. With all
+/// signals blocked.
+pub fn may_be_dropped_by_writing((dev, ino): Inode) -> bool {
+    let table = mappings::lock();
+    let mut files = table.of_inode(dev, ino);
+    is_possible() && files.any(|file| table.drops(file, MayDrop::Write))
+}
+
 /// A call of the program's is under way that may drop the page cache of a file.
 pub struct Dropping {
     inode: Inode,

@@ -91,7 +91,9 @@ pub fn conclude(
 }
 
 fn of_proved(here: &Here<'_>, mut proved: Proved) -> Pooled<Ended> {
-    let is_counted = proved.verify && !proved.sees_stores;
+    // What was locked in memory meanwhile may have been stored to unseen, and flushed: it must be found in the page cache.
+    let sees_stores = proved.sees_stores && dirty::are_stores_seen(here.worker, &here.file);
+    let is_counted = proved.verify && !sees_stores;
     let mut unchanged = Ranges::new();
     if is_counted {
         proved.find_unchanged(here, &mut unchanged);

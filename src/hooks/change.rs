@@ -5,7 +5,7 @@ use super::prctl;
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
-use crate::mappings::file::MayDrop;
+use crate::mappings::file::{MayDrop, may_writes_drop};
 use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -322,6 +322,10 @@ macro_rules! writes {
                 if direct {
                     before_fd($fd, 0..0);
                 }
+                let writing = match !direct && may_writes_drop() {
+                    true => before_write($fd),
+                    false => None,
+                };
                 // After that: what is proved there counts as unchanged from then on.
                 if removal::is_awaited() {
                     note_write($fd, $offset, $len);
@@ -329,6 +333,9 @@ macro_rules! writes {
                 let result = real();
                 if direct {
                     wrote($fd, $offset, result);
+                }
+                if let Some(inode) = writing {
+                    after_write(inode, $fd, $offset, result);
                 }
                 if eviction_probe::are_missing() && result > 0 {
                     grew($fd);
@@ -347,12 +354,43 @@ fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
         return;
     };
     let state = next_fn::enter();
-    let start = match u64::try_from(offset) {
+    if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), written_from(fd, offset, len)) {
+        removal::changed(inode, start..start.saturating_add(len));
+    }
+    next_fn::leave(state);
+}
+
+/// Where `len` bytes were written: at `offset`, or, where that is -1, up to the descriptor's position.
+fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
+    match u64::try_from(offset) {
         Ok(start) => Some(start),
         Err(_) => sys::fd::position(fd).and_then(|end| end.checked_sub(len)),
+    }
+}
+
+/// The program is about to write to what `fd` is open on: returns what it is, where that may drop pages.
+#[cold]
+#[inline(never)]
+fn before_write(fd: c_int) -> Option<Inode> {
+    let state = next_fn::enter();
+    let inode = removal::tracked_fd(fd).filter(|&inode| before::may_be_dropped_by_writing(inode));
+    if let Some(inode) = inode {
+        before::changing(inode);
+    }
+    next_fn::leave(state);
+    inode
+}
+
+/// The same as [`wrote`], where nobody knows whether that has gone past the page cache.
+#[cold]
+#[inline(never)]
+fn after_write(inode: Inode, fd: c_int, offset: off_t, result: ssize_t) {
+    let Ok(len) = u64::try_from(result) else {
+        return;
     };
-    if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), start) {
-        removal::changed(inode, start..start.saturating_add(len));
+    let state = next_fn::enter();
+    if let Some(start) = written_from(fd, offset, len).filter(|_| len > 0) {
+        removal::written(inode, start..start.saturating_add(len));
     }
     next_fn::leave(state);
 }

@@ -7,8 +7,8 @@ use core::cmp::Ordering;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicUsize};
 pub use keepmydata_promise::{Debt, Traits};
 use keepmydata_ranges::FewRanges;
 use keepmydata_sync::commit::GroupCommit;
@@ -34,6 +34,16 @@ pub enum MayDrop {
     Open,
     /// mmap(2): on FUSE with FOPEN_DIRECT_IO.
     Map,
+    /// write(2): there, what it writes.
+    Write,
+}
+
+/// Files of which [`MayDrop::Write`] is not known to drop nothing.
+static WRITES_MAY_DROP: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there is such a file. Any context.
+pub fn may_writes_drop() -> bool {
+    WRITES_MAY_DROP.load(Relaxed) > 0
 }
 
 /// Bytes kept of a path; a longer one is cut at the front.
@@ -75,7 +85,9 @@ pub struct State {
     /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
     pub dropping: u32,
     /// Whether the calls of the program's that may drop the page cache do, by [`MayDrop`]: once one was seen to.
-    pub drops: [Option<bool>; 3],
+    pub drops: [Option<bool>; 4],
+    /// It is one of the files whose writes may drop pages.
+    writes_may_drop: bool,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
@@ -172,6 +184,16 @@ impl FileRef {
 }
 
 impl State {
+    /// Notes whether writes of the program's may drop pages of it.
+    pub fn note_writes(&mut self, may_drop: bool) {
+        match (self.writes_may_drop, may_drop) {
+            (false, true) => WRITES_MAY_DROP.fetch_add(1, Relaxed),
+            (true, false) => WRITES_MAY_DROP.fetch_sub(1, Relaxed),
+            _ => return,
+        };
+        self.writes_may_drop = may_drop;
+    }
+
     /// The path that it was mapped under, as bytes; empty while unknown.
     pub fn path(&self) -> &[u8] {
         &self.path[..self.path_len as usize]
@@ -305,7 +327,8 @@ impl Files {
                     changed: FewRanges::new(),
                     kept: false,
                     dropping: 0,
-                    drops: [None; 3],
+                    drops: [None; 4],
+                    writes_may_drop: false,
                     dropped: false,
                     doubted: false,
                     writable: 0,
@@ -338,6 +361,7 @@ impl Files {
             return None;
         }
         state.probes.note_missing(false);
+        state.note_writes(false);
         let handle = state.handle;
         if let Some(block) = self.unlink(f) {
             // SAFETY: it came from the pool, and no entry and no enforcement refers to it any more.

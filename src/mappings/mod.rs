@@ -327,7 +327,11 @@ impl Guard {
         }
         let (word, bit) = seen(key.dev, key.ino);
         SEEN[word].fetch_or(bit, Ordering::Relaxed);
-        self.files_mut().add(key, traits)
+        let file = self.files_mut().add(key, traits)?;
+        if config::is_verified(traits.local_block) && !traits.local_block {
+            self.get_mut(&file).note_writes(true);
+        }
+        Some(file)
     }
 
     /// Tells `each` of what changes about every tracked file.
@@ -397,8 +401,12 @@ impl Guard {
 
     /// A call of the program's has dropped the page cache of `file`, or not: what the next ones are expected to do.
     pub fn note_drop(&mut self, file: &File, call: MayDrop, dropped: bool) {
-        let drops = &mut self.get_mut(file).drops[call as usize];
+        let state = self.get_mut(file);
+        let drops = &mut state.drops[call as usize];
         *drops = Some(dropped || *drops == Some(true));
+        if matches!(call, MayDrop::Write) && !dropped && *drops == Some(false) {
+            state.note_writes(false);
+        }
     }
 
     /// Whether such a call is expected to: also where none was seen yet.
