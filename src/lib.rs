@@ -50,7 +50,6 @@ mod process;
 mod reads;
 mod stats;
 mod track;
-#[cfg(target_arch = "x86_64")]
 mod unwind;
 
 use keepmydata_sys as sys;

@@ -31,6 +31,7 @@ macro_rules! unwinder {
             }
         ),*];
 
+        #[cfg(target_arch = "x86_64")]
         core::arch::global_asm!(
             ".macro unwinder name, index",
             ".globl \\name",
@@ -66,6 +67,44 @@ macro_rules! unwinder {
             "pop rsi",
             "pop rdi",
             "jmp rax",
+            ".purgem unwinder",
+            found = sym FOUND,
+            find = sym find,
+        );
+
+        #[cfg(target_arch = "aarch64")]
+        core::arch::global_asm!(
+            ".macro unwinder name, index",
+            ".globl \\name",
+            ".hidden \\name",
+            ".type \\name, @function",
+            "\\name:",
+            "adrp x16, {found} + 8 * \\index",
+            "ldr x16, [x16, #:lo12:{found} + 8 * \\index]",
+            "cbz x16, 2f",
+            "br x16",
+            "2:",
+            "mov w17, #\\index",
+            "b 3f",
+            ".endm",
+            ".text",
+            ".p2align 4",
+            $(concat!("unwinder ", symbol!($name), ", ", $index),)*
+            "3:",
+            "stp x29, x30, [sp, #-80]!",
+            "stp x0, x1, [sp, #16]",
+            "stp x2, x3, [sp, #32]",
+            "stp x4, x5, [sp, #48]",
+            "stp x6, x7, [sp, #64]",
+            "mov w0, w17",
+            "bl {find}",
+            "mov x16, x0",
+            "ldp x0, x1, [sp, #16]",
+            "ldp x2, x3, [sp, #32]",
+            "ldp x4, x5, [sp, #48]",
+            "ldp x6, x7, [sp, #64]",
+            "ldp x29, x30, [sp], #80",
+            "br x16",
             ".purgem unwinder",
             found = sym FOUND,
             find = sym find,
