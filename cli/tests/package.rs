@@ -4,7 +4,7 @@ mod common;
 
 use common::{keepmydata, stderr, stdout};
 use keepmydata_records::OPTIONS;
-use preload_tests::harness::{Scratch, installed};
+use preload_tests::harness::{Scratch, Target, debug_shim, installed, shim};
 use preload_tests::or_skip;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -160,17 +160,54 @@ fn the_version_of_a_tarball_without_git() {
     assert_eq!(version(), "1.2.3");
 }
 
+/// What the package depends on. Ubuntu 22.04 has 2.35, Debian 12 2.36.
+const NEWEST_GLIBC: (u32, u32) = (2, 34);
+
+/// The newest version of glibc that has all symbols that a program or library asks for.
+fn needed_glibc(file: &Path) -> (u32, u32) {
+    let printed = stdout(&run(Command::new("readelf").args(["-V", "-W"]).arg(file)));
+    let names = printed.split_whitespace();
+    let versions = names.filter_map(|name| {
+        let (major, minor) = name.strip_prefix("GLIBC_")?.split_once('.')?;
+        let minor = minor.split_once('.').map_or(minor, |(minor, _)| minor);
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    versions
+        .max()
+        .unwrap_or_else(|| panic!("{}: no versions\n{printed}", file.display()))
+}
+
+#[test]
+fn nothing_needs_a_newer_c_library_than_older_systems_have() {
+    or_skip!(installed("readelf"));
+    let command = PathBuf::from(env!("CARGO_BIN_EXE_keepmydata"));
+    let tearfs = command.with_file_name("tearfs");
+    for file in [shim(), debug_shim(), &command, &tearfs] {
+        let needed = needed_glibc(file);
+        assert!(needed <= NEWEST_GLIBC, "{}: {needed:?}", file.display());
+    }
+}
+
 /// A fresh Debian, in which nothing but the package was installed.
 #[test]
 #[ignore = "builds a release and bootstraps a Debian, which takes minutes"]
 fn the_debian_package_works_on_a_fresh_machine() {
     or_skip!(installed("debootstrap"));
     let scratch = Scratch::new();
-    let root = scratch.path("root");
+    let package = built("deb", &[], scratch.dir());
     let (suite, mirror) = or_skip!(debian());
+    for suite in [suite.as_str(), "trixie"] {
+        works_on_a_fresh(suite, &mirror, &package);
+    }
+}
+
+/// The release, of Debian, with nothing installed but the package.
+fn works_on_a_fresh(suite: &str, mirror: &str, package: &Path) {
+    let scratch = Scratch::new();
+    let root = scratch.path("root");
     run(Command::new("debootstrap")
-        .args(["--variant=minbase", &suite])
-        .args([root.as_path(), Path::new(&mirror)]));
+        .args(["--variant=minbase", suite])
+        .args([root.as_path(), Path::new(mirror)]));
     // How this machine reaches the mirror.
     let apt = stdout(&run(Command::new("apt-config").arg("dump")));
     let proxies = apt.lines().filter(|line| line.starts_with("Acquire::http"));
@@ -187,8 +224,8 @@ fn the_debian_package_works_on_a_fresh_machine() {
             .args(["c", "10", "229"]));
     }
 
-    let package = built("deb", &root.join("root"));
     let name = package.file_name().unwrap().to_str().unwrap();
+    fs::copy(package, root.join("root").join(name)).unwrap();
     let inside = |words: &[&str]| {
         let mut command = Command::new("chroot");
         command.arg(&root).args(words);
@@ -246,7 +283,7 @@ fn the_debian_package_works_on_a_fresh_machine() {
 #[ignore = "builds a release, which takes minutes"]
 fn the_tarball_works_from_where_it_is_unpacked() {
     let scratch = Scratch::new();
-    let tarball = built("tar", scratch.dir());
+    let tarball = built("tar", &[], scratch.dir());
     run(Command::new("tar")
         .arg("-xzf")
         .arg(&tarball)
@@ -311,10 +348,45 @@ fn assert_has_no_line_tables(library: &Path, apart: &Path) {
     assert!(printed(library));
 }
 
+/// For the other processor: not run, but what it is made of is looked at.
+#[test]
+#[ignore = "builds a release, which takes minutes"]
+fn the_debian_package_for_aarch64() {
+    or_skip!(Target::aarch64());
+    let scratch = Scratch::new();
+    let package = built("deb", &["--aarch64"], scratch.dir());
+    let name = package.file_name().unwrap().to_str().unwrap();
+    assert!(name.ends_with("_arm64.deb"), "{name}");
+    let field = |field: &str| {
+        let said = run(Command::new("dpkg-deb").arg("-f").arg(&package).arg(field));
+        stdout(&said).trim().to_owned()
+    };
+    assert_eq!(field("Architecture"), "arm64");
+    assert!(
+        field("Depends").contains("libc6 (>= 2.34)"),
+        "{}",
+        field("Depends")
+    );
+    let root = scratch.path("root");
+    run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root));
+    for file in [
+        "usr/bin/keepmydata",
+        "usr/lib/keepmydata/libkeepmydata.so",
+        "usr/lib/keepmydata/tearfs",
+        "usr/lib/keepmydata/seed",
+    ] {
+        let file = root.join(file);
+        let header = stdout(&run(Command::new("readelf").arg("-h").arg(&file)));
+        assert!(header.contains("AArch64"), "{header}");
+        let needed = needed_glibc(&file);
+        assert!(needed <= NEWEST_GLIBC, "{}: {needed:?}", file.display());
+    }
+}
+
 /// What `scripts/package` prints last: a path in `directory`.
-fn built(what: &str, directory: &Path) -> PathBuf {
+fn built(what: &str, options: &[&str], directory: &Path) -> PathBuf {
     let script = format!("{ROOT}/scripts/package");
-    let output = run(Command::new(script).arg(what).arg(directory));
+    let output = run(Command::new(script).arg(what).args(options).arg(directory));
     let said = stdout(&output);
     PathBuf::from(said.lines().last().expect("a path"))
 }
