@@ -60,7 +60,7 @@ pub struct PerProcess<T>(AtomicPtr<T>);
 /// Where they all are.
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(null_mut());
 static USED: AtomicUsize = AtomicUsize::new(0);
-/// Bytes; a page.
+/// Bytes; no more than the smallest page has.
 const ROOM: usize = 4096;
 
 impl<T: Zeroed> PerProcess<T> {

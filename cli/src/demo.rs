@@ -41,10 +41,15 @@ pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
         DemoKind::Go => println!("The program is in Go, which calls the kernel without libc."),
     }
     println!();
+    let page = rustix::param::page_size();
     println!(
         "The filesystem (tearfs --mode first-page) acknowledges an fsync after it has applied"
     );
-    println!("only 4 KiB. The program stores 9927 bytes over four pages of a mapped file, calls");
+    println!(
+        "only {} KiB. The program stores {} bytes over four pages of a mapped file, calls",
+        page >> 10,
+        2 * page + 1735
+    );
     println!("msync, which returns 0, and at once reads the file back. For each page, it got:");
     println!();
     let without = run(&tearfs, &guest, None)?;

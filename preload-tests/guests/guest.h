@@ -18,12 +18,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+/* The size of the pages where the guest runs, which its compiler is told. */
+#ifndef PAGE
 #define PAGE 4096
+#endif
 
 enum { EXIT_SETUP = 2, EXIT_USAGE = 64 };
 
@@ -50,6 +54,16 @@ static inline void setup_failed(const char *format, ...)
 	va_end(args);
 	fprintf(stderr, ": %s\n", errname(e));
 	exit(EXIT_SETUP);
+}
+
+/* fork(2) past the C library; AArch64 has only clone(2). */
+static inline pid_t raw_fork(void)
+{
+#ifdef SYS_fork
+	return syscall(SYS_fork);
+#else
+	return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+#endif
 }
 
 /* Opens (creating) a file of exactly `size` bytes for reading and writing. */

@@ -354,7 +354,7 @@ static void lock(struct thread *t, const long *arg)
 static void other(int evicts)
 {
 	int status;
-	pid_t child = syscall(SYS_fork);
+	pid_t child = raw_fork();
 
 	if (child == 0) {
 		int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);

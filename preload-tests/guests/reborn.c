@@ -13,7 +13,7 @@ enum { PAGES = 4, MOST = 100 };
 static void punch_by_another(const char *path)
 {
 	int status = 0;
-	pid_t child = syscall(SYS_fork);
+	pid_t child = raw_fork();
 
 	if (child == 0) {
 		int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);

@@ -2,7 +2,7 @@
  * A sync that fails, and one that does not.
  *
  * usage: retry FILE CONTROL_SOCKET
- * Stores as the seed case does (9927 bytes at 4442856, over four pages), msyncs, looks at the
+ * Stores as the seed case does (with pages of 4 KiB, 9927 bytes at 4442856, over four pages), msyncs, looks at the
  * memory and, with cachestat(2), at the page cache; has the test bed turn honest, and msyncs
  * again. Prints `msync ERRNO`, `memory kept|changed`, `cached N dirty N` (of the four pages; without
  * that call `cached N dirty unknown`, by mincore(2)), `msync ERRNO`.
@@ -15,10 +15,10 @@
 #endif
 
 enum {
-	FILE_SIZE = 12800000,
-	STORE_AT = 4442856,
-	STORE_LEN = 9927,
-	FIRST_PAGE = 4440064,
+	FILE_SIZE = 3125 * PAGE,
+	FIRST_PAGE = 1084 * PAGE,
+	STORE_AT = FIRST_PAGE + PAGE - 1304,
+	STORE_LEN = 1304 + 2 * PAGE + 431,
 	PAGES = 4,
 	OLD_LEN = 3 * PAGE, /* the last page is a hole */
 };

@@ -3,26 +3,38 @@
  * munmap, and at once a read through a separate descriptor.
  *
  * usage: seed FILE
- * Prints a line a page, `P0 [4440064,4444160) new|old|mixed`.
+ * Prints a line a page, with pages of 4 KiB `P0 [4440064,4444160) new|old|mixed`.
  * Exit: 0 whole, 1 torn, 2 a step of the setup failed, 3 msync failed.
  */
 #include "guest.h"
 
 enum {
-	FILE_SIZE = 12800000,
-	STORE_AT = 4442856,
-	STORE_LEN = 9927,
-	FIRST_PAGE = 4440064, /* P0 */
-	PAGES = 4,            /* P0 to P3 */
-	OLD_LEN = 3 * PAGE,   /* old data over P0 to P2; P3 is a hole */
-	WINDOW_AT = 4395008,
-	WINDOW_LEN = 131072,
+	PAGES = 4, /* P0 to P3 */
+	OLD = 3,   /* pages with old data; P3 is a hole */
+	IN_FIRST = 1304,
+	IN_LAST = 431,
+	LARGEST = 65536,
 };
 
-static char store[STORE_LEN];
-static char before[PAGES * PAGE];
-static char after[PAGES * PAGE];
-static char window[WINDOW_LEN];
+/* With pages of 4 KiB, 9927 bytes at 4442856 of 12800000. */
+static size_t page_size, file_size, first_page, store_at, store_len;
+static char store[PAGES * LARGEST];
+static char before[PAGES * LARGEST];
+static char after[PAGES * LARGEST];
+static char window[32 * LARGEST];
+
+static void lay_out(void)
+{
+	page_size = sysconf(_SC_PAGESIZE);
+	if (page_size > LARGEST) {
+		fprintf(stderr, "seed: pages of %zu bytes\n", page_size);
+		exit(EXIT_SETUP);
+	}
+	file_size = 3125 * page_size;
+	first_page = 1084 * page_size;
+	store_at = first_page + page_size - IN_FIRST;
+	store_len = IN_FIRST + 2 * page_size + IN_LAST;
+}
 
 static void read_fully(int fd, char *buffer, size_t length, off_t offset)
 {
@@ -39,8 +51,8 @@ static void read_fully(int fd, char *buffer, size_t length, off_t offset)
 /* Compares what the store should have left in the page with what was there before. */
 static const char *verdict(int page)
 {
-	size_t start = (size_t)page * PAGE, end = start + PAGE;
-	size_t store_start = STORE_AT - FIRST_PAGE, store_end = store_start + STORE_LEN;
+	size_t start = page * page_size, end = start + page_size;
+	size_t store_start = store_at - first_page, store_end = store_start + store_len;
 	size_t new_bytes = 0, old_bytes = 0, stored = 0;
 
 	for (size_t i = start; i < end; i++) {
@@ -61,6 +73,7 @@ static const char *verdict(int page)
 int main(int argc, char **argv)
 {
 	int writer, reader, torn = 0;
+	size_t old_len;
 	char *base;
 
 	if (argc != 2) {
@@ -68,14 +81,16 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	/* Old and new bytes differ everywhere, from each other and from a hole. */
-	memset(before, 'o', OLD_LEN);
-	for (int i = 0; i < STORE_LEN; i++)
+	lay_out();
+	old_len = OLD * page_size;
+	memset(before, 'o', old_len);
+	for (size_t i = 0; i < store_len; i++)
 		store[i] = 'A' + i % 26;
 
 	if (unlink(argv[1]) != 0 && errno != ENOENT)
 		setup_failed("unlink %s", argv[1]);
-	writer = open_sized(argv[1], FILE_SIZE);
-	if (pwrite(writer, before, OLD_LEN, FIRST_PAGE) != OLD_LEN)
+	writer = open_sized(argv[1], file_size);
+	if (pwrite(writer, before, old_len, first_page) != (ssize_t)old_len)
 		setup_failed("pwrite");
 	if (fsync(writer) != 0)
 		setup_failed("fsync");
@@ -83,27 +98,27 @@ int main(int argc, char **argv)
 	reader = open(argv[1], O_RDONLY);
 	if (reader < 0)
 		setup_failed("open %s", argv[1]);
-	read_fully(reader, window, WINDOW_LEN, WINDOW_AT);
+	read_fully(reader, window, 32 * page_size, first_page - 11 * page_size);
 	close(reader);
 
-	base = map_shared(writer, FILE_SIZE);
-	memcpy(base + STORE_AT, store, STORE_LEN);
-	if (msync(base, FILE_SIZE, MS_SYNC) != 0) {
+	base = map_shared(writer, file_size);
+	memcpy(base + store_at, store, store_len);
+	if (msync(base, file_size, MS_SYNC) != 0) {
 		printf("msync %s\n", errname(errno));
 		return 3;
 	}
-	if (munmap(base, FILE_SIZE) != 0)
+	if (munmap(base, file_size) != 0)
 		setup_failed("munmap");
 
 	reader = open(argv[1], O_RDONLY);
 	if (reader < 0)
 		setup_failed("open %s", argv[1]);
-	read_fully(reader, after, sizeof(after), FIRST_PAGE);
+	read_fully(reader, after, PAGES * page_size, first_page);
 	for (int page = 0; page < PAGES; page++) {
 		const char *what = verdict(page);
-		int start = FIRST_PAGE + page * PAGE;
+		size_t start = first_page + page * page_size;
 
-		printf("P%d [%d,%d) %s\n", page, start, start + PAGE, what);
+		printf("P%d [%zu,%zu) %s\n", page, start, start + page_size, what);
 		torn |= strcmp(what, "new") != 0;
 	}
 	return torn;

@@ -21,7 +21,7 @@ static char *base;
 static void by_another(void)
 {
 	int status = 0;
-	pid_t child = syscall(SYS_fork);
+	pid_t child = raw_fork();
 
 	if (child == 0) {
 		int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);

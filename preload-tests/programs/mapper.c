@@ -19,20 +19,21 @@ static void end(int signal)
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = end};
+	size_t page = sysconf(_SC_PAGESIZE), size = 16 * page;
 	int fd = open(argv[argc - 1], O_RDWR | O_CREAT, 0600);
-	if (fd < 0 || ftruncate(fd, 65536) || sigaction(SIGTERM, &action, NULL))
+	if (fd < 0 || ftruncate(fd, size) || sigaction(SIGTERM, &action, NULL))
 		return 1;
-	stored = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	stored = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (stored == MAP_FAILED)
 		return 2;
 	strcpy(stored, "found");
-	if (msync(stored, 65536, MS_SYNC))
+	if (msync(stored, size, MS_SYNC))
 		return 3;
 	puts("ready");
 	fflush(stdout);
 	for (unsigned char i = 0; !ends; i++) {
-		stored[8192] = i;
-		if (msync(stored + 8192, 4096, MS_SYNC))
+		stored[2 * page] = i;
+		if (msync(stored + 2 * page, page, MS_SYNC))
 			return 4;
 		usleep(1000);
 	}

@@ -108,7 +108,7 @@ mod tests {
         include_str!("../../docs/crash.md"),
         include_str!("../../docs/filesystems.md"),
         include_str!("../../docs/modes.md"),
-        include_str!("../../docs/older-kernels.md"),
+        include_str!("../../docs/platforms.md"),
         include_str!("../../docs/programs.md"),
     ];
 

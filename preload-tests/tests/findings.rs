@@ -5,11 +5,13 @@ use std::path::Path;
 
 use keepmydata_records::Finding;
 use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 use serde_json::Value;
 
 const INFO: (&str, &str) = ("KEEPMYDATA_LOG", "info");
-const PAGE: u64 = 4096;
+fn page() -> u64 {
+    page_size() as u64
+}
 
 fn name(finding: Finding) -> String {
     format!("findings/l{}", finding as usize + 1)
@@ -97,37 +99,37 @@ fn shows(finding: Finding, expected: &[(u64, u64)]) {
 
 #[test]
 fn l2_pages_outside_the_range() {
-    shows(Finding::OutsideRange, &[(PAGE, PAGE)]);
+    shows(Finding::OutsideRange, &[(page(), page())]);
 }
 
 #[test]
 fn l3_unmapped_and_never_synced() {
-    shows(Finding::UnmappedUnsynced, &[(0, PAGE)]);
+    shows(Finding::UnmappedUnsynced, &[(0, page())]);
 }
 
 #[test]
 fn l4_exited_and_never_synced() {
-    shows(Finding::ExitUnsynced, &[(0, PAGE)]);
+    shows(Finding::ExitUnsynced, &[(0, page())]);
 }
 
 #[test]
 fn l5_executed_and_never_synced() {
-    shows(Finding::ExecUnsynced, &[(0, PAGE)]);
+    shows(Finding::ExecUnsynced, &[(0, page())]);
 }
 
 #[test]
 fn l6_only_ms_async() {
-    shows(Finding::AsyncOnly, &[(0, PAGE)]);
+    shows(Finding::AsyncOnly, &[(0, page())]);
 }
 
 #[test]
 fn l7_beyond_the_end() {
-    shows(Finding::BeyondEof, &[(PAGE, PAGE)]);
+    shows(Finding::BeyondEof, &[(page(), page())]);
 }
 
 #[test]
 fn l8_truncated_below_a_dirty_page() {
-    shows(Finding::TruncatedDirty, &[(PAGE, PAGE)]);
+    shows(Finding::TruncatedDirty, &[(page(), page())]);
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn l9_redundant() {
 
 #[test]
 fn l11_a_store_into_a_hole() {
-    shows(Finding::StoreIntoHole, &[(PAGE, PAGE)]);
+    shows(Finding::StoreIntoHole, &[(page(), page())]);
 }
 
 /// Where the kernel tells holes from allocated blocks that nobody has written; not on FUSE, where
@@ -174,7 +176,7 @@ fn l1_a_race() {
     let wrong = run(Finding::Race, &fs.path("wrong"), false, &[]);
     if kernel::sees_dirty() {
         assert_eq!(codes(&wrong), ["KMD-L1"], "{}", wrong.log_text());
-        assert_eq!(pages(&wrong, Finding::Race), [(0, PAGE)]);
+        assert_eq!(pages(&wrong, Finding::Race), [(0, page())]);
     } else {
         assert!(codes(&wrong).is_empty(), "{}", wrong.log_text());
     }

@@ -2,7 +2,7 @@
 //! the hand-over that this takes, and without.
 
 use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 use std::path::Path;
 
 fn run(file: &Path, threads: u32, rounds: u32, how: &str) -> Outcome {
@@ -23,7 +23,8 @@ fn raced(run: &Outcome) -> Vec<u64> {
             let ranges = record["dirty"].as_array().expect("ranges").clone();
             ranges.into_iter().flat_map(|range| {
                 let (start, len) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
-                (start..start + len).step_by(4096).map(|at| at / 4096)
+                let size = page_size() as u64;
+                start / size..(start + len) / size
             })
         })
         .collect();

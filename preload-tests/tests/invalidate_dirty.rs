@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use preload_tests::harness::{LoopFs, Outcome, Program, Scratch, TearFs, installed, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
 const PAGES: u64 = 4096;
 /// Not the last page, which is the eviction probe's: it stays (src/dirty/eviction_probe.rs).
 const DIRTY: [u64; 6] = [3, 17, 18, 200, 511, 1000];
-/// The largest folio that the kernel makes, in pages.
-const FOLIO: u64 = 512;
+/// The largest folio that the kernel makes, in pages: what one page table maps.
+fn folio() -> u64 {
+    page_size() as u64 / 8
+}
 
 fn run(file: &Path, dirty: &[u64], settings: &[(&str, &str)]) -> Outcome {
     let common = [
@@ -46,7 +48,8 @@ fn told(run: &Outcome) -> (BTreeSet<u64>, u64) {
     let ranges = msync["dirty"].as_array().cloned().unwrap_or_default();
     let pages = ranges.iter().flat_map(|range| {
         let (start, len) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
-        start / 4096..(start + len) / 4096
+        let size = page_size() as u64;
+        start / size..(start + len) / size
     });
     let dropped = msync["dropped_pages"].as_u64().unwrap_or(0);
     (pages.collect(), dropped)
@@ -134,7 +137,7 @@ fn whole_folios_on_local_filesystems() {
             if !is_known(verify) {
                 continue;
             }
-            assert!(left.iter().all(|page| page / FOLIO == 0), "{case}");
+            assert!(left.iter().all(|page| page / folio() == 0), "{case}");
             assert_eq!(dropped, left.len() as u64, "{case}");
             if verify == "off" {
                 assert_eq!(left, told, "{case}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, installed, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
 /// A guest of the benchmark, given its one line by a shell.
 fn one_round(guest: &str, line: &str) -> Program {
@@ -156,13 +156,14 @@ fn slow_reads_are_under_way_at_once() {
         .expect_success("under the shim");
     let log = fs.op_log();
     let msync = log.find("Fsync enter:").expect("an msync");
+    let len = format!("len({})", page_size());
     let mut under_way = BTreeSet::new();
     let mut most = 0;
     for line in log[msync..].lines() {
         let rest = line.split("unique(").nth(1);
         let unique = rest.and_then(|rest| rest.split(')').next());
         // Pages of their own: not what is read ahead.
-        if line.contains("Read enter:") && line.contains("len(4096)") {
+        if line.contains("Read enter:") && line.contains(&len) {
             under_way.insert(unique);
         } else if line.contains("Read exit:") {
             under_way.remove(&unique);
@@ -187,13 +188,14 @@ fn near_pages_are_read_back_in_one_read() {
             .expect_success("under the shim");
         let log = fs.op_log();
         let flush = log.rfind("Fsync enter:").expect("a flush");
-        let of = |len: &str| {
+        let of = |pages: usize| {
+            let len = format!("len({})", pages * page_size());
             let reads = log[flush..]
                 .lines()
                 .filter(|line| line.contains("Read enter:"));
-            reads.filter(|line| line.contains(len)).count()
+            reads.filter(|line| line.contains(&len)).count()
         };
-        (of("len(4096)"), of("len(32768)"))
+        (of(1), of(8))
     };
     assert_eq!(reads(["3", "5", "10"]), (0, 1));
     assert_eq!(reads(["3", "20", "40"]), (3, 0), "the control");

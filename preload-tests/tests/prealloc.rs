@@ -7,13 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use preload_tests::harness::{LoopFs, Outcome, Program, StackedFs, TearFs, kernel};
-use preload_tests::{or_skip, skip};
+use preload_tests::{or_skip, page_size, skip};
 use serde_json::Value;
 
-const PAGE: u64 = 4096;
 /// Few enough for btrfs, which takes milliseconds for each first store where it is full.
 const PAGES: u64 = 32;
-const SIZE: u64 = PAGES * PAGE;
+
+fn page() -> u64 {
+    page_size() as u64
+}
 
 /// The guest, on a filesystem that is small enough to be filled up quickly.
 struct Case {
@@ -58,9 +60,10 @@ fn dies_of_sigbus(run: &Outcome, what: &str) {
 /// Everything was stored, synced and is there; the blocks were there at mmap.
 fn all_is_well(run: &Outcome, rounds: u32) {
     let (first, rest) = run.stdout.split_once('\n').expect("lines");
-    let blocks = first.strip_prefix(&format!("size {SIZE} blocks "));
+    let size = PAGES * page();
+    let blocks = first.strip_prefix(&format!("size {size} blocks "));
     let blocks: u64 = blocks.and_then(|n| n.parse().ok()).expect("blocks");
-    assert!(blocks * 512 >= SIZE, "{run:?}");
+    assert!(blocks * 512 >= size, "{run:?}");
     let synced = "msync 0\n".repeat(rounds as usize);
     assert_eq!(rest, format!("{synced}lost 0 of {PAGES} pages\n"));
 }
@@ -97,7 +100,7 @@ fn no_space_is_told(case: &Case, kind: &str) {
     for level in ["warn", "info"] {
         let on = case.preallocated("before", 1, &[("KEEPMYDATA_LOG", level)]);
         dies_of_sigbus(&on, kind);
-        let mapped = |run: &Outcome| run.stdout.starts_with(&format!("size {SIZE} "));
+        let mapped = |run: &Outcome| run.stdout.starts_with(&format!("size {} ", PAGES * page()));
         assert!(mapped(&native) && mapped(&on), "{native:?}{on:?}");
         let records = prealloc_records(&on);
         let [record] = &records[..] else {
@@ -220,12 +223,12 @@ fn only_the_blocks_differ() {
         (bytes, std::fs::metadata(&file).expect("the file").blocks())
     };
     let (native, few) = left_by("native", None);
-    assert_eq!(native.len() as u64, 2 * PAGE);
+    assert_eq!(native.len() as u64, 2 * page());
     let (off, still_few) = left_by("off", Some(&[]));
     let (on, more) = left_by("on", Some(&[("KEEPMYDATA_PREALLOC", "on")]));
     assert!(native == off && native == on);
     assert_eq!(few, still_few);
-    assert_eq!((more - few) * 512, PAGE);
+    assert_eq!((more - few) * 512, page());
 }
 
 /// FUSE: a daemon that knows of holes and allocates them, and one that does neither, which is said.
@@ -239,7 +242,8 @@ fn fuse() {
     let run = guest.under_shim(&on).expect_success("tearfs");
     let records = prealloc_records(&run);
     assert_eq!(records.len(), 1, "{}", run.log_text());
-    assert_eq!(records[0]["message"], "8192 bytes of holes allocated");
+    let message = format!("{} bytes of holes allocated", 2 * page());
+    assert_eq!(records[0]["message"], message);
 
     let fs = or_skip!(StackedFs::mount("bindfs"));
     let guest = Program::guest("findings/l11").arg(fs.dir().join("f"));

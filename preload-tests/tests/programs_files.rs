@@ -168,10 +168,11 @@ with open('f', 'wb+') as f:
     f.truncate(size)
     with mmap.mmap(f.fileno(), size) as m:
         def store(part):
-            for page in range(part, size // 4096, 4):
-                m[page * 4096:page * 4096 + 100] = bytes([page % 251]) * 100
+            for page in range(part, size // mmap.PAGESIZE, 4):
+                at = page * mmap.PAGESIZE
+                m[at:at + 100] = bytes([page % 251]) * 100
                 if page % 64 == part:
-                    m.flush(page * 4096, 4096)
+                    m.flush(at, mmap.PAGESIZE)
         threads = [threading.Thread(target=store, args=(i,)) for i in range(4)]
         for t in threads: t.start()
         for t in threads: t.join()

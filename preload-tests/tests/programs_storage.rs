@@ -69,7 +69,7 @@ fn xfs_io() {
             -c 'msync -s' -c 'mmap 0' -c 'msync -s 0 64k' -c 'munmap' f >mappings
         xfs_io -r -c 'pread -v 39990 20' f | grep :
         sha256sum f
-        xfs_io -c 'mmap -r 0 4096' -c 'mread -v 0 16' -c 'msync -s 0 4096' f
+        xfs_io -c 'mmap -r 0 64k' -c 'mread -v 0 16' -c 'msync -s 0 64k' f
         "#,
     );
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, Tmpfs, seconds};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
 /// What a run of a guest is expected to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,11 +125,11 @@ fn doio_guest(processes: u32, for_seconds: u64) -> Program {
 fn seed_case_is_torn_natively_and_whole_under_the_shim() {
     or_skip!(TearFs::available());
     let table = |verdicts: [&str; 4]| {
-        format!(
-            "P0 [4440064,4444160) {}\nP1 [4444160,4448256) {}\n\
-             P2 [4448256,4452352) {}\nP3 [4452352,4456448) {}\n",
-            verdicts[0], verdicts[1], verdicts[2], verdicts[3]
-        )
+        let rows = verdicts.iter().enumerate().map(|(page, verdict)| {
+            let start = (1084 + page) * page_size();
+            format!("P{page} [{start},{}) {verdict}\n", start + page_size())
+        });
+        rows.collect::<String>()
     };
     let fs = TearFs::mount(&["--mode", "first-page"]);
     let seed = Program::guest("seed");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, installed, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 use serde_json::{Value, json};
 
 const INFO: (&str, &str) = ("KEEPMYDATA_LOG", "info");
@@ -65,9 +65,17 @@ fn agrees(file: &Path, extra: &[&str], settings: &[(&str, &str)]) {
     let stats = stats_of(&run, file);
     let case = format!("{extra:?} {settings:?}\n{}\n{stats}", run.stdout);
     assert_eq!(stats["mapped_bytes"], kernel["size"], "{case}");
-    assert_eq!(stats["mapped_bytes"], (64 + 32) * 4096, "{case}");
-    assert_eq!(stats["resident_pages"], kernel["rss"] / 4096, "{case}");
-    assert_eq!(stats["dirty_pages"], kernel["dirty"] / 4096, "{case}");
+    assert_eq!(stats["mapped_bytes"], (64 + 32) * page_size(), "{case}");
+    assert_eq!(
+        stats["resident_pages"],
+        kernel["rss"] / page_size() as u64,
+        "{case}"
+    );
+    assert_eq!(
+        stats["dirty_pages"],
+        kernel["dirty"] / page_size() as u64,
+        "{case}"
+    );
     assert!(kernel["rss"] > 0 && kernel["dirty"] > 0, "{case}");
     assert_eq!(stats["cached_pages"], cached(kernel["cached"]), "{case}");
     if extra.contains(&"pmap") {
@@ -130,7 +138,12 @@ fn numbers_are_those_of_smaps_and_mincore() {
         let file = fs.path(&format!("unmapped-{i}"));
         let run = statistics(&file, &["unmap"], settings);
         let (kernel, stats) = (numbers(&run.stdout), stats_of(&run, &file));
-        assert_eq!(stats["mapped_bytes"], 32 * 4096, "{}", run.log_text());
+        assert_eq!(
+            stats["mapped_bytes"],
+            32 * page_size(),
+            "{}",
+            run.log_text()
+        );
         // What is verified is proved before it is unmapped.
         let dirty = u64::from(settings != [("KEEPMYDATA_VERIFY", "on")]);
         assert_eq!(stats["dirty_pages"], dirty, "{}", run.log_text());
@@ -366,5 +379,8 @@ fn one_munmap_takes_many_files() {
         .map(|record| &record["stats"]["mapped_bytes"])
         .collect();
     assert!(mapped.len() >= 20, "{}", run.log_text());
-    assert!(mapped.iter().all(|bytes| **bytes == 4096), "{mapped:?}");
+    assert!(
+        mapped.iter().all(|bytes| **bytes == page_size()),
+        "{mapped:?}"
+    );
 }

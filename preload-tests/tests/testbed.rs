@@ -6,12 +6,21 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use preload_tests::harness::{Program, TearFs, kernel, seconds};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 use serde_json::json;
 
 /// The pages of the seed case: the first, and where they begin.
 const P0: u64 = 1084;
-const P0_AT: u64 = P0 * 4096;
+
+fn p0_at() -> u64 {
+    P0 * page_size() as u64
+}
+
+/// A byte of the store in each of the pages, from where the first begins.
+fn inside() -> [usize; 4] {
+    let page = page_size();
+    [page - 1096, page, 2 * page, 3 * page]
+}
 
 /// A letter a page, as the seed guest tells them: `n` for new, `o` for old.
 fn letters(stdout: &str) -> String {
@@ -32,14 +41,13 @@ fn seed(fs: &TearFs) -> String {
 /// The pages of the seed case as the control channel shows them: a byte in the middle of
 /// what was stored in each says which it is.
 fn shown(fs: &TearFs, view: &str) -> String {
-    let inside = [P0_AT + 3000, P0_AT + 4096, P0_AT + 8192, P0_AT + 12288];
     let byte = |at| {
         let answer = fs.control(json!({"op": view, "path": "/f", "offset": at, "len": 1}));
         u8::from_str_radix(answer["data"].as_str().expect("data"), 16).expect("hex")
     };
-    inside
+    inside()
         .map(|at| {
-            if byte(at).is_ascii_uppercase() {
+            if byte(p0_at() + at as u64).is_ascii_uppercase() {
                 'n'
             } else {
                 'o'
@@ -52,8 +60,8 @@ fn shown(fs: &TearFs, view: &str) -> String {
 /// What a new reader of the mount gets.
 fn read_afresh(fs: &TearFs) -> String {
     let file = File::open(fs.path("f")).expect("open");
-    let mut pages = [0; 4 * 4096];
-    file.read_exact_at(&mut pages, P0_AT).expect("read");
+    let mut pages = vec![0; 4 * page_size()];
+    file.read_exact_at(&mut pages, p0_at()).expect("read");
     let byte = |at: usize| {
         if pages[at].is_ascii_uppercase() {
             'n'
@@ -61,7 +69,7 @@ fn read_afresh(fs: &TearFs) -> String {
             'o'
         }
     };
-    [3000, 4096, 8192, 12288].map(byte).iter().collect()
+    inside().map(byte).iter().collect()
 }
 
 fn actions(fs: &TearFs, action: &str) -> u64 {
@@ -69,6 +77,9 @@ fn actions(fs: &TearFs, action: &str) -> u64 {
         .as_u64()
         .unwrap_or(0)
 }
+
+/// An argument that stands for the size of a page.
+const ONE_PAGE: &str = "PAGE";
 
 /// What a mode shows of the seed case: to its reader, and by the control channel.
 struct Disease {
@@ -149,14 +160,14 @@ const DISEASES: &[Disease] = &[
         ..HONEST
     },
     Disease {
-        // Of the three windows of 4 KiB that the seed's reader has cached by then.
+        // Of the three windows of a page that the seed's reader has cached by then.
         arguments: &[
             "--mode",
             "stale-window",
             "--delay-ms",
             "0",
             "--window",
-            "4096",
+            ONE_PAGE,
         ],
         read: "oooo",
         settled: "oooo",
@@ -224,7 +235,12 @@ fn each_mode_shows_its_disease_and_control_tells_the_truth() {
     or_skip!(TearFs::available());
     for disease in DISEASES {
         let what = disease.arguments;
-        let fs = TearFs::mount(disease.arguments);
+        let page = page_size().to_string();
+        let arguments = what.iter().map(|argument| match *argument {
+            ONE_PAGE => page.as_str(),
+            argument => argument,
+        });
+        let fs = TearFs::mount(&arguments.collect::<Vec<_>>());
         assert_eq!(seed(&fs), disease.read, "{what:?}: the seed's reader");
         assert_eq!(shown(&fs, "seen"), disease.seen, "{what:?}: seen");
         assert_eq!(shown(&fs, "read"), disease.finally, "{what:?}: finally");
@@ -378,21 +394,24 @@ fn the_op_log_tells_each_request_with_time_and_mode() {
     let fs = TearFs::mount(&["--mode", "first-page"]);
     seed(&fs);
     let log = fs.op_log();
-    let write = log.lines().position(|line| {
-        line.contains("TRACE Write enter: ino(2) offset(4440064) len(16384) flags(WRITE_CACHE)")
-    });
+    let (offset, len) = (p0_at(), 4 * page_size());
+    let wrote = format!("TRACE Write enter: ino(2) offset({offset}) len({len}) flags(WRITE_CACHE)");
+    let write = log.lines().position(|line| line.contains(&wrote));
     let write = write.unwrap_or_else(|| panic!("no page writeback in\n{log}"));
     let after: Vec<&str> = log.lines().skip(write + 1).collect();
     let find = |what: &str| {
         let line = after.iter().find(|line| line.contains(what));
         line.unwrap_or_else(|| panic!("no {what:?} in\n{log}"))
     };
-    assert!(find("Write exit: ino(2) result(16384) mode(first-page: held 4)").ends_with(" ns"));
+    let exit = format!("Write exit: ino(2) result({len}) mode(first-page: held 4)");
+    assert!(find(&exit).ends_with(" ns"));
     find("Fsync enter: ino(2) datasync(1)");
     find("Fsync exit: ino(2) result(0) mode(first-page: applied in part)");
     find("Open enter: ino(2) flags(O_RDONLY)");
     find("flags(DIRECT_IO)");
-    find("Read enter: ino(2) offset(4440064) len(16384) flags(O_RDONLY)");
+    find(&format!(
+        "Read enter: ino(2) offset({offset}) len({len}) flags(O_RDONLY)"
+    ));
     for line in log.lines() {
         let (date, rest) = line.split_once(' ').expect("date");
         let (time, _) = rest.split_once("Z TRACE ").expect("time");

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use preload_tests::harness::{Program, Scratch, TearFs, wait_until};
-use preload_tests::{or_skip, skip};
+use preload_tests::{or_skip, page_size, skip};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, seek};
 use rustix::process::{
     Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
@@ -375,27 +375,31 @@ fn files_are_sparse_up_to_terabytes() {
         .open(bed.path("big"))
         .expect("create");
     let far = 3 << 40;
-    file.set_len(far + 4096).expect("truncate");
+    let page = page_size() as u64;
+    file.set_len(far + page).expect("truncate");
     file.write_all_at(b"here", far).expect("write");
-    assert_eq!(file.metadata().expect("fstat").blocks(), 8);
+    assert_eq!(file.metadata().expect("fstat").blocks(), page / 512);
     assert_eq!(seek(&file, SeekFrom::Data(0)), Ok(far));
-    assert_eq!(seek(&file, SeekFrom::Hole(far)), Ok(far + 4096));
+    assert_eq!(seek(&file, SeekFrom::Hole(far)), Ok(far + page));
 
-    file.write_all_at(&[7; 12288], 0).expect("write");
+    file.write_all_at(&vec![7; 3 * page_size()], 0)
+        .expect("write");
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    fallocate(&file, punch, 1000, 8000).expect("punch");
-    let mut bytes = [1; 12288];
+    // From the first page into the third.
+    let hole = 1000..2 * page + 808;
+    fallocate(&file, punch, hole.start, hole.end - hole.start).expect("punch");
+    let mut bytes = vec![1; 3 * page_size()];
     file.read_exact_at(&mut bytes, 0).expect("read");
     assert!(
         bytes
             .iter()
             .enumerate()
-            .all(|(at, byte)| { *byte == if (1000..9000).contains(&at) { 0 } else { 7 } })
+            .all(|(at, byte)| { *byte == if hole.contains(&(at as u64)) { 0 } else { 7 } })
     );
-    assert_eq!(seek(&file, SeekFrom::Hole(0)), Ok(4096));
-    fallocate(&file, FallocateFlags::empty(), far, 8192).expect("allocate");
-    assert_eq!(file.metadata().expect("fstat").len(), far + 8192);
-    let refused = fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, 4096);
+    assert_eq!(seek(&file, SeekFrom::Hole(0)), Ok(page));
+    fallocate(&file, FallocateFlags::empty(), far, 2 * page).expect("allocate");
+    assert_eq!(file.metadata().expect("fstat").len(), far + 2 * page);
+    let refused = fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, page);
     assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP));
 
     file.set_len(10).expect("truncate");
@@ -422,18 +426,19 @@ fn direct_io_and_record_locks_work() {
         options.open(bed.path("f")).expect("open")
     };
     let (cached, direct) = (open(0), open(libc::O_DIRECT));
-    // FUSE asks no alignment of memory, but keep to the habit of 4 KiB.
-    cached.write_all_at(&[1; 8192], 0).expect("write");
-    let mut page = [0; 4096];
+    // FUSE asks no alignment of memory, but keep to the habit of whole pages.
+    let size = page_size();
+    cached.write_all_at(&vec![1; 2 * size], 0).expect("write");
+    let mut page = vec![0; size];
     direct
-        .read_exact_at(&mut page, 4096)
+        .read_exact_at(&mut page, size as u64)
         .expect("O_DIRECT read");
-    assert_eq!(page, [1; 4096]);
+    assert_eq!(page, vec![1; size]);
     direct
-        .write_all_at(&[2; 4096], 4096)
+        .write_all_at(&vec![2; size], size as u64)
         .expect("O_DIRECT write");
-    cached.read_exact_at(&mut page, 4096).expect("read");
-    assert_eq!(page, [2; 4096]);
+    cached.read_exact_at(&mut page, size as u64).expect("read");
+    assert_eq!(page, vec![2; size]);
 
     fcntl_lock(&cached, FlockOperation::LockExclusive).expect("lock");
     fcntl_lock(&cached, FlockOperation::Unlock).expect("unlock");

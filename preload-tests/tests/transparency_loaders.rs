@@ -9,7 +9,7 @@ use preload_tests::harness::{
     LoopFs, Outcome, Program, Scratch, TearFs, assert_same, assert_same_under_shim, installed,
     library,
 };
-use preload_tests::{or_skip, skip};
+use preload_tests::{or_skip, page_size, skip};
 
 const VERIFY: [(&str, &str); 2] = [("KEEPMYDATA_VERIFY", "on"), ("KEEPMYDATA_LOG", "info")];
 
@@ -29,8 +29,9 @@ fn loads(file: &Path, times: u32) -> Program {
 /// Whether a power cut leaves the four pages that the mapper library stored to, each
 /// in its first byte.
 fn is_whole(fs: &TearFs, name: &str, byte: u8) -> bool {
-    let bytes = fs.stable_bytes(name, 0, 16384);
-    bytes.len() == 16384 && bytes.iter().step_by(4096).all(|b| *b == byte)
+    let length = 4 * page_size();
+    let bytes = fs.stable_bytes(name, 0, length);
+    bytes.len() == length && bytes.iter().step_by(page_size()).all(|b| *b == byte)
 }
 
 #[track_caller]
@@ -314,8 +315,8 @@ fn whole_under_tool(tool: &[&str]) -> Outcome {
     assert_eq!(shimmed.code(), Some(0), "{tool:?}: {shimmed:?}");
     let expected: Vec<String> = (0..4)
         .map(|page| {
-            let start = 4440064 + page * 4096;
-            format!("P{page} [{start},{}) new", start + 4096)
+            let start = (1084 + page) * page_size();
+            format!("P{page} [{start},{}) new", start + page_size())
         })
         .collect();
     assert_eq!(pages(&shimmed), expected, "{shimmed:?}");

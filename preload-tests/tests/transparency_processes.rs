@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use preload_tests::harness::{LoopFs, Program, TearFs, assert_same_under_shim, seconds};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
 #[test]
 fn fork_storm() {
@@ -33,7 +33,7 @@ fn fork_storm_before_a_power_cut() {
     fs.cut();
     for child in 0..CHILDREN {
         let expected = u8::try_from(1 + child % 100).expect("small");
-        let byte = fs.final_bytes("f", child * 4096, 1)[0];
+        let byte = fs.final_bytes("f", child * page_size() as u64, 1)[0];
         assert_eq!(byte, expected, "page of child {child}");
     }
 }
@@ -55,7 +55,7 @@ fn every_way_to_make_a_process_on_first_page() {
         .expect_success("children");
     fs.cut();
     for page in (0..10).chain(20..22) {
-        let byte = fs.final_bytes("f", u64::from(page) * 4096, 1)[0];
+        let byte = fs.final_bytes("f", u64::from(page) * page_size() as u64, 1)[0];
         assert_eq!(byte, b'A' + page, "page {page}");
     }
 }
@@ -85,7 +85,7 @@ fn strict_seccomp_mode() {
         assert_same_under_shim(&guest(how));
         assert_same_under_shim(&guest(how).debug_shim());
     }
-    assert_eq!(fs.final_bytes("thread", 4096, 1), b"t");
+    assert_eq!(fs.final_bytes("thread", page_size() as u64, 1), b"t");
     let native = guest("instruction").natively();
     assert!(native.stdout.ends_with("alive\n"), "{native:?}");
     let unseen = guest("instruction").under_shim(&[]);

@@ -2,7 +2,7 @@
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
 use preload_tests::harness::{Program, TearFs, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
 const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
 const HALF_LOST: &str = "msync 0\nfirst half old\nsecond half new\n";
@@ -141,8 +141,9 @@ fn a_fresh_read_reaches_the_daemon_also_for_the_page_that_is_kept() {
     let run = guest(&fs).under_shim(&[("KEEPMYDATA_LOG", "warn")]);
     assert_eq!(run.stdout, WHOLE, "{}", run.log_text());
     let log = fs.op_log();
-    let read = "Read enter: ino(2) offset(20480) len(4096) flags(O_RDONLY) ";
-    assert!(log.contains(read), "{log}");
+    let (offset, len) = (5 * page_size(), page_size());
+    let read = format!("Read enter: ino(2) offset({offset}) len({len}) flags(O_RDONLY) ");
+    assert!(log.contains(&read), "{log}");
 }
 
 /// After msync has failed the page is dirty, and the open hands it to the same filesystem, which

@@ -14,7 +14,8 @@ use preload_tests::harness::{
 };
 use preload_tests::or_skip;
 
-const PAGE: usize = 4096;
+/// Of the filesystems, which have blocks of this size on any machine.
+const BLOCK: usize = 4096;
 const FILE_SIZE: usize = 8 << 20;
 /// What the file is full of at first.
 const OLD: u8 = b'o';
@@ -145,7 +146,7 @@ impl FullDisk {
                 // Past the page cache of the device.
                 rustix::fs::sync();
                 let pages = punch_out(image, OLD)?;
-                assert_eq!(pages, FILE_SIZE / PAGE, "pages of the file");
+                assert_eq!(pages, FILE_SIZE / BLOCK, "pages of the file");
             }
             Kind::Fresh => {}
             Kind::Compressed => {
@@ -180,11 +181,11 @@ impl FullDisk {
 /// Makes holes of the image's pages that are full of `byte`, and says how many there were.
 fn punch_out(image: &Path, byte: u8) -> Result<usize, String> {
     let bytes = fs::read(image).expect("image");
-    let is_full = |n: &usize| bytes[n * PAGE..(n + 1) * PAGE] == [byte; PAGE];
-    let pages: Vec<usize> = (0..bytes.len() / PAGE).filter(is_full).collect();
+    let is_full = |n: &usize| bytes[n * BLOCK..(n + 1) * BLOCK] == [byte; BLOCK];
+    let pages: Vec<usize> = (0..bytes.len() / BLOCK).filter(is_full).collect();
     for run_of in pages.chunk_by(|a, b| a + 1 == *b) {
-        let start = (run_of[0] * PAGE).to_string();
-        let len = (run_of.len() * PAGE).to_string();
+        let start = (run_of[0] * BLOCK).to_string();
+        let len = (run_of.len() * BLOCK).to_string();
         let hole = ["--punch-hole", "--offset", &start, "--length", &len];
         run_on("fallocate", &hole, image)?;
     }

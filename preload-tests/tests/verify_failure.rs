@@ -2,16 +2,23 @@
 //! for; and a retry that returns 0 has really written it.
 
 use preload_tests::harness::{Program, TearFs, kernel};
-use preload_tests::{or_skip, skip};
+use preload_tests::{or_skip, page_size, skip};
 use serde_json::{Value, json};
 
 const DEADLINE: (&str, &str) = ("KEEPMYDATA_DEADLINE_MS", "200");
 const INFO: (&str, &str) = ("KEEPMYDATA_LOG", "info");
-const STORE_AT: u64 = 4_442_856;
-const STORE_LEN: usize = 9927;
+/// The seed case stores over four pages, of which the first is this.
+const FIRST_PAGE: u64 = 1084;
+const IN_FIRST: u64 = 1304;
+const IN_LAST: u64 = 431;
+
+fn store_at() -> u64 {
+    (FIRST_PAGE + 1) * page_size() as u64 - IN_FIRST
+}
 
 fn stored() -> Vec<u8> {
-    (0..STORE_LEN)
+    let length = IN_FIRST as usize + 2 * page_size() + IN_LAST as usize;
+    (0..length)
         .map(|i| b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i % 26])
         .collect()
 }
@@ -29,18 +36,17 @@ fn retried(first: &str, dirty: u32) -> String {
 /// The page table of the seed case where nothing arrived (docs/promise.md).
 fn check_page_table(report: &Value) {
     let rows = report["pages"].as_array().expect("a page table");
-    let expected = [
-        (1084, 4_440_064, STORE_AT, 1304),
-        (1085, 4_444_160, 4_444_160, 4096),
-        (1086, 4_448_256, 4_448_256, 4096),
-        (1087, 4_452_352, 4_452_352, 431),
-    ];
+    let size = page_size() as u64;
+    let store_at = store_at();
+    let expected = [IN_FIRST, size, size, IN_LAST];
     assert_eq!(rows.len(), expected.len(), "{report}");
-    for (row, (page, start, first_diff, bytes)) in rows.iter().zip(expected) {
-        let into = usize::try_from(first_diff - STORE_AT).expect("offset");
-        let before = if page == 1087 { 0 } else { b'o' }; // the last one was a hole
+    for ((row, page), bytes) in rows.iter().zip(FIRST_PAGE..).zip(expected) {
+        let start = page * size;
+        let first_diff = start.max(store_at);
+        let into = usize::try_from(first_diff - store_at).expect("offset");
+        let before = if page == FIRST_PAGE + 3 { 0 } else { b'o' }; // the last one was a hole
         let named = json!({
-            "page": page, "start": start, "end": start + 4096, "store_bytes": bytes,
+            "page": page, "start": start, "end": start + size, "store_bytes": bytes,
             "verdict": "stale", "content": "old", "first_diff": first_diff,
             "expected_hex": hex(&stored()[into..into + 32]), "actual_hex": hex(&[before; 32]),
             "expected_hash": row["expected_hash"], "actual_hash": row["actual_hash"],
@@ -64,7 +70,7 @@ fn failure_is_told_and_the_data_kept(mode: &str) {
         let native = guest("native").natively().expect_success("natively");
         assert!(native.stdout.starts_with("msync 0\n"), "{native:?}");
         assert_ne!(
-            fs.final_bytes("native", STORE_AT, STORE_LEN),
+            fs.final_bytes("native", store_at(), stored().len()),
             stored(),
             "negative control: {mode} {variant:?}"
         );
@@ -79,7 +85,7 @@ fn failure_is_told_and_the_data_kept(mode: &str) {
             "{mode} {variant:?}:\n{}",
             run.log_text()
         );
-        assert_eq!(fs.final_bytes("shim", STORE_AT, STORE_LEN), stored());
+        assert_eq!(fs.final_bytes("shim", store_at(), stored().len()), stored());
 
         let records = run.records();
         let reports: Vec<_> = records.of("report").collect();
@@ -114,7 +120,10 @@ fn what_a_failed_flush_left_out_is_found_afterwards() {
     };
     let native = guest("native").natively().expect_success("natively");
     assert_eq!(native.stdout, retried("EIO", 0), "negative control");
-    assert_ne!(fs.final_bytes("native", STORE_AT, STORE_LEN), stored());
+    assert_ne!(
+        fs.final_bytes("native", store_at(), stored().len()),
+        stored()
+    );
 
     fs.control(json!({"op": "mode", "mode": "eio-once"}));
     let settings = [
@@ -126,7 +135,7 @@ fn what_a_failed_flush_left_out_is_found_afterwards() {
         .under_shim(&settings)
         .expect_success("under the shim");
     assert_eq!(run.stdout, retried("EIO", 4), "{}", run.log_text());
-    assert_eq!(fs.final_bytes("shim", STORE_AT, STORE_LEN), stored());
+    assert_eq!(fs.final_bytes("shim", store_at(), stored().len()), stored());
     let records = run.records();
     let report = records.of("report").next().expect("a report");
     assert_eq!(report["errno"], "EIO", "{report}");
@@ -147,10 +156,9 @@ fn the_page_table_is_printed_as_text() {
         .filter(|line| line.starts_with("    page "))
         .collect();
     assert_eq!(rows.len(), 4, "{run:?}");
-    assert!(
-        rows[3].starts_with("    page 1087 [4452352,4456448) stale old store-bytes 431 "),
-        "{run:?}"
-    );
+    let (start, end) = (1087 * page_size(), 1088 * page_size());
+    let last = format!("    page 1087 [{start},{end}) stale old store-bytes 431 ");
+    assert!(rows[3].starts_with(&last), "{run:?}");
 }
 
 #[test]

@@ -2,10 +2,15 @@
 //! tear. It is told at info.
 
 use preload_tests::harness::{Outcome, Program, TearFs, kernel};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 
-const PAGE: u64 = 4096;
-const RACED: u64 = 5 * PAGE;
+fn page() -> u64 {
+    page_size() as u64
+}
+
+fn raced() -> u64 {
+    5 * page()
+}
 
 /// A flush slow enough for a store to fall into it.
 fn mount() -> TearFs {
@@ -32,7 +37,7 @@ fn is_told(run: &Outcome) -> bool {
         assert_eq!(record["level"], "info", "{record}");
         ranges.iter().any(|range| {
             let (start, len) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
-            start <= RACED && RACED < start + len
+            start <= raced() && raced() < start + len
         })
     })
 }
@@ -66,7 +71,7 @@ fn a_racing_store_is_told_and_is_no_tear() {
     }
 
     let stored = run.stdout.lines().last().unwrap_or_default().to_owned();
-    let there = fs.final_bytes("f", RACED, 8);
+    let there = fs.final_bytes("f", raced(), 8);
     let there = u64::from_ne_bytes(there.try_into().expect("8 bytes"));
     assert_eq!(
         stored,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use preload_tests::harness::{Outcome, Program, Scratch, TearFs, kernel, wait_until};
-use preload_tests::or_skip;
+use preload_tests::{or_skip, page_size};
 use serde_json::{Value, json};
 
 /// One file, two inodes, a page cache each: the reader's is stale.
@@ -103,10 +103,8 @@ fn where_direct_reads_are_refused_nothing_is_dropped_that_was_not_written() {
     }
 }
 
-const PAGE: usize = 4096;
-
 fn second_page(fs: &TearFs) -> Vec<u8> {
-    fs.final_bytes("f", PAGE as u64, PAGE)
+    fs.final_bytes("f", page_size() as u64, page_size())
 }
 
 /// The older content comes back after everything was verified: only a second look finds it.
@@ -134,7 +132,11 @@ fn reorder_is_found_by_the_second_look() {
 
     let native = guest.start_natively();
     acknowledged(&native);
-    assert_eq!(second_page(&fs), [b'o'; PAGE], "negative control");
+    assert_eq!(
+        second_page(&fs),
+        vec![b'o'; page_size()],
+        "negative control"
+    );
     native.kill();
 
     let records = || -> Vec<Value> {
@@ -145,7 +147,11 @@ fn reorder_is_found_by_the_second_look() {
     };
     let shimmed = guest.start_under_shim(&settings("300"));
     acknowledged(&shimmed);
-    assert_eq!(second_page(&fs), [b'o'; PAGE], "nothing can cure it");
+    assert_eq!(
+        second_page(&fs),
+        vec![b'o'; page_size()],
+        "nothing can cure it"
+    );
     wait_until("the second look", limit, || {
         records().iter().any(|record| record["event"] == "reverify")
     });

@@ -397,10 +397,6 @@ pub fn for_each_written(
     }
 }
 
-/// The pages in a row without an entry that are left out, bytes: what one page table maps. Dropping such a
-/// gap along with what is around it costs less than another call.
-const GAP: usize = 2 << 20;
-
 /// Whether the stores to `entry` are tracked. If so, [`for_each_mapped`] tells of nothing that is not in a shared mapping
 /// of its file, whatever the program has mapped there by a raw system call: the shim has registered nothing else.
 pub fn is_tracked(worker: &Worker, entry: &Entry<'_>) -> bool {
@@ -419,6 +415,8 @@ pub fn for_each_mapped(
     let Some(pagemap) = worker.pagemap() else {
         return each(range);
     };
+    // A shorter gap without entries is dropped along with what is around it: that costs less than another call.
+    let gap = sys::page_table_reach();
     let (mut pending, mut goes_on) = (range.start..range.start, true);
     let addresses = range.start as u64..range.end as u64;
     let tracked = is_tracked(worker, entry);
@@ -428,7 +426,7 @@ pub fn for_each_mapped(
     };
     let scanned = each_run(pagemap, addresses, find, |run| {
         let run = run.start as usize..run.end as usize;
-        if run.start - pending.end > GAP && !pending.is_empty() {
+        if run.start - pending.end > gap && !pending.is_empty() {
             goes_on = goes_on && each(pending.clone());
             pending.start = run.start;
         } else if pending.is_empty() {

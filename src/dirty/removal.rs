@@ -138,9 +138,6 @@ pub fn advising(start: usize, end: usize) {
     });
 }
 
-/// The largest folio, bytes: what one page table can map.
-const FOLIO: u64 = 2 << 20;
-
 /// What may have left the page cache with `range`. A folio of many pages leaves as a whole, and the marks of its
 /// clean pages with it (`unmap_mapping_folio` in mm/memory.c); a dirty one stays on such filesystems. With one
 /// thread nobody has stored anything since what was owed was proved.
@@ -148,16 +145,12 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
     if sys::thread::is_single() {
         return 0..u64::MAX;
     }
-    match has_large_folios && range.start < range.end {
-        true => {
-            range.start & !(FOLIO - 1)
-                ..range
-                    .end
-                    .checked_next_multiple_of(FOLIO)
-                    .unwrap_or(u64::MAX)
-        }
-        false => range.clone(),
+    if !has_large_folios || range.is_empty() {
+        return range.clone();
     }
+    let folio = sys::page_table_reach() as u64;
+    let end = range.end.checked_next_multiple_of(folio);
+    range.start & !(folio - 1)..end.unwrap_or(u64::MAX)
 }
 
 fn changed_file(file: &File, range: &Range<u64>) {

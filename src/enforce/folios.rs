@@ -16,9 +16,6 @@ use core::ops::Range;
 use keepmydata_records::ByteRange;
 use rustix::fs::{Advice, fadvise};
 
-/// The largest folio that is looked for, bytes: what one page table can map.
-const LARGEST: u64 = 2 << 20;
-
 /// Drops the `dirty` ranges of `mapped`, which is what `file` is open on, in whole folios.
 pub fn drop_dirty(worker: &Worker, mapped: &File, file: Cached<'_>, dirty: &Ranges) {
     drop_mappings(worker, mapped, dirty);
@@ -34,7 +31,7 @@ pub fn drop_dirty(worker: &Worker, mapped: &File, file: Cached<'_>, dirty: &Rang
 fn widen(worker: &Worker, mapped: &File, file: Cached<'_>, range: &ByteRange) {
     let file_end = sys::fd::size(file.fd()).map_or(0, sys::page_up);
     let mut size = 2 * sys::page_size() as u64;
-    while size <= LARGEST {
+    while size <= sys::page_table_reach() as u64 {
         let start = range.offset & !(size - 1);
         let end = range.end().next_multiple_of(size);
         // A folio around it would be cached as a whole. If that is not so, the range stays for

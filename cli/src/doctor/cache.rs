@@ -5,13 +5,13 @@ use super::trials::Pace;
 use crate::run::reason;
 use crate::sys::{self, Mapping};
 use rustix::fs::{Advice, fadvise};
+use rustix::param::page_size;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const PAGE: usize = 4096;
 const PAGES: usize = 16;
 /// How often each call is measured.
 const ROUNDS: usize = 5;
@@ -42,11 +42,12 @@ pub fn look(path: &Path) -> io::Result<Cache> {
         .write(true)
         .create_new(true)
         .open(path)?;
-    file.write_all_at(&[b'o'; PAGES * PAGE], 0)?;
+    let size = PAGES * page_size();
+    file.write_all_at(&vec![b'o'; size], 0)?;
     file.sync_all()?;
     let cached = |file: &File| sys::cachestat(file).map(|stat| stat.cached);
     let drop_all = || fadvise(&file, 0, None, Advice::DontNeed).map_err(io::Error::from);
-    let fill = |file: &File| file.read_exact_at(&mut [0; PAGES * PAGE], 0);
+    let fill = |file: &File| file.read_exact_at(&mut vec![0; size], 0);
     let readers_fill = || {
         drop_all()?;
         let reader = File::open(path)?;
@@ -65,7 +66,7 @@ pub fn look(path: &Path) -> io::Result<Cache> {
         Ok(cached(&file)? == 0)
     };
     let one_inode = || Ok(sys::inode_handle(&file)? == sys::inode_handle(File::open(path)?)?);
-    let mapping = Mapping::new(&file, PAGES * PAGE)?;
+    let mapping = Mapping::new(&file, size)?;
     let median = |call: &dyn Fn() -> io::Result<()>| {
         let mut times = Vec::new();
         // Once where that takes long.

@@ -3,7 +3,10 @@
 use keepmydata_records::{Record, Verdict, event};
 use serde::{Deserialize, Serialize};
 
-pub const PAGE: u64 = 4096;
+/// Of the machine that runs the test.
+pub fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
 
 /// One `*** DATA COMPARISON ERROR ***`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +130,7 @@ impl Comparison {
         let last = own.clone().find(|record| record.event == event::MSYNC)?;
         let report =
             own.find(|record| record.event == event::REPORT && record.call == last.call)?;
-        let page = self.first_bad / PAGE;
+        let page = self.first_bad / page_size();
         let row = report.pages.iter().find(|row| row.page == page);
         row.map(|row| row.verdict)
             .filter(|verdict| matches!(verdict, Verdict::Stale | Verdict::Uncertain))

@@ -1,6 +1,6 @@
 //! For a failed data comparison: the page table, and the msyncs and reads that touch the range.
 
-use super::comparison::{Comparison, PAGE, touches};
+use super::comparison::{Comparison, page_size, touches};
 use super::logs;
 use super::plan::{Side, read_json};
 use super::results::{RESULTS, Results};
@@ -106,7 +106,7 @@ fn wrote(record: &Record<'_>, start: u64, end: u64) -> bool {
 }
 
 fn pages(c: &Comparison) -> std::ops::Range<u64> {
-    c.offset / PAGE..c.end().div_ceil(PAGE)
+    c.offset / page_size()..c.end().div_ceil(page_size())
 }
 
 /// The pages of the store: how much of each was stored, which msync last wrote it, and what the log
@@ -122,10 +122,10 @@ fn page_table(c: &Comparison, about: &[&Record<'_>]) -> Table {
         "",
     ]);
     for page in pages(c) {
-        let (start, end) = (page * PAGE, (page + 1) * PAGE);
+        let (start, end) = (page * page_size(), (page + 1) * page_size());
         let stored = end.min(c.end()) - start.max(c.offset);
         let bytes = match stored {
-            PAGE => format!("all {PAGE}"),
+            all if all == page_size() => format!("all {all}"),
             _ if c.offset > start && c.end() < end => format!("{stored} inside"),
             _ if c.offset > start => format!("last {stored}"),
             _ => format!("first {stored}"),

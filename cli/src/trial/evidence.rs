@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-const PAGE: u64 = 4096;
 /// Records shown of a kind.
 const SHOWN: usize = 3;
 /// Files remembered.
@@ -193,8 +192,9 @@ fn is_outside(record: &Value) -> bool {
     else {
         return false;
     };
-    let start = offset / PAGE * PAGE;
-    let end = offset.saturating_add(length).next_multiple_of(PAGE);
+    let page = rustix::param::page_size() as u64;
+    let start = offset / page * page;
+    let end = offset.saturating_add(length).next_multiple_of(page);
     let dirty = record["dirty"].as_array().into_iter().flatten();
     // A tracker that does not know calls all dirty.
     record["tracker"] == "pagemap"

@@ -41,6 +41,11 @@ pub fn page_size() -> usize {
     PAGE_SIZE.load(Ordering::Relaxed)
 }
 
+/// What one page table maps, bytes: 2 MiB with pages of 4 KiB. No folio of the page cache is larger.
+pub fn page_table_reach() -> usize {
+    page_size() * (page_size() / size_of::<u64>())
+}
+
 /// Learns the page size from the C library; called once, while booting.
 pub fn boot() {
     // SAFETY: sysconf(3) only reads.

@@ -100,7 +100,9 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
     #[cold]
     fn grow(&mut self, room: usize) -> bool {
         // A page at least: that is what a mapping takes.
-        let room = room.max(4096 / size_of::<T>().max(1)).min(MOST.max(room));
+        let room = room
+            .max(crate::page_size() / size_of::<T>().max(1))
+            .min(MOST.max(room));
         if room > MOST {
             return false;
         }

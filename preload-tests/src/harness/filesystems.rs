@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::scratch::Scratch;
+use crate::page_size;
 
 /// ext4, xfs or btrfs in an image file, mounted until dropped. The loop device
 /// frees itself with the mount (`LO_FLAGS_AUTOCLEAR`).
@@ -19,7 +20,8 @@ impl LoopFs {
         let megabytes = match kind {
             "xfs" => 320,
             "btrfs" => 256,
-            _ => 128,
+            // Files of thousands of pages: 128 with pages of 4 KiB.
+            _ => page_size() as u64 / 32,
         };
         Self::mount_sized(kind, megabytes, &[])
     }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Target;
+use crate::page_size;
+
 /// How a guest is compiled. It decides which names it imports from libc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flags {
@@ -32,17 +35,15 @@ impl Flags {
     /// Those that no preloaded library reaches.
     pub const UNREACHED: [Self; 3] = [Self::Static, Self::StaticMusl, Self::Musl];
 
-    fn compiler(self) -> &'static str {
-        match self {
-            Self::StaticMusl | Self::Musl => "musl-gcc",
-            _ => "cc",
-        }
+    /// One that they need.
+    fn compiler(self) -> Option<&'static str> {
+        matches!(self, Self::StaticMusl | Self::Musl).then_some("musl-gcc")
     }
 
     /// # Errors
     /// The compiler is not installed (to skip the test).
     pub fn available(self) -> Result<(), String> {
-        super::installed(self.compiler())
+        super::installed(self.compiler().unwrap_or("cc"))
     }
 
     fn arguments(self) -> &'static [&'static str] {
@@ -78,11 +79,17 @@ pub fn target_directory() -> PathBuf {
 }
 
 /// Compiles what tests other than benchmarks can ask for, where it is not there yet: for a machine on
-/// which compiling takes long.
+/// which compiling takes long, whose pages have `page_size` bytes. Those of `wanted`, or all; for another target,
+/// without those that are linked with libraries.
 ///
 /// # Panics
 /// If the compiler is missing or refuses.
-pub fn compile_all() {
+pub fn compile_all(target: &Target, page_size: usize, wanted: &[&str]) {
+    let into = match target.is_host() {
+        true => profile_directory(),
+        false => target.directory().join("debug"),
+    };
+    let is_linked = |name: &str| LIBRARIES.iter().any(|(guest, _)| *guest == name);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
     for folder in ["", "findings/"] {
         let sources = fs::read_dir(directory.join(folder)).expect("directory of guests");
@@ -94,11 +101,23 @@ pub fn compile_all() {
                 continue;
             }
             let name = format!("{folder}{stem}");
+            let is_wanted = wanted.is_empty() || wanted.contains(&name.as_str());
+            if !is_wanted || is_linked(&name) && !target.is_host() {
+                continue;
+            }
             let text = fs::read_to_string(&source).expect("source of a guest");
-            match text.contains("int main(") {
-                true => Flags::ALL.map(|flags| compile(&name, flags, false)).len(),
-                false => [compile(&name, Flags::Hardened, true)].len(),
+            let compiler = Compiler {
+                command: target.c_compiler(),
+                into: &into,
+                page_size,
             };
+            if text.contains("int main(") {
+                for flags in Flags::ALL {
+                    compiler.compile(&name, flags, false);
+                }
+            } else {
+                compiler.compile(&name, Flags::Hardened, true);
+            }
         }
     }
 }
@@ -109,53 +128,74 @@ pub fn compile_all() {
 /// # Panics
 /// If the compiler is missing or refuses.
 pub(super) fn compile(name: &str, flags: Flags, shared: bool) -> PathBuf {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    let source = directory.join(format!("{name}.c"));
-    let mut hasher = DefaultHasher::new();
-    (flags, shared).hash(&mut hasher);
-    let headers =
-        ["guest.h", "bench.h", "control.h", "crash.h"].map(|header| directory.join(header));
-    for file in headers.iter().chain([&source]) {
-        fs::read(file)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-            .hash(&mut hasher);
+    let into = profile_directory();
+    let compiler = Compiler {
+        command: Target::host().c_compiler(),
+        into: &into,
+        page_size: page_size(),
+    };
+    compiler.compile(name, flags, shared)
+}
+
+struct Compiler<'a> {
+    command: &'static str,
+    /// A directory of cargo's, of a profile.
+    into: &'a Path,
+    /// Where the guests run.
+    page_size: usize,
+}
+
+impl Compiler<'_> {
+    fn compile(&self, name: &str, flags: Flags, shared: bool) -> PathBuf {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+        let source = directory.join(format!("{name}.c"));
+        let mut hasher = DefaultHasher::new();
+        (flags, shared, self.page_size).hash(&mut hasher);
+        let headers =
+            ["guest.h", "bench.h", "control.h", "crash.h"].map(|header| directory.join(header));
+        for file in headers.iter().chain([&source]) {
+            fs::read(file)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+                .hash(&mut hasher);
+        }
+        let built = self.into.join("guests");
+        let suffix = if shared { ".so" } else { "" };
+        let executable = built.join(format!("{name}-{:016x}{suffix}", hasher.finish()));
+        if executable.exists() {
+            return executable;
+        }
+        let folder = executable.parent().expect("directory for guests");
+        fs::create_dir_all(folder).expect("directory for guests");
+        // Of several processes, and of several threads of one.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let unfinished = executable.with_extension(format!("{}-{number}", std::process::id()));
+        let compiler = flags.compiler().unwrap_or(self.command);
+        let mut command = Command::new(compiler);
+        command.args(flags.arguments()).args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pthread",
+            "-o",
+        ]);
+        command.arg(&unfinished).arg(&source);
+        command.arg(format!("-DPAGE={}", self.page_size));
+        let libraries = LIBRARIES.iter().filter(|(guest, _)| *guest == name);
+        command.args(libraries.map(|(_, library)| library));
+        if shared {
+            command.args(["-shared", "-fPIC"]);
+        }
+        let status = command.status().expect("the compiler must be installed");
+        assert!(
+            status.success(),
+            "{compiler} {}: {status}",
+            source.display()
+        );
+        fs::rename(&unfinished, &executable).expect("rename of the guest");
+        executable
     }
-    let built = profile_directory().join("guests");
-    let suffix = if shared { ".so" } else { "" };
-    let executable = built.join(format!("{name}-{:016x}{suffix}", hasher.finish()));
-    if executable.exists() {
-        return executable;
-    }
-    let folder = executable.parent().expect("directory for guests");
-    fs::create_dir_all(folder).expect("directory for guests");
-    // Of several processes, and of several threads of one.
-    static MADE: AtomicU32 = AtomicU32::new(0);
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    let unfinished = executable.with_extension(format!("{}-{number}", std::process::id()));
-    let mut command = Command::new(flags.compiler());
-    command.args(flags.arguments()).args([
-        "-std=gnu11",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pthread",
-        "-o",
-    ]);
-    command.arg(&unfinished).arg(&source);
-    let libraries = LIBRARIES.iter().filter(|(guest, _)| *guest == name);
-    command.args(libraries.map(|(_, library)| library));
-    if shared {
-        command.args(["-shared", "-fPIC"]);
-    }
-    let status = command.status().expect("the compiler must be installed");
-    assert!(
-        status.success(),
-        "{} {}: {status}",
-        flags.compiler(),
-        source.display()
-    );
-    fs::rename(&unfinished, &executable).expect("rename of the guest");
-    executable
 }
 
 /// Compiles `guests/go/NAME.go`, without a C library, and returns the executable.

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
+use super::Target;
 use super::guests::profile_directory;
 
 /// Path of `libkeepmydata.so`: what `KEEPMYDATA_LIB` names, else the release build
@@ -44,17 +44,7 @@ fn build(profile: &str) -> PathBuf {
     if std::fs::read_to_string(&stamp).is_ok_and(|built| built == run) {
         return library;
     }
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "keepmydata"])
-        .args((profile == "release").then_some("--release"))
-        .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .arg("--target-dir")
-        .arg(target)
-        .status()
-        .expect("cargo");
-    assert!(status.success(), "cargo build of the shim: {status}");
-    assert!(library.exists(), "{} was not built", library.display());
+    let library = Target::host().shim(profile == "release");
     std::fs::write(&stamp, run).expect("stamp");
     library
 }

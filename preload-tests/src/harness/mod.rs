@@ -27,6 +27,7 @@ mod scratch;
 mod skips;
 mod stacked;
 pub mod strace;
+mod target;
 mod tearfs;
 mod transparent;
 
@@ -41,6 +42,7 @@ pub(crate) use scratch::Group;
 pub use scratch::{Scratch, wait_until};
 pub use skips::record_skip;
 pub use stacked::StackedFs;
+pub use target::Target;
 pub use tearfs::TearFs;
 pub use transparent::{assert_known_difference, assert_same, assert_same_under_shim};
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::pages::{PAGE, Page, PageMap, page_of, pieces};
+use super::pages::{Page, PageMap, page_of, pieces, zeros};
+use crate::page_size;
 
 /// What becomes of applied bytes when the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Backend {
 
     /// Bytes of memory that the file takes.
     pub fn allocated(&self) -> u64 {
-        (self.stable.len() * PAGE) as u64
+        (self.stable.len() * page_size()) as u64
     }
 
     /// Grows the file so that it holds byte `end - 1`.
@@ -62,8 +63,8 @@ impl Backend {
     pub fn truncate(&mut self, size: u64) {
         if size < self.size {
             // To the end of the page, so that nothing comes back when the file grows again.
-            self.punch(size..self.size.next_multiple_of(PAGE as u64));
-            self.held.split_off(&size.div_ceil(PAGE as u64));
+            self.punch(size..self.size.next_multiple_of(page_size() as u64));
+            self.held.split_off(&size.div_ceil(page_size() as u64));
         }
         self.size = size;
     }
@@ -73,9 +74,9 @@ impl Backend {
         self.stable.punch(range.clone());
         self.volatile.punch(range.clone());
         for (&page, held) in &mut self.held {
-            let base = page * PAGE as u64;
+            let base = page * page_size() as u64;
             let from = range.start.max(base);
-            let to = range.end.min(base + PAGE as u64);
+            let to = range.end.min(base + page_size() as u64);
             if from < to {
                 Arc::make_mut(&mut held.image)[(from - base) as usize..(to - base) as usize]
                     .fill(0);
@@ -148,7 +149,7 @@ impl Backend {
         for piece in pieces(offset, data.len()) {
             let below = self.page(View::Visible, piece.page).map(Arc::clone);
             let held = self.held.entry(piece.page).or_insert_with(|| Held {
-                image: below.unwrap_or_else(|| Arc::new([0; PAGE])),
+                image: below.unwrap_or_else(zeros),
                 due: None,
             });
             let data = &data[piece.bytes.clone()];
@@ -253,14 +254,14 @@ impl Backend {
                 .min()
         };
         if data {
-            let found = next(page_of(offset))? * PAGE as u64;
+            let found = next(page_of(offset))? * page_size() as u64;
             return (found < self.size).then(|| found.max(offset));
         }
         let mut page = page_of(offset);
         while next(page) == Some(page) {
             page += 1;
         }
-        Some((page * PAGE as u64).clamp(offset, self.size))
+        Some((page * page_size() as u64).clamp(offset, self.size))
     }
 
     fn apply(&mut self, page: u64, image: Arc<Page>) {
@@ -274,7 +275,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const P: u64 = PAGE as u64;
+    fn p() -> u64 {
+        page_size() as u64
+    }
+
+    /// So many pages, full of a byte.
+    fn full(pages: usize, byte: u8) -> Vec<u8> {
+        vec![byte; pages * page_size()]
+    }
 
     fn read(backend: &Backend, view: View, offset: u64, len: usize) -> Vec<u8> {
         let mut buffer = vec![0xff; len];
@@ -286,17 +294,17 @@ mod tests {
     #[test]
     fn held_pages_are_final_but_neither_visible_nor_stable() {
         let mut backend = Backend::default();
-        backend.write(0, &[b'o'; 3 * PAGE], Durability::Stable);
-        backend.hold(P, &[b'n'; 2 * PAGE]);
+        backend.write(0, &full(3, b'o'), Durability::Stable);
+        backend.hold(p(), &full(2, b'n'));
         for view in [View::Visible, View::Stable] {
-            assert_eq!(read(&backend, view, P, 1), b"o");
+            assert_eq!(read(&backend, view, p(), 1), b"o");
         }
-        assert_eq!(read(&backend, View::Final, P, 1), b"n");
+        assert_eq!(read(&backend, View::Final, p(), 1), b"n");
         assert_eq!(backend.apply_lowest(1), 1);
-        assert_eq!(read(&backend, View::Stable, 2 * P - 1, 2), b"no");
+        assert_eq!(read(&backend, View::Stable, 2 * p() - 1, 2), b"no");
         assert_eq!(backend.held().collect::<Vec<_>>(), [2]);
         assert_eq!(backend.cut(), 1);
-        assert_eq!(read(&backend, View::Final, 2 * P, 1), b"o");
+        assert_eq!(read(&backend, View::Final, 2 * p(), 1), b"o");
     }
 
     #[test]
@@ -318,7 +326,7 @@ mod tests {
     #[test]
     fn a_newer_write_is_not_undone_by_an_older_page_held() {
         let mut backend = Backend::default();
-        backend.hold(0, &[b'h'; PAGE]);
+        backend.hold(0, &full(1, b'h'));
         backend.write(1, b"new", Durability::Stable);
         assert_eq!(read(&backend, View::Visible, 0, 5), b"\0new\0");
         backend.apply_all();
@@ -342,18 +350,18 @@ mod tests {
     #[test]
     fn truncation_cuts_every_layer_and_growth_shows_zeros() {
         let mut backend = Backend::default();
-        backend.write(0, &[b's'; 2 * PAGE], Durability::Stable);
-        backend.write(0, &[b'v'; 2 * PAGE], Durability::Volatile);
-        backend.hold(0, &[b'h'; 2 * PAGE]);
+        backend.write(0, &full(2, b's'), Durability::Stable);
+        backend.write(0, &full(2, b'v'), Durability::Volatile);
+        backend.hold(0, &full(2, b'h'));
         backend.truncate(10);
-        backend.truncate(2 * P);
+        backend.truncate(2 * p());
         for (view, byte) in [
             (View::Stable, b's'),
             (View::Visible, b'v'),
             (View::Final, b'h'),
         ] {
             assert_eq!(read(&backend, view, 9, 2), [byte, 0]);
-            assert_eq!(read(&backend, view, 2 * P - 1, 9), [0]);
+            assert_eq!(read(&backend, view, 2 * p() - 1, 9), [0]);
         }
     }
 
@@ -361,12 +369,12 @@ mod tests {
     fn holes_and_data_are_found() {
         let mut backend = Backend::default();
         backend.truncate(1 << 40);
-        backend.write(5 * P + 7, b"x", Durability::Stable);
-        backend.write(6 * P, b"x", Durability::Volatile);
-        assert_eq!(backend.seek(0, true), Some(5 * P));
-        assert_eq!(backend.seek(5 * P + 9, true), Some(5 * P + 9));
-        assert_eq!(backend.seek(5 * P + 9, false), Some(7 * P));
-        assert_eq!(backend.seek(7 * P, true), None);
+        backend.write(5 * p() + 7, b"x", Durability::Stable);
+        backend.write(6 * p(), b"x", Durability::Volatile);
+        assert_eq!(backend.seek(0, true), Some(5 * p()));
+        assert_eq!(backend.seek(5 * p() + 9, true), Some(5 * p() + 9));
+        assert_eq!(backend.seek(5 * p() + 9, false), Some(7 * p()));
+        assert_eq!(backend.seek(7 * p(), true), None);
         assert_eq!(backend.seek(3, false), Some(3));
         assert_eq!(backend.seek(1 << 40, false), None);
     }

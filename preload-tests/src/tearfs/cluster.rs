@@ -15,7 +15,8 @@ use fuser::{INodeNo, Notifier};
 
 use super::backend::{Backend, Durability, View};
 use super::modes::Write;
-use super::pages::{PAGE, Page, PageMap, page_of, pages_of, pieces};
+use super::pages::{Page, PageMap, page_of, pages_of, pieces};
+use crate::page_size;
 
 /// Pages of a block that a client of stale-writeback writes back as a whole.
 const BLOCK: u64 = 16;
@@ -157,9 +158,9 @@ impl Views {
         let written = pages_of(write.offset, write.data.len());
         for block in written.start / BLOCK..written.end.div_ceil(BLOCK) {
             for page in pages_of_block(block).filter(|page| !written.contains(page)) {
-                let at = page * PAGE as u64;
-                let len = file.size().saturating_sub(at).min(PAGE as u64) as usize;
-                let mut image = [0; PAGE];
+                let at = page * page_size() as u64;
+                let len = file.size().saturating_sub(at).min(page_size() as u64) as usize;
+                let mut image = vec![0; page_size()];
                 blocks.pages.read(at, &mut image);
                 if len > 0 {
                     file.write(at, &image[..len], Durability::Stable);
@@ -170,7 +171,7 @@ impl Views {
 
     /// The bytes were truncated, or became zeros.
     pub fn discard(&mut self, range: &Range<u64>) {
-        let gone = page_of(range.start)..range.end.div_ceil(PAGE as u64);
+        let gone = page_of(range.start)..range.end.div_ceil(page_size() as u64);
         for late in &mut self.late {
             late.retain(|page, _| !gone.contains(page));
         }
@@ -230,7 +231,11 @@ mod tests {
     fn file(letters: &[u8]) -> Backend {
         let mut file = Backend::default();
         for (page, letter) in letters.iter().enumerate() {
-            file.write((page * PAGE) as u64, &[*letter; PAGE], Durability::Stable);
+            file.write(
+                (page * page_size()) as u64,
+                &vec![*letter; page_size()],
+                Durability::Stable,
+            );
         }
         file
     }
@@ -239,14 +244,15 @@ mod tests {
         let mut bytes = vec![0; file.size() as usize];
         file.read(View::Visible, 0, &mut bytes);
         views.show(client, 0, &mut bytes, now);
-        bytes.chunks(PAGE).map(|page| page[0]).collect()
+        bytes.chunks(page_size()).map(|page| page[0]).collect()
     }
 
     #[test]
     fn the_other_client_sees_a_write_late_and_the_writer_at_once() {
         let (mut views, mut file, now) = (Views::default(), file(b"oo"), Instant::now());
         let until = now + Duration::from_millis(300);
-        let change = write(PAGE as u64, &[b'n'; PAGE]);
+        let new = vec![b'n'; page_size()];
+        let change = write(page_size() as u64, &new);
         views.delay(&file, Client::First, change, until);
         file.write(change.offset, change.data, Durability::Stable);
         assert_eq!(seen(&mut views, &file, Client::First, now), b"on");
@@ -258,10 +264,11 @@ mod tests {
     fn a_stale_block_takes_the_others_write_away() {
         let (mut views, mut file) = (Views::default(), file(b"oooo"));
         for client in Client::ALL {
-            views.learn(&file, client, 0, PAGE);
+            views.learn(&file, client, 0, page_size());
         }
         for (client, page) in [(Client::First, 1), (Client::Second, 2)] {
-            let change = write(page * PAGE as u64, &[b'n'; PAGE]);
+            let new = vec![b'n'; page_size()];
+            let change = write(page * page_size() as u64, &new);
             file.write(change.offset, change.data, Durability::Stable);
             views.write_back(&mut file, client, change);
         }
@@ -269,17 +276,22 @@ mod tests {
             seen(&mut views, &file, Client::First, Instant::now()),
             b"oono"
         );
-        assert_eq!(file.size(), 4 * PAGE as u64);
+        assert_eq!(file.size(), 4 * page_size() as u64);
     }
 
     #[test]
     fn what_is_truncated_is_shown_to_nobody_any_more() {
         let (mut views, mut file, now) = (Views::default(), file(b"oo"), Instant::now());
         let until = now + Duration::from_secs(1);
-        views.delay(&file, Client::First, write(0, &[b'n'; 2 * PAGE]), until);
-        views.discard(&(PAGE as u64..2 * PAGE as u64));
-        file.truncate(PAGE as u64);
-        file.truncate(2 * PAGE as u64);
+        views.delay(
+            &file,
+            Client::First,
+            write(0, &vec![b'n'; 2 * page_size()]),
+            until,
+        );
+        views.discard(&(page_size() as u64..2 * page_size() as u64));
+        file.truncate(page_size() as u64);
+        file.truncate(2 * page_size() as u64);
         assert_eq!(seen(&mut views, &file, Client::Second, now), b"o\0");
     }
 }

@@ -8,8 +8,8 @@ use fuser::InitFlags;
 
 use super::cluster::Coherence;
 use super::modes::{Mode, Parameters};
-use super::pages::PAGE;
 use super::select::Selector;
+use crate::page_size;
 
 /// A FUSE filesystem in memory that acknowledges what it has not done.
 ///
@@ -56,7 +56,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 200, help_heading = MODES)]
     pub delay_ms: u64,
 
-    /// Bytes of a window that stale-window caches, a multiple of 4096.
+    /// Bytes of a window that stale-window caches, a multiple of the page size.
     #[arg(long, value_name = "BYTES", default_value_t = 131_072, help_heading = MODES)]
     pub window: u64,
 
@@ -200,7 +200,7 @@ impl Options {
     /// # Errors
     /// What is wrong, in one line.
     pub fn check(&self) -> Result<(), String> {
-        let page = PAGE as u64;
+        let page = page_size() as u64;
         if self.window == 0 || !self.window.is_multiple_of(page) {
             return Err(format!("--window {} is no multiple of {page}", self.window));
         }

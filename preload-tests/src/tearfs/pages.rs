@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes in a page, as the kernel's page cache has them.
-pub const PAGE: usize = 4096;
+use crate::page_size;
 
-pub type Page = [u8; PAGE];
+/// [`page_size`] bytes, as the kernel's page cache has them.
+pub type Page = [u8];
+
+/// A page of zeros.
+pub fn zeros() -> Arc<Page> {
+    vec![0; page_size()].into()
+}
 
 /// The page that holds byte `offset`.
 pub fn page_of(offset: u64) -> u64 {
-    offset / PAGE as u64
+    offset / page_size() as u64
 }
 
 /// The pages that the bytes touch, in order.
@@ -32,7 +37,7 @@ pub struct Piece {
 
 impl Piece {
     pub fn is_whole_page(&self) -> bool {
-        self.bytes.len() == PAGE
+        self.bytes.len() == page_size()
     }
 }
 
@@ -44,8 +49,8 @@ pub fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
             return None;
         }
         let at = offset + done as u64;
-        let start = (at % PAGE as u64) as usize;
-        let bytes = done..len.min(done + PAGE - start);
+        let start = (at % page_size() as u64) as usize;
+        let bytes = done..len.min(done + page_size() - start);
         done = bytes.end;
         Some(Piece {
             page: page_of(at),
@@ -69,10 +74,7 @@ impl PageMap {
 
     /// The page, made of zeros first if it was a hole.
     pub fn page_mut(&mut self, page: u64) -> &mut Page {
-        let shared = self
-            .pages
-            .entry(page)
-            .or_insert_with(|| Arc::new([0; PAGE]));
+        let shared = self.pages.entry(page).or_insert_with(zeros);
         Arc::make_mut(shared)
     }
 
@@ -137,7 +139,7 @@ impl PageMap {
 
     /// Makes the bytes zeros; pages that lie whole inside become holes.
     pub fn punch(&mut self, range: Range<u64>) {
-        let page_len = PAGE as u64;
+        let page_len = page_size() as u64;
         let first_whole = range.start.div_ceil(page_len);
         let end_whole = range.end / page_len;
         if first_whole < end_whole {
@@ -178,8 +180,11 @@ mod tests {
     #[test]
     fn writes_are_read_back_across_pages_and_holes_are_zero() {
         let mut map = PageMap::default();
-        map.write(4090, b"0123456789");
-        assert_eq!(bytes(&map, 4089, 12), b"\x000123456789\x00");
+        map.write(page_size() as u64 - 6, b"0123456789");
+        assert_eq!(
+            bytes(&map, page_size() as u64 - 7, 12),
+            b"\x000123456789\x00"
+        );
         assert_eq!(map.len(), 2);
         assert_eq!(bytes(&map, 1 << 40, 3), [0; 3]);
     }
@@ -195,18 +200,19 @@ mod tests {
 
     #[test]
     fn a_punched_range_is_zero_and_nothing_beside_it() {
+        let page = page_size();
         let mut map = PageMap::default();
-        map.write(0, &[7; 5 * PAGE]);
-        map.punch(100..(3 * PAGE + 10) as u64);
-        let all = bytes(&map, 0, 5 * PAGE);
+        map.write(0, &vec![7; 5 * page]);
+        map.punch(100..(3 * page + 10) as u64);
+        let all = bytes(&map, 0, 5 * page);
         for (at, byte) in all.iter().enumerate() {
-            let hole = (100..3 * PAGE + 10).contains(&at);
+            let hole = (100..3 * page + 10).contains(&at);
             assert_eq!(*byte, if hole { 0 } else { 7 }, "byte {at}");
         }
         assert_eq!(map.next_data(1), Some(3));
 
         let mut map = PageMap::default();
-        map.write(0, &[7; PAGE]);
+        map.write(0, &vec![7; page]);
         map.punch(10..20);
         assert_eq!(bytes(&map, 9, 12), [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
     }
@@ -214,7 +220,8 @@ mod tests {
     #[test]
     fn pages_of_an_empty_range_are_none() {
         assert_eq!(pages_of(5000, 0).count(), 0);
-        assert_eq!(pages_of(4095, 2), 0..2);
-        assert_eq!(pages_of(4096, 4096), 1..2);
+        let page = page_size();
+        assert_eq!(pages_of(page as u64 - 1, 2), 0..2);
+        assert_eq!(pages_of(page as u64, page), 1..2);
     }
 }

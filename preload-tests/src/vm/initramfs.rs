@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::Kernel;
+use super::{Kernel, Processor};
 
 const INIT: &str = include_str!("init");
 
 /// What every machine needs, and the filesystems that guests run on.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
     "virtio_blk",
@@ -24,19 +24,21 @@ const MODULES: [&str; 15] = [
     "ext4",
     "xfs",
     "btrfs",
-    "nfit",
-    "nd_btt",
-    "nd_pmem",
 ];
+/// Persistent memory.
+const PMEM: [&str; 3] = ["nfit", "nd_btt", "nd_pmem"];
 
-/// Writes the archive for a machine that runs `job` to `directory/initramfs`.
-pub(super) fn write(kernel: &Kernel, job: &str, directory: &Path) -> io::Result<()> {
+/// Writes the archive for a machine that runs `job` to `directory/initramfs`; `root` is the machine's.
+pub(super) fn write(kernel: &Kernel, root: &Path, job: &str, directory: &Path) -> io::Result<()> {
     let tree = directory.join("tree");
     for folder in ["bin", "modules", "proc", "sys", "dev"] {
         fs::create_dir_all(tree.join(folder))?;
     }
-    fs::copy("/bin/busybox", tree.join("bin/busybox"))?;
+    fs::copy(root.join("bin/busybox"), tree.join("bin/busybox"))?;
     fs::write(tree.join("job"), job)?;
+    let shares = kernel.processor().shares();
+    let shares = shares.iter().map(|share| format!("{}\n", share.display()));
+    fs::write(tree.join("shares"), shares.collect::<String>())?;
     fs::write(tree.join("init"), INIT)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     for (place, module) in modules(kernel)?.iter().enumerate() {
@@ -63,6 +65,10 @@ fn modules(kernel: &Kernel) -> io::Result<Vec<String>> {
         .arg(kernel.modules())
         .args(["--set-version", kernel.release()])
         .args(MODULES)
+        .args(match kernel.processor() {
+            Processor::X86_64 => &PMEM[..],
+            Processor::Aarch64 => &[],
+        })
         .output()?;
     succeeded("modprobe --show-depends", output.status.success())?;
     let mut files = Vec::new();

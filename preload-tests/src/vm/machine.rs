@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Kernel, initramfs};
+use super::{Kernel, Processor, initramfs};
 use crate::harness::{Group, Scratch, installed};
-
-const QEMU: &str = "qemu-system-x86_64";
 
 /// A machine to be booted, any number of times.
 #[derive(Clone)]
 pub struct Machine {
     kernel: Kernel,
+    root: PathBuf,
     processors: u32,
     memory: u32,
     disks: Vec<Disk>,
@@ -31,11 +30,12 @@ impl Machine {
     /// # Errors
     /// With a reason, where QEMU or what its initramfs is made with is missing.
     pub fn new(kernel: &Kernel) -> Result<Self, String> {
-        for program in [QEMU, "busybox", "modprobe", "xz"] {
+        for program in [kernel.processor().qemu(), "busybox", "modprobe", "xz"] {
             installed(program)?;
         }
         Ok(Self {
             kernel: kernel.clone(),
+            root: kernel.processor().root()?,
             processors: 1,
             memory: 768,
             disks: Vec::new(),
@@ -101,8 +101,8 @@ impl Machine {
     /// If QEMU cannot be started.
     pub fn boot(&self, job: &str) -> Running {
         let scratch = Scratch::new();
-        initramfs::write(&self.kernel, job, scratch.dir()).expect("initramfs");
-        let mut command = Command::new(QEMU);
+        initramfs::write(&self.kernel, &self.root, job, scratch.dir()).expect("initramfs");
+        let mut command = Command::new(self.kernel.processor().qemu());
         command
             .args(self.arguments(scratch.dir()))
             .stdin(Stdio::piped())
@@ -123,8 +123,6 @@ impl Machine {
         let mut arguments: Vec<String> = [
             "-accel",
             "tcg,thread=multi",
-            "-cpu",
-            "max",
             "-nodefaults",
             "-display",
             "none",
@@ -137,8 +135,6 @@ impl Machine {
             "virtserialport,chardev=channel",
             "-device",
             "virtio-rng-pci",
-            "-virtfs",
-            "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
         ]
         .map(str::to_owned)
         .into();
@@ -150,18 +146,37 @@ impl Machine {
             "-serial",
             format!("file:{}", scratch.join("console").display()),
         );
-        // A panic ends the machine, and with it QEMU. The kernel counts the timer's interrupts at boot, and
-        // on a busy host finds too few and panics, if it is not told that the timer works.
+        let shares = self.kernel.processor().shares();
+        let shares = shares.iter().enumerate();
+        let shares = shares.map(|(number, path)| (format!("share{number}"), path));
+        for (tag, path) in [("host".to_owned(), &self.root)].into_iter().chain(shares) {
+            let path = path.display();
+            option(
+                "-virtfs",
+                format!(
+                    "local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"
+                ),
+            );
+        }
+        let (processor, board, console) = match self.kernel.processor() {
+            // The kernel counts the timer's interrupts at boot, and on a busy host finds too few and
+            // panics, if it is not told that the timer works.
+            Processor::X86_64 => ("max", "pc", "ttyS0 no_timer_check"),
+            // Pointers are signed with what can be emulated fast.
+            Processor::Aarch64 => ("max,pauth-impdef=on", "virt,gic-version=3", "ttyAMA0"),
+        };
+        option("-cpu", processor.into());
+        // A panic ends the machine, and with it QEMU.
         option(
             "-append",
-            "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check".into(),
+            format!("console={console} panic=-1 quiet mitigations=off"),
         );
         if self.pmem.is_empty() {
-            option("-machine", "pc".into());
+            option("-machine", board.into());
             option("-m", format!("{}M", self.memory));
         } else {
             let total: u64 = self.pmem.iter().map(|(_, mib)| mib).sum();
-            option("-machine", "pc,nvdimm=on".into());
+            option("-machine", format!("{board},nvdimm=on"));
             option(
                 "-m",
                 format!(

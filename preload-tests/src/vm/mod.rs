@@ -4,7 +4,8 @@
 //! A [`Machine`] is QEMU under software emulation, which runs one of Debian's own kernels
 //! ([`Kernel`]; `scripts/setup` unpacks them) with an initramfs of BusyBox and the modules that are
 //! needed (`initramfs`). It sees the host's files, read only, below a layer of memory, so that
-//! any program of the host runs in it: the shim, guests, the command, whole tests. Its disks and
+//! any program of the host runs in it: the shim, guests, the command, whole tests. A machine of another
+//! processor sees a Debian for it, and the sources and what cargo has built in their places. Its disks and
 //! its persistent memory are files of the host's, which outlive it.
 //!
 //! What the machine is to do is a *job*, a shell script. What the job prints reaches the host line by
@@ -17,6 +18,6 @@ mod kernel;
 mod log_writes;
 mod machine;
 
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Processor};
 pub use log_writes::WriteLog;
 pub use machine::{Line, Machine, Running};

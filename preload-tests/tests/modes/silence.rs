@@ -4,8 +4,6 @@
 use preload_tests::harness::{Outcome, Records};
 use serde_json::Value;
 
-const PAGE: u64 = 4096;
-
 /// A line of the guest's: what it found, where, and when.
 #[derive(Debug)]
 struct BadData {
@@ -70,7 +68,7 @@ fn names(report: &Value, page: u64) -> bool {
         row["page"] == page && (row["verdict"] == "stale" || row["verdict"] == "uncertain")
     }) || list("dirty").iter().any(|range| {
         let number = |at: usize| range[at].as_u64().expect("a range");
-        (number(0)..number(0) + number(1)).contains(&(page * PAGE))
+        (number(0)..number(0) + number(1)).contains(&(page * preload_tests::page_size() as u64))
     })
 }
 

@@ -11,9 +11,15 @@ use std::fmt;
 use super::events::{Change, Events, How, Zero};
 use super::program::{PAGES, Program};
 
-const PAGE: u64 = 4096;
 const CELL: u64 = 512;
-const SAMPLES: usize = 2 * (PAGES as u64 * PAGE / CELL) as usize;
+
+fn page_size() -> u64 {
+    preload_tests::page_size() as u64
+}
+
+fn samples() -> usize {
+    2 * (PAGES as u64 * page_size() / CELL) as usize
+}
 /// What the file is full of at first.
 const FILL: u8 = 1;
 
@@ -127,13 +133,13 @@ struct Model<'a> {
 
 impl<'a> Model<'a> {
     fn new(traits: Traits, program: &Program, changes: &'a [Change]) -> Self {
-        let of_sample = (0..SAMPLES).map(offset).map(|at| {
+        let of_sample = (0..samples()).map(offset).map(|at| {
             let covers = |change: &&Change| change.from <= at && at < change.to;
             changes.iter().filter(covers).collect()
         });
         Self {
             traits,
-            size: program.pages as u64 * PAGE,
+            size: program.pages as u64 * page_size(),
             of_sample: of_sample.collect(),
         }
     }
@@ -179,11 +185,11 @@ impl<'a> Model<'a> {
         times: (u64, u64),
         promised: &dyn Fn(&Change) -> bool,
     ) -> Option<(usize, String)> {
-        (0..SAMPLES).find_map(|sample| {
+        (0..samples()).find_map(|sample| {
             let value = held.get(sample).copied().unwrap_or(0);
             let allowed = self.allowed(sample, times, promised);
             let at = offset(sample);
-            let page = at / PAGE;
+            let page = at / page_size();
             (!allowed.contains(&value)).then(|| {
                 (
                     sample,
@@ -196,7 +202,7 @@ impl<'a> Model<'a> {
     /// Whether a zero of an msync says that this change, or a newer one, is held.
     fn is_promised(&self, change: &Change, zero: &Zero) -> bool {
         match change.how {
-            How::Store if self.traits.native => zero.pages >> (change.from / PAGE) & 1 != 0,
+            How::Store if self.traits.native => zero.pages >> (change.from / page_size()) & 1 != 0,
             How::Store => change.process == zero.process,
             How::Beyond => false,
             How::Written | How::Removed => self.traits.calls_reach_it,

@@ -4,7 +4,7 @@ mod crash;
 mod dax;
 mod flush_points;
 mod judge;
-mod older_kernel;
+mod platforms;
 mod power_cuts;
 mod rig;
 

@@ -4,14 +4,13 @@
 
 use crate::run::reason;
 use rustix::fs::{Advice, fadvise};
+use rustix::param::page_size;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-
-pub const PAGE: usize = 4096;
 
 /// What a reader got for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +64,11 @@ pub struct Expected {
 
 impl Expected {
     fn judge(&self, bytes: &[u8]) -> Vec<Page> {
-        let pages = bytes.chunks(PAGE).zip(self.after.chunks(PAGE));
+        let pages = bytes
+            .chunks(page_size())
+            .zip(self.after.chunks(page_size()));
         pages
-            .zip(self.before.chunks(PAGE))
+            .zip(self.before.chunks(page_size()))
             .map(|((bytes, after), before)| match bytes {
                 _ if bytes == after => Page::New,
                 _ if bytes == before => Page::Old,
@@ -118,8 +119,8 @@ impl Readers<'_> {
         }
         let length = self.expected.after.len();
         // Room for a start that is aligned to a page, which suffices for O_DIRECT.
-        let mut room = vec![0; length + PAGE];
-        let skip = room.as_ptr().align_offset(PAGE);
+        let mut room = vec![0; length + page_size()];
+        let skip = room.as_ptr().align_offset(page_size());
         let bytes = &mut room[skip..skip + length];
         file.read_exact_at(bytes, self.expected.start)
             .map_err(|error| reason(&error))?;

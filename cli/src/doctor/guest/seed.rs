@@ -1,11 +1,12 @@
 //! The seed case (one store over four pages, msync of the whole mapping, munmap, a read through
 //! other descriptors), with a step in between that may cure it.
 
-use super::readers::{Expected, Look, PAGE, Readers};
+use super::readers::{Expected, Look, Readers};
 use super::{Setup, SetupFailed};
 use crate::run::reason;
 use crate::sys::Mapping;
 use rustix::fs::{Advice, fadvise};
+use rustix::param::page_size;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -13,16 +14,17 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const FILE_SIZE: usize = 12_800_000;
-const STORE_AT: usize = 4_442_856;
-const STORE_LENGTH: usize = 9927;
-const FIRST_PAGE: usize = 4_440_064;
 const PAGES: usize = 4;
-/// Old data over the first three pages; the fourth is a hole.
-const OLD_LENGTH: usize = 3 * PAGE;
-/// Read before the store, as a daemon with read-ahead would.
-const WINDOW_AT: u64 = 4_395_008;
-const WINDOW_LENGTH: usize = 131_072;
+/// Those of them that have old data; what is behind is a hole.
+const OLD_PAGES: usize = 3;
+/// With pages of 4 KiB, 9927 bytes are stored at 4,442,856 in a file of 12,800,000 bytes.
+const FIRST_PAGE: usize = 1084;
+const FILE_PAGES: usize = 3125;
+const STORED_IN_FIRST: usize = 1304;
+const STORED_IN_LAST: usize = 431;
+/// The pages that are read before the store, as a daemon with read-ahead would.
+const WINDOW_PAGES: usize = 32;
+const WINDOW_BEFORE: usize = 11;
 /// A filesystem that applies a page with each sync needs as many as there are pages.
 const MOST_SYNCS: usize = 2 * PAGES;
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -116,30 +118,36 @@ pub fn run(task: &SeedTask) -> Result<SeedFound, SetupFailed> {
         .create_new(true)
         .open(&task.file)
         .setup("open")?;
-    writer.set_len(FILE_SIZE as u64).setup("ftruncate")?;
+    let page = page_size();
+    writer
+        .set_len((FILE_PAGES * page) as u64)
+        .setup("ftruncate")?;
     // What is written whole is in the page cache: where nothing is opened after that, the store
     // needs no read either.
     let held = File::open(&task.file).setup("open for reading")?;
     let written = if task.read_before {
-        OLD_LENGTH
+        OLD_PAGES * page
     } else {
-        PAGES * PAGE
+        PAGES * page
     };
     writer
-        .write_all_at(&expected.before[..written], FIRST_PAGE as u64)
+        .write_all_at(&expected.before[..written], expected.start)
         .setup("pwrite")?;
     writer.sync_all().setup("fsync")?;
     if task.read_before {
         let window = File::open(&task.file).setup("open for reading")?;
         for reader in [&window, &held] {
             reader
-                .read_exact_at(&mut vec![0; WINDOW_LENGTH], WINDOW_AT)
+                .read_exact_at(
+                    &mut vec![0; WINDOW_PAGES * page],
+                    expected.start - (WINDOW_BEFORE * page) as u64,
+                )
                 .setup("pread")?;
         }
     }
 
-    let mapping = Mapping::new(&writer, FILE_SIZE).setup("mmap MAP_SHARED")?;
-    mapping.store(STORE_AT, &store());
+    let mapping = Mapping::new(&writer, FILE_PAGES * page).setup("mmap MAP_SHARED")?;
+    mapping.store((FIRST_PAGE + 1) * page - STORED_IN_FIRST, &store());
     let msync = timed("msync", || mapping.sync());
     let retry = msync
         .error
@@ -170,19 +178,22 @@ pub fn run(task: &SeedTask) -> Result<SeedFound, SetupFailed> {
 
 /// Old and new bytes differ everywhere, from each other and from a hole.
 fn expected() -> Expected {
-    let mut before = vec![0; PAGES * PAGE];
-    before[..OLD_LENGTH].fill(b'o');
+    let page = page_size();
+    let mut before = vec![0; PAGES * page];
+    before[..OLD_PAGES * page].fill(b'o');
     let mut after = before.clone();
-    after[STORE_AT - FIRST_PAGE..][..STORE_LENGTH].copy_from_slice(&store());
+    let store = store();
+    after[page - STORED_IN_FIRST..][..store.len()].copy_from_slice(&store);
     Expected {
-        start: FIRST_PAGE as u64,
+        start: (FIRST_PAGE * page) as u64,
         before,
         after,
     }
 }
 
 fn store() -> Vec<u8> {
-    (0..STORE_LENGTH).map(|i| b'A' + (i % 26) as u8).collect()
+    let length = STORED_IN_FIRST + (PAGES - 2) * page_size() + STORED_IN_LAST;
+    (0..length).map(|i| b'A' + (i % 26) as u8).collect()
 }
 
 /// Does the step and unmaps; gives back the descriptor that is still open.
@@ -217,9 +228,9 @@ fn act(
         Step::Redirty => (0..PAGES)
             .map(|page| {
                 timed("MADV_POPULATE_WRITE and msync of a page", || {
-                    let at = FIRST_PAGE + page * PAGE;
-                    mapping.make_dirty(at, PAGE)?;
-                    mapping.sync_range(at, PAGE)
+                    let at = (FIRST_PAGE + page) * page_size();
+                    mapping.make_dirty(at, page_size())?;
+                    mapping.sync_range(at, page_size())
                 })
             })
             .collect(),

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use super::super::backend::{Backend, Durability};
-use super::super::pages::{PAGE, pieces};
+use super::super::pages::pieces;
 use super::{Context, Effect, FileMode, Write, apply};
+use crate::page_size;
 
 /// Keeps the first page of a WRITE of several.
 pub struct DropTail;
@@ -15,7 +16,7 @@ impl FileMode for DropTail {
         if pages < 2 || !cx.selector.take() {
             return apply(file, write);
         }
-        let first = PAGE - (write.offset % PAGE as u64) as usize;
+        let first = page_size() - (write.offset % page_size() as u64) as usize;
         file.extend(write.range().end);
         file.write(write.offset, &write.data[..first], Durability::Stable);
         Effect::new("tail dropped", pages - 1)

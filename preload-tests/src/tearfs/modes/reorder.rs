@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fuser::Errno;
 
 use super::super::backend::{Backend, View};
-use super::super::pages::{PAGE, Page, pages_of};
+use super::super::pages::{Page, pages_of, zeros};
 use super::{Context, Effect, FileMode, Write, apply, apply_all};
 
 /// Applies page writeback at once and remembers what was there; after FSYNC and the delay,
@@ -20,7 +20,7 @@ impl FileMode for Reorder {
     fn page_write(&mut self, file: &mut Backend, write: Write<'_>, _cx: &Context<'_>) -> Effect {
         for page in pages_of(write.offset, write.data.len()) {
             let before = file.page(View::Visible, page).map(Arc::clone);
-            let before = before.unwrap_or_else(|| Arc::new([0; PAGE]));
+            let before = before.unwrap_or_else(zeros);
             self.older.entry(page).or_insert(before);
         }
         apply(file, write)

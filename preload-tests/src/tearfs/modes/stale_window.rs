@@ -7,8 +7,9 @@ use std::time::Instant;
 use fuser::Errno;
 
 use super::super::backend::{Backend, Durability, View};
-use super::super::pages::{PAGE, PageMap};
+use super::super::pages::PageMap;
 use super::{Context, Effect, FileMode, Write, apply, apply_all};
+use crate::page_size;
 
 /// Applies page writeback, but READ is answered from windows cached by earlier READs. A
 /// window that was overtaken by a write is dropped some time after an FSYNC.
@@ -31,8 +32,9 @@ struct Window {
 impl Window {
     fn new(file: &Backend, start: u64, len: u64) -> Self {
         let bytes = start..(start + len).min(file.size());
+        let page = page_size() as u64;
         Self {
-            pages: file.snapshot(start / PAGE as u64..(start + len) / PAGE as u64),
+            pages: file.snapshot(start / page..(start + len) / page),
             bytes,
             stale: false,
             fsyncs: 0,

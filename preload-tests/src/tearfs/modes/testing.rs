@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use fuser::Errno;
 
 use super::super::backend::{Backend, View};
-use super::super::pages::PAGE;
 use super::super::select::Selector;
 use super::{Context, Effect, FileMode, Mode, Parameters, Write};
+use crate::page_size;
 
 pub struct Bench {
     file: Backend,
@@ -76,7 +76,7 @@ impl Bench {
     }
 
     pub fn read(&mut self) -> String {
-        let mut buffer = vec![0; self.file.size() as usize + PAGE];
+        let mut buffer = vec![0; self.file.size() as usize + page_size()];
         let (file, mode, cx) = self.split();
         let (len, _) = mode.read(file, 0, &mut buffer, &cx);
         letters(&buffer[..len])
@@ -115,12 +115,15 @@ impl Bench {
 }
 
 fn fill(letters: &str) -> Vec<u8> {
-    letters.bytes().flat_map(|letter| [letter; PAGE]).collect()
+    letters
+        .bytes()
+        .flat_map(|letter| vec![letter; page_size()])
+        .collect()
 }
 
 fn letters(bytes: &[u8]) -> String {
     bytes
-        .chunks(PAGE)
+        .chunks(page_size())
         .map(|page| {
             assert!(
                 page.iter().all(|byte| *byte == page[0]),
@@ -133,7 +136,7 @@ fn letters(bytes: &[u8]) -> String {
 
 fn at(page: usize, data: &[u8]) -> Write<'_> {
     Write {
-        offset: (page * PAGE) as u64,
+        offset: (page * page_size()) as u64,
         data,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use preload_tests::harness::{debug_shim, shim};
+use preload_tests::harness::{Target, debug_shim, shim};
 use serde_json::Value;
 
 /// Test executables that are not run, and why.
@@ -55,54 +55,78 @@ pub struct Ran {
     pub end: End,
 }
 
-/// All tests that are not ignored, of the executables that cargo has built or builds now: those of the
-/// whole workspace, as `scripts/test` does. For this package alone cargo would choose other features of its
-/// dependencies, and build them all once more.
+/// The tests that are not ignored, of the executables with these names, or of all; cargo has built them or builds them
+/// now.
 ///
 /// # Panics
 /// If they do not build.
-pub fn all() -> Vec<Case> {
-    let built = Command::new(env!("CARGO"))
-        .args(["test", "--quiet", "--no-run", "--message-format", "json"])
-        .args(["--locked", "--workspace", "--tests"])
-        .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .arg("--target-dir")
-        .arg(preload_tests::harness::target_directory())
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo");
+pub fn tests_of(binaries: &[&str]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, executable) in executables(&Target::host(), binaries) {
+        if LEFT_OUT.iter().any(|(left_out, _)| *left_out == name) {
+            continue;
+        }
+        let listed = |options: &[&str]| list(&executable, options);
+        let ignored = listed(&["--ignored"]);
+        let tests = listed(&[])
+            .into_iter()
+            .filter(|test| !ignored.contains(test));
+        cases.extend(tests.map(|test| Case {
+            binary: name.clone(),
+            executable: executable.clone(),
+            test,
+        }));
+    }
+    cases.sort_by(|a, b| (&a.binary, &a.test).cmp(&(&b.binary, &b.test)));
+    cases
+}
+
+/// The same tests, built for another target.
+///
+/// # Panics
+/// If they do not build.
+pub fn built_for(target: &Target, cases: &[Case]) -> Vec<Case> {
+    let mut wanted: Vec<&str> = cases.iter().map(|case| case.binary.as_str()).collect();
+    wanted.dedup();
+    let executables = executables(target, &wanted);
+    let of = |case: &Case| match executables.iter().find(|(name, _)| *name == case.binary) {
+        Some((_, executable)) => executable.clone(),
+        None => panic!("{} was not built", case.binary),
+    };
+    let moved = cases.iter().map(|case| Case {
+        executable: of(case),
+        ..case.clone()
+    });
+    moved.collect()
+}
+
+/// The test executables of this package with these names, or all, which cargo builds: with the features that
+/// dependencies have in the whole workspace, as `scripts/test` does. Else it would build them all once more.
+fn executables(target: &Target, wanted: &[&str]) -> Vec<(String, PathBuf)> {
+    let mut cargo = target.cargo("test");
+    cargo.args(["--workspace", "--no-run", "--message-format", "json"]);
+    match wanted {
+        [] => cargo.arg("--tests"),
+        wanted => cargo.args(wanted.iter().flat_map(|name| ["--test", name])),
+    };
+    let built = cargo.stderr(Stdio::inherit()).output().expect("cargo");
     assert!(
         built.status.success(),
         "cargo test --no-run: {}",
         built.status
     );
     let messages = String::from_utf8(built.stdout).expect("messages of cargo in UTF-8");
-    let mut cases = Vec::new();
+    let mut executables = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).expect("message of cargo");
         let name = message["target"]["name"].as_str().unwrap_or_default();
         let is_own = message["manifest_path"] == concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let is_test = is_own && message["target"]["kind"][0] == "test";
-        let Some(executable) = message["executable"].as_str().filter(|_| is_test) else {
-            continue;
-        };
-        if LEFT_OUT.iter().any(|(left_out, _)| *left_out == name) {
-            continue;
+        if let Some(executable) = message["executable"].as_str().filter(|_| is_test) {
+            executables.push((name.to_owned(), executable.into()));
         }
-        let listed = |options: &[&str]| list(Path::new(executable), options);
-        let ignored = listed(&["--ignored"]);
-        let tests = listed(&[])
-            .into_iter()
-            .filter(|test| !ignored.contains(test));
-        cases.extend(tests.map(|test| Case {
-            binary: name.to_owned(),
-            executable: executable.into(),
-            test,
-        }));
     }
-    cases.sort_by(|a, b| (&a.binary, &a.test).cmp(&(&b.binary, &b.test)));
-    cases
+    executables
 }
 
 fn list(executable: &Path, options: &[&str]) -> Vec<String> {
@@ -123,6 +147,29 @@ fn list(executable: &Path, options: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// The shim that the tests use.
+pub struct Shims {
+    pub lib: PathBuf,
+    pub debug_lib: PathBuf,
+}
+
+impl Shims {
+    pub fn here() -> Self {
+        Self {
+            lib: shim().clone(),
+            debug_lib: debug_shim().clone(),
+        }
+    }
+
+    /// Built for another target.
+    pub fn built_for(target: &Target) -> Self {
+        Self {
+            lib: target.shim(true),
+            debug_lib: target.shim(false),
+        }
+    }
+}
+
 /// How tests are run.
 #[derive(Clone, Copy, Debug)]
 pub struct How<'a> {
@@ -137,7 +184,7 @@ pub struct How<'a> {
 
 /// A script for bash that runs `cases` in `$TMPDIR`. It prints a block of lines for each test that
 /// ended ([`Report`] reads them), and fails only where it could not run them.
-pub fn script(cases: &[Case], how: How<'_>) -> String {
+pub fn script(cases: &[Case], shims: &Shims, how: How<'_>) -> String {
     let mut script = format!(
         "cd '{directory}'
 unset KEEPMYDATA_WRITE_DOCS KEEPMYDATA_LONG
@@ -164,13 +211,14 @@ run() {{
 }}
 export -f run
 echo \"kernel $(uname -r)\"
+echo \"pages $(getconf PAGESIZE)\"
 LD_PRELOAD=$KEEPMYDATA_LIB KEEPMYDATA_LOG=info {under} /bin/true 2>&1 |
     sed -n 's/.*\\(trackers\\) available: \\([^;]*\\);.*/\\1 \\2/p' | tail -n 1
 xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 ",
         directory = env!("CARGO_MANIFEST_DIR"),
-        lib = shim().display(),
-        debug_lib = debug_shim().display(),
+        lib = shims.lib.display(),
+        debug_lib = shims.debug_lib.display(),
         patience = how.patience,
         seconds = how.seconds,
         limit = 200 * how.patience,
@@ -239,7 +287,9 @@ impl Report {
     pub fn kernel(&self) -> String {
         let release = self.said("kernel ");
         match release.split_once('-') {
-            Some((version, rest)) if !rest.ends_with("amd64") => version.to_owned(),
+            Some((version, rest)) if !rest.contains("amd64") && !rest.contains("arm64") => {
+                version.to_owned()
+            }
             _ => release,
         }
     }
@@ -247,6 +297,11 @@ impl Report {
     /// Those that the shim says are there.
     pub fn trackers(&self) -> String {
         self.said("trackers ")
+    }
+
+    /// The size of the kernel's pages.
+    pub fn page_size(&self) -> String {
+        self.said("pages ")
     }
 
     /// Lines that are not about a test.

@@ -1,5 +1,5 @@
-//! The tests of this package on a kernel without cachestat (Linux 6.5) and PAGEMAP_SCAN (6.7), and under
-//! a seccomp profile such as containers have.
+//! The tests of this package on a kernel without cachestat (Linux 6.5) and PAGEMAP_SCAN (6.7), under a
+//! seccomp profile such as containers have, and on AArch64 with pages of 4 and of 16 KiB.
 
 mod doctor;
 mod results;
@@ -9,11 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use preload_tests::harness::{Program, Scratch, compile_all};
-use preload_tests::or_skip;
+use preload_tests::harness::{Program, Scratch, Target, compile_all, target_directory};
 use preload_tests::vm::{Kernel, Machine};
+use preload_tests::{or_skip, page_size};
 
-use suite::{Case, End, How, Ran, Report, failures};
+use suite::{Case, End, How, Ran, Report, Shims, failures};
 
 /// A cure against its disease, a guest that no program can tell from one without the shim, and what
 /// trackers that see less must not get wrong.
@@ -23,6 +23,16 @@ const SAMPLE: [(&str, &str); 5] = [
     ("transparency_calls", "mapping_calls_on_fuse"),
     ("untracked", "a_dropped_page_cache_makes_all_uncertain"),
     ("untracked", "a_race_is_no_tear"),
+];
+
+/// Their guests.
+const SAMPLE_GUESTS: [&str; 6] = [
+    "findings/l1",
+    "halves",
+    "mapcalls",
+    "msync_errors",
+    "seed",
+    "under",
 ];
 
 /// Software emulation is about ten times slower.
@@ -38,13 +48,14 @@ fn confined(how: How<'_>) -> (String, How<'_>) {
     (format!("{} container", under.file().display()), how)
 }
 
-/// Runs `cases` and then a script in a machine with Linux 6.1, on an ext4 of its own.
+/// Runs `cases` and then a script in a machine, on an ext4 of its own.
 ///
 /// # Errors
 /// Why there is no such machine (to skip the test).
 fn in_machine(
     kernel: &Kernel,
     cases: &[Case],
+    shims: &Shims,
     how: How<'_>,
     then: &str,
     limit: Duration,
@@ -59,7 +70,7 @@ fn in_machine(
         "mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && chmod 1777 /mnt || exit
         export TMPDIR=/mnt
         {}{then}",
-        suite::script(cases, how)
+        suite::script(cases, shims, how)
     ));
     let deadline = Instant::now() + limit;
     let mut report = Report::new(cases);
@@ -73,7 +84,7 @@ fn in_machine(
 fn here(cases: &[Case], how: How<'_>) -> Report {
     let scratch = Scratch::new();
     let mut bash = Command::new("bash")
-        .args(["-c", &suite::script(cases, how)])
+        .args(["-c", &suite::script(cases, &Shims::here(), how)])
         .env("TMPDIR", scratch.dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -90,7 +101,9 @@ fn here(cases: &[Case], how: How<'_>) -> Report {
 
 fn sample() -> Vec<Case> {
     let is_wanted = |case: &Case| SAMPLE.contains(&(case.binary.as_str(), case.test.as_str()));
-    let cases: Vec<Case> = suite::all().into_iter().filter(is_wanted).collect();
+    let binaries = SAMPLE.map(|(binary, _)| binary);
+    let cases = suite::tests_of(&binaries).into_iter();
+    let cases: Vec<Case> = cases.filter(is_wanted).collect();
     assert_eq!(cases.len(), SAMPLE.len(), "tests were renamed: {cases:?}");
     cases
 }
@@ -112,11 +125,13 @@ fn expect_passed(ran: &[Ran]) {
 fn the_promise_is_kept_on_linux_6_1() {
     let kernel = or_skip!(Kernel::find("6.1"));
     let cases = sample();
+    let shims = Shims::here();
     let report = or_skip!(in_machine(
         &kernel,
         &cases,
+        &shims,
         EMULATED,
-        &doctor::script(),
+        &doctor::script(&target_directory().join("debug"), &shims.lib),
         Duration::from_secs(500)
     ));
     assert_eq!(report.trackers(), "whole");
@@ -147,8 +162,7 @@ fn the_promise_is_kept_in_a_container() {
 
 /// Those that `KEEPMYDATA_TEST_ONLY` names, parts of `BINARY TEST` with commas between them; else all.
 fn wanted() -> Vec<Case> {
-    compile_all();
-    let cases = suite::all();
+    let cases = suite::tests_of(&[]);
     let Ok(only) = std::env::var("KEEPMYDATA_TEST_ONLY") else {
         return cases;
     };
@@ -175,14 +189,17 @@ const HOURS: Duration = Duration::from_secs(4 * 3600);
 #[test]
 #[ignore = "takes an hour"]
 fn whole_suite_on_linux_6_1() {
+    compile_all(&Target::host(), page_size(), &[]);
     whole_suite(results::OLDER, |cases| {
-        in_machine(&Kernel::find("6.1")?, cases, EMULATED, "", HOURS)
+        let kernel = Kernel::find("6.1")?;
+        in_machine(&kernel, cases, &Shims::here(), EMULATED, "", HOURS)
     });
 }
 
 #[test]
 #[ignore = "takes many minutes"]
 fn whole_suite_in_a_container() {
+    compile_all(&Target::host(), page_size(), &[]);
     let (under, how) = confined(How {
         patience: 2,
         ..EMULATED
@@ -201,24 +218,66 @@ fn whole_suite_in_a_container() {
 #[test]
 #[ignore = "takes an hour"]
 fn whole_suite_on_linux_6_1_in_a_container() {
+    compile_all(&Target::host(), page_size(), &[]);
     let (under, how) = confined(EMULATED);
     whole_suite(results::BOTH, |cases| {
         let how = How {
             under: &under,
             ..how
         };
-        in_machine(&Kernel::find("6.1")?, cases, how, "", HOURS)
+        let kernel = Kernel::find("6.1")?;
+        in_machine(&kernel, cases, &Shims::here(), how, "", HOURS)
+    });
+}
+
+/// Runs `cases`, built for AArch64 as their `guests` are (all, if there are none), in a machine of that processor with pages of `kib` KiB.
+///
+/// # Errors
+/// Why there is none, or nothing that builds for it.
+fn on_aarch64(
+    kib: usize,
+    cases: &[Case],
+    guests: &[&str],
+    limit: Duration,
+) -> Result<Report, String> {
+    let (kernel, target) = (Kernel::aarch64(kib)?, Target::aarch64()?);
+    compile_all(&target, kib << 10, guests);
+    let cases = suite::built_for(&target, cases);
+    let shims = Shims::built_for(&target);
+    let report = in_machine(&kernel, &cases, &shims, EMULATED, "", limit)?;
+    assert_eq!(report.page_size(), (kib << 10).to_string());
+    Ok(report)
+}
+
+#[test]
+fn the_promise_is_kept_on_aarch64() {
+    let report = or_skip!(on_aarch64(
+        16,
+        &sample(),
+        &SAMPLE_GUESTS,
+        Duration::from_secs(500)
+    ));
+    expect_passed(&report.finish());
+}
+
+#[test]
+#[ignore = "takes hours"]
+fn whole_suite_on_aarch64() {
+    whole_suite(results::AARCH64, |cases| on_aarch64(4, cases, &[], HOURS));
+}
+
+#[test]
+#[ignore = "takes hours"]
+fn whole_suite_on_aarch64_with_pages_of_16_kib() {
+    whole_suite(results::AARCH64_16K, |cases| {
+        on_aarch64(16, cases, &[], HOURS)
     });
 }
 
 /// Every test program has its row.
 #[test]
 fn document_says_what_was_found() {
-    let text = std::fs::read_to_string(results::path()).expect("docs/older-kernels.md");
+    let text = std::fs::read_to_string(results::path()).expect("docs/platforms.md");
     let wrong = results::contradictions(&text);
-    assert!(
-        wrong.is_empty(),
-        "docs/older-kernels.md:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "docs/platforms.md:\n{}", wrong.join("\n"));
 }

@@ -1,16 +1,17 @@
 //! `keepmydata doctor` on a kernel without cachestat (Linux 6.5) and PAGEMAP_SCAN (6.7): it says which
 //! trackers remain, and why.
 
-use preload_tests::harness::{shim, target_directory};
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 /// Asks the doctor about the disk that is mounted at /mnt, and about a test bed: a line of JSON each.
-pub fn script() -> String {
-    let directory = target_directory().join("debug");
+/// `directory` has the command, and the shim is `lib`.
+pub fn script(directory: &Path, lib: &Path) -> String {
     let directory = directory.display();
     let doctor = format!(
         "KEEPMYDATA_LIB='{}' '{directory}/keepmydata' doctor --json",
-        shim().display()
+        lib.display()
     );
     format!(
         "{doctor} /mnt | tr -d '\\n'; echo
