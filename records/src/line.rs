@@ -123,19 +123,20 @@ mod tests {
 
     #[test]
     fn a_long_record_is_shortened_not_broken() {
+        const MANY: usize = if cfg!(miri) { 100 } else { 1000 };
         let dirty = vec![
             ByteRange {
                 offset: 1 << 40,
                 length: 4096
             };
-            1000
+            MANY
         ];
         let pages = vec![
             PageRow {
                 expected_hash: Some(HexU64(1)),
                 ..PageRow::default()
             };
-            1000
+            MANY
         ];
         let path = "/\u{1f4be}".repeat(400);
         let record = Record {
@@ -149,7 +150,7 @@ mod tests {
         let back: Record = serde_json::from_slice(line.json(&record)).unwrap();
         assert!(back.truncated);
         assert_eq!(back.path, record.path);
-        assert!(!back.pages.is_empty() && back.pages.len() < 1000);
+        assert!(!back.pages.is_empty() && back.pages.len() < MANY);
         assert!(line.text(&record).ends_with(b"\n"));
 
         let mut line = LineBuf::<1024>::new();
