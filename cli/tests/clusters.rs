@@ -164,12 +164,11 @@ fn waiting(found: &Value) -> String {
         .iter()
         .filter(|tried| tried["found"]["Ok"]["new-after-ms"] == 0)
         .filter_map(|tried| tried["way"].as_str());
-    let ways: Vec<&str> = ways.collect();
-    format!(
-        "{:.0} ms: {}",
-        slowest.unwrap_or(0) as f64 / 1e6,
-        ways.join(", ")
-    )
+    let ways = match ways.collect::<Vec<&str>>().join(", ") {
+        none if none.is_empty() => "none".to_owned(),
+        ways => ways,
+    };
+    format!("{:.0} ms: {ways}", slowest.unwrap_or(0) as f64 / 1e6)
 }
 
 fn row(name: &str, found: &Value, waiting: String) -> [String; 10] {
