@@ -443,3 +443,35 @@ fn a_fork_child_that_maps_a_file_drops_nothing() {
         assert_eq!(lying.stdout, "msync EIO\n", "{how}: {lying:?}");
     }
 }
+
+/// Another process writes past the page cache into a page that was stored to, in a part of a large sparse file that nobody
+/// has touched before. The page cache knows nothing of that afterwards: no page of that part is cached, none leaves a trace
+/// of being evicted, and the page that stands for an eviction probe is mapped as before. Nothing but a mark in the page
+/// table, of each page that may be stored to, tells it from a page that nobody has touched.
+#[test]
+fn what_another_process_takes_leaves_no_trace_but_in_the_marks() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::cachestat());
+    or_skip!(kernel::page_tracking());
+    const TRACES: &str = "cached 0, evicted 0\nfirst page mapped 1\n";
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let guest = |name: &str, how: &str| {
+        let guest = Program::guest("traces").arg(fs.path(name));
+        guest.args(["1024", how])
+    };
+    let run = guest("native", "write").natively();
+    assert_eq!(run.stdout, format!("{TRACES}msync 0\n"));
+    let run = guest("default", "write").under_shim(&[]);
+    assert_eq!(run.stdout, format!("{TRACES}msync 0\n"), "{run:?}");
+    assert!(
+        run.stderr.contains("1 page of this file is not proved"),
+        "{run:?}"
+    );
+    let run = guest("error", "write").under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
+    assert_eq!(run.stdout, format!("{TRACES}msync EIO\n"), "{run:?}");
+    // What is reclaimed is no better off.
+    let run = guest("native-out", "page-out").natively();
+    assert!(run.stdout.ends_with("msync 0\n"), "{run:?}");
+    let run = guest("out", "page-out").under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
+    assert!(run.stdout.ends_with("msync EIO\n"), "{run:?}");
+}
