@@ -205,6 +205,78 @@ pub fn without_direct(worker: &Worker, file: &File) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Syncs of a file after which all of it is mapped ([`map_whole`]); tests of a debug build have few.
+const OFTEN: i32 = if cfg!(debug_assertions) { 2 } else { 8 };
+/// Syncs after which that is tried again where it could not be.
+const SELDOM: i32 = 1000;
+
+/// Maps all of `file`, if it is synced often: msync(2) of that mapping is then fdatasync(2) of an open file of the
+/// shim's, for which no thread needs a descriptor, and the program's need not wait for the helper. On a helper thread, by who
+/// leads the file's flush, and right before that: the handle tells of an error until then, and this open file of one
+/// that comes after.
+pub fn map_whole(worker: &Worker, file: &File) {
+    let often = {
+        let mut table = mappings::lock();
+        let synced = &mut table.get_mut(file).synced;
+        *synced = synced.saturating_add(1);
+        *synced >= OFTEN
+    };
+    if !often {
+        return;
+    }
+    unmap_whole(file);
+    let mapped = try_to_map(worker, file);
+    let mut table = mappings::lock();
+    let state = table.get_mut(file);
+    match mapped {
+        Some((start, len)) => (state.handle.whole, state.handle.whole_len) = (start, len),
+        None => state.synced = -SELDOM,
+    }
+}
+
+/// Address and length of a mapping of all of `file`, which is left there; nothing where it is not worth its addresses.
+fn try_to_map(worker: &Worker, file: &File) -> Option<(usize, usize)> {
+    let handle = handle_of(file);
+    let size = sys::page_up(sys::fd::size(worker.borrow_handle(&handle)?).ok()?);
+    let mut covers = false;
+    mappings::lock().for_each_of(file, 0, |entry| {
+        covers = entry.writable && entry.offset == 0 && entry.len() as u64 >= size;
+        !covers
+    });
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As);
+    if !covers || size == 0 || limit.current.is_some() {
+        return None;
+    }
+    // Room to grow. The last page is beyond the end of the file: see [`is_whole_mapped`].
+    let len = sys::page_up(size + size / 2) as usize + sys::page_size();
+    let flags = FLAGS | OFlags::RDWR;
+    let opened = quietly(flags, |flags| worker.reopen_own(handle.fd, flags)).ok()?;
+    let mut mapping = sys::vm::map_readable(opened.as_fd(), 0, len).ok()?;
+    mapping.keep_from_children();
+    Some((mapping.leave().as_ptr().expose_provenance(), len))
+}
+
+/// The file was not synced, or has grown: [`map_whole`] begins anew. By who leads its flush.
+pub fn unmap_whole(file: &File) {
+    let mut handle = {
+        let mut table = mappings::lock();
+        let state = table.get_mut(file);
+        state.synced = 0;
+        let handle = state.handle;
+        state.handle.whole = 0;
+        handle
+    };
+    handle.unmap_whole();
+}
+
+/// Whether the shim maps all that there is of the file of `handle`: its last page is beyond the end, and cannot be read.
+pub fn is_whole_mapped(handle: &Handle) -> bool {
+    handle.has_whole()
+        && handle.generation == process::this().generation()
+        && sys::vm::read_own_memory(handle.whole + handle.whole_len - 1, &mut [0])
+            == Err(Errno::FAULT)
+}
+
 /// Whether opening the file would have broken a lease on it.
 fn is_leased(file: &File) -> bool {
     handle_of(file).errno == Errno::AGAIN.raw_os_error()
@@ -274,6 +346,7 @@ fn keep(worker: &Worker, file: &File, opened: Result<Opened, Errno>) {
         if f.handle.generation == worker.process().generation() {
             return;
         }
+        f.handle.unmap_whole();
         let before = f.handle;
         close_late = match looked {
             Ok((about, opened)) if (about.dev, about.ino) == (file.key.dev, file.key.ino) => {
@@ -289,6 +362,8 @@ fn keep(worker: &Worker, file: &File, opened: Result<Opened, Errno>) {
                     writable: opened.writable,
                     holder: worker.own_pid(),
                     errno: 0,
+                    whole: 0,
+                    whole_len: 0,
                 };
                 None
             }

@@ -19,8 +19,10 @@ static void calls(void)
 
 	base = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	failures += base == MAP_FAILED;
-	base[0]++;
-	failures += msync(base, LENGTH, MS_SYNC) != 0;
+	for (int i = 0; i < 12; i++) {
+		base[0]++;
+		failures += msync(base, LENGTH, MS_SYNC) != 0;
+	}
 	failures += pread(fd, &byte, 1, 0) != 1;
 	failures += munmap(base, LENGTH) != 0;
 }

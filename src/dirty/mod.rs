@@ -322,6 +322,7 @@ fn may_be_owed(worker: &Worker, table: &mut mappings::Guard, file: &File, size: 
 /// All that an msync has found stored to in `file` is proved. Where the page cache was dropped after it was copied, by
 /// the shim's own open, say, that has taken nothing unless something was stored since: the next msync need not know of
 /// it. On a helper thread.
+#[inline(never)]
 pub fn forget_drop(worker: &Worker, file: &File) {
     {
         let mut table = mappings::lock();

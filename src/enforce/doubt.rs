@@ -40,9 +40,14 @@ pub fn of(worker: &Worker, ended: &Ended) {
     }
     of_told(worker, ended);
     let pages = ended.unknown_pages();
-    if pages == 0 {
-        return;
+    if pages > 0 {
+        tell(worker, ended, pages);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tell(worker: &Worker, ended: &Ended, pages: u64) {
     let doubts = OWN.get();
     doubts.msyncs.fetch_add(1, Ordering::Relaxed);
     doubts.pages.fetch_add(pages, Ordering::Relaxed);
@@ -80,9 +85,14 @@ fn of_told(worker: &Worker, ended: &Ended) {
         let mut table = mappings::lock();
         core::mem::take(&mut table.get_mut(&ended.file).debt.told_pages)
     };
-    if pages == 0 {
-        return;
+    if pages > 0 {
+        tell_of_told(worker, ended, pages);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_of_told(worker: &Worker, ended: &Ended, pages: u64) {
     let mut message = LineBuf::<320>::new();
     words::told(&mut message, pages);
     warn(worker, ended, None, message.as_str());

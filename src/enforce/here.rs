@@ -58,6 +58,9 @@ impl<'a> Here<'a> {
         by_handle: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         match self.worker.borrow_handle(&self.handle).map(by_handle) {
+            None if self.handle.has_whole() => {
+                vm::sync_mapped(self.handle.whole, self.handle.whole_len, libc::MS_SYNC)
+            }
             None | Some(Err(Errno::BADF)) => self.msync_mappings(),
             Some(done) => done,
         }

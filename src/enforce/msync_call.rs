@@ -5,6 +5,7 @@ use super::request::{
     Caller, Contexts, Ended, Flushed, Known, Pooled, Request, Snapshot, patience,
 };
 use super::{invalidate, prepare, steps, ticket};
+use crate::handles;
 use crate::helper::{self, InCall, Worker};
 use crate::log::Timed;
 use crate::mappings::{self, file::File};
@@ -228,35 +229,19 @@ impl MsyncCall<Request> {
         (begun, learns)
     }
 
-    /// All steps of [`MsyncCall::is_one_sync`] in one trip to the helper. Back come the snapshots where the flush has
-    /// failed, or there is no handle: the real msync and [`MsyncCall::finish`] must follow.
+    /// All steps of [`MsyncCall::is_one_sync`]: on the calling thread where nothing needs a descriptor, else in one trip to
+    /// the helper. Back come the snapshots where the flush has failed, or there is no handle: the real msync and
+    /// [`MsyncCall::finish`] must follow.
     pub fn sync_at_once(self) -> Option<Result<MsyncCall<Ended>, MsyncCall<Snapshot>>> {
         let (call, learns) = self.begin();
-        call.in_one_trip(|worker, mut call| {
-            let (mut ended, mut left) = (PooledList::default(), PooledList::default());
-            while let Some(mut snapshot) = call.files.remove(0) {
-                prepare_one(worker, &mut snapshot, learns);
-                let kept = match steps::flush_alone(worker, snapshot) {
-                    Ok(file) => {
-                        let file = steps::conclude(worker, file, &mut patience());
-                        ended.insert(ended.len(), file).map_err(drop)
-                    }
-                    Err(file) => left.insert(left.len(), file).map_err(drop),
-                };
-                debug_assert!(kept.is_ok(), "there is one file");
-            }
-            let common = call.common;
-            match left.is_empty() {
-                true => Ok(MsyncCall {
-                    files: ended,
-                    common,
-                }),
-                false => Err(MsyncCall {
-                    files: left,
-                    common,
-                }),
-            }
-        })
+        let is_here = !learns
+            && config::settings().invalidate == Invalidate::Off
+            && (call.files.iter()).all(|at| handles::is_whole_mapped(&at.known.handle));
+        if is_here {
+            let worker = Worker::without_descriptors(call.common.process);
+            return Some(call.flush_alone(&worker, learns));
+        }
+        call.in_one_trip(|worker, call| call.flush_alone(worker, learns))
     }
 
     /// All steps of an enforcement without an msync.
@@ -270,6 +255,7 @@ impl MsyncCall<Request> {
     }
 }
 
+#[inline(never)]
 fn prepare_one(worker: &Worker, snapshot: &mut Snapshot, learns: bool) {
     if learns {
         prepare::learn(worker, snapshot);
@@ -281,6 +267,52 @@ fn prepare_one(worker: &Worker, snapshot: &mut Snapshot, learns: bool) {
 }
 
 impl MsyncCall<Snapshot> {
+    /// The steps of [`MsyncCall::sync_at_once`].
+    #[inline(never)]
+    fn flush_alone(
+        mut self,
+        worker: &Worker,
+        learns: bool,
+    ) -> Result<MsyncCall<Ended>, MsyncCall<Snapshot>> {
+        let (mut ended, mut left) = (PooledList::default(), PooledList::default());
+        // On the program's thread that takes little of a stack.
+        let is_plain = !learns && config::settings().invalidate == Invalidate::Off;
+        while let Some(mut snapshot) = self.files.remove(0) {
+            if !is_plain {
+                prepare_one(worker, &mut snapshot, learns);
+            } else if worker.has_descriptors() {
+                handles::map_whole(worker, &snapshot.file);
+            }
+            let kept = match steps::flush_alone(worker, snapshot) {
+                Ok(file) => {
+                    let file = steps::conclude(worker, file, &mut patience());
+                    ended.insert(ended.len(), file).map_err(drop)
+                }
+                Err(mut file) => {
+                    handles::unmap_whole(&file.file);
+                    file.known.handle.whole = 0;
+                    if !worker.has_descriptors() && file.failed == Some(Errno::NOMEM) {
+                        // The mapping is gone, behind the C library's back.
+                        file.failed = None;
+                    }
+                    left.insert(left.len(), file).map_err(drop)
+                }
+            };
+            debug_assert!(kept.is_ok(), "there is one file");
+        }
+        let common = self.common;
+        match left.is_empty() {
+            true => Ok(MsyncCall {
+                files: ended,
+                common,
+            }),
+            false => Err(MsyncCall {
+                files: left,
+                common,
+            }),
+        }
+    }
+
     /// The kernel has synced the range, and told the program of all errors.
     pub fn note_errseq_seen(&self, addr: usize, len: usize) {
         let generation = self.common.process.generation();

@@ -120,7 +120,9 @@ fn step(
     fill: Fill<'_>,
 ) {
     metrics::step(at, what, timed);
-    report::step(worker, at, what, timed, result, fill);
+    if log::enabled(Level::Debug) {
+        report::step(worker, at, what, timed, result, fill);
+    }
 }
 
 /// Whether anybody wants to know the dirty ranges. What is found for nobody else is told, and decides nothing.
@@ -139,6 +141,7 @@ pub fn forgets(worker: &Worker, request: &Request) {
 }
 
 /// All steps are done.
+#[inline(never)]
 pub fn ended(worker: &Worker, ended: &Ended) {
     doubt::of(worker, ended);
     metrics::done(worker, ended);

@@ -39,7 +39,8 @@ pub fn second_level(verdicts: &Verdicts) -> Level {
 /// Adds to a record what there is to say of a step.
 pub type Fill<'a> = &'a dyn for<'r> Fn(&mut Record<'r>, &'r Snapshot);
 
-/// One step of an msync, at debug.
+/// One step of an msync, at debug. Not inlined, as others here, because what tells nothing takes little of a stack.
+#[inline(never)]
 pub fn step(
     worker: &Worker,
     at: &Snapshot,
@@ -48,9 +49,6 @@ pub fn step(
     result: Result<(), Errno>,
     fill: Fill<'_>,
 ) {
-    if !log::enabled(Level::Debug) {
-        return;
-    }
     let name = FileName::of(&at.file);
     let mut record = of_request(worker, at, &name, Level::Debug, what);
     timed.stamp(&mut record);
@@ -60,6 +58,7 @@ pub fn step(
 }
 
 /// Stores that raced with this msync, at info: it promises nothing for them.
+#[inline(never)]
 pub fn raced(worker: &Worker, at: &Snapshot, timed: Timed, ranges: &Ranges, is_counted: bool) {
     let name = FileName::of(&at.file);
     let mut record = of_request(worker, at, &name, Level::Info, event::RACE);
@@ -109,6 +108,7 @@ pub fn not_reverified(worker: &Worker, request: &Request) {
 }
 
 /// One rung of the healing ladder, at debug.
+#[inline(never)]
 pub fn healed(
     worker: &Worker,
     at: &Snapshot,
@@ -148,6 +148,9 @@ pub fn msync(worker: &Worker, ended: &Ended) {
     if outcome.is_err() || ended.verdicts.uncertain > 0 || ended.verdicts.stale > 0 {
         report(worker, ended, outcome);
     }
+    if !log::enabled(Level::Info) {
+        return;
+    }
     // What the kernel said of a hole in the range is what the program is told.
     let said = match ended.real {
         Err(errno) if !sys::vm::is_failure(errno) => Err(errno),
@@ -166,6 +169,7 @@ pub fn msync(worker: &Worker, ended: &Ended) {
 }
 
 /// What msync returns to the program, at info.
+#[inline(never)]
 pub fn answered(
     worker: &Worker,
     at: &Snapshot,
@@ -278,6 +282,7 @@ pub fn fill_range(record: &mut Record<'_>, request: &Request) {
 }
 
 /// The page table of what is stale or uncertain: at error where msync fails, else at warn.
+#[inline(never)]
 fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
     let level = report_level(outcome);
     if !log::enabled(level) {

@@ -125,6 +125,7 @@ pub fn boot() -> bool {
 unsafe impl Send for List {}
 
 /// Keeps the copies of `ended` for a second look, if that is wanted; says whether it did. On a helper thread.
+#[inline(never)]
 pub fn keep(here: &Here<'_>, ended: &mut Ended) -> bool {
     let (wait, worker) = (config::settings().reverify_ms.0, here.worker);
     let is_wanted = wait > 0 && ended.result().is_ok() && ended.verify;

@@ -6,6 +6,7 @@ use super::observer::{self, Event, Observer};
 use super::request::{Ended, Flushed, Pooled, Proved, Refused, Request, Snapshot};
 use super::{fail, prepare, report, reverify};
 use crate::dirty::{self, Ranges, Tracker};
+use crate::handles;
 use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings::{
@@ -46,7 +47,8 @@ pub fn flush_alone(
     worker: &Worker,
     mut snapshot: Pooled<Snapshot>,
 ) -> Result<Pooled<Flushed>, Pooled<Snapshot>> {
-    if worker.borrow_handle(&snapshot.known.handle).is_none() {
+    let handle = &snapshot.known.handle;
+    if worker.borrow_handle(handle).is_none() && !handle.has_whole() {
         return Err(snapshot);
     }
     prepare::begin_late(worker, &mut snapshot);
@@ -63,16 +65,17 @@ pub fn conclude(
     let here = &mut Here::new(worker, &flushed.file, flushed.known.handle);
     // Reading back past the page cache writes dirty pages back, and their count forgets them.
     let is_counted = !flushed.sees_stores;
-    if is_counted {
+    if is_counted && observer::wants_races() {
         look_for_races(here, &flushed);
     }
     let compared = promise::compare(here, &Observer(worker), flushed, patience);
-    if !is_counted {
+    if !is_counted && observer::wants_races() {
         look_for_races(here, &compared);
     }
     if compared.facts.cause.is_some() {
         // The handle has seen an error that other open files of the program's have not.
         mappings::lock().mark_each(&here.file, |_, marks| marks.errseq_seen = 0);
+        handles::unmap_whole(&here.file);
     }
     let mut ended = match promise::judge(here, compared) {
         Verdict::Proved(proved) => of_proved(here, proved),
@@ -84,30 +87,17 @@ pub fn conclude(
         dirty::forget_drop(here.worker, &here.file);
     }
     observer::ended(here.worker, &ended);
-    if !reverify::keep(here, &mut ended) {
+    let is_kept = ended.verify && reverify::keep(here, &mut ended);
+    if !is_kept {
         ended.let_go_copies(here);
     }
     ended
 }
 
 fn of_proved(here: &Here<'_>, mut proved: Proved) -> Pooled<Ended> {
-    // What was locked in memory meanwhile may have been stored to unseen, and flushed: it must be found in the page cache.
-    let sees_stores = proved.sees_stores && dirty::are_stores_seen(here.worker, &here.file);
-    let is_counted = proved.verify && !sees_stores;
-    let mut unchanged = Ranges::new();
-    if is_counted {
-        proved.find_unchanged(here, &mut unchanged);
-    }
-    proved.let_go_witnesses(here);
-    let dropped = match invalidate::is_wanted(here, &proved) {
+    let dropped = match proved.verify || invalidate::is_wanted(here, &proved) {
+        true => let_go(here, &mut proved),
         false => Dropped::default(),
-        true if proved.known.was_clean => Dropped::NOTHING,
-        true => {
-            let timer = Timer::at(Level::Info);
-            let dropped = invalidate::drop_clean(here, &proved, is_counted.then_some(&unchanged));
-            observer::tell(here.worker, &proved, Event::Dropped(timer, dropped));
-            dropped
-        }
     };
     remember_success(here, &proved);
     let is_unsafe = proved.verdicts.uncertain > 0 || proved.verdicts.stale > 0;
@@ -119,6 +109,30 @@ fn of_proved(here: &Here<'_>, mut proved: Proved) -> Pooled<Ended> {
     ended
 }
 
+/// The witnesses, and what is to leave the page cache.
+#[inline(never)]
+fn let_go(here: &Here<'_>, proved: &mut Proved) -> Dropped {
+    // What was locked in memory meanwhile may have been stored to unseen, and flushed: it must be found in the page cache.
+    let sees_stores = proved.sees_stores && dirty::are_stores_seen(here.worker, &here.file);
+    let is_counted = proved.verify && !sees_stores;
+    let mut unchanged = Ranges::new();
+    if is_counted {
+        proved.find_unchanged(here, &mut unchanged);
+    }
+    proved.let_go_witnesses(here);
+    match invalidate::is_wanted(here, proved) {
+        false => Dropped::default(),
+        true if proved.known.was_clean => Dropped::NOTHING,
+        true => {
+            let timer = Timer::at(Level::Info);
+            let dropped = invalidate::drop_clean(here, proved, is_counted.then_some(&unchanged));
+            observer::tell(here.worker, proved, Event::Dropped(timer, dropped));
+            dropped
+        }
+    }
+}
+
+#[inline(never)]
 fn of_refused(here: &Here<'_>, mut refused: Refused) -> Pooled<Ended> {
     // First: reading back through a direct descriptor writes dirty pages back, and a
     // filesystem that loses them would be given them, to be lost, once more.
@@ -130,7 +144,7 @@ fn of_refused(here: &Here<'_>, mut refused: Refused) -> Pooled<Ended> {
 }
 
 fn remember_success(here: &Here<'_>, proved: &Proved) {
-    let mut table = mappings::lock();
+    let mut table = mappings::lock_blocked();
     let file = table.get_mut(&here.file);
     // What was suspect has been read back now.
     file.suspect = false;
@@ -177,10 +191,8 @@ fn note_untold(here: &Here<'_>, ended: &Ended) {
 }
 
 /// Stores that raced with this msync: it promises nothing for them.
+#[inline(never)]
 fn look_for_races(here: &Here<'_>, at: &Snapshot) {
-    if !observer::wants_races() {
-        return;
-    }
     let timer = Timer::start();
     let mut stored = Ranges::new();
     let query = here.query();

@@ -3,7 +3,7 @@
 use super::Call;
 use super::task::TaskPath;
 use crate::process::{self, Process};
-use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread};
+use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread, wipe::Mapping};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -30,6 +30,29 @@ pub struct Handle {
     pub holder: i32,
     /// errno of the attempt to open it, where that failed.
     pub errno: i32,
+    /// Where all of the file is mapped, by an open file of the shim's that is no handle, and how many bytes; 0 is nowhere.
+    pub whole: usize,
+    /// Bytes of that.
+    pub whole_len: usize,
+}
+
+impl Handle {
+    /// Whether it has a mapping of the whole file in this process.
+    pub fn has_whole(&self) -> bool {
+        // The numbers of a parent process are lower.
+        self.whole != 0 && self.generation >= process::this().birth()
+    }
+
+    /// Unmaps that. Of who has taken it, and nobody else.
+    pub fn unmap_whole(&mut self) {
+        let whole = core::mem::take(&mut self.whole);
+        if self.generation >= process::this().birth()
+            && let Some(start) = NonNull::new(core::ptr::with_exposed_provenance_mut(whole))
+        {
+            // SAFETY: left by who noted it, with that size, and nobody else has taken the note.
+            drop(unsafe { Mapping::adopt(start, self.whole_len) });
+        }
+    }
 }
 
 /// What work on a helper thread can use. Work that found no helper gets one without

@@ -76,6 +76,8 @@ pub struct State {
     pub fdatasync_ns: u64,
     /// Where its dirty pages were when they were looked for last, bytes: most programs store near there again.
     pub dirty_near: (u64, u64),
+    /// How often it was synced at once since all of it was, or could not be, mapped for that.
+    pub synced: i32,
     pub debt: Debt,
     /// What the program has put into the file past its mappings since the last snapshot of those pages, or is about to:
     /// with a second look only.
@@ -323,6 +325,7 @@ impl Files {
                     lost: 0,
                     fdatasync_ns: 0,
                     dirty_near: (0, 0),
+                    synced: 0,
                     debt: Debt::default(),
                     changed: FewRanges::new(),
                     kept: false,

@@ -269,15 +269,18 @@ pub fn close(handles: &[Option<Handle>]) {
     let process = process::this();
     let _ = helper::run(process, |worker| {
         for handle in handles.iter().flatten() {
-            if handle.generation == process.generation() {
-                close_handle(worker, handle);
-            }
+            close_handle(worker, handle);
         }
     });
 }
 
 /// The same on a helper thread. On FUSE the last FLUSH may tell of an error, which the program's own close would have got.
 pub fn close_handle(worker: &helper::Worker, handle: &Handle) {
+    let mut handle = *handle;
+    handle.unmap_whole();
+    if handle.generation != process::this().generation() {
+        return;
+    }
     let inode = sys::fd::inode(handle.fd);
     if let (Err(errno), Some(inode)) = (worker.close(handle.fd), inode)
         && sys::vm::is_failure(errno)
@@ -350,10 +353,11 @@ impl Guard {
         let key = file.key;
         let handle = self.files_mut().release(file)?;
         let is_own = handle.generation == self.process.generation();
-        if !is_own {
+        let has_whole = handle.has_whole();
+        if !is_own && !has_whole {
             self.files_mut().remember(key, handle);
         }
-        is_own.then_some(handle)
+        (is_own || has_whole).then_some(handle)
     }
 
     /// `file` had that handle of a parent process ([`Files::remember`]).
@@ -437,7 +441,7 @@ impl Guard {
     /// the helper, without the lock.
     pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {
         let handle = self.files_mut().settle_debt(file)?;
-        (handle.generation == self.process.generation()).then_some(handle)
+        (handle.generation == self.process.generation() || handle.has_whole()).then_some(handle)
     }
 
     /// See [`Files::will_be_forgotten`].

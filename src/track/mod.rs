@@ -791,7 +791,7 @@ struct Closing {
 }
 
 impl Closing {
-    const ROOM: usize = 32;
+    const ROOM: usize = 16;
 
     /// Whether what one more entry can bring fits: a handle, and the probes of its file.
     fn has_room(&self) -> bool {

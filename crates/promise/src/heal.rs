@@ -61,19 +61,30 @@ pub fn compare<R: Request, H: Home, T: Target>(
         ..Facts::default()
     };
     if compared.verify {
-        if failed.is_some() {
-            compared.facts.stands =
-                defect!(ProvesWhatItKnowsOnly => false; !snapshot_all(target, &mut compared));
-        }
-        if compared.copies.pages() > 0 {
-            climb(target, observer, &mut compared, patience);
-            if defect!(TrustsWhatWasReadAgain => false; compared.refilled) {
-                doubt(&mut compared);
-            }
-            count(&mut compared);
-        }
+        compare_copies(target, observer, &mut compared, patience);
     }
     compared
+}
+
+/// Not inlined: what is not compared takes little of a stack.
+#[inline(never)]
+fn compare_copies<R: Request, H: Home, T: Target>(
+    target: &mut T,
+    observer: &impl Observer<R>,
+    compared: &mut Pooled<Compared<R>, H>,
+    patience: &mut Patience,
+) {
+    if compared.facts.cause.is_some() {
+        compared.facts.stands =
+            defect!(ProvesWhatItKnowsOnly => false; !snapshot_all(target, compared));
+    }
+    if compared.copies.pages() > 0 {
+        climb(target, observer, compared, patience);
+        if defect!(TrustsWhatWasReadAgain => false; compared.refilled) {
+            doubt(compared);
+        }
+        count(compared);
+    }
 }
 
 fn count<R: Request>(c: &mut Compared<R>) {

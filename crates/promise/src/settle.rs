@@ -54,7 +54,7 @@ impl Debt {
 
     /// Takes what was proved from what an earlier msync has failed for, and says in `judged` whether something is
     /// left of that. `taken` are pages that somebody else has taken away since.
-    pub(crate) fn settle<R: Request>(&mut self, judged: &mut Judged<R>, taken: &Ranges) {
+    fn settle<R: Request>(&mut self, judged: &mut Judged<R>, taken: &Ranges) {
         self.refused.remove_all(taken);
         if !self.refused.is_empty() && judged.facts.flush_error.is_none() {
             for (page, state) in states(&judged.copies) {
@@ -160,6 +160,17 @@ pub fn pay<R: Request>(
     judged: &Judged<R>,
     outcome: Result<(), Errno>,
 ) -> bool {
+    let mut owes = judged.verify || outcome.is_err();
+    target.with_debt(&mut |debt| owes |= debt.is_pending() || !debt.proving.is_empty());
+    owes && pay_debt(target, judged, outcome)
+}
+
+#[inline(never)]
+fn pay_debt<R: Request>(
+    target: &impl Target,
+    judged: &Judged<R>,
+    outcome: Result<(), Errno>,
+) -> bool {
     let (mut gone, mut told) = (Ranges::new(), Ranges::new());
     if let Err(errno) = outcome
         && !judged.terms.settles
@@ -176,10 +187,18 @@ pub fn pay<R: Request>(
     changed
 }
 
+/// What is pending is weighed, too.
+#[inline(never)]
+pub(crate) fn settle<R: Request>(target: &impl Target, judged: &mut Judged<R>) {
+    let mut taken = Ranges::new();
+    find_taken(target, judged, &mut taken);
+    target.with_debt(&mut |debt| debt.settle(judged, &taken));
+}
+
 /// Adds what of the pages that an earlier msync has failed for was taken away by somebody else since: on a local
 /// filesystem EIO may be the kernel's word for a collision with another's direct I/O (`dio_warn_stale_pagecache` in
 /// mm/filemap.c), and the next such write takes the page.
-pub(crate) fn find_taken<R: Request>(target: &impl Target, at: &Judged<R>, into: &mut Ranges) {
+fn find_taken<R: Request>(target: &impl Target, at: &Judged<R>, into: &mut Ranges) {
     if !at.terms.local_block {
         return;
     }

@@ -57,9 +57,11 @@ pub fn judge<R: Request, H: Home>(
     if judged.verify {
         find_uncovered(target, &mut judged);
     }
-    let mut taken = Ranges::new();
-    settle::find_taken(target, &judged, &mut taken);
-    target.with_debt(&mut |debt| debt.settle(&mut judged, &taken));
+    let mut is_pending = false;
+    target.with_debt(&mut |debt| is_pending = debt.is_pending());
+    if is_pending {
+        settle::settle(target, &mut judged);
+    }
     match judged.outcome() {
         Ok(()) => Verdict::Proved(Proved(judged)),
         Err(errno) => Verdict::Refused(Refused { judged, errno }),
@@ -67,6 +69,7 @@ pub fn judge<R: Request, H: Home>(
 }
 
 /// What is owed and has no mapping through which it could be compared.
+#[inline(never)]
 fn find_uncovered<R: Request>(target: &impl Target, judged: &mut Judged<R>) {
     if judged.dirty.is_empty() {
         return;
@@ -93,6 +96,7 @@ impl<R: Request, H: Home> Proved<R, H> {
     }
 
     /// Finds out what is not safe, for a report.
+    #[inline(never)]
     pub fn gather_evidence(&mut self, target: &impl Target) {
         self.0.gather_evidence(target);
     }
@@ -118,6 +122,7 @@ impl<R: Request, H: Home> Refused<R, H> {
 
     /// Finds out what is not safe, for a report. It reads back, which writes dirty pages back: before pages are made
     /// dirty again.
+    #[inline(never)]
     pub fn gather_evidence(&mut self, target: &impl Target) {
         self.judged.gather_evidence(target);
     }

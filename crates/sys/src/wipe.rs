@@ -143,6 +143,11 @@ impl Mapping {
         let _ = self.advise(0..self.len, Advice::Random);
     }
 
+    /// Not in a fork child (madvise(2), `MADV_DONTFORK`).
+    pub fn keep_from_children(&mut self) {
+        let _ = self.advise(0..self.len, Advice::LinuxDontFork);
+    }
+
     fn advise(&mut self, range: Range<usize>, advice: Advice) -> Result<(), Errno> {
         let (at, len) = self.place_of::<u8>(range.start, range.len());
         // SAFETY: inside the mapping, which is its own and borrowed by nobody else.
@@ -210,7 +215,7 @@ impl Region {
 
     /// Not in a fork child (madvise(2), `MADV_DONTFORK`).
     pub fn keep_from_children(&mut self) {
-        let _ = self.0.advise(0..self.size(), Advice::LinuxDontFork);
+        self.0.keep_from_children();
     }
 
     /// Its first byte.

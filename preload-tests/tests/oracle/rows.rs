@@ -186,6 +186,17 @@ pub fn all_rows() -> Vec<Row> {
             ));
         }
     }
+    // What is not dropped is synced without the helper.
+    for name in [
+        "ext4/roomy",
+        "xfs/roomy",
+        "btrfs/roomy",
+        "ext4/full",
+        "xfs/full",
+        "ext4/disk-full",
+    ] {
+        rows.push(local(name, &[("KEEPMYDATA_INVALIDATE", "off")]));
+    }
     for (variant, _) in VARIANTS {
         for (mode, _) in MODES {
             rows.push(tear(mode, variant, &[]));
