@@ -2,6 +2,7 @@
 
 use crate::file::File;
 use crate::image::Image;
+use crate::maps::Area;
 use keepmydata_promise::{self as promise, Home};
 use keepmydata_records::{Dev, Level, Record};
 use keepmydata_sys as sys;
@@ -26,6 +27,8 @@ pub struct Call {
     pub addr: u64,
     pub len: u64,
     pub flags: i32,
+    /// It answers no msync: what is owed is proved before the program drops it.
+    pub settles: bool,
     /// Offset in the file of the first byte of the range.
     pub offset: u64,
 }
@@ -93,6 +96,9 @@ pub struct Known {
     pub drops: u64,
     /// What the process had made dirty by then.
     pub dirtied: Option<u64>,
+    /// The mappings of the file when the marks had been taken, and how often it had been mapped by then; nothing where one
+    /// was being made.
+    pub mapped: Option<(u64, Vec<Area>)>,
 }
 
 impl promise::Request for Call {

@@ -4,7 +4,7 @@ use crate::call::{Began, Boxes, Call, Ended, Known, Pooled, Proved, Refused, Sna
 use crate::file::{Claim, File, State};
 use crate::image::{Image, lock};
 use crate::log::Log;
-use crate::maps::Area;
+use crate::maps::{self, Area};
 use crate::marks;
 use crate::report::{self, Watcher};
 use crate::there::There;
@@ -77,7 +77,7 @@ fn steps(
     let terms = Terms {
         is_verified: is_verified(settings, &file),
         local_block: file.traits.local_block,
-        settles: false,
+        settles: call.settles,
         uncertain_fails: settings.uncertain == Uncertain::Error,
         copy_budget: settings.copy_budget.0,
         seen_elsewhere: false,
@@ -119,13 +119,9 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let dirtied = image.dirtied();
     let answer = file.ask_probe(true);
     let mut state = lock(&claim.state);
-    state.look(areas);
-    let mut dropped = std::mem::replace(&mut state.seen_drops, answer.drops) != answer.drops;
-    if dirtied.is_some() && state.clean_at.take() == dirtied {
-        // Nothing was stored since all was proved: there was nothing to lose.
-        state.unmapped.clear();
-        dropped = false;
-    }
+    let seen = std::mem::replace(&mut state.seen_drops, answer.drops);
+    // Where nobody could see it, it may have been.
+    let mut dropped = seen != answer.drops || answer.unknown;
     let suspect = state.suspect;
     snapshot.lost = state.lost;
     snapshot.verify = (suspect || snapshot.terms.is_verified) && !file.traits.dax;
@@ -133,13 +129,30 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let size = file.size().map_or(u64::MAX, sys::page_up);
     let exact = wants_marks(settings, &file) && !suspect && marks::are_had(&image);
     let mut unknown = Ranges::new();
-    unknown.add_all(state.unmapped.iter());
-    state.unmapped.clear();
     for area in areas {
         if !exact || !take_marks(&image, area, size, &mut state, &mut unknown, snapshot) {
             unknown.add(area.offset, area.end_offset());
         }
     }
+    // Another thread may unmap meanwhile, and what it takes away has no marks.
+    let now = maps::of_file(snapshot.tid, file.inode);
+    if state.making > 0 {
+        // A mapping that is being made may lie where one was that had marks.
+        let areas = state.areas.clone();
+        areas
+            .iter()
+            .for_each(|area| state.unmapped.add(area.offset, area.end_offset()));
+    }
+    state.look(&now);
+    let clean_at = state.clean_at.take();
+    if clean_at.is_some() && clean_at == image.dirtied() {
+        // Nothing was stored since all was proved: there was nothing to lose.
+        state.unmapped.clear();
+        dropped = false;
+    }
+    unknown.add_all(state.unmapped.iter());
+    state.unmapped.clear();
+    let mapped = (state.making == 0).then_some((state.made, now));
     drop(state);
     let mut cached = Ranges::new();
     if file.add_cached(&mut cached).is_err() {
@@ -152,7 +165,7 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
         snapshot.gone.remove_all(&cached);
     }
     let mut assumed = Ranges::new();
-    let may_be_gone = dropped || answer.unknown;
+    let may_be_gone = dropped;
     for range in unknown.within(0, size) {
         match may_be_gone {
             true => assumed.add(range.offset, range.end()),
@@ -166,7 +179,6 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     }
     snapshot.dirty.add_all(assumed.iter());
     snapshot.sees_stores = exact;
-    let dropped = dropped || answer.unknown && !exact;
     let reason = match () {
         () if file.traits.dax => "not verified, nothing dropped: DAX, there is no page cache",
         () if snapshot.verify && snapshot.assumed_dirty.bytes() > LARGEST => {
@@ -197,6 +209,7 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
         dropped,
         drops: answer.drops,
         dirtied,
+        mapped,
     };
 }
 
@@ -292,7 +305,9 @@ fn of_proved(
     }
     proved.let_go_witnesses(there);
     let began = Began::now();
-    let wanted = log.settings.invalidate != Invalidate::Off && !there.file.traits.dax;
+    let wanted = log.settings.invalidate != Invalidate::Off
+        && !there.file.traits.dax
+        && !proved.terms.settles;
     let counts = log.has(Level::Info);
     let count = || counts.then(|| cached_pages(there.file)).flatten();
     let before = count();
@@ -332,7 +347,14 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
             &all
         }
     };
+    // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
+    if !is_mapped_as(there, proved.tid, &proved.known) {
+        return;
+    }
     there.drop_clean(ranges, proved.sees_stores);
+    if !is_mapped_as(there, proved.tid, &proved.known) {
+        lock(&there.claim.state).seen_drops = u64::MAX;
+    }
 }
 
 fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
@@ -383,11 +405,14 @@ fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
         return;
     }
     let now = there.image.dirtied();
+    let Some((_, mapped)) = &ended.known.mapped else {
+        return;
+    };
     let is_clean = match ended.sees_stores {
         true => {
-            let state = lock(&there.claim.state);
             let size = there.file.size().unwrap_or(u64::MAX);
-            there.areas.iter().all(|area| {
+            let state = lock(&there.claim.state);
+            mapped.iter().all(|area| {
                 let inside = marks::inside(area, size);
                 let tracked = state.tracked.get(&area.start).copied().unwrap_or(0);
                 tracked >= inside.end && !marks::is_written(there.image, &inside)
@@ -400,5 +425,19 @@ fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
                 && unchanged.pages() >= ended.verdicts.verified
         }
     };
-    lock(&there.claim.state).clean_at = now.filter(|_| is_clean);
+    // What was mapped or unmapped meanwhile was not looked at.
+    let is_same = is_mapped_as(there, ended.tid, &ended.known);
+    lock(&there.claim.state).clean_at = now.filter(|_| is_clean && is_same);
+}
+
+/// Whether nothing was mapped or unmapped of the file since the marks were taken.
+fn is_mapped_as(there: &There<'_>, tid: i32, known: &Known) -> bool {
+    let Some((made, areas)) = &known.mapped else {
+        return false;
+    };
+    let state = lock(&there.claim.state);
+    state.made == *made
+        && state.making == 0
+        && state.unmapped.is_empty()
+        && maps::of_file(tid, there.file.inode) == *areas
 }

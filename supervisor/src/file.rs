@@ -71,6 +71,10 @@ pub struct Claim {
 pub struct State {
     /// Its mappings as they were last seen.
     pub areas: Vec<Area>,
+    /// How often it was mapped.
+    pub made: u64,
+    /// Mappings that are being made, and not among the `areas` yet: one may lie where another was.
+    pub making: u32,
     /// Where the part of each that is tracked ends, by its start.
     pub tracked: HashMap<usize, usize>,
     /// What was mapped, and is not any more, and may have been stored to before.
@@ -121,6 +125,24 @@ impl Claim {
 }
 
 impl State {
+    /// What is known of the mappings is not known any more: all may be others by now.
+    pub fn doubt(&mut self) {
+        for area in std::mem::take(&mut self.areas) {
+            self.unmapped.add(area.offset, area.end_offset());
+        }
+        self.tracked.clear();
+    }
+
+    /// Notes a new mapping, which may have taken the place of others.
+    pub fn add(&mut self, new: Area) {
+        let overlaps = |old: &Area| old.start < new.end && new.start < old.end;
+        for old in self.areas.iter().filter(|old| overlaps(old)) {
+            self.unmapped.add(old.offset, old.end_offset());
+        }
+        self.areas.retain(|old| !overlaps(old));
+        self.areas.push(new);
+    }
+
     /// Notes that the mappings are `areas` now: what was mapped before, and is not where it was, may have been stored to
     /// in between.
     pub fn look(&mut self, areas: &[Area]) {
@@ -252,9 +274,9 @@ impl File {
     /// this one says nothing.
     fn look_for_stacking(&self) {
         let page = sys::page_size() as u64;
-        let place = lock(&self.probe).place();
-        if let (Some(offset), Some(cached), Ok(handle)) = (place, self.cached(), &self.handle)
-            && cachestat(cached, offset, page).is_ok_and(|stat| stat.cached == 0)
+        let lives = lock(&self.probe).lives();
+        if let (true, Some(cached), Ok(handle)) = (lives, self.cached(), &self.handle)
+            && cachestat(cached, 0, page).is_ok_and(|stat| stat.cached == 0)
         {
             handle.uncounted.store(true, Ordering::Relaxed);
         }
@@ -304,8 +326,7 @@ impl File {
                 unknown: false,
             };
         }
-        let size = self.size().unwrap_or(u64::MAX);
-        lock(&self.probe).ask(size, again)
+        lock(&self.probe).ask(again)
     }
 }
 
@@ -382,6 +403,23 @@ impl Files {
         self.of_found(&Found { path, leased }, includes)
     }
 
+    /// Those that are open and that the kernel names so: a FUSE daemon may show one file as two.
+    pub fn known(&self, inode: Inode) -> Vec<Arc<File>> {
+        let files = lock(&self.by_key);
+        let same = files.values().filter(|file| file.inode == inode);
+        same.cloned().collect()
+    }
+
+    /// The one that descriptor `fd` of thread `tid` is open on, if it is open here.
+    pub fn known_by_descriptor(&self, tid: i32, fd: i32) -> Option<Arc<File>> {
+        let path = link(&format!("/proc/{tid}/fd/{fd}")).ok()?;
+        let kind = sys::fd::kind(path.as_raw_fd())?;
+        let files = lock(&self.by_key);
+        let mut same = files.values();
+        same.find(|file| (file.dev, file.ino) == (kind.dev, kind.ino))
+            .cloned()
+    }
+
     /// The file that is mapped as `area` by thread `tid`'s process: one that is known by now, or opened by the kernel's
     /// link to the mapping, or by a descriptor of the process that leads to it.
     pub fn of_area(
@@ -390,11 +428,7 @@ impl Files {
         area: &Area,
         includes: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<Arc<File>>, Bypass> {
-        let known: Vec<_> = {
-            let files = lock(&self.by_key);
-            let same = files.values().filter(|file| file.inode == area.inode);
-            same.cloned().collect()
-        };
+        let known = self.known(area.inode);
         if !known.is_empty() {
             return Ok(known);
         }
@@ -482,17 +516,21 @@ impl Files {
         });
     }
 
-    /// Closes those that nobody claims.
-    pub fn close_unclaimed(&self) {
+    /// Closes those that nobody claims; false where some are in use yet.
+    pub fn close_unclaimed(&self) -> bool {
         let mut closed = Vec::new();
+        let mut all = true;
         lock(&self.by_key).retain(|_, file| {
             // Whoever is about to claim it has a reference.
-            let stays = !file.is_unclaimed() || Arc::strong_count(file) > 1;
+            let is_unclaimed = file.is_unclaimed();
+            let stays = !is_unclaimed || Arc::strong_count(file) > 1;
+            all &= !(stays && is_unclaimed);
             if !stays {
                 closed.push(file.clone());
             }
             stays
         });
+        all
     }
 }
 

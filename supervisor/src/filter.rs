@@ -1,7 +1,8 @@
 //! The seccomp filter of what is supervised: which system calls the supervisor is asked about.
 //!
-//! msync(2), mmap(2) of a shared mapping of a descriptor, mlock(2) and its family, and exit_group(2), before which the
-//! supervisor closes what it has opened; every other call runs as it is. A mapping that is only read counts, too:
+//! msync(2), mmap(2) of a shared mapping of a descriptor, mlock(2) and its family, what takes pages out of the page cache
+//! (madvise(2) with MADV_PAGEOUT, posix_fadvise(2) with POSIX_FADV_DONTNEED), and exit_group(2), before which the supervisor
+//! closes what it has opened; every other call runs as it is. A mapping that is only read counts, too:
 //! mprotect(2) may make it writable later.
 
 use keepmydata_sys::raw;
@@ -56,16 +57,24 @@ const fn load(at: u32) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, at)
 }
 
-const PROGRAM: [sock_filter; 18] = [
+const PROGRAM: [sock_filter; 24] = [
     load(ARCHITECTURE),
-    jump(BPF_JEQ, ARCH, 0, 14),
+    jump(BPF_JEQ, ARCH, 0, 20),
     load(NUMBER),
-    jump(BPF_JEQ, libc::SYS_msync as u32, 13, 0),
-    jump(BPF_JEQ, libc::SYS_exit_group as u32, 12, 0),
-    jump(BPF_JEQ, libc::SYS_mlock as u32, 11, 0),
-    jump(BPF_JEQ, libc::SYS_mlock2 as u32, 10, 0),
-    jump(BPF_JEQ, libc::SYS_mlockall as u32, 9, 0),
-    jump(BPF_JEQ, libc::SYS_mmap as u32, 0, 7),
+    jump(BPF_JEQ, libc::SYS_msync as u32, 19, 0),
+    jump(BPF_JEQ, libc::SYS_exit_group as u32, 18, 0),
+    jump(BPF_JEQ, libc::SYS_mlock as u32, 17, 0),
+    jump(BPF_JEQ, libc::SYS_mlock2 as u32, 16, 0),
+    jump(BPF_JEQ, libc::SYS_mlockall as u32, 15, 0),
+    jump(BPF_JEQ, libc::SYS_madvise as u32, 2, 0),
+    jump(BPF_JEQ, libc::SYS_fadvise64 as u32, 3, 0),
+    jump(BPF_JEQ, libc::SYS_mmap as u32, 4, 11),
+    // madvise: pages that leave the page cache.
+    load(argument(2)),
+    jump(BPF_JEQ, libc::MADV_PAGEOUT as u32, 10, 9),
+    // posix_fadvise, likewise.
+    load(argument(3)),
+    jump(BPF_JEQ, libc::POSIX_FADV_DONTNEED as u32, 8, 7),
     // mmap: the kind of mapping ...
     load(argument(3)),
     jump(BPF_JSET, libc::MAP_ANONYMOUS as u32, 5, 0),

@@ -42,6 +42,13 @@ pub fn shared(tid: i32) -> io::Result<Vec<Area>> {
     Ok(text.split(|&b| b == b'\n').filter_map(parse).collect())
 }
 
+/// Those of them that are of one file; none where they cannot be had.
+pub fn of_file(tid: i32, inode: Inode) -> Vec<Area> {
+    let mut areas = shared(tid).unwrap_or_default();
+    areas.retain(|area| area.inode == inode);
+    areas
+}
+
 /// How the calling process's own mapping at `address` is named.
 pub fn own(address: usize) -> io::Result<Option<Inode>> {
     let mut text = Vec::new();

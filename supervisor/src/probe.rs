@@ -12,7 +12,6 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, munmap};
 pub struct Probe {
     /// 0 where there is none.
     addr: usize,
-    offset: u64,
     lives: bool,
     /// How often the page cache was seen to have been dropped.
     drops: u64,
@@ -28,17 +27,16 @@ pub struct Answer {
 }
 
 impl Probe {
-    /// Plants one on the last page of the file, which has `size` bytes, if there is none.
+    /// Plants one on the first page of the file, which has `size` bytes, if there is none: the page that is cut off last.
     pub fn ensure(&mut self, file: BorrowedFd<'_>, size: u64) {
         let page = sys::page_size();
         if self.addr != 0 || size == 0 {
             return;
         }
-        let offset = sys::page_up(size) - page as u64;
         // SAFETY: a new mapping, which nobody but this probe uses.
         let mapped = unsafe {
             let at = std::ptr::null_mut();
-            mmap(at, page, ProtFlags::READ, MapFlags::SHARED, file, offset)
+            mmap(at, page, ProtFlags::READ, MapFlags::SHARED, file, 0)
         };
         let Ok(addr) = mapped else { return };
         // SAFETY: neither changes a byte.
@@ -50,24 +48,19 @@ impl Probe {
         if locked.is_err() {
             let _ = vm::populate_read(addr, page);
         }
-        (self.addr, self.offset) = (addr, offset);
+        self.addr = addr;
         self.lives = own::is_present(addr);
         if !self.lives {
             self.clear();
         }
     }
 
-    /// What it tells; `size` is that of the file now. With `again` a dead one is brought to life: the next drop counts
-    /// anew.
-    pub fn ask(&mut self, size: u64, again: bool) -> Answer {
+    /// What it tells. With `again` a dead one is brought to life: the next drop counts anew.
+    pub fn ask(&mut self, again: bool) -> Answer {
         let unknown = !self.lives;
         if self.lives && !own::is_present(self.addr) {
             self.lives = false;
-            // A file that became shorter lost its page so.
-            match self.offset < size {
-                true => self.drops += 1,
-                false => self.clear(),
-            }
+            self.drops += 1;
         }
         if self.addr != 0 && !self.lives && again {
             self.lives = vm::populate_read(self.addr, sys::page_size()).is_ok();
@@ -78,9 +71,8 @@ impl Probe {
         }
     }
 
-    /// Where in the file it is, if it lives.
-    pub fn place(&self) -> Option<u64> {
-        self.lives.then_some(self.offset)
+    pub fn lives(&self) -> bool {
+        self.lives
     }
 
     /// Takes it away: it keeps its page in the page cache.

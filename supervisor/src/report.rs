@@ -74,7 +74,7 @@ pub fn ended(log: &Log, claim: &Claim, ended: &Ended) {
     if outcome.is_err() || ended.verdicts.uncertain > 0 || ended.verdicts.stale > 0 {
         report(log, ended, outcome);
     }
-    if !log.has(Level::Info) {
+    if !log.has(Level::Info) || ended.settles {
         return;
     }
     let by_name = by_name(ended.flags);
@@ -118,7 +118,7 @@ fn report(log: &Log, ended: &Ended, outcome: Result<(), Errno>) {
 
 /// What must not be silent: an msync that returned 0 without a proof.
 fn doubt(log: &Log, claim: &Claim, ended: &Ended) {
-    if ended.result().is_err() {
+    if ended.result().is_err() || ended.settles {
         return;
     }
     let told = std::mem::take(&mut lock(&claim.debt).told_pages);

@@ -8,7 +8,7 @@
 
 use crate::call::{Began, Call};
 use crate::enforce::{enforce, is_verified, wants_marks};
-use crate::file::{Bypass, File, Files};
+use crate::file::{Bypass, Claim, File, Files};
 use crate::image::{Image, Images, lock};
 use crate::keeper::Pending;
 use crate::log::Log;
@@ -214,6 +214,22 @@ impl Supervisor {
                 self.exits(call.tid as i32);
                 Some(Answer::Continue)
             }
+            libc::SYS_madvise => {
+                let tid = call.tid as i32;
+                let (start, len) = (call.args[0], call.args[1]);
+                let end = start.saturating_add(len);
+                self.settle(tid, &|area| {
+                    (area.start as u64) < end && start < area.end as u64
+                });
+                Some(Answer::Continue)
+            }
+            libc::SYS_fadvise64 => {
+                let (tid, fd) = (call.tid as i32, call.args[0] as i32);
+                if let Some(file) = self.files.known_by_descriptor(tid, fd) {
+                    self.settle(tid, &|area| area.inode == file.inode);
+                }
+                Some(Answer::Continue)
+            }
             // mlock(2) and its family.
             _ => {
                 if let Ok(image) = self.image(call.tid as i32) {
@@ -307,7 +323,7 @@ impl Supervisor {
         let areas = maps::shared(tid).unwrap_or_default();
         let end = addr.saturating_add(sys::page_up(len)) as usize;
         let mut done: Vec<Arc<File>> = Vec::new();
-        let mut patience = Patience::new(self.log.settings.deadline_ms.0.saturating_mul(1_000_000));
+        let mut patience = self.patience();
         let mut result = Ok(());
         let in_range = |area: &&Area| area.start < end && addr < area.end as u64;
         for area in areas.iter().filter(in_range) {
@@ -341,12 +357,53 @@ impl Supervisor {
                     addr,
                     len,
                     flags: bits,
+                    settles: false,
                     offset: area.offset,
                 };
                 result = result.and(enforce(&self.log, call, &own, &mut patience).map(drop));
             }
         }
         result
+    }
+
+    /// The process of thread `tid` is about to drop pages that it has mapped as `concerns` says: what is owed of those files is
+    /// proved before.
+    fn settle(&self, tid: i32, concerns: &dyn Fn(&Area) -> bool) {
+        let image = self.images.of_process(tid);
+        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+            return;
+        };
+        let areas = maps::shared(tid).unwrap_or_default();
+        let mut patience = self.patience();
+        let mut done: Vec<Arc<File>> = Vec::new();
+        for area in areas.iter().filter(|area| concerns(area)) {
+            for file in self.files.known(area.inode) {
+                let is_new = !done.iter().any(|done| Arc::ptr_eq(done, &file));
+                if !is_new || !is_verified(&self.log.settings, &file) || file.handle().is_err() {
+                    continue;
+                }
+                done.push(file.clone());
+                let call = Call {
+                    image: image.clone(),
+                    file,
+                    tid,
+                    number: image.next_call(),
+                    began: Began::now(),
+                    addr: 0,
+                    len: 0,
+                    flags: libc::MS_SYNC,
+                    settles: true,
+                    offset: 0,
+                };
+                let of_file = areas.iter().filter(|other| other.inode == area.inode);
+                let own: Vec<Area> = of_file.cloned().collect();
+                let _ = enforce(&self.log, call, &own, &mut patience);
+            }
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(self.log.settings.deadline_ms.0.saturating_mul(1_000_000))
     }
 
     fn unreachable(
@@ -378,7 +435,7 @@ impl Supervisor {
         let Some(image) = image else {
             return Some(Answer::Continue);
         };
-        let (flags, fd) = (call.args[3] as i32, call.args[4] as i32);
+        let fd = call.args[4] as i32;
         let Ok(file) = self.files.of_descriptor(tid, fd, &self.includes()) else {
             return Some(Answer::Continue);
         };
@@ -389,26 +446,53 @@ impl Supervisor {
         file.plant_probe();
         let claim = file.claim(&image);
         self.look(tid, &image, &file);
-        let tracks = wants_marks(&self.log.settings, &file)
+        {
+            let mut state = lock(&claim.state);
+            (state.made, state.making) = (state.made + 1, state.making + 1);
+        }
+        let told = self.mmap_and_track(call, &image, &file, &claim);
+        let mut state = lock(&claim.state);
+        state.making -= 1;
+        match told {
+            true => None,
+            // It is made without us.
+            false => {
+                state.doubt();
+                Some(Answer::Continue)
+            }
+        }
+    }
+
+    /// Has the call made, and its mapping tracked from its first moment on; false where it was not answered, because that
+    /// cannot be had.
+    fn mmap_and_track(
+        &self,
+        call: &Notification,
+        image: &Arc<Image>,
+        file: &Arc<File>,
+        claim: &Claim,
+    ) -> bool {
+        let (tid, flags) = (call.tid as i32, call.args[3] as i32);
+        let tracks = wants_marks(&self.log.settings, file)
             && self.killable
             && flags & libc::MAP_LOCKED == 0
-            && marks::may_be_had(&image);
+            && marks::may_be_had(image);
         if !tracks {
-            return Some(Answer::Continue);
+            return false;
         }
-        if !marks::are_had(&image) && filters_of(tid).is_none_or(|filters| filters > self.filters) {
-            marks::refuse(&image, "the program has a sandbox of its own");
-            return Some(Answer::Continue);
+        if !marks::are_had(image) && filters_of(tid).is_none_or(|filters| filters > self.filters) {
+            marks::refuse(image, "the program has a sandbox of its own");
+            return false;
         }
         let Ok(mut stopped) = Stopped::begin(tid) else {
-            return Some(Answer::Continue);
+            return false;
         };
         self.tell(call.id, Answer::Continue);
         let mapped = stopped.wait();
         if let Ok(start) = mapped
             && !(-4095..0).contains(&start)
         {
-            marks::ensure(&image, || stopped.make_userfaultfd(&image));
+            marks::ensure(image, || stopped.make_userfaultfd(image));
             let start = start as usize;
             let area = Area {
                 start,
@@ -421,35 +505,29 @@ impl Supervisor {
             let mut state = lock(&claim.state);
             state.tracked.remove(&start);
             // Without, it counts as unknown at the next msync.
-            if marks::register(&image, &area, size) {
-                state.tracked.insert(start, marks::inside(&area, size).end);
+            if marks::register(image, &area, size) {
+                let end = marks::inside(&area, size).end;
+                state.tracked.insert(start, end);
             }
-            state.areas.push(area);
+            state.add(area);
         }
         drop(stopped);
-        None
+        true
     }
 
     /// Looks what the image has mapped of the file before it maps it once more: what is gone by now may have been stored
     /// to, unless nothing was since it was proved.
     fn look(&self, tid: i32, image: &Image, file: &File) {
         let claim = file.claim(image);
-        let clean = {
-            let state = lock(&claim.state);
-            if state.areas.is_empty() && state.unmapped.is_empty() {
-                return;
-            }
-            state.clean_at.is_some() && state.clean_at == image.dirtied()
-        };
-        let areas = maps::shared(tid).unwrap_or_default();
-        let own: Vec<Area> = areas
-            .into_iter()
-            .filter(|area| area.inode == file.inode)
-            .collect();
-        let drops = file.ask_probe(true).drops;
+        // Under the lock, so that no mapping is made known meanwhile.
         let mut state = lock(&claim.state);
-        state.look(&own);
-        if clean {
+        if state.areas.is_empty() && state.unmapped.is_empty() {
+            return;
+        }
+        let drops = file.ask_probe(true).drops;
+        state.look(&maps::of_file(tid, file.inode));
+        // Asked last: what is gone by now was not stored to before it went.
+        if state.clean_at.is_some() && state.clean_at == image.dirtied() {
             state.unmapped.clear();
             state.seen_drops = drops;
         }
@@ -473,7 +551,13 @@ impl Supervisor {
         if let Some(image) = self.images.of_process(tid) {
             report::at_end(&self.log, &image);
             self.files.forget(&image);
-            self.files.close_unclaimed();
+            // Another thread may be looking at them.
+            for _ in 0..200 {
+                if self.files.close_unclaimed() {
+                    break;
+                }
+                sys::sleep(1_000_000);
+            }
         }
     }
 
