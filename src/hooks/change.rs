@@ -373,10 +373,7 @@ fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
 #[inline(never)]
 fn before_write(fd: c_int) -> Option<Inode> {
     let state = next_fn::enter();
-    let inode = removal::tracked_fd(fd).filter(|&inode| before::may_be_dropped_by_writing(inode));
-    if let Some(inode) = inode {
-        before::changing(inode);
-    }
+    let inode = removal::tracked_fd(fd).filter(|&inode| before::writing(inode));
     next_fn::leave(state);
     inode
 }

@@ -418,6 +418,11 @@ impl Guard {
         !file.traits.local_block && self.get(file).drops[call as usize] != Some(false)
     }
 
+    /// Whether one was seen to.
+    pub fn is_known_to_drop(&self, file: &File, call: MayDrop) -> bool {
+        self.get(file).drops[call as usize] == Some(true)
+    }
+
     /// One call more, or less, is under way that may drop the page cache of `file`.
     pub fn count_dropping(&mut self, file: &File, begins: bool) {
         let count = &mut self.get_mut(file).dropping;
