@@ -8,6 +8,7 @@ use preload_tests::harness::{
 };
 use preload_tests::or_skip;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -484,4 +485,72 @@ fn a_program_under_strace_is_supervised_all_the_same() {
         .args(seed.arguments());
     let outcome = traced.natively();
     assert_eq!(Found::of(&outcome), Whole, "{outcome:?}");
+}
+
+/// What cannot be looked into is not proved, and that is said: here a process that is not dumpable, of an ordinary user.
+#[test]
+fn a_process_that_hides_is_told_of() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("setpriv"));
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    // Where that user may read them.
+    let scratch = Scratch::new();
+    let copy = |from: &Path, name: &str| {
+        let to = scratch.path(name);
+        fs::copy(from, &to).expect("a copy");
+        to
+    };
+    let syncer = copy(
+        Program::guest_with("syncer", Flags::Static).file(),
+        "syncer",
+    );
+    let keepmydata = copy(Path::new(KEEPMYDATA), "keepmydata");
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let run = |name: &str, words: &str, options: Option<&[&str]>| {
+        let file = fs.path(name);
+        fs::write(&file, "").expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("its mode");
+        let mut program = Program::new("sh")
+            .args(["-c", &format!("printf '{words}' | \"$@\""), "sh"])
+            .args(user);
+        if let Some(options) = options {
+            program = program.arg(&keepmydata).args(options).arg("--");
+        }
+        program.arg(&syncer).arg(file).natively()
+    };
+    let hide = "hide\nsync\n";
+    let outcome = run("native", hide, None);
+    assert_eq!(outcome.stdout, "0\n0\n", "{outcome:?}");
+    let outcome = run("seen", "sync\n", Some(&[]));
+    assert_eq!(outcome.stdout, "EIO\n", "{outcome:?}");
+    let said = "cannot be looked into";
+    let outcome = run("warn", hide, Some(&[]));
+    assert_eq!(outcome.stdout, "0\n0\n", "{outcome:?}");
+    assert_eq!(outcome.stderr.matches(said).count(), 1, "{outcome:?}");
+    let outcome = run("error", hide, Some(&["--uncertain=error"]));
+    assert_eq!(outcome.stdout, "0\nEIO\n", "{outcome:?}");
+    assert_eq!(outcome.stderr.matches(said).count(), 1, "{outcome:?}");
+}
+
+/// /proc of another PID namespace tells of other processes.
+#[test]
+fn without_a_proc_of_its_own_it_does_not_begin() {
+    or_skip!(preload_tests::harness::installed("unshare"));
+    let run = |options: &[&str]| {
+        Program::new("unshare")
+            .args(options)
+            .args([KEEPMYDATA, "--reach=supervise", "--", "true"])
+            .natively()
+    };
+    let outcome = run(&["--fork", "--pid"]);
+    assert_eq!(outcome.code(), Some(125), "{outcome:?}");
+    assert!(outcome.stderr.contains("--mount-proc"), "{outcome:?}");
+    let outcome = run(&["--fork", "--pid", "--mount-proc"]);
+    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
+    assert_eq!(outcome.stderr, "", "{outcome:?}");
 }

@@ -4,9 +4,11 @@
  * usage: syncer FILE
  *   sync   store to the first page of FILE, and msync
  *   map    map FILE once more
+ *   hide   let no other process of the same user look into this one
  * Ends with its input.
  */
 #include "guest.h"
+#include <sys/prctl.h>
 
 int main(int argc, char **argv)
 {
@@ -32,6 +34,8 @@ int main(int argc, char **argv)
 			failed = msync(base, 4 * PAGE, MS_SYNC);
 		} else if (!strcmp(line, "map\n")) {
 			failed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED;
+		} else if (!strcmp(line, "hide\n")) {
+			failed = prctl(PR_SET_DUMPABLE, 0);
 		} else {
 			setup_failed("what is %s", line);
 		}

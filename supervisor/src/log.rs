@@ -8,7 +8,7 @@ use keepmydata_sink as sink;
 use keepmydata_sys::write::{self, Way};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::ffi::{CStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +54,9 @@ pub struct Log {
     pub settings: Settings<'static>,
     /// The program's standard error as it was at its start.
     stderr: Option<Stat>,
+    /// For what is to be said of a process that cannot be looked into: where that is, without being open on it, or itself
+    /// where this user may not open it anew.
+    own_stderr: Option<OwnedFd>,
     /// The last line waited in vain: the next ones do not wait.
     stuck: AtomicBool,
     complained: AtomicBool,
@@ -67,11 +70,42 @@ impl Log {
     pub fn new(settings: Settings<'static>) -> Log {
         // SAFETY: only looked at; where it is closed, fstat fails.
         let stderr = unsafe { BorrowedFd::borrow_raw(2) };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let path = openat(CWD, c"/proc/self/fd/2", flags, Mode::empty()).ok();
+        let path = path.filter(|path| reopen(path.as_fd(), OFlags::APPEND).is_ok());
+        // Descriptors 0 to 2 are about to become others.
+        let own_stderr = match path {
+            Some(path) => fcntl_dupfd_cloexec(path, 3),
+            None => fcntl_dupfd_cloexec(stderr, 3),
+        };
         Log {
             settings,
             stderr: fstat(stderr).ok(),
+            own_stderr: own_stderr.ok(),
             stuck: AtomicBool::new(false),
             complained: AtomicBool::new(false),
+        }
+    }
+
+    /// The descriptor that must stay open for it.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.own_stderr.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Says on standard error, unless the log is off, what must not be silent and cannot be a record: nothing is known of
+    /// the process that it is about.
+    pub fn warn_of_unknown(&self, message: &str) {
+        if !self.has(Level::Error) {
+            return;
+        }
+        let Some(own) = self.descriptor() else {
+            return;
+        };
+        let reopened = reopen(own, OFlags::APPEND);
+        let stderr = reopened.as_ref().map_or(own, AsFd::as_fd);
+        if let Ok(stat) = fstat(stderr) {
+            let line = format!("keepmydata: {message}\n");
+            let _ = self.put(stderr, Way::of(&stat), line.as_bytes());
         }
     }
 

@@ -30,6 +30,7 @@ struct Response {
 
 const FLAG_CONTINUE: u32 = 1;
 const RECV: usize = 0xc050_2100;
+const ID_VALID: usize = 0x4008_2102;
 const SEND: usize = 0xc018_2101;
 const SET_FLAGS: usize = 0x4008_2104;
 /// Linux 6.6: who is waked runs on the waker's processor.
@@ -64,6 +65,11 @@ impl Listener {
         let mut notification = Notification::default();
         ioctl(self.0.as_fd(), RECV, &raw mut notification as usize)?;
         Ok(notification)
+    }
+
+    /// Whether call `id` still waits: its thread was neither killed nor interrupted.
+    pub fn waits(&self, id: u64) -> bool {
+        ioctl(self.0.as_fd(), ID_VALID, &raw const id as usize).is_ok()
     }
 
     /// Answers call `id`. Where its thread was killed or interrupted meanwhile, nobody hears it.

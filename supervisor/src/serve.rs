@@ -28,7 +28,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub struct Supervisor {
     killable: bool,
     /// Filters that each process has as it comes, of its own and ours.
     filters: u32,
+    /// It was said that a process cannot be looked into.
+    unseen: AtomicBool,
     log: Log,
     images: Images,
     files: Files,
@@ -77,6 +79,7 @@ impl Supervisor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             killable,
             filters: filters_of("self").map_or(u32::MAX, |own| own + 1),
+            unseen: AtomicBool::new(false),
             log,
             images: Images::default(),
             files: Files::default(),
@@ -267,13 +270,7 @@ impl Supervisor {
         }
         let image = match self.image(tid) {
             Ok(image) => image,
-            // Its thread is gone.
-            Err(Errno::SRCH | Errno::NOENT) => return Answer::Continue,
-            // Nothing can be known of it, nor said to it.
-            Err(_) if self.log.settings.uncertain == Uncertain::Error => {
-                return Answer::Fail(Errno::IO);
-            }
-            Err(_) => return Answer::Continue,
+            Err(errno) => return self.msync_unseen(call, errno),
         };
         if word == Some(Word::Preloaded) {
             self.images.note_preloaded(&image);
@@ -302,6 +299,25 @@ impl Supervisor {
         }
     }
 
+    /// msync of a process that the supervisor cannot look into: not dumpable, of another user, or without a /proc that shows it.
+    fn msync_unseen(&self, call: &Notification, errno: Errno) -> Answer {
+        if !self.promises(call.args[2] as i32) || !self.listener.waits(call.id) {
+            return Answer::Continue;
+        }
+        if !self.unseen.swap(true, Ordering::Relaxed) {
+            let message = format!(
+                "process {} cannot be looked into ({errno}): its msync is the kernel's alone, and what it says is not \
+                 proved. KEEPMYDATA_UNCERTAIN=error makes msync fail then. More such processes are not named",
+                call.tid
+            );
+            self.log.warn_of_unknown(&message);
+        }
+        match self.log.settings.uncertain {
+            Uncertain::Error => Answer::Fail(Errno::IO),
+            Uncertain::Warn => Answer::Continue,
+        }
+    }
+
     /// Whether a 0 of msync with these flags is to say something.
     fn promises(&self, bits: i32) -> bool {
         let settings = &self.log.settings;
@@ -320,8 +336,15 @@ impl Supervisor {
     ) -> Result<(), Errno> {
         let began = Began::now();
         let number = image.next_call();
-        let areas = maps::shared(tid).unwrap_or_default();
         let end = addr.saturating_add(sys::page_up(len)) as usize;
+        let areas = match maps::shared(tid) {
+            Ok(areas) => areas,
+            Err(error) => {
+                let why = format!("what it has mapped cannot be read ({error})");
+                let pages = sys::page_up(len) / sys::page_size() as u64;
+                return self.unreachable(image, tid, pages, b"", &why);
+            }
+        };
         let mut done: Vec<Arc<File>> = Vec::new();
         let mut patience = self.patience();
         let mut result = Ok(());
@@ -332,7 +355,7 @@ impl Supervisor {
                 Err(Bypass::NotOurs | Bypass::ReadOnly) => continue,
                 Err(Bypass::Unknown(errno)) => {
                     let why = format!("a file that is mapped there cannot be found ({errno})");
-                    result = result.and(self.unreachable(image, tid, area, b"", &why));
+                    result = result.and(self.unreachable_area(image, tid, area, b"", &why));
                     continue;
                 }
             };
@@ -343,7 +366,7 @@ impl Supervisor {
                 done.push(file.clone());
                 if let Err(errno) = file.handle() {
                     let why = format!("the file cannot be opened ({errno})");
-                    result = result.and(self.unreachable(image, tid, area, &file.path, &why));
+                    result = result.and(self.unreachable_area(image, tid, area, &file.path, &why));
                     continue;
                 }
                 let is_of_file = |area: &&Area| area.inode == file.inode;
@@ -406,7 +429,7 @@ impl Supervisor {
         Patience::new(self.log.settings.deadline_ms.0.saturating_mul(1_000_000))
     }
 
-    fn unreachable(
+    fn unreachable_area(
         &self,
         image: &Image,
         tid: i32,
@@ -418,7 +441,18 @@ impl Supervisor {
             return Ok(());
         }
         let pages = (area.end - area.start) / sys::page_size();
-        report::unreachable(&self.log, image, tid, pages as u64, path, why);
+        self.unreachable(image, tid, pages as u64, path, why)
+    }
+
+    fn unreachable(
+        &self,
+        image: &Image,
+        tid: i32,
+        pages: u64,
+        path: &[u8],
+        why: &str,
+    ) -> Result<(), Errno> {
+        report::unreachable(&self.log, image, tid, pages, path, why);
         match self.log.settings.uncertain {
             Uncertain::Error => Err(Errno::IO),
             Uncertain::Warn => Ok(()),

@@ -24,6 +24,14 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
     if supervised::say(Word::Ask) {
         return Ok(());
     }
+    // Else it tells of other processes.
+    let own = std::fs::read_link("/proc/self").ok();
+    if own.as_deref().and_then(|own| own.to_str()) != Some(&std::process::id().to_string()) {
+        return Err(Failure::own(
+            "cannot be supervised: /proc does not show the processes of this PID namespace. Mount it (mount -t proc \
+             proc /proc), or have unshare do that (unshare --fork --pid --mount-proc)",
+        ));
+    }
     let mut said = Vec::new();
     let settings = settings(given, &mut |value| said.push(value.to_string()));
     let nothing = [
@@ -47,7 +55,9 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
     let fifo = fifo.map_err(|error| failed("fcntl", error))?;
     let mut log = Some(log);
     let mut serve = || {
-        let kept = fifo.iter().map(AsRawFd::as_raw_fd);
+        let stderr = log.as_ref().and_then(Log::descriptor);
+        let stderr = stderr.map(|stderr| stderr.as_raw_fd());
+        let kept = fifo.iter().map(AsRawFd::as_raw_fd).chain(stderr);
         sys::detach(&kept.chain([here.as_raw_fd()]).collect::<Vec<_>>());
         sys::be_a_service();
         if let Some(log) = log.take() {
