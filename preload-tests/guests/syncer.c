@@ -4,6 +4,8 @@
  * usage: syncer FILE
  *   sync   store to the first page of FILE, and msync
  *   map    map FILE once more
+ *   fork   go on as a child, when this process has ended
+ *   leave  go on as a child of a child, when both others have ended
  *   hide   let no other process of the same user look into this one
  * Ends with its input.
  */
@@ -34,6 +36,24 @@ int main(int argc, char **argv)
 			failed = msync(base, 4 * PAGE, MS_SYNC);
 		} else if (!strcmp(line, "map\n")) {
 			failed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED;
+		} else if (!strcmp(line, "fork\n")) {
+			pid_t parent = getpid();
+
+			if (fork())
+				_exit(0);
+			while (getppid() == parent)
+				usleep(1000);
+		} else if (!strcmp(line, "leave\n")) {
+			pid_t first = getpid();
+
+			if (fork()) {
+				wait(NULL);
+				_exit(0);
+			}
+			if (fork())
+				_exit(0);
+			while (!kill(first, 0))
+				usleep(1000);
 		} else if (!strcmp(line, "hide\n")) {
 			failed = prctl(PR_SET_DUMPABLE, 0);
 		} else {

@@ -350,6 +350,7 @@ impl Supervisor {
         let mut result = Ok(());
         let in_range = |area: &&Area| area.start < end && addr < area.end as u64;
         for area in areas.iter().filter(in_range) {
+            let is_known = !self.files.known(area.inode).is_empty();
             let files = match self.files.of_area(tid, area, &self.includes()) {
                 Ok(files) => files,
                 Err(Bypass::NotOurs | Bypass::ReadOnly) => continue,
@@ -368,6 +369,10 @@ impl Supervisor {
                     let why = format!("the file cannot be opened ({errno})");
                     result = result.and(self.unreachable_area(image, tid, area, &file.path, &why));
                     continue;
+                }
+                if !is_known && !file.traits.local_block {
+                    // Nobody has seen whether the page cache was dropped until now, and opening it may have done so.
+                    lock(&file.claim(image).state).seen_drops = u64::MAX;
                 }
                 let is_of_file = |area: &&Area| area.inode == file.inode;
                 let own: Vec<Area> = areas.iter().filter(is_of_file).cloned().collect();
@@ -584,6 +589,7 @@ impl Supervisor {
     fn exits(&self, tid: i32) {
         if let Some(image) = self.images.of_process(tid) {
             report::at_end(&self.log, &image);
+            self.hand_on_to_children(&image);
             self.files.forget(&image);
             // Another thread may be looking at them.
             for _ in 0..200 {
@@ -591,6 +597,25 @@ impl Supervisor {
                     break;
                 }
                 sys::sleep(1_000_000);
+            }
+        }
+    }
+
+    /// Has the children of an image that ends claim what they have inherited from it: opening that anew may drop the page
+    /// cache.
+    fn hand_on_to_children(&self, image: &Image) {
+        let files = self.files.all();
+        if files.is_empty() {
+            return;
+        }
+        for child in children_of(image.pid) {
+            let areas = maps::shared(child).unwrap_or_default();
+            let has = |file: &&Arc<File>| areas.iter().any(|area| area.inode == file.inode);
+            let mut inherited = files.iter().filter(has).peekable();
+            if inherited.peek().is_some()
+                && let Ok(image) = self.image(child)
+            {
+                inherited.for_each(|file| drop(file.claim(&image)));
             }
         }
     }
@@ -656,6 +681,18 @@ fn is_well_formed(addr: u64, len: u64, bits: i32) -> bool {
         && addr.is_multiple_of(sys::page_size() as u64)
         && len > 0
         && addr.checked_add(len).is_some()
+}
+
+/// The children of process `pid` (proc_pid_children(5)); none where the kernel does not tell.
+fn children_of(pid: i32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let children = threads.flat_map(|thread| {
+        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let numbers = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        numbers.collect::<Vec<_>>()
+    });
+    children.collect()
 }
 
 /// How many seccomp filters a thread has (proc_pid_status(5), Linux 5.9).
