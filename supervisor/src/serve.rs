@@ -587,6 +587,10 @@ impl Supervisor {
     /// The process of thread `tid` is about to end: nothing of what it has mapped is held any longer. Who waits for its
     /// end may unmount the filesystem next.
     fn exits(&self, tid: i32) {
+        if self.log.has(Level::Info) {
+            // The log names those that have mapped and synced nothing, too.
+            let _ = self.image(tid);
+        }
         if let Some(image) = self.images.of_process(tid) {
             report::at_end(&self.log, &image);
             self.hand_on_to_children(&image);

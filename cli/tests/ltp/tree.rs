@@ -4,6 +4,7 @@ use crate::common::{Place, compile, copy, keepmydata};
 use preload_tests::harness::shim;
 use serde_json::Value;
 use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -102,6 +103,10 @@ impl Tree {
         program("ltp_doio", "doio", &[]);
         program("ltp_probe", "ltp_probe", &[]);
         program("ltp_probe", "static_probe", &["-static"]);
+        program("ltp_probe", "setuid_probe", &[]);
+        let other = tree.root().join("testcases/bin/setuid_probe");
+        chown(&other, Some(65534), None).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o4755)).unwrap();
         tree
     }
 
