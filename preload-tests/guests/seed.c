@@ -13,23 +13,23 @@ enum {
 	OLD = 3,   /* pages with old data; P3 is a hole */
 	IN_FIRST = 1304,
 	IN_LAST = 431,
-	LARGEST = 65536,
+	WINDOW = 32,
 };
 
 /* With pages of 4 KiB, 9927 bytes at 4442856 of 12800000. */
 static size_t page_size, file_size, first_page, store_at, store_len;
-static char store[PAGES * LARGEST];
-static char before[PAGES * LARGEST];
-static char after[PAGES * LARGEST];
-static char window[32 * LARGEST];
+static char *store, *before, *after; /* PAGES pages each, of one block: it also runs with little memory */
+static char *window;                 /* WINDOW pages */
 
 static void lay_out(void)
 {
 	page_size = sysconf(_SC_PAGESIZE);
-	if (page_size > LARGEST) {
-		fprintf(stderr, "seed: pages of %zu bytes\n", page_size);
-		exit(EXIT_SETUP);
-	}
+	store = calloc(3 * PAGES + WINDOW, page_size);
+	if (!store)
+		setup_failed("calloc");
+	before = store + PAGES * page_size;
+	after = before + PAGES * page_size;
+	window = after + PAGES * page_size;
 	file_size = 3125 * page_size;
 	first_page = 1084 * page_size;
 	store_at = first_page + page_size - IN_FIRST;
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 	reader = open(argv[1], O_RDONLY);
 	if (reader < 0)
 		setup_failed("open %s", argv[1]);
-	read_fully(reader, window, 32 * page_size, first_page - 11 * page_size);
+	read_fully(reader, window, WINDOW * page_size, first_page - 11 * page_size);
 	close(reader);
 
 	base = map_shared(writer, file_size);
