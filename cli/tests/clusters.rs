@@ -84,7 +84,7 @@ fn every_cluster_of_this_machine() {
         let _ = write!(sentences, "**{name}.** {}\n\n", said.join(" "));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+    if preload_tests::harness::writes_documents() {
         assert!(missing.is_empty(), "not written without {missing:?}");
         fs::write(
             DOCUMENT,

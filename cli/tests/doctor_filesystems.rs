@@ -65,7 +65,7 @@ fn every_filesystem_of_this_machine() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+    if preload_tests::harness::writes_documents() {
         assert!(missing.is_empty(), "not written without {missing:?}");
         fs::write(
             DOCUMENT,

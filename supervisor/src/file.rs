@@ -420,18 +420,14 @@ impl Files {
             .cloned()
     }
 
-    /// The file that is mapped as `area` by thread `tid`'s process: one that is known by now, or opened by the kernel's
-    /// link to the mapping, or by a descriptor of the process that leads to it.
+    /// The file that is mapped as `area` by thread `tid`'s process, and not known yet: opened by the kernel's link to the
+    /// mapping, or by a descriptor of the process that leads to it.
     pub fn of_area(
         &self,
         tid: i32,
         area: &Area,
         includes: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Vec<Arc<File>>, Bypass> {
-        let known = self.known(area.inode);
-        if !known.is_empty() {
-            return Ok(known);
-        }
+    ) -> Result<Arc<File>, Bypass> {
         let link_to = |path: String| {
             let path = link(&path)?;
             Ok(Found {
@@ -446,7 +442,7 @@ impl Files {
             Err(errno) => descriptor_of(tid, area).ok_or(errno),
         };
         let found = found.map_err(Bypass::Unknown)?;
-        Ok(vec![self.of_found(&found, includes)?])
+        self.of_found(&found, includes)
     }
 
     fn of_found(

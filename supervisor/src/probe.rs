@@ -5,7 +5,7 @@
 use crate::own;
 use keepmydata_sys::{self as sys, vm};
 use rustix::fd::BorrowedFd;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap};
 
 /// One, or none yet.
 #[derive(Default)]
@@ -80,8 +80,7 @@ impl Probe {
         let addr = std::mem::take(&mut self.addr);
         self.lives = false;
         if addr != 0 {
-            // SAFETY: the probe's own mapping, which nobody uses any more.
-            let _ = unsafe { munmap(addr as *mut core::ffi::c_void, sys::page_size()) };
+            own::unmap(addr, sys::page_size());
         }
     }
 }

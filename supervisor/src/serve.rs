@@ -350,8 +350,16 @@ impl Supervisor {
         let mut result = Ok(());
         let in_range = |area: &&Area| area.start < end && addr < area.end as u64;
         for area in areas.iter().filter(in_range) {
-            let is_known = !self.files.known(area.inode).is_empty();
-            let files = match self.files.of_area(tid, area, &self.includes()) {
+            let known = self.files.known(area.inode);
+            let is_known = !known.is_empty();
+            let opened = match is_known {
+                true => Ok(known),
+                false => self
+                    .files
+                    .of_area(tid, area, &self.includes())
+                    .map(|file| vec![file]),
+            };
+            let files = match opened {
                 Ok(files) => files,
                 Err(Bypass::NotOurs | Bypass::ReadOnly) => continue,
                 Err(Bypass::Unknown(errno)) => {

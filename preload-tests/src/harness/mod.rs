@@ -46,6 +46,11 @@ pub use target::Target;
 pub use tearfs::TearFs;
 pub use transparent::{assert_known_difference, assert_same, assert_same_under_shim};
 
+/// Whether tests write the documents that tell what they found (`KEEPMYDATA_WRITE_DOCS=1`).
+pub fn writes_documents() -> bool {
+    std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1")
+}
+
 /// Seconds that a test of endurance runs: `normal`, or less if
 /// `KEEPMYDATA_TEST_SECONDS` says so, or three times as many if that is 30 or more.
 ///

@@ -5,14 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Whether the document is to be written.
-pub fn wanted() -> bool {
-    std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1")
-}
-
 /// Keeps what a test found, where it is wanted.
 pub fn save(part: &str, name: &str, value: &Value) {
-    if wanted() {
+    if preload_tests::harness::writes_documents() {
         let file = file(part, name);
         fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
         fs::write(file, value.to_string()).expect("result");

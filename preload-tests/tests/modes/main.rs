@@ -98,7 +98,7 @@ rows! {
 /// Checks the committed document; with `KEEPMYDATA_WRITE_DOCS=1` runs everything and writes it.
 #[test]
 fn document_says_what_is_expected() {
-    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+    if preload_tests::harness::writes_documents() {
         or_skip!(TearFs::available());
         let effort = Effort::of_this_run();
         let mut wrong = Vec::new();

@@ -8,7 +8,7 @@ mod platforms;
 mod power_cuts;
 mod rig;
 
-use crash::{document, results};
+use crash::document;
 use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 
@@ -16,7 +16,7 @@ use preload_tests::vm::Kernel;
 /// long runs found, so that it must run after them.
 #[test]
 fn document_says_what_is_expected() {
-    if results::wanted() {
+    if preload_tests::harness::writes_documents() {
         let kernel = or_skip!(Kernel::find("6.12"));
         std::fs::write(document::path(), document::render(&kernel)).expect("docs/crash.md");
     }

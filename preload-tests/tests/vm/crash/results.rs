@@ -8,14 +8,9 @@ use serde_json::{Value, json};
 use super::cases::Case;
 use super::lives::Found;
 
-/// Whether the document is to be written.
-pub fn wanted() -> bool {
-    std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1")
-}
-
 /// Keeps what a run found, where it is wanted.
 pub fn save<'a>(part: &str, seed: u64, found: impl Iterator<Item = (&'a Case, &'a Found)>) {
-    if !wanted() {
+    if !preload_tests::harness::writes_documents() {
         return;
     }
     for (case, found) in found {

@@ -9,7 +9,7 @@ use super::cuts::Fates;
 /// With `KEEPMYDATA_WRITE_DOCS=1` writes what was found: a kernel's release, the number of cuts, and
 /// what became of the promises.
 pub fn write(found: &[(String, u64, Fates)]) {
-    if std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+    if preload_tests::harness::writes_documents() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/crash-dax.md");
         let text = include_str!("document.md").replace("{table}\n", &table(found));
         std::fs::write(path, text).expect("docs/crash-dax.md");

@@ -33,7 +33,7 @@ fn file(run: &str) -> PathBuf {
 /// With `KEEPMYDATA_WRITE_DOCS=1`, keeps what became of each test, and writes the document from this and
 /// what is kept from before.
 pub fn save(run: &str, kernel: &str, trackers: &str, ran: &[Ran]) {
-    if !std::env::var("KEEPMYDATA_WRITE_DOCS").is_ok_and(|value| value == "1") {
+    if !preload_tests::harness::writes_documents() {
         return;
     }
     let mut found = load(run);
