@@ -15,16 +15,17 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/filesystems
 const INTRODUCTION: &str = "\
 # What real filesystems do
 
-Written by a test, from real runs of `keepmydata doctor` on filesystems of this kind, freshly made on
-the machine that the test ran on. To write it again:
+`keepmydata doctor` on local, stacked and FUSE filesystems, freshly made, on one machine. All of them on which files can be mapped
+shared keep the promise here: readers get what was stored once msync has returned 0. Power cuts, load and failing networks are not
+tested.
+
+*verdict*: see [diagnosis.md](diagnosis.md). *msync*: the median for one dirty page, natively, and the seed case under keepmydata with the
+defaults. *page cache*: whether readers fill it, and whether it outlives an open of the file by anybody. *O_DIRECT*: whether data can be
+read back past it; otherwise it is read back after a drop. The times are those of a small and busy machine.
+
+Written by a test, from real runs:
 
     KEEPMYDATA_WRITE_DOCS=1 cargo test -p keepmydata-cli --test doctor_filesystems -- --ignored
-
-*verdict*: whether readers get what was stored once msync has returned 0 (see
-[diagnosis.md](diagnosis.md); a power cut is not tried). *msync*: the median for one dirty page, natively,
-and the seed case under keepmydata with the defaults. *page cache*: whether readers fill it, and whether
-it outlives an open of the file by anybody. *O_DIRECT*: whether data can be read back past it, else it is
-read back after a drop. The times are those of a small and busy machine.
 
 ";
 
