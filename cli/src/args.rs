@@ -127,13 +127,13 @@ pub fn visible() -> Command {
         .version(env!("KEEPMYDATA_VERSION"))
         .about("Runs a program so that its msync(2) keeps its promise")
         .long_about(
-            "Runs PROGRAM with the shim libkeepmydata.so, which makes msync(2) keep its promise: \
-             when msync returns 0, the data is on the filesystem, was read back and compared (on \
-             FUSE, network and stacked filesystems), and is what the next read gets. Otherwise \
-             msync fails and the log says why.\n\
+            "Runs PROGRAM with the library libkeepmydata.so (the shim), which makes msync(2) keep its \
+             promise. When msync returns 0, the data is on the filesystem, and on FUSE, network and \
+             stacked filesystems it was read back and compared. Otherwise msync fails, and the log \
+             says why.\n\
              \n\
-             The program replaces this command (execve), so that its process id, exit code and \
-             signals are what they would be without it.",
+             The program replaces this command (execve), so its process id, exit code and signals \
+             stay what they are.",
         )
         .override_usage(
             "keepmydata [OPTIONS] [--] PROGRAM [ARGS]...\n       \
@@ -157,16 +157,16 @@ pub fn visible() -> Command {
                 .help("How the program is reached [auto, preload, supervise]")
                 .long_help(
                     "How the program is reached. [auto, preload, supervise]\n\
-                     auto: by the preloaded library where the loader loads it, and by a supervisor elsewhere: static \
-                     programs, Go, another libc than glibc. preload: by the library, or not at all. supervise: the \
-                     program, and all that it starts, by a supervisor, which also sees raw system calls \
+                     auto: the library is preloaded where the loader loads it; other programs (static, Go, \
+                     another libc than glibc) get a supervisor. preload: the library, or not at all. supervise: a \
+                     supervisor for the program and all that it starts; it also sees raw system calls \
                      (docs/reach.md).",
                 ),
         )
         .arg(
             Arg::new("program")
                 .value_names(["PROGRAM", "ARGS"])
-                .help("The program and its arguments; after -- also one named like a subcommand")
+                .help("The program and its arguments; use -- before a program named like a subcommand")
                 .num_args(1..)
                 .trailing_var_arg(true)
                 .value_parser(value_parser!(OsString)),
@@ -215,28 +215,36 @@ fn option(spec: &'static OptionSpec) -> Arg {
 
 fn demo() -> Command {
     Command::new("demo")
-        .about("Shows a torn read after msync, and the same program whole under the shim")
+        .about("Shows torn data after msync, and the same program with whole data under the shim")
         .long_about(
-            "Mounts the misbehaving filesystem tearfs, runs the guest on it without and with the \
-             shim, and prints for each page whether it was read back new, old or mixed.\n\
+            "Mounts the misbehaving filesystem tearfs, runs a program on it without and with the \
+             shim, and prints for each page whether it was read back new, old or mixed. Needs FUSE.",
+        )
+        .after_long_help(
+            "Exit code:\n  \
+               0    torn without the shim, whole with it\n  \
+               1    anything else\n  \
+               125  bad usage, or it could not be tried\n\
              \n\
-             Exit code: 0 torn without and whole with it, 1 otherwise, 125 it could not be tried.",
+             Examples:\n  \
+               keepmydata demo\n  \
+               keepmydata demo --static",
         )
         .arg(path("tearfs").help("The test bed's filesystem [default: tearfs beside this command, or in ../lib/keepmydata]"))
         .arg(
             Arg::new("static")
                 .long("static")
                 .action(ArgAction::SetTrue)
-                .help("Take a guest that is linked statically, which a supervisor reaches; wants a C compiler"),
+                .help("Use a static program, which is supervised; needs a C compiler"),
         )
         .arg(
             Arg::new("go")
                 .long("go")
                 .action(ArgAction::SetTrue)
                 .conflicts_with("static")
-                .help("Take a guest in Go, likewise; wants a Go compiler"),
+                .help("Use a Go program, which is supervised; needs a Go compiler"),
         )
-        .arg(path("guest").conflicts_with_all(["static", "go"]).help("The program `seed` [default: seed beside this command, or in ../lib/keepmydata]"))
+        .arg(path("guest").conflicts_with_all(["static", "go"]).help("The program to run [default: seed beside this command, or in ../lib/keepmydata]"))
 }
 
 fn path(name: &'static str) -> Arg {
@@ -252,7 +260,7 @@ fn after_help() -> String {
            The program's own, or\n  \
            125  bad usage, the shim was not found, the log file cannot be opened, or keepmydata\n       \
                 itself failed\n  \
-           126  the program cannot be run, or not reached: it runs as another user (set-user-ID),\n       \
+           126  the program cannot be run, or not be reached: it runs as another user (set-user-ID),\n       \
                 or is of another architecture\n  \
            127  there is no such program\n\
          \n\
@@ -260,7 +268,7 @@ fn after_help() -> String {
            KEEPMYDATA_LIB  the shim; by default libkeepmydata.so beside this command, in ../lib\n                  \
                            or in ../lib/keepmydata\n  \
            LD_PRELOAD      the shim is appended to it\n  \
-           Each setting can also be given as a variable; an option wins over its variable:\n",
+           Each setting is also a variable; an option wins over its variable:\n",
     );
     for option in OPTIONS {
         writeln!(help, "    {:24} --{}", option.env, option.name).expect("writing to a String");
@@ -295,6 +303,20 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         visible().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_exit_codes_and_examples() {
+        let mut commands = vec![visible()];
+        while let Some(command) = commands.pop() {
+            let help = command.get_after_long_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            for part in ["Exit code:\n", "\nExamples:\n  keepmydata "] {
+                assert!(help.contains(part), "{}: no {part}", command.get_name());
+            }
+            let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+            commands.extend(subcommands.cloned());
+        }
     }
 
     #[test]

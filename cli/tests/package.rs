@@ -72,7 +72,9 @@ fn every_subcommand_and_every_setting_has_its_manual() {
     );
     for name in &names {
         let page = page(&format!("keepmydata-{name}.1"));
-        assert!(page.contains("SH DESCRIPTION"), "{page}");
+        for section in ["DESCRIPTION", "\"EXIT STATUS\"", "EXAMPLES"] {
+            assert!(page.contains(&format!("SH {section}")), "{page}");
+        }
     }
     let pages = fs::read_dir(scratch.dir()).unwrap().count();
     assert_eq!(pages, names.len() + 1, "no page of what is hidden");

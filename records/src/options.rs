@@ -251,8 +251,8 @@ options! {
         long: "tests: for tests of filesystems, such as LTP's: the file is dropped from the page \
                cache and reads are fresh, so that every reader asks the filesystem \
                (invalidate=file, read=fresh). database: for programs that keep their data in a \
-               mapped file: only what was dirty is dropped, reads and MS_ASYNC are left alone \
-               (invalidate=dirty, read=pass, async=pass). A setting that is given itself wins.",
+               mapped file: only what was dirty is dropped, and reads are left alone \
+               (invalidate=dirty, read=pass). A setting that you give yourself wins.",
     }
     enforce: Enforce {
         name: "enforce",
@@ -260,7 +260,7 @@ options! {
         default: "full",
         help: "Whether msync is made to keep its promise, or only watched",
         long: "full: flush, sync, verify and drop on every msync with MS_SYNC. \
-               off: every call passes through unchanged; watch and log only.",
+               off: every call passes through unchanged; only watch and log.",
     }
     async_: Async {
         name: "async",
@@ -286,8 +286,8 @@ options! {
         long: "off: blocks are allocated when pages are stored to or written back, as on plain \
                Linux; on a full filesystem the store ends in SIGBUS, or the data is lost. \
                on: mmap and mremap allocate the holes of what they map, up to the end of the \
-               file, which keeps its size; what cannot be allocated is in the log at warn, and \
-               the call succeeds all the same.",
+               file. What cannot be allocated is logged at warn, and the call succeeds all the \
+               same.",
     }
     invalidate: Invalidate {
         name: "invalidate",
@@ -310,8 +310,8 @@ options! {
         env: "KEEPMYDATA_DEADLINE_MS",
         default: "2000",
         help: "How long one msync may try to heal, in milliseconds",
-        long: "After this time, pages that the filesystem still gives back wrong make msync fail \
-               with EIO. It does not bound the system calls themselves.",
+        long: "After this time, msync fails with EIO if the filesystem still returns wrong pages. \
+               System calls that take longer are not interrupted.",
     }
     uncertain: Uncertain {
         name: "uncertain",
@@ -345,9 +345,9 @@ options! {
         help: "Another client that must be shown what is synced: MOUNT=OTHER-MOUNT",
         long: "/mnt/a=/mnt/b: what is synced in a file below /mnt/a is also read back through \
                /mnt/b, a second mount of the same filesystem, whose cached pages of the range are \
-               dropped first, so that its readers get the new data too. What is not shown there \
-               within --deadline-ms is uncertain: a warning and 0, or EIO (--uncertain). Where \
-               --verify says no there is no such look.",
+               dropped first, so that its readers get the new data too. What is not seen there \
+               within --deadline-ms is uncertain: a warning and 0, or EIO (--uncertain). It needs a \
+               file that is verified (--verify).",
     }
     track: Track {
         name: "track",
@@ -355,11 +355,11 @@ options! {
         default: "auto",
         help: "Where dirty ranges come from",
         long: "auto: pagemap for files that are verified, and with --invalidate=dirty for those that \
-               are not on a local block filesystem; cachestat for others; and whole where that does \
-               not work. At debug the log says which, and why. pagemap: userfaultfd write-protection and PAGEMAP_SCAN: exact, \
-               this process's stores (Linux 6.7). cachestat: cachestat(2), the file's dirty pages \
-               in units of the filesystem's folios (Linux 6.5). whole: every page of the mapping \
-               counts as dirty.",
+               are not on a local block filesystem; cachestat for others; whole where that does not \
+               work. The log says which, and why, at debug. pagemap: userfaultfd write-protection and \
+               PAGEMAP_SCAN, exactly this process's stores (Linux 6.7). cachestat: cachestat(2), the \
+               file's dirty pages in folios of the filesystem (Linux 6.5). whole: every page of the \
+               mapping counts as dirty.",
     }
     files: Globs<'a> {
         name: "files",
@@ -370,35 +370,34 @@ options! {
                is a set of bytes; \\ takes the next byte as it is. A glob that starts with / must \
                match the whole path; any other may begin at any component, so *.db matches by \
                file name. A glob that ends in / matches everything below. !glob excludes. \
-               The last glob that matches a path decides; where none does, the path is left out \
-               if the list includes anything, and taken if it only excludes.",
+               The last glob that matches a path decides. If none does, the path is left out if \
+               the list includes anything, and included if it only excludes.",
     }
     copy_budget: Bytes {
         name: "copy-budget",
         env: "KEEPMYDATA_COPY_BUDGET",
         default: "64M",
         help: "How much memory the copies of dirty pages may take",
-        long: "In bytes, with K, M or G as suffix. Past it, a 64-bit hash of each page is kept, \
-               by which wrong data is found but not shown.",
+        long: "In bytes, with K, M or G as suffix. Beyond it, a 64-bit hash of each page is kept, \
+               which finds wrong data but cannot show it.",
     }
     reverify_ms: Millis {
         name: "reverify-ms",
         env: "KEEPMYDATA_REVERIFY_MS",
         default: "0",
         help: "Verify once more this long after a successful sync, in milliseconds; 0 is never",
-        long: "Finds a filesystem that applies an older write after a newer one. The second look \
-               can only report: msync has returned by then. What waits for it takes no more \
-               memory than --copy-budget; an msync beyond that is not looked at again, and named \
-               at warn.",
+        long: "Finds a filesystem that applies an older write after a newer one. The result is only \
+               logged: msync has returned by then. What waits takes no more memory than \
+               --copy-budget; msyncs beyond that are not verified again, and named at warn.",
     }
     log: LogLevel {
         name: "log",
         env: "KEEPMYDATA_LOG",
         default: "error",
         help: "Which records are written",
-        long: "error: data at risk. warn: also what could not be known or done. info: also one \
-               line for each msync, and one at start. debug: also each step of it. trace: also \
-               mmap, munmap and reads of tracked files. off: nothing.",
+        long: "error: data at risk. warn: also what could not be known or done. info: also a line \
+               at the start and for each msync, findings, and a summary. debug: also each step of \
+               an msync. trace: also mmap, munmap, mremap and reads of tracked files. off: nothing.",
     }
     log_file: LogFile<'a> {
         name: "log-file",

@@ -19,27 +19,31 @@ pub struct Options {
 
 pub fn command() -> Command {
     Command::new("diagnose")
-        .about("Runs a failing test under different settings and says who is at fault")
+        .about("Runs a failing test under different settings and says what is at fault")
         .override_usage("keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...")
         .long_about(
-            "Runs PROGRAM, a test that fails, several times natively and under settings of the \
-             shim that each do one step more. From which of them let it pass, and from the shim's \
-             records, it says whether the filesystem, the program or the test is at fault.\n\
+            "Runs PROGRAM, a test that fails, several times natively and under settings of the shim \
+             that add one step at a time. Which of them let it pass, and the shim's records, tell \
+             whether the filesystem, the program or the test is at fault.\n\
              \n\
              A run passes if it ends with exit code 0 in time. Each run must be able to start from \
-             what the one before has left. Standard input is empty. Delays after msync need \
-             strace.\n\
-             \n\
-             Exit code:\n  \
+             what the one before has left. Standard input is empty. Delays after msync need strace.",
+        )
+        .after_long_help(
+            "Exit code:\n  \
                0    the program passes natively in every run: there is nothing to explain\n  \
                1    the filesystem is at fault\n  \
                2    the program is at fault: it races with its own msync, relies on MS_ASYNC,\n       \
                     syncs the wrong range, or goes on after msync has failed\n  \
-               3    the test: it fails whatever is done, or now and then whatever is done; or it passes\n       \
-                    natively and fails under the shim\n  \
+               3    the test is at fault: it fails, always or now and then, whatever is done; or it\n       \
+                    passes natively and fails under the shim\n  \
                125  bad usage, or the command itself failed\n  \
                126  the program cannot be run, or not under the shim\n  \
-               127  there is no such program",
+               127  there is no such program\n\
+             \n\
+             Examples:\n  \
+               keepmydata diagnose -- ./mytest /mnt/data\n  \
+               keepmydata diagnose --runs 10 --junit results.xml -- ./mytest /mnt/data",
         )
         .arg(
             Arg::new("runs")
@@ -53,7 +57,7 @@ pub fn command() -> Command {
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("SECONDS")
-                .help("A run that takes longer is killed, and has failed")
+                .help("A run that takes longer is killed, and counts as failed")
                 .default_value("60")
                 .value_parser(value_parser!(u32).range(1..)),
         )
@@ -68,7 +72,7 @@ pub fn command() -> Command {
             Arg::new("keep-logs")
                 .long("keep-logs")
                 .value_name("DIR")
-                .help("Keep the shim's logs and the program's output there, a directory for each run")
+                .help("Keep the shim's logs and the program's output there, in a directory for each run")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(

@@ -29,31 +29,35 @@ pub fn command() -> Command {
         .about("Tests whether the filesystem of DIR keeps the promise of msync, and what cures it")
         .long_about(
             "Tests whether readers get what was stored through a mapping once msync has returned 0: \
-             natively, with each step that may help, and under the shim. Works in a directory of \
-             its own in DIR, which it removes again. Takes about ten seconds, more on a slow filesystem. Says what \
-             it saw, which steps help, and what follows; and what the kernel and the filesystem \
-             offer the shim.\n\
+             natively, with each step that may help, and under the shim. Says what it saw, which \
+             steps help, and what follows. Works in a directory of its own in DIR, which it removes. \
+             Takes about ten seconds, more on a slow filesystem. Does not test power cuts.\n\
              \n\
-             Whether data survives a power cut cannot be tested this way.\n\
-             \n\
-             Exit code:\n  \
+             With --client it tests instead when a second client of the same filesystem sees what was \
+             synced in DIR, for each way of reading and in both directions, and whether two writers \
+             that take turns under a record lock lose updates. Takes about fifteen seconds, at most \
+             60.",
+        )
+        .after_long_help(
+            "Exit code:\n  \
                0    msync keeps its promise there\n  \
-               1    it breaks it, and the shim cures it\n  \
-               2    it breaks it, and the shim does not cure it, or was not found\n  \
+               1    msync breaks its promise, and the shim cures it\n  \
+               2    msync breaks its promise, and the shim does not cure it, or was not found\n  \
                3    not known: no file can be made or mapped there, or msync fails\n  \
                125  bad usage, or the command itself failed\n\
              \n\
-             With --client it tests instead what a second client of the same filesystem sees of what \
-             was synced in DIR, by which way of reading, and when; both ways round; and whether two \
-             writers that take turns under a record lock lose updates. Takes about fifteen seconds, \
-             60 at most.\n\
-             \n\
              Exit code with --client:\n  \
-               0    the other client sees it at once\n  \
+               0    the other client sees the data at once\n  \
                1    after a time, when it opens the file anew, or once it takes a record lock\n  \
                2    not within 10 s, or an update was lost\n  \
-               3    not known: they are no two clients of one filesystem, or nothing could be tried\n  \
-               125  bad usage, or the command itself failed",
+               3    not known: the two are not clients of one filesystem, or nothing could be tried\n  \
+               125  bad usage, or the command itself failed\n\
+             \n\
+             Examples:\n  \
+               keepmydata doctor /mnt/data\n  \
+               keepmydata doctor --junit results.xml /mnt/data\n  \
+               keepmydata doctor /mnt/a --client /mnt/b\n  \
+               keepmydata doctor /mnt/a --client /mnt/a --peer 'ssh host2'",
         )
         .arg(
             Arg::new("directory")
@@ -66,21 +70,21 @@ pub fn command() -> Command {
             Arg::new("client")
                 .long("client")
                 .value_name("DIR2")
-                .help("The same directory through a second mount: what does that client see?")
+                .help("The same directory through a second mount: test what that client sees")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             Arg::new("peer")
                 .long("peer")
                 .value_name("COMMAND")
-                .help("DIR2 is where this command runs programs, for example 'ssh HOST'; keepmydata must be in its PATH")
+                .help("Reach DIR2 by this command, for example 'ssh HOST'; keepmydata must be in the PATH there")
                 .requires("client"),
         )
         .arg(junit::option())
         .arg(flag("json", "One JSON object instead of text, with all evidence"))
         .arg(flag(
             "verbose",
-            "The evidence too: each trial, the shim's records, and what kernel and filesystem offer",
+            "Show the evidence too: each trial, the shim's records, what kernel and filesystem offer",
         ).short('v'))
 }
 

@@ -17,8 +17,8 @@ const EXIT: [(&str, &str); 3] = [
     ),
     (
         "126",
-        "The program cannot be run, or not under the shim: it is static, runs as another user \
-         (set-user-ID), or is of another architecture.",
+        "The program cannot be run, or not be reached: it runs as another user (set-user-ID), or \
+         is of another architecture.",
     ),
     ("127", "There is no such program."),
 ];
@@ -50,7 +50,14 @@ pub fn write(command: Command, directory: &Path) -> io::Result<()> {
     for sub in command.get_subcommands() {
         let name = sub.get_display_name().unwrap_or(sub.get_name());
         let mut out = file(&format!("{name}.1"))?;
-        Man::new(sub.clone()).render(&mut out)?;
+        let help = sub.get_after_long_help().map(ToString::to_string);
+        Man::new(
+            sub.clone()
+                .after_long_help(None::<&str>)
+                .after_help(None::<&str>),
+        )
+        .render(&mut out)?;
+        sections(&help.unwrap_or_default()).to_writer(&mut out)?;
         out.flush()?;
     }
     Ok(())
@@ -76,8 +83,8 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
         entry(&mut roff, name, meaning);
     }
     roff.text([roman(
-        "Each setting is a variable; an option wins over its variable. A bad value gives a \
-         message on standard error, and the default holds.",
+        "Each setting is a variable; an option wins over its variable. For a bad value there is a \
+         message on standard error, and the default is used.",
     )]);
     for option in OPTIONS {
         let default = match option.default {
@@ -110,6 +117,30 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     roff.text(also);
     roff.to_writer(out)?;
     man.render_version_section(out)
+}
+
+/// What follows the options in a help text, each part under a heading of its own, as it is.
+fn sections(help: &str) -> Roff {
+    let mut roff = Roff::new();
+    for line in help.lines() {
+        match line.strip_suffix(':') {
+            Some(heading) if !line.starts_with(' ') => {
+                let heading = heading
+                    .to_uppercase()
+                    .replacen("EXIT CODE", "EXIT STATUS", 1);
+                roff.control("SH", [heading.as_str()]);
+                roff.control("nf", []);
+            }
+            _ if line.is_empty() => {
+                roff.control("fi", []);
+            }
+            _ => {
+                roff.text([roman(line)]);
+            }
+        }
+    }
+    roff.control("fi", []);
+    roff
 }
 
 fn entry(roff: &mut Roff, name: &str, meaning: &str) {

@@ -25,9 +25,19 @@ pub struct Options {
 pub fn command() -> Command {
     Command::new("generate")
         .about("Writes the manual pages, or the completions for bash, fish and zsh")
+        .after_long_help(
+            "Exit code:\n  \
+               0    they are written\n  \
+               125  bad usage, or a file cannot be written\n\
+             \n\
+             Examples:\n  \
+               keepmydata generate man /usr/local/share/man/man1\n  \
+               keepmydata generate completions /tmp/completions",
+        )
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
+                .help("What to write")
                 .required(true)
                 .value_parser(
                     PossibleValuesParser::new(["man", "completions"]).map(|what| {
@@ -41,7 +51,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("directory")
                 .value_name("DIR")
-                .help("Made if it does not exist")
+                .help("Where to; made if it does not exist")
                 .required(true)
                 .value_parser(value_parser!(PathBuf)),
         )

@@ -59,12 +59,12 @@ pub fn command() -> Command {
         .about("Runs tests of an installed LTP natively, under the shim, or both and compares")
         .long_about(
             "Runs tests of the Linux Test Project with their files in DIR: under the shim, \
-             natively (--native), or both (--compare). LTP itself must be installed; it is \
-             started by its own runner, runltp or kirk. Only programs of LTP are preloaded, not \
-             the shells and tools that its scripts use.\n\
+             natively (--native), or both (--compare). LTP must be installed; its own runner, \
+             runltp or kirk, runs the tests. Only programs of LTP are preloaded, not the shells \
+             and tools that its scripts use.\n\
              \n\
-             Settings of the shim are taken from the environment (KEEPMYDATA_VERIFY=...). All \
-             that was written, a log of each test among it, is kept in OUTPUT.\n\
+             Settings of the shim come from the environment (KEEPMYDATA_VERIFY=...). Results and \
+             logs are kept in OUTPUT.\n\
              \n\
              `keepmydata ltp report OUTPUT` explains the data comparison errors of an earlier \
              run.",
@@ -112,8 +112,8 @@ pub fn command() -> Command {
                 .help("Only lines of the runtest file that match, as grep and runltp -s do")
                 .value_parser(value_parser!(OsString)),
         )
-        .arg(flag("native").help("Without the shim"))
-        .arg(flag("compare").help("Natively, then under the shim, and compare"))
+        .arg(flag("native").help("Run without the shim"))
+        .arg(flag("compare").help("Run natively, then under the shim, and compare"))
         .group(ArgGroup::new("how").args(["native", "compare"]))
         .arg(path("ltp", "DIR").help("Where LTP is [default: $LTPROOT, then /opt/ltp]"))
         .arg(
@@ -126,7 +126,7 @@ pub fn command() -> Command {
         .arg(
             path("output", "OUTPUT")
                 .short('o')
-                .help("A new directory for all that is written [default: one in /tmp]"),
+                .help("A new directory for results and logs [default: one in /tmp]"),
         )
         .arg(path("json", "PATH").help("Write the results there as JSON, too"))
         .arg(path("junit", "PATH").help("Write the results there as JUnit XML"))
@@ -153,11 +153,19 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("report")
                 .about("Explains the data comparison errors of an earlier run")
+                .after_long_help(
+                    "Exit code:\n  \
+                       0    there is a report, or nothing to report\n  \
+                       125  bad usage, or OUTPUT cannot be read\n\
+                     \n\
+                     Examples:\n  \
+                       keepmydata ltp report /tmp/ltp-output",
+                )
                 .arg(
                     Arg::new("output")
                         .value_name("OUTPUT")
                         .required(true)
-                        .help("The directory that it wrote")
+                        .help("The directory that it wrote (-o)")
                         .value_parser(value_parser!(PathBuf)),
                 ),
         )

@@ -31,22 +31,24 @@ impl From<&ArgMatches> for ReportOptions {
 
 pub fn command() -> Command {
     Command::new("report")
-        .about("Shows what logs say: by file, by process, in time, and byte by byte for each tear")
+        .about("Shows what happened according to logs, down to the wrong bytes of each tear")
         .long_about(
-            "Reads the logs of one or many processes (KEEPMYDATA_LOG_FORMAT=json), also truncated \
-             ones and ones still being written, and prints what happened: each file and process, \
-             the steps of msync and the slowest of them, findings, and the page table of each \
-             tear. Lines that cannot be read are counted and named. Memory stays bounded, \
+            "Reads the logs of one or many processes (KEEPMYDATA_LOG_FORMAT=json), also truncated ones \
+             and ones still being written, and prints each file and process, the steps of msync and \
+             the slowest of them, findings, and the page table of each tear. Memory stays bounded, \
              however long the logs are.\n\
              \n\
              How much there is to see depends on the level of the log: info has each msync, debug \
-             its steps, trace also mappings and reads.\n\
-             \n\
-             Exit code: 0 nothing is at risk, 1 data is at risk, 3 there was no record in the \
-             logs, 125 bad usage, or a log cannot be read or a file not be written.",
+             its steps, trace also mappings and reads.",
         )
-        .after_help(
-            "Examples:\n  \
+        .after_long_help(
+            "Exit code:\n  \
+               0    no data is known to be at risk\n  \
+               1    data is at risk, or may be\n  \
+               3    there was no record in the logs\n  \
+               125  bad usage, or a log cannot be read, or a file not be written\n\
+             \n\
+             Examples:\n  \
                keepmydata --log=debug --log-format=json --log-file=/tmp/k.%p.log -- ./mytest\n  \
                keepmydata report /tmp/k.*.log\n  \
                keepmydata report --html report.html --daemon /var/log/client.log=cubefs /tmp/k.*.log\n  \
@@ -69,23 +71,23 @@ pub fn command() -> Command {
             Arg::new("html")
                 .long("html")
                 .value_name("FILE")
-                .help("Also writes a page with a timeline, page maps and all tears")
+                .help("Write a web page with a timeline, page maps and all tears there, too")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             Arg::new("trace")
                 .long("trace")
                 .value_name("FILE")
-                .help("Also writes a trace for Perfetto and chrome://tracing")
+                .help("Write a trace for Perfetto and chrome://tracing there, too")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             Arg::new("daemon")
                 .long("daemon")
                 .value_name("LOG[=FORMAT]")
-                .help("A log of the filesystem's daemon, to be merged in by time")
+                .help("A log of the filesystem's daemon, merged in by time")
                 .long_help(
-                    "A log of the filesystem's daemon, to be merged in by time. FORMAT is tearfs, \
+                    "A log of the filesystem's daemon, merged in by time. FORMAT is tearfs, \
                      cubefs, libfuse or a file of patterns (docs/report.md); by default the one \
                      of the three that fits. May be given several times.",
                 )
@@ -98,8 +100,8 @@ pub fn command() -> Command {
                 .value_name("N")
                 .help("How many records the page holds at most [100000]")
                 .long_help(
-                    "How many records the page (--html) holds at most. Where there are more, it \
-                     holds a sample of whole calls, and all that failed. [100000]",
+                    "How many records the page (--html) holds at most. Of more, it holds a sample of \
+                     whole calls, and all that failed. [100000]",
                 )
                 .default_value("100000")
                 .hide_default_value(true)
