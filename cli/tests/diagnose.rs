@@ -139,12 +139,12 @@ fn another_client_that_is_late_is_no_fault_of_the_test() {
         (
             "propagation",
             3,
-            "once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new",
+            "once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new",
         ),
         (
             "attribute-cache",
             3,
-            "once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new",
+            "once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new",
         ),
     ] {
         let fs = TearFs::mount_twice(coherence, &[late]);

@@ -121,7 +121,7 @@ fn what_is_not_shown_in_time_is_uncertain() {
     let records = warned.records();
     let said: Vec<&Value> = records.of("doubt").collect();
     let said = said[0]["message"].as_str().expect("message");
-    assert!(said.contains("was not shown them in time"), "{said}");
+    assert!(said.contains("did not see them in time"), "{said}");
     let failed = run("fail", &[("KEEPMYDATA_UNCERTAIN", "error")]);
     // The second msync comes two seconds later.
     assert_eq!(failed.stdout, "msync EIO\nagain 0\n", "{failed:?}");

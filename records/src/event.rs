@@ -13,10 +13,10 @@ macro_rules! events {
 events! {
     /// The shim is active in this process: version, settings and trackers.
     START = "start";
-    /// A setting has a value that cannot be used; the default holds.
+    /// A setting has a value that cannot be used; the default is used.
     BAD_VALUE = "bad-value";
 
-    /// msync(2) was called: what it did in all, and what it answered.
+    /// msync(2) was called: what was done in all, and what it returned.
     MSYNC = "msync";
     /// mmap(2) of a file that is now tracked.
     MMAP = "mmap";
@@ -29,7 +29,7 @@ events! {
     /// read(2) or one of its family, of a tracked file.
     READ = "read";
 
-    /// A call was left alone; `reason` says why.
+    /// A call was passed through; `reason` says why.
     BYPASS = "bypass";
     /// A step of msync: the dirty ranges were found.
     DIRTY = "dirty";
@@ -43,20 +43,20 @@ events! {
     FSYNC = "fsync";
     /// A step of msync: the dirty ranges were read back and compared.
     VERIFY = "verify";
-    /// A step of msync: pages that were wrong were tried again.
+    /// A step of msync: wrong pages were healed.
     HEAL = "heal";
     /// A step of msync: clean pages were dropped from the page cache.
     DROP = "drop";
     /// A store raced with msync: the pages are dirty again, and the promise does not cover them.
     RACE = "race";
-    /// Verified data was looked at again, some time after msync returned.
+    /// Verified data was read back once more, some time after msync returned.
     REVERIFY = "reverify";
 
     /// Data is not safe, or may not be: the page table says where.
     REPORT = "report";
-    /// An msync returned 0 without a proof, at any level but `off`: the first one of a file, and at the end of the process how many there were.
+    /// An msync returned 0 without a proof: the first one of a file, and at the end of the process their number. At any level but `off`.
     DOUBT = "doubt";
-    /// Something that a person should know; with a `code`, see findings.md.
+    /// What the program does that may lose data; with a `code`, see findings.md.
     FINDING = "finding";
     /// At the end of the process: the numbers of a file, or without a path of the process.
     SUMMARY = "summary";

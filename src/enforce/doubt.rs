@@ -1,5 +1,5 @@
-//! What must not be silent: an msync that returned 0 without a proof. At any level but `off`, the first one of a
-//! file is told of in one line, and their number at the end of the process in one more.
+//! Warnings of msyncs that returned 0 without a proof: a line for the first one of a file, and one at the end of the
+//! process with their number, at any level but `off`.
 
 use super::elsewhere;
 use super::request::{Ended, Request};
@@ -145,7 +145,7 @@ pub fn of_borrowed(addr: usize, len: usize) -> Result<(), Errno> {
         name.fill(&mut record);
         record.message =
             "msync of a vfork child returned 0, and what it stored is not proved to be safe: the \
-             parent's next msync of this file is about that. KEEPMYDATA_UNCERTAIN=error makes it fail"
+             parent's next msync of this file proves it. KEEPMYDATA_UNCERTAIN=error makes it fail"
                 .into();
         log::notice(&Worker::without_descriptors(process), &record);
     }
@@ -157,8 +157,8 @@ pub fn forgets(worker: &Worker, request: &Request) {
     if OWN.get().forgot.swap(true, Ordering::Relaxed) {
         return;
     }
-    let message = "msync has failed for too many files to remember them all: what it has failed for in this one, and in \
-                   more of them, is forgotten when they are unmapped";
+    let message = "msync has failed for too many files to remember them all: what it has failed for in this one and \
+                   others is forgotten when they are unmapped";
     warn(worker, request, None, message);
 }
 

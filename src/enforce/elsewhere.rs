@@ -1,5 +1,5 @@
-//! What another client of the filesystem is shown (`KEEPMYDATA_SEEN_BY`): the file is opened below the other mount, what that
-//! client caches of it is dropped, and it is read as any reader there would.
+//! What another client of the filesystem sees (`KEEPMYDATA_SEEN_BY`): the file is opened below the other mount, that client's
+//! cached pages of it are dropped, and it is read as any reader there would.
 
 use crate::mappings::{
     self,
@@ -63,14 +63,14 @@ fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errn
     sys::fd::read_back(fd.as_fd(), into.ok_or(Errno::INVAL)?, part.offset)
 }
 
-/// Why pages are not proved that only the other client is not shown.
+/// Why pages are not proved that only the other client did not see.
 pub fn describe(into: &mut LineBuf<128>) {
     let other = config::settings().seen_by.other().unwrap_or_default();
     let other = core::str::from_utf8(other).unwrap_or("the other mount");
     log::text(
         into,
         format_args!(
-            "the filesystem holds them, and its client at {other:.64} was not shown them in time"
+            "the filesystem holds them, but its client at {other:.64} did not see them in time"
         ),
     );
 }

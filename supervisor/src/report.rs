@@ -165,7 +165,7 @@ pub fn unreachable(log: &Log, image: &Image, tid: i32, pages: u64, path: &[u8], 
     let mut message = String::new();
     let _ = write!(
         message,
-        "msync is the kernel's alone, and what it says is not proved: {why}. KEEPMYDATA_UNCERTAIN=error makes msync fail then"
+        "msync was left to the kernel, and its result is not proved: {why}. KEEPMYDATA_UNCERTAIN=error makes msync fail then"
     );
     record.message = message.into();
     log.notice(image, &record);

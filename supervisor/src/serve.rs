@@ -1,10 +1,8 @@
-//! The supervisor's process: it receives calls that wait, has them done, and ends with the last of those that it
-//! supervises.
+//! The supervisor's process: it receives calls that wait, has them done, and ends with the last process that it supervises.
 //!
-//! One thread only receives: as long as a call was not received, a signal interrupts it. Each call is done on a thread
-//! of its own, of which there are as many as calls wait: one that waits for a filesystem must not keep another waiting,
-//! whose program may be that filesystem's daemon. So no lock is held over what asks a file or its filesystem but the
-//! turn of that file.
+//! One thread only receives, because a signal interrupts a call until it was received. Each call is done on a thread of its own,
+//! as many as calls wait: one that waits for a filesystem must not block another, whose program may be that filesystem's
+//! daemon. So only the turn of a file is held while that file or its filesystem is asked.
 
 use crate::call::{Began, Call};
 use crate::enforce::{enforce, is_verified, wants_marks};
@@ -306,7 +304,7 @@ impl Supervisor {
         }
         if !self.unseen.swap(true, Ordering::Relaxed) {
             let message = format!(
-                "process {} cannot be looked into ({errno}): its msync is the kernel's alone, and what it says is not \
+                "process {} cannot be looked into ({errno}): its msync is left to the kernel, and its result is not \
                  proved. KEEPMYDATA_UNCERTAIN=error makes msync fail then. More such processes are not named",
                 call.tid
             );
@@ -669,7 +667,7 @@ impl Supervisor {
     fn say_what_is_forgotten(&self, seen: &HashMap<u32, (Arc<Image>, Vec<Area>)>, file: &File) {
         for (image, _) in seen.values() {
             let message = format!(
-                "{} and more files are not mapped any more, and were stored to and not synced: too many to remember them all",
+                "{} and other files were stored to, not synced, and are no longer mapped: too many to remember them all",
                 String::from_utf8_lossy(&file.path)
             );
             report::say(

@@ -263,7 +263,7 @@ impl<'a> Case<'a> {
                 }]);
             }
             Kind::SeenBy => {
-                "The other client was shown old data: once msync waits for it (KEEPMYDATA_SEEN_BY), it is shown the new"
+                "The other client saw old data: once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new"
             }
             _ => "Readers got old data, until they were made to ask the filesystem",
         };
@@ -286,8 +286,8 @@ impl<'a> Case<'a> {
         }
         if let Some(delayed) = self.delayed().filter(|delayed| self.luck(delayed) <= LUCK) {
             let why = match self.clients {
-                Some(_) => "the other client is shown it later",
-                None => "what it reads is late, and is no store that keepmydata knows of",
+                Some(_) => "the other client sees it later",
+                None => "what it reads is late, and not a store that keepmydata knows of",
             };
             let sentence = format!(
                 "It passes \"{}\", and under no setting of keepmydata: {why}.",
@@ -553,7 +553,7 @@ mod tests {
             "{said:?}",
             said = said.sentences
         );
-        assert!(said.sentences[1].starts_with("The other client was shown old data"));
+        assert!(said.sentences[1].starts_with("The other client saw old data"));
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn heading(read: &[Log], whole: &Whole<'_>) -> String {
     if uncertain > 0 {
         let _ = writeln!(
             text,
-            "Of {} nobody can tell: they left the page cache before they could be compared. {WHAT_DROPS_PAGES}",
+            "{} may be wrong: they left the page cache before they could be compared. {WHAT_DROPS_PAGES}",
             count(uncertain, "page")
         );
     }

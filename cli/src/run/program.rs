@@ -61,7 +61,7 @@ impl fmt::Display for Refusal {
             Refusal::NotExecutable => f.write_str("Permission denied"),
             Refusal::Unreadable(error) => write!(
                 f,
-                "cannot be read, so that nobody can tell whether the shim can be loaded: {}",
+                "cannot be read, so it is not known whether the shim can be loaded: {}",
                 reason(error)
             ),
             Refusal::Static => f.write_str("statically linked: the shim cannot be loaded into it"),

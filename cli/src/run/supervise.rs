@@ -42,7 +42,7 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
     ];
     let nothing = nothing.iter().filter(|(is_set, _)| *is_set);
     said.extend(nothing.map(|(_, name)| {
-        format!("warning: {name} has no counterpart where a program is supervised (docs/reach.md)")
+        format!("warning: {name} has no effect on a supervised program (docs/reach.md)")
     }));
     said.iter().for_each(|line| eprintln!("keepmydata: {line}"));
     let log = Log::new(settings);

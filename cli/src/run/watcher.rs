@@ -1,14 +1,12 @@
-//! Finds out whether the shim was really loaded, without a parent for the program.
+//! Finds out whether the shim was really loaded, without being the program's parent.
 //!
-//! The loader only prints an error where it cannot preload a library, and says nothing where it
-//! ignores `LD_PRELOAD`. So the shim's constructor says hello: before `main` it sends
-//! `keepmydata VERSION` and a newline to the socket whose number is in [`VARIABLE`], closes it and
-//! removes the variable. A small process holds the other end. It is nobody's child any more when
-//! the program starts, so that the program's own children, exit code and job control stay as
-//! they are.
+//! The loader ignores `LD_PRELOAD` silently in some programs, and only prints an error if it cannot load a library. So the
+//! shim's constructor says hello: before `main` it sends `keepmydata VERSION` and a newline to the socket whose number is in
+//! [`VARIABLE`], closes it and removes the variable. A small process, which is no child of the program's, holds the other
+//! end.
 //!
-//! Where the log is a FIFO it also holds that open until the program has ended, because its reader
-//! would otherwise see an end before the program's first record.
+//! If the log is a FIFO it also holds that open until the program has ended, because its reader would otherwise see an end
+//! before the program's first record.
 
 use crate::failure::Failure;
 use crate::sys::{self, Fork};
@@ -92,7 +90,7 @@ fn listen(program: &OsStr, mut here: UnixStream) {
         Err(_) => format!("no sign of it in {} s", PATIENCE.as_secs()),
     };
     eprintln!(
-        "keepmydata: warning: the shim was not loaded into {}: {when}; its data is not watched over",
+        "keepmydata: warning: the shim was not loaded into {}: {when}; its msync is not enforced",
         program.display()
     );
     sys::close_standard_error();

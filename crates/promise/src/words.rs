@@ -1,4 +1,4 @@
-//! What is said to people of an enforcement, the same whoever's memory it is about.
+//! The messages about an enforcement, for library and supervisor.
 
 use crate::stages::{Facts, Request};
 use crate::verdict::Ended;
@@ -54,13 +54,8 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
         Err(_) if stale == 0 && ended.refused != 0 => text(
             message,
             format_args!(
-                "of this file {} for which a sync has failed before {} neither proved nor stored anew",
+                "an earlier sync of this file failed for {}, neither proved nor stored to since",
                 Count(ended.refused_pages, "page"),
-                if ended.refused_pages == 1 {
-                    "is"
-                } else {
-                    "are"
-                },
             ),
         ),
         _ if ended.facts.unseen_pages > 0
@@ -80,7 +75,7 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
             message,
             format_args!(
                 "{} left the page cache before they could be compared, or could not be read \
-                 back: nobody can tell whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error",
+                 back: it is not known whether the filesystem holds them, and KEEPMYDATA_UNCERTAIN=error is set",
                 Count(uncertain, "page")
             ),
         ),
@@ -138,7 +133,7 @@ pub fn doubt<R: Request>(
         message,
         format_args!(
             "msync returned 0 and {} of this file {} not proved to be safe: {why}. \
-             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn tells of each",
+             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn names each one",
             Count(pages, "page"),
             if pages == 1 { "is" } else { "are" },
         ),
@@ -151,7 +146,7 @@ pub fn told(message: &mut impl Write, pages: u64) {
         message,
         format_args!(
             "msync returned 0: what the file holds is safe. An earlier msync failed for {} that had left the \
-             page cache: of what was stored there before that something may be missing",
+             page cache, and stores to them before that may be missing",
             Count(pages, "page"),
         ),
     );

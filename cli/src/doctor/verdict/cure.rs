@@ -40,7 +40,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
                 format!(
                     "Under keepmydata a new open gets the new data, and another process still saw old data {ways}{why}."
                 ),
-                format!("Nothing but {} can mend that.", setting.actor),
+                format!("Only {} can fix that.", setting.actor),
             ],
         );
     }
@@ -77,8 +77,8 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
             return (
                 Verdict::NotCured,
                 vec![format!(
-                    "Under keepmydata the same happens. With {} it looks again {seen}; nothing \
-                     but {} can mend it.",
+                    "Under keepmydata the same happens. With {} it looks again {seen}; only {} \
+                     can fix it.",
                     tuned.settings, setting.actor
                 )],
             );
@@ -96,7 +96,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> (Verdict, Vec<String>) {
     } else {
         "Under keepmydata the readers saw it too.".to_owned()
     };
-    let advice = format!("Nothing but {} can mend it.", setting.actor);
+    let advice = format!("Only {} can fix it.", setting.actor);
     (Verdict::NotCured, vec![what, advice])
 }
 
