@@ -1,17 +1,17 @@
-//! libkeepmydata.so: an `LD_PRELOAD` shim that makes msync(2) keep its promise, and tells exactly
-//! what happened when the filesystem does not let it.
+//! libkeepmydata.so: an `LD_PRELOAD` shim that makes msync(2) keep its promise, and reports exactly
+//! what happened where the filesystem does not let it.
 //!
 //! # How a call flows
 //!
-//! `hooks` -> `track` (mapping calls) -> `enforce` (msync) -> `dirty` -> `mappings`, with `log` to tell of it and
-//! `helper` to do what needs a descriptor. Each module uses those below it only. What judges an msync is a crate of its
-//! own, `keepmydata_promise`.
+//! `hooks` -> `track` (mapping calls) -> `enforce` (msync) -> `dirty` -> `mappings`, with `log` to report and
+//! `helper` to do what needs a descriptor. Each module uses only those below it. What judges an msync is the crate
+//! `keepmydata_promise`.
 //!
 //! # The order in which it boots
 //!
 //! The dynamic loader runs [`boot::boot`] before main: page size, next functions in line, settings,
-//! the state that forks must not inherit, the log; then the gate opens. Until then, and for a
-//! process where that state cannot be made, every hook is a plain pass-through.
+//! the state that forks must not inherit, the log; then the gate opens. Until then, and where that state cannot be made,
+//! every hook passes its call through.
 //!
 //! # The rules inside
 //!
@@ -20,10 +20,7 @@
 //! [`sys::lock`] with all signals blocked, no errno touched, nothing to unwind across a real call,
 //! no descriptor in the program's table. What needs one of these runs on the helper.
 //!
-//! # Honest scope
-//!
-//! Static and Go programs, raw system calls, io_uring and set-user-ID programs are not reached;
-//! other processes' stores are synced but not known. `docs/limitations.md` says how to notice.
+//! `docs/limitations.md` lists what is not reached.
 
 // What only the hooks call is unused where they are left out.
 #![cfg_attr(test, allow(dead_code, unused_imports))]

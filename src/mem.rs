@@ -1,8 +1,8 @@
 //! memcpy and its kin, of the shim's own.
 //!
-//! The compiler calls them by name, and other libraries put theirs in front of libc's: ThreadSanitizer's
-//! looks at thread-local storage, of which the threads of [`crate::sys::thread`] have none. Hidden, these
-//! never leave the shim. On x86-64 `rep movsb` is as fast as anything for pages on processors since 2013.
+//! The compiler calls them by name, and other libraries put theirs in front of libc's: ThreadSanitizer's uses thread-local
+//! storage, which the threads of [`crate::sys::thread`] do not have. Hidden, these never leave the shim. On x86-64 `rep movsb`
+//! is as fast as anything for pages on processors since 2013.
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(

@@ -1,8 +1,8 @@
 //! Blocks for what is mapped, before anything is stored to it (`KEEPMYDATA_PREALLOC=on`).
 //!
-//! A store into a hole needs blocks that may not be there: the program dies of SIGBUS, or the data is
-//! lost when it is written back. fallocate(2) of a new mapping's holes asks for them while nothing can
-//! be lost yet. The size of the file stays, and what of the mapping lies beyond its end is not touched.
+//! A store into a hole needs blocks. If there are none, the program dies of SIGBUS, or the data is lost at writeback.
+//! fallocate(2) of a new mapping's holes asks for them while nothing can be lost yet. It does not change the size of the file,
+//! nor what the mapping has beyond its end.
 
 use crate::helper::{self, Worker};
 use crate::log::{self, FileName, Timer};

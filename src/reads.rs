@@ -1,7 +1,7 @@
 //! Reads of tracked files: a record at trace, and `KEEPMYDATA_READ=fresh`.
 //!
-//! A read gets here only when something is watched; the descriptor is then looked at with one
-//! statx(2), which asks no server, and a filter without a lock ends it for any file that was never tracked.
+//! A read gets here only when something is watched. One statx(2), which asks no server, tells which file it is, and a filter
+//! without a lock passes on all that were never tracked.
 
 use crate::dirty::eviction_probe;
 use crate::log::{self, FileName, Timer};

@@ -1,9 +1,9 @@
 //! The unwinder's functions, looked up with their first use.
 //!
-//! Rust's standard library refers to them for panics, which the library has none of, and so the dynamic
-//! loader brought libgcc_s into every program: half of what the library added to the start of a process.
-//! Hidden, these are found first. Where a thread is cancelled, the C library loads libgcc_s itself; it asks
-//! these nothing but of a frame that has something to drop, which no hook has that is a cancellation point.
+//! Rust's standard library refers to them for panics, which the library has none of, so the dynamic loader would bring
+//! libgcc_s into every program: half of what the library adds to the start of a process. Hidden, these are found first.
+//! When a thread is cancelled, the C library loads libgcc_s itself; it calls these only for a frame that has something to
+//! drop, which no hook has that is a cancellation point.
 
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};

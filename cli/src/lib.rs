@@ -1,5 +1,4 @@
-//! The command `keepmydata`: runs a program under the shim, shows what the shim is good for, tells
-//! what a kernel and a filesystem offer it, and what logs say.
+//! The command `keepmydata`: runs a program under the shim, tests filesystems and failing programs, and shows what logs say.
 
 mod args;
 mod child;

@@ -1,4 +1,4 @@
-//! English.
+//! Words and sentences that several reports share.
 
 /// What takes pages away before they can be compared, and what decides it.
 pub const WHAT_DROPS_PAGES: &str = "On FUSE each open by any process drops the pages of all, and so does a change of \

@@ -1,6 +1,5 @@
-//! What calls cost that the shim has nothing to do with, in nanoseconds, side by side
-//! with other ways to watch a program: `cargo bench -p preload-tests --bench cost`.
-//! Figures to look at; nothing is asserted (`gate_cost` counts instructions).
+//! The cost of calls that do not concern the shim, in nanoseconds, side by side with other ways to watch a program:
+//! `cargo bench -p preload-tests --bench cost`. Nothing is asserted (`gate_cost` counts instructions).
 
 use preload_tests::harness::Program;
 

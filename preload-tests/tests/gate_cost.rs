@@ -1,5 +1,4 @@
-//! What a call costs that the shim has nothing to do with: instructions, counted by
-//! callgrind, and system calls, counted by strace.
+//! The cost of calls that do not concern the shim: instructions, counted by callgrind, and system calls, counted by strace.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What cannot be cured is told: EIO, the page table, the data kept; abort where that is asked
-//! for; and a retry that returns 0 has really written it.
+//! What cannot be cured is reported: EIO, the page table, the data kept; abort where that is set; and a retry that returns 0
+//! has really written it.
 
 use preload_tests::harness::{Program, TearFs, kernel};
 use preload_tests::{or_skip, page_size, skip};

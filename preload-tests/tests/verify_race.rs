@@ -1,5 +1,4 @@
-//! A store that races with msync in the same process: the promise does not cover it, and it is no
-//! tear. It is told at info.
+//! A store that races with msync in the same process is not covered by the promise, is no tear, and is reported at info.
 
 use preload_tests::harness::{Outcome, Program, TearFs, kernel};
 use preload_tests::{or_skip, page_size};

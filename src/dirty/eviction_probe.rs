@@ -1,16 +1,14 @@
-//! Eviction probes: whether the kernel has dropped the page cache of a file since it was last asked.
+//! Eviction probes: whether the kernel has dropped the page cache of a file since the last look.
 //!
-//! A page that was stored to, dropped, and stored to again looks whole to msync, although what was
-//! stored first may be gone: the drop wrote it back, and a filesystem that lied about that answered
-//! the second fault with what was there before. The witness of an msync comes too late for that.
-//! FUSE drops the pages of a file all together (`invalidate_inode_pages2` in fs/fuse, when another
-//! process opens it without KEEP_CACHE, or when its attributes change under AUTO_INVAL_DATA), so
-//! that one page tells of all: a mapping of the shim's own, of one page that it has faulted in and
-//! locked against eviction. When its entry is empty, the page cache was dropped; and it is emptied
-//! before any other page of the file goes, whatever their order (`unmap_mapping_pages` takes the
-//! rest of the file in one go).
+//! A page that was stored to, dropped, and stored to again looks whole to msync, although the first store may be lost:
+//! the drop wrote it back, and a filesystem that lied about that answered the second fault with old data. The witness of
+//! an msync comes too late for that. FUSE drops all pages of a file together (`invalidate_inode_pages2` in fs/fuse, when
+//! another process opens it without KEEP_CACHE, or when its attributes change under AUTO_INVAL_DATA), so one page tells: a
+//! mapping of the shim's own, of one page that it has faulted in and locked against eviction. If its entry is empty, the page
+//! cache was dropped. It is emptied before any other page of the file goes (`unmap_mapping_pages` takes the rest of the file in
+//! one go).
 //!
-//! It costs a page, which stays in the page cache, and one read of it, a mapping.
+//! The cost is a mapping, a page that stays in the page cache, and one read of it.
 
 use crate::helper::{self, Worker};
 pub use crate::mappings::probes::{MOST, are_missing};

@@ -1,7 +1,7 @@
 //! Calls of the program's under way that lock memory: meanwhile no mapping is registered.
 //!
-//! mlock(2) reads in what it locks. Where a page of that is write-protected for a userfaultfd, and was never touched,
-//! the call does not return ([`super::pagemap::register`]), and holds what every other thread needs that maps memory.
+//! mlock(2) reads in what it locks. If a page of that is write-protected for a userfaultfd, and was never touched, the call
+//! does not return ([`super::pagemap::register`]), and holds a lock that every other thread needs to map memory.
 
 use crate::process::{PerProcess, Zeroed};
 use core::sync::atomic::{AtomicU32, Ordering};

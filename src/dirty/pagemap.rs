@@ -1,10 +1,9 @@
 //! `pagemap`: what this process stored to through its mappings, page by page.
 //!
-//! Mappings are registered when they are made ([`register`]), write-protected asynchronously; a
-//! scan finds the pages that were stored to since the last one. Unlike the page cache's own count,
-//! that knows of a store after somebody else, another process or the kernel's flusher, has written
-//! the page back: a daemon that lies about it is not found out otherwise. And it knows that a page
-//! was stored to and then dropped: its entry is empty, where it should carry a mark.
+//! Mappings are registered when they are made ([`register`]), write-protected asynchronously; a scan finds the pages that were
+//! stored to since the last one. Unlike the page cache's own count it still knows of a store after another process or the kernel's
+//! flusher has written the page back, to a daemon that may have lied. It also shows a page that was stored to and then dropped:
+//! its entry is empty, where it should carry a mark.
 
 use super::reach::{end_inside, tracked, untracked};
 use super::{Found, LARGEST, Query, Ranges, eviction_probe, locking, mincore, size};

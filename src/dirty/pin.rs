@@ -1,14 +1,14 @@
-//! Pages that outlive their drop: what other threads store in the moment in which a call of the program's has the
-//! kernel drop a file's page cache.
+//! Pages that outlive their drop: what other threads store in the very moment in which a call of the program's makes
+//! the kernel drop a file's page cache.
 //!
 //! On FUSE an open without KEEP_CACHE writes the dirty pages back and drops all of them. What a thread stores between
-//! the last look at the marks and the drop is in pages that nobody has afterwards. A pipe keeps a page itself, not a
-//! copy (vmsplice(2)): so what the page held last can still be read, and compared with what the filesystem holds. All
-//! pages of the mappings are read in first, so that no thread finds one that is not in the pipe.
+//! the last look at the marks and the drop would be gone. A pipe keeps a page itself, not a copy (vmsplice(2)), so what the
+//! page held last can still be read, and compared with what the filesystem holds. All pages of the mappings are read in
+//! first, so that each that a thread stores to is in the pipe.
 //!
-//! Threads go on storing, to the page that is read in after the drop, and reading past the page cache hands that to the
-//! filesystem. So for each byte it may hold what the page held last, or something new; not what was there before the
-//! stores that the pipe has kept, which a copy knows that was taken when all of it was proved.
+//! Threads go on storing to the page that is read in after the drop, and reading past the page cache hands that to the
+//! filesystem. So each byte may be as the page held it last, or new; but not as it was before the stores that the pipe has
+//! kept, which is known from a copy taken when all of it was proved.
 
 use super::{Query, Ranges, pagemap};
 use crate::helper::Worker;

@@ -1,12 +1,10 @@
-//! Before it is lost: what is owed of a verified file is synced and proved while it can be, right before a
-//! call of the program's that takes pages out of the page cache, or the mapping away through which they can
-//! be compared.
+//! Before data is lost: what is owed of a verified file is synced and proved right before a call of the program's that takes
+//! pages out of the page cache, or the mapping away through which they can be compared.
 //!
-//! ftruncate(2) on FUSE drops all pages of the file, whichever direction it goes
-//! (`fuse_do_setattr` in fs/fuse/dir.c); an open(2) does where the daemon does not say FOPEN_KEEP_CACHE; madvise(2),
-//! fallocate(2) and their kin drop what they are asked to. The kernel writes dirty pages back first, to a filesystem
-//! that may lie about it; afterwards nobody can tell. What fails here is not told by the call, which is not about
-//! that, but by the next msync (see [`keepmydata_promise::debt`]).
+//! ftruncate(2) on FUSE drops all pages of the file, also when the file grows (`fuse_do_setattr` in fs/fuse/dir.c); open(2) does
+//! where the daemon does not say FOPEN_KEEP_CACHE; madvise(2), fallocate(2) and their kin drop what they are asked to. The
+//! kernel writes dirty pages back first, to a filesystem that may lie about it; afterwards nobody can tell. What fails here is
+//! returned by the next msync, not by the call (see [`keepmydata_promise::debt`]).
 
 use super::msync_call::MsyncCall;
 use super::request::patience;

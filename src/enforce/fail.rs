@@ -1,12 +1,11 @@
-//! After a failure: nothing is dropped, and what was not written is dirty again.
+//! After a failure: nothing is dropped, and what was not written is made dirty again.
 //!
-//! Plain Linux marks pages clean when their writeback has failed, so that the next msync returns 0
-//! with data lost. Here they are made dirty again. Where even the page is gone (ext4 drops pages
-//! that it could allocate no block for), no later msync of the file returns 0 until it is unmapped:
-//! nobody but the program can know what the page held.
+//! Plain Linux marks pages clean when their writeback has failed, so that the next msync returns 0 with data lost. Where even the
+//! page is gone (ext4 drops pages that it could allocate no block for), no later msync of the file returns 0 until it is
+//! unmapped: only the program knows what the page held.
 //!
-//! Where nobody had asked for the dirty ranges before the flush, the cached pages are compared with
-//! what the filesystem holds: what differs was not written.
+//! Where the dirty ranges were not asked for before the flush, the cached pages are compared with what the filesystem holds:
+//! what differs was not written.
 
 use super::here::{Here, make_page_dirty};
 use super::request::Refused;

@@ -1,4 +1,4 @@
-//! What one msync adds to the statistics, and what it has to do with findings.
+//! What one msync adds to the statistics and to the findings.
 
 use super::request::{Ended, Request, Snapshot};
 use crate::findings::{self, Call, Reporter, Scanned};

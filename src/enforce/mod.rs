@@ -1,22 +1,19 @@
 //! Enforcement: one msync, step by step (docs/promise.md). Each step makes a value from that of the one before and
 //! uses it up ([`request`], and `keepmydata_promise` for what judges):
 //!
-//! 1. [`prepare`], a `Snapshot`: the dirty ranges are asked for and, where verification is on, copied aside, with a witness
-//!    of each page;
-//! 2. the real msync, exactly as called; left out where the next step is the
-//!    same call to the filesystem, of the whole file ([`msync_call::MsyncCall::is_one_sync`]);
-//! 3. `flush`, a `Flushed`: fdatasync through the shim's own handle, which takes every mapping of the file
-//!    with it: the kernel collects the dirty pages of an inode from the page tables of all mappings
-//!    (`folio_mkclean` in mm/rmap.c). Calling msync on the other mappings instead would take
-//!    pending writeback errors from descriptors of the program's;
-//! 4. `compare`, a `Compared`: the ranges are read back past the page cache and compared, and what is wrong is tried again
-//!    until a deadline;
+//! 1. [`prepare`], a `Snapshot`: the dirty ranges and, where the file is verified, copies of them with a witness of each page;
+//! 2. the real msync, exactly as called; left out where step 3 is the same call to the filesystem
+//!    ([`msync_call::MsyncCall::is_one_sync`]);
+//! 3. `flush`, a `Flushed`: fdatasync through the shim's own handle. The kernel collects the dirty pages of an inode from
+//!    all its mappings (`folio_mkclean` in mm/rmap.c); msync of the other mappings would take pending writeback errors from
+//!    the program's descriptors;
+//! 4. `compare`, a `Compared`: the ranges are read back past the page cache, compared and healed until a deadline;
 //! 5. `judge`, a `Proved` or a `Refused`, by what is owed;
 //! 6. [`invalidate`] drops clean pages of what is proved; [`fail`] keeps the data of what is refused: an `Ended`;
-//! 7. [`observer`] is told.
+//! 7. [`observer`] reports it.
 //!
 //! Steps 1 and 3-7 run on a helper thread ([`steps`]), in one trip; so does 2 where 1 has something to do there. All
-//! signals are blocked throughout, as they are during the system call; pthread_cancel(3) acts before or after.
+//! signals are blocked throughout, as during the system call; pthread_cancel(3) acts before or after.
 
 pub mod before;
 pub mod doubt;

@@ -1,5 +1,4 @@
-//! Who sees what happens in an enforcement: the log, the statistics, and what looks for findings. It changes nothing
-//! about an enforcement.
+//! Reports an enforcement to the log, the statistics and the findings, and changes nothing about it.
 
 use super::invalidate::Dropped;
 use super::report::Fill;

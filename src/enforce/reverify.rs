@@ -1,11 +1,10 @@
-//! `KEEPMYDATA_REVERIFY_MS`: verified data is looked at once more, some time after msync returned.
+//! `KEEPMYDATA_REVERIFY_MS`: verified data is read once more, some time after msync returned.
 //!
-//! A filesystem that applies an older write after a newer one passes every check that is made in
-//! time. The second look can only report: the caller is gone. A thread of the helper's, started
-//! with the first need, waits and looks; until then it keeps the copies and holds the file. A page
-//! that this process has synced again, stored to, or changed past its mappings since then is left out: its copy goes
-//! with the later sync. That is asked after the page was read back, in the order in which a store goes on: its mark, what
-//! is owed or being proved, a later snapshot. All copies that wait take no more memory than `KEEPMYDATA_COPY_BUDGET` says.
+//! This finds a filesystem that applies an older write after a newer one. It can only report. A thread of the helper's,
+//! started with the first need, waits and looks; until then it keeps the copies and holds the file. A page that this process
+//! has synced again, stored to, or changed past its mappings since then is left out. That is asked after the page was read
+//! back, in the order in which a store goes on: its mark, what is owed or being proved, a later snapshot. All copies that wait
+//! take no more memory than `KEEPMYDATA_COPY_BUDGET`.
 
 use super::here::Here;
 use super::observer;

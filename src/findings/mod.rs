@@ -1,11 +1,10 @@
-//! Findings: what the program does with its mappings that a person should know, at `info`
-//! (docs/findings.md). Below that level there is no place to count in (`stats::on`), and nothing
-//! here does anything.
+//! Findings: what the program does with its mappings that may lose data, at `info` (docs/findings.md). Below that level
+//! nothing is counted (`stats::on`).
 //!
-//! What is stored and not synced is told from the marks of [`crate::dirty`]'s page table scan: stores of
-//! this process since the last msync, page by page. A page counts only while the page cache calls it
-//! dirty: the program may have called fsync(2), which the shim does not see. Where stores are not
-//! tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), little is found.
+//! Stores that were not synced are known from the marks of [`crate::dirty`]'s page table scan: this process's stores since the
+//! last msync, page by page. A page counts only while the page cache calls it dirty: the program may have called fsync(2), which
+//! the shim does not see. Where stores are not tracked (Linux before 6.7, `KEEPMYDATA_TRACK=cachestat` or `whole`), little is
+//! found.
 
 mod end;
 mod holes;

@@ -1,20 +1,17 @@
 //! The helper: a process of the shim's that shares the program's memory and has a descriptor table of
 //! its own.
 //!
-//! No descriptor of the shim's may ever be in the program's table: closing *any* descriptor of a
-//! file drops the process's record locks on it (fcntl(2)), `close_range(3, ~0)` would take the
-//! shim's away, and a shared open file description would eat the writeback error that the
-//! program's fsync(2) should see. So whatever needs a descriptor runs over here: [`run`] carries a
-//! closure to a thread of the helper and waits for it.
+//! No descriptor of the shim's may be in the program's table: closing *any* descriptor of a file drops the
+//! process's record locks on it (fcntl(2)), `close_range(3, ~0)` would close the shim's, and a shared open file
+//! description would take the writeback error that the program's fsync(2) should return. So what needs a descriptor
+//! runs here: [`run`] carries a closure to a thread of the helper and waits for it.
 //!
-//! It is outside of the program's thread group, because programs count their threads, and the kernel
-//! does (unshare(2), `CLONE_NEWUSER`). Where it cannot be made, or may not look at the program
-//! (ptrace(2), "Ptrace access mode checking"), its threads are threads of the program. [`process`] says
-//! how it starts, and how it learns that the program is gone.
+//! It is outside of the program's thread group, because programs and the kernel count threads (unshare(2),
+//! `CLONE_NEWUSER`). Where it cannot be made, or may not look at the program (ptrace(2), "Ptrace access mode checking"),
+//! its threads are threads of the program. [`process`] says how it starts, and how it learns that the program has ended.
 //!
-//! It is started by the first mapping that needs it; a fork child has none and starts its own when
-//! needed. A thread that takes work while no other is idle first starts another, so that a filesystem
-//! that hangs does not keep the program's other threads waiting.
+//! The first mapping that needs it starts it; so does a fork child, which inherits none. A thread that takes work while no
+//! other is idle first starts another, so that a filesystem that hangs does not block the program's other threads.
 
 mod errand;
 mod exec;

@@ -1,17 +1,15 @@
-//! How the helper starts, and how it learns that the program is gone.
+//! How the helper starts, and how it learns that the program has ended.
 //!
-//! Its first thread does no work. It waits until the program has exited, was killed, or executes
-//! another program, and then ends the helper at once: a file that it has open keeps a filesystem from
-//! being unmounted, and memory that it alone has left would stay.
+//! Its first thread does no work. It waits until the program has exited, was killed, or executes another program, and then
+//! ends the helper at once: its open files keep a filesystem from being unmounted, and it would keep the memory.
 //!
-//! The kernel says so by itself. A thread that ends, or whose process executes another program, clears a
-//! word and wakes who sleeps on it, if somebody else has the memory too (set_tid_address(2),
-//! `mm_release` in kernel/fork.c); the C library has such a word for each of its threads, to join them.
-//! The main thread's is waited for, or, where that is not known or has ended, that of some other one.
-//! What it means is then found out: a thread may end while others live.
+//! A thread that ends, or whose process executes another program, clears a word and wakes who sleeps on it, if somebody
+//! else has the memory too (set_tid_address(2), `mm_release` in kernel/fork.c). The C library has such a word for each of its
+//! threads, to join them. The helper waits for the main thread's, or, where that is not known or has ended, for another
+//! one's, and then checks whether the program has ended: a thread may end while others live.
 //!
 //! Where the program's end is seen beforehand (`at_exit` and `at_exec` in [`super::orders`]), the helper ends first, and
-//! is waited for. Else it is the init process's child by then, a zombie until that has waited for it.
+//! is waited for. Otherwise it is the init process's child by then, and a zombie until that has waited for it.
 
 use super::task::TaskPath;
 use super::worker;

@@ -1,4 +1,4 @@
-//! msync; and fsync, fdatasync and close, which tell of an error that the shim was told of in their place.
+//! msync; and fsync, fdatasync and close, which also return an error that the shim received in their place.
 
 use super::prctl;
 use crate::dirty::removal;

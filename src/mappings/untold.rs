@@ -1,5 +1,5 @@
-//! Errors that the shim's own open file was told of, and nobody of the program's: a filesystem that tells an error once
-//! has told it then. The program's call that would have got it without the shim fails with it.
+//! Errors that only the shim's own open file has received, from a filesystem that reports an error once. The program's call
+//! that would have got it without the shim fails with it.
 
 use crate::process::{PerProcess, Zeroed};
 use crate::sys::lock::{self, Mutex};

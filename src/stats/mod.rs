@@ -1,9 +1,8 @@
 //! What happened to each file, in numbers, until the process ends.
 //!
-//! Only where the log shows `info`: below, there is no memory for it and [`on`] says no. The memory
-//! is fixed: [`FILES`] files are kept apart; when all places are taken, a file that is mapped no more
-//! gives up its own, and its numbers are added to those of the "other files". It lies where a fork
-//! child finds zeroes, which is the fresh state: a child counts from zero.
+//! Only where the log shows `info`: below, no memory is taken for it and [`on`] says no. The memory is fixed: [`FILES`] files
+//! are kept apart; when all places are taken, a file that is no longer mapped gives up its own, and its numbers are added to
+//! those of the "other files". A fork child finds it zeroed, and counts from zero.
 
 mod smaps;
 mod summary;

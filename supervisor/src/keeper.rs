@@ -1,5 +1,5 @@
-//! The keeper: a process that holds the listener, too, and does nothing, unless the supervisor is killed. Then it answers
-//! for it, so that nobody waits for ever: msync fails with EIO, and all else is the kernel's.
+//! The keeper: a process that also holds the listener, and acts only if the supervisor is killed. Then it answers, so that no
+//! call waits for ever: msync fails with EIO, and all else is the kernel's.
 
 use crate::notify::{Answer, Listener};
 use rustix::event::{PollFd, PollFlags, poll};

@@ -1,5 +1,5 @@
 //! Which pages a process has stored to, exactly: a userfaultfd made in it, by which the supervisor has the kernel mark
-//! stores (`WP_ASYNC`), and scans of its page tables (`PAGEMAP_SCAN`, Linux 6.7), which are to be had across processes.
+//! stores (`WP_ASYNC`), and scans of its page tables (`PAGEMAP_SCAN`, Linux 6.7), which work across processes.
 
 use crate::image::{Image, Userfaultfd, lock};
 use crate::maps::Area;

@@ -1,5 +1,5 @@
-//! `keepmydata diagnose -- PROGRAM`: runs a failing test under settings that each do one step more,
-//! and says who is at fault.
+//! `keepmydata diagnose -- PROGRAM`: runs a failing test under settings that add one step at a time,
+//! and says what is at fault.
 
 mod arguments;
 mod clients;

@@ -1,6 +1,5 @@
-//! The engine of `doctor` and `diagnose`: a program is run natively and under settings of the shim,
-//! its records are read, and a judgement comes of it. What is run, and what follows from how it went,
-//! is theirs.
+//! The engine of `doctor` and `diagnose`: it runs a program natively and under settings of the shim, and reads its records. What
+//! is run, and what follows from the results, is theirs.
 
 mod evidence;
 mod judgement;

@@ -1,4 +1,4 @@
-//! What a file is owed.
+//! What a file owes: pages that were stored to and not proved yet.
 
 use keepmydata_ranges::{FewRanges, Ranges};
 

@@ -1,8 +1,8 @@
-//! Reading back several places of a file: one after the other, or, where a read takes long, at once.
+//! Reading back several places of a file: one after the other, or at once where a read takes long.
 //!
-//! A read past the page cache waits for the filesystem each time. In a daemon's memory that is some 10 us,
-//! and a thread more would cost more than it saves; across a network it is what a verified msync spends its
-//! time with, and dirty pages that lie apart are a read each. Those that lie near to each other are one.
+//! A read past the page cache waits for the filesystem each time. In a daemon's memory that is some 10 us, and another thread
+//! would cost more than it saves; across a network it is most of a verified msync. Dirty pages that lie near each other are
+//! one read.
 
 use crate::target::{PARTS, Part};
 use core::ffi::c_int;

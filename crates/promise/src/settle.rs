@@ -1,11 +1,11 @@
-//! What a file is owed is taken at the beginning of an enforcement, and paid at its end.
+//! What a file owes is taken at the beginning of an enforcement, and paid at its end.
 //!
-//! A page leaves the [`Debt`] in three ways only: it was proved, the program took it out of the file, or the program
-//! was told of it. What an msync has failed for stays until it is proved or stored anew, across unmapping: an error
-//! must not become a success by being asked about once more.
+//! A page leaves the [`Debt`] in three ways only: it was proved, the program took it out of the file, or the program got an
+//! error for it. What an msync has failed for stays until it is proved or stored anew, across unmapping: asking again must
+//! not turn an error into a success.
 //!
-//! A doubt is no failure. A page that somebody has taken away, where nothing has failed, is told of once; from then
-//! on it is owed for what it holds, which is what the program reads there.
+//! A doubt is no failure. A page that somebody has taken away, where nothing has failed, is reported once; from then on it is
+//! owed for what it holds, which is what the program reads there.
 
 use crate::copies::{Copies, State};
 use crate::debt::Debt;

@@ -1,5 +1,5 @@
 //! What is known of one enforcement, step by step. Each step's value is made from the one before, and used up by the
-//! next; what a step has found out can be read by those after it, and no longer be changed.
+//! next; later steps can read it and not change it.
 //!
 //! The asker's request -> [`Snapshot`] -> [`Flushed`] -> [`Compared`] -> [`Judged`], which is [`Proved`] or
 //! [`Refused`] -> [`Ended`].

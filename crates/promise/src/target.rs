@@ -1,4 +1,4 @@
-//! Whose memory it is.
+//! The process whose memory an enforcement is about.
 
 use crate::debt::Debt;
 use keepmydata_ranges::Ranges;

@@ -1,4 +1,4 @@
-//! Step 4: the dirty ranges read back past the page cache, and what a difference means.
+//! Step 4: the dirty ranges are read back past the page cache, and differences judged.
 //!
 //! | backend = copy | page | backend = page now | verdict |
 //! |---|---|---|---|
@@ -10,8 +10,8 @@
 //! | no | still cached, clean | no | stale |
 //! | no | gone | - | uncertain |
 //!
-//! What another thread stores all the time is never equal. A version of it that is newer than the copy is promised, and
-//! the bytes around it, which nobody has touched since they were copied.
+//! A page that another thread stores to all the time is never equal. What must be there is a version of its bytes that is newer
+//! than the copy, and the other bytes as copied.
 
 use crate::copies::{BUFFER, Copies, Held, State};
 use crate::target::{PARTS, Part, Target};

@@ -1,8 +1,8 @@
-//! Opening the log file: what somebody else could have put in its place is left alone.
+//! Opening the log file, but not what somebody else may have put in its place.
 //!
 //! The kernel guards directories that everybody may write to (proc_sys_fs(5), `protected_symlinks`,
-//! `protected_regular`, `protected_fifos`, `protected_hardlinks`), where it is told to. The shim does not
-//! count on that: whoever runs a program as root, or as another user, may have set a path in /tmp.
+//! `protected_regular`, `protected_fifos`, `protected_hardlinks`) only where it is set up to. The shim checks for itself:
+//! a program that runs as root, or as another user, may have been given a path in /tmp.
 
 #![warn(missing_docs)]
 

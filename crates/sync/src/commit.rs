@@ -1,14 +1,12 @@
 //! Group commit: several threads in msync on one file share a flush.
 //!
-//! Flushes of a file are numbered and run one after another. A caller that arrives when flush `n` has
-//! begun (or none) needs flush `n + 1`: that one begins after the call did, so it covers every store
-//! that happened before the call. Whoever finds nobody leading leads the next one; everybody who
-//! waited for its number is served by it. Nobody is ever served by a flush that had begun before.
+//! Flushes of a file are numbered and run one after another. A caller that arrives after flush `n` has begun needs flush
+//! `n + 1`, which covers every store that happened before the call. Whoever finds no leader leads the next flush, which serves
+//! all who wait for its number. No caller is served by a flush that had begun before its call.
 //!
-//! A leader says when its flush begins ([`Locked::begin`]): as late as it can, because whoever comes
-//! until then is served too. Eight threads at work would otherwise fall into two parties, the one
-//! that was served and the one that came meanwhile, and the smaller may be a single thread. So a leader
-//! may wait a little before that, while it has fewer with it than the last one ([`Locked::is_short`]).
+//! A leader says when its flush begins ([`Locked::begin`]): as late as it can, because later callers join until then. Otherwise
+//! eight threads fall into two parties, those that were served and those that came meanwhile. So a leader may wait a
+//! little while it has fewer callers than the last one ([`Locked::is_short`]).
 
 use crate::port::{self, UnsafeCell, Word};
 use core::sync::atomic::Ordering;

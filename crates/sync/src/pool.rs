@@ -1,9 +1,8 @@
-//! A pool of workers: the protocol between threads that have work, those that do it, and whoever gives
-//! these an order.
+//! A pool of workers: the protocol between threads that have work, those that do it, and those that give orders.
 //!
 //! A thread with a [`Job`] puts it into the queue and sleeps until it is done. A worker that takes a job
-//! while no other is idle first has another one hired. An order is carried out by every worker between
-//! two jobs, and who gave it waits for the last: so it is with new user ids, and when all are to leave.
+//! while no other is idle first has another one hired. Every worker carries out an order between two jobs, and its giver
+//! waits for the last: new user ids, or to leave.
 
 use crate::port::{self, Guard, Mutex, UnsafeCell, Word};
 use core::ptr::{NonNull, null_mut};

@@ -1,10 +1,9 @@
 //! Blocking every signal while the shim holds a lock.
 //!
-//! A handler that interrupted a lock holder and called a hook would wait for itself. The raw system
-//! call is used because the C library's `sigprocmask` refuses to block its own two signals
-//! (cancellation and setxid), and a handler for those must not run in here either. What this costs
-//! the program is nothing it could notice: a signal that arrives during msync(2) is delivered when
-//! the system call returns, natively too.
+//! A handler that interrupted a lock holder and called a hook would wait for itself. The raw system call is used because the
+//! C library's `sigprocmask` refuses to block its own two signals (cancellation and setxid), and a handler for those must not run
+//! in here either. The program cannot notice: a signal that arrives during msync(2) is delivered when the system call returns,
+//! natively too.
 
 use super::{raw, thread};
 

@@ -1,9 +1,8 @@
 //! Memory that a fork child finds zeroed.
 //!
-//! A lock that another thread held at the moment of the fork would stay taken in the child for
-//! ever, and the helper's threads do not exist there. Whatever is true of one process only lies
-//! in pages marked `MADV_WIPEONFORK` (madvise(2), Linux 4.14): after `fork`, `_Fork` and a raw
-//! `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
+//! A lock that another thread held at the moment of the fork would stay taken in the child for ever, and the helper's threads do
+//! not exist there. So what is true of one process only lies in pages marked `MADV_WIPEONFORK` (madvise(2), Linux 4.14): after
+//! `fork`, `_Fork` and a raw `clone` they read as zero, without a handler that could be bypassed; after `vfork`, whose child
 //! runs in the parent's memory, they stay.
 
 use core::mem::{MaybeUninit, align_of, size_of};

@@ -1,4 +1,4 @@
-//! Two clients of one filesystem: what each is shown of what the other wrote, and when it is told to forget its cache.
+//! Two clients of one filesystem: what each sees of the other's writes, and when it drops its cache.
 //!
 //! The daemon mounts twice over one backend (`--second`). To the kernel these are two filesystems, each with inodes and a
 //! page cache of its own, as on two machines.

@@ -1,5 +1,5 @@
-//! A row a mode, a column a way of running: what becomes of the seed case and of the doio-like
-//! guest. What is expected is in [`expect`]; what came out is in `docs/modes.md`.
+//! The seed case and the doio-like guest in each mode (a row) and each way of running (a column). What is expected is in
+//! [`expect`]; the results are in `docs/modes.md`.
 
 mod document;
 mod expect;

@@ -1,9 +1,9 @@
 //! An oracle for msync: random programs of calls on one file, a model of what each zero promises, and the
-//! filesystem's own word on whether it was kept.
+//! filesystem's own answer whether it was kept (docs/proof.md).
 //!
-//! [`program`] is what is run by [`guest`] on a [`bed`], one of [`rows`]; [`events`] is what happened, [`model`] judges
-//! it. [`campaign`] goes over all rows, [`search`] makes short what failed. What the shim is known to do wrong is in
-//! [`known`], shown by the programs of [`cases`].
+//! [`guest`] runs a [`program`] on a [`bed`], one of [`rows`]; [`events`] is what happened, [`model`] judges it. [`campaign`]
+//! goes over all rows, [`search`] shortens what failed. Known defects are in [`known`], and the programs of [`cases`] show
+//! them.
 //!
 //! To look closer at some rows:
 //!
@@ -12,9 +12,9 @@
 //!     cargo test -p preload-tests --test oracle hours -- --ignored --nocapture
 //! ```
 //!
-//! The test `one_program` runs the one in `KEEPMYDATA_ORACLE_PROGRAM`, as a failure prints it, on such rows; until the first
-//! failure where `KEEPMYDATA_ORACLE_LOG` names a file, which the shim's log of that run is left in.
-//! `KEEPMYDATA_ORACLE_STRICT=1` also fails for what is known, and shows the shortest program of each row and kind;
+//! The test `one_program` runs the program in `KEEPMYDATA_ORACLE_PROGRAM`, as a failure prints it, on such rows. If
+//! `KEEPMYDATA_ORACLE_LOG` names a file, it stops at the first failure and leaves the shim's log of that run there.
+//! `KEEPMYDATA_ORACLE_STRICT=1` also fails for known defects, and shows the shortest program of each row and kind;
 //! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim.
 
 mod bed;
