@@ -81,12 +81,20 @@ fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message:
 /// An earlier msync has failed for pages that have left the page cache. They are as safe as this one says for what they hold
 /// now, and for that alone.
 fn of_told(worker: &Worker, ended: &Ended) {
+    let mut handle = None;
     let pages = {
         let mut table = mappings::lock();
-        core::mem::take(&mut table.get_mut(&ended.file).debt.told_pages)
+        let pages = core::mem::take(&mut table.get_mut(&ended.file).debt.told_pages);
+        if pages > 0 {
+            handle = table.settle_debt(&ended.file);
+        }
+        pages
     };
     if pages > 0 {
         tell_of_told(worker, ended, pages);
+    }
+    if let Some(handle) = handle {
+        mappings::close_handle(worker, &handle);
     }
 }
 

@@ -396,19 +396,19 @@ impl Files {
         None
     }
 
-    /// Whether there is something that an msync of `file` must fail for, and nobody will know when it is not mapped any
-    /// more.
+    /// Whether there is something that an msync of `file` must fail for, or say, and nobody will know when it is not
+    /// mapped any more.
     pub fn will_be_forgotten(&self, file: &File) -> bool {
         let state = self.get(file);
-        state.debt.is_pending() && !state.kept
+        state.debt.must_be_kept() && !state.kept
     }
 
-    /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for. Returns
+    /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for, or say. Returns
     /// what [`Files::release`] does.
     pub fn settle_debt(&mut self, file: &File) -> Option<Handle> {
         let kept = self.kept;
         let state = self.get_mut(file);
-        match (state.debt.is_pending(), state.kept) {
+        match (state.debt.must_be_kept(), state.kept) {
             (true, false) if kept < KEPT => {
                 state.kept = true;
                 self.kept += 1;

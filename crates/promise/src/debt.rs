@@ -42,6 +42,11 @@ impl Debt {
         self.is_refused() || !self.untold.is_empty()
     }
 
+    /// Whether there is something that a later msync of the file must say, whether it is mapped until then or not.
+    pub fn must_be_kept(&self) -> bool {
+        self.is_pending() || self.told_pages > 0
+    }
+
     /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
     pub fn mark_refused_unrecoverable(&mut self) {
         match self.refused_untold && !self.refused.is_empty() {

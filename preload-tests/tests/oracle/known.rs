@@ -4,7 +4,7 @@
 use super::model::Kind;
 
 /// Rows whose names match the glob, and what is wrong there.
-const KNOWN: &[(&str, Kind)] = &[("*/plain UNCERTAIN=error", Kind::FalseZero)];
+const KNOWN: &[(&str, Kind)] = &[];
 
 /// Rows in which programs of several threads, or of a parent and a child, still fail: what one of them stores while
 /// another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for that,
