@@ -6,7 +6,7 @@
 //! an abort.
 
 use crate::sys::signals;
-use core::ffi::{c_char, c_int, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -155,6 +155,41 @@ pub mod address {
     address! { execl execlp execle syscall }
 }
 
+/// Functions that glibc has since 2.34 alone: without them, the system call.
+macro_rules! newer {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty, else $call:expr;)*) => {$(
+        #[doc = concat!("The next `", stringify!($name), "` in line.")]
+        ///
+        /// # Safety
+        /// As the C function.
+        pub unsafe fn $name($($arg: $type),*) -> $ret {
+            type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
+            let name = concat!(stringify!($name), "\0").as_ptr().cast();
+            // SAFETY: looks the name up; nothing is called.
+            let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
+            if next.is_null() {
+                return $call;
+            }
+            // SAFETY: the symbol of that name has that type in the C library.
+            let next: Next = unsafe { core::mem::transmute(next) };
+            // SAFETY: the caller's contract.
+            unsafe { next($($arg),*) }
+        }
+    )*};
+}
+
+newer! {
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, else raw_close_range(first, last, flags);
+    fn closefrom(first: c_int) -> (), else {
+        raw_close_range(first.max(0) as c_uint, c_uint::MAX, 0);
+    };
+}
+
+fn raw_close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    // SAFETY: the program closes its descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) as c_int }
+}
+
 /// An array of strings that a null pointer ends.
 pub type Strings = *const *const c_char;
 
@@ -227,6 +262,19 @@ real! {
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn mkstemp(template: *mut c_char) -> c_int;
+    fn mkstemp64(template: *mut c_char) -> c_int;
+    fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int;
+    fn mkstemps64(template: *mut c_char, suffix: c_int) -> c_int;
+    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int;
+    fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int;
+    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
+    fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
+    fn fclose(stream: *mut FILE) -> c_int;
+    fn _IO_fclose(stream: *mut FILE) -> c_int;
+    fn dup2(from: c_int, to: c_int) -> c_int;
+    fn __dup2(from: c_int, to: c_int) -> c_int;
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     fn fsync(fd: c_int) -> c_int;
     fn fdatasync(fd: c_int) -> c_int;
     fn close(fd: c_int) -> c_int;

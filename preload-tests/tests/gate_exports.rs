@@ -11,10 +11,12 @@ use object::{Endianness, elf};
 use preload_tests::harness::shim;
 
 /// Every name that the shim exports, and no other.
-const DOCUMENTED: [&str; 86] = [
+const DOCUMENTED: [&str; 101] = [
     "_Exit",
+    "_IO_fclose",
     "_IO_fopen",
     "__close",
+    "__dup2",
     "__open",
     "__open64",
     "__open64_2",
@@ -30,9 +32,13 @@ const DOCUMENTED: [&str; 86] = [
     "__write",
     "_exit",
     "close",
+    "close_range",
+    "closefrom",
     "copy_file_range",
     "creat",
     "creat64",
+    "dup2",
+    "dup3",
     "execl",
     "execle",
     "execlp",
@@ -42,6 +48,7 @@ const DOCUMENTED: [&str; 86] = [
     "execvpe",
     "fallocate",
     "fallocate64",
+    "fclose",
     "fdatasync",
     "fexecve",
     "fopen",
@@ -54,6 +61,14 @@ const DOCUMENTED: [&str; 86] = [
     "initgroups",
     "ioctl",
     "madvise",
+    "mkostemp",
+    "mkostemp64",
+    "mkostemps",
+    "mkostemps64",
+    "mkstemp",
+    "mkstemp64",
+    "mkstemps",
+    "mkstemps64",
     "mlock",
     "mlock2",
     "mlockall",
@@ -121,8 +136,8 @@ const PRIVATE: [&str; 15] = [
     "__write_nocancel",
 ];
 
-/// What has the stem of a hooked name and needs no hook: exit(3) runs the shim's destructor.
-const OTHERS: [&str; 1] = ["exit"];
+/// What has the stem of a hooked name and needs no hook: exit(3) runs the shim's destructor, and dup(2) closes nothing.
+const OTHERS: [&str; 2] = ["dup", "exit"];
 
 /// A function that a library defines: its address and the versions of its name.
 #[derive(Debug, Default)]

@@ -105,3 +105,45 @@ fn an_error_is_not_told_of_another_file_with_the_same_inode_number() {
         .under_shim(&settings);
     assert_eq!(run.stdout, "msync EIO\nmsync 0\n", "{run:?}");
 }
+
+/// A FUSE daemon may do that, too, and there the kernel has nothing that tells the files apart. What the program makes is a
+/// new file.
+#[test]
+fn an_error_is_not_told_of_a_file_that_the_program_makes_with_the_number_of_a_deleted_one() {
+    or_skip!(TearFs::available());
+    for (mode, call) in [
+        ("black-hole", "msync"),
+        ("eio-once", "munmap"),
+        ("silent-eio", "munmap"),
+    ] {
+        for how in ["open", "creat", "fopen", "mkstemp"] {
+            let run = |settings: Option<&[(&str, &str)]>| {
+                // Only the first file's pages are misused.
+                let fs = TearFs::mount(&[
+                    "--mode",
+                    mode,
+                    "--glob",
+                    "/f",
+                    "--reuse-numbers",
+                    "--writeback-cache",
+                    "--keep-cache",
+                ]);
+                let guest = Program::guest("renumbered")
+                    .arg(fs.path("f"))
+                    .args([call, how]);
+                match settings {
+                    Some(settings) => guest.under_shim(settings),
+                    None => guest.natively(),
+                }
+            };
+            let native = run(None);
+            assert_eq!(
+                native.stdout, "the same number\nfsync 0\nmsync 0\nclose 0\n",
+                "{native:?}"
+            );
+            let run = run(Some(&[("KEEPMYDATA_DEADLINE_MS", "50")]));
+            assert!(call != "msync" || run.stderr.contains("msync -1"), "{run:?}");
+            assert_eq!(run.stdout, native.stdout, "{mode} {call} {how}: {run:?}");
+        }
+    }
+}

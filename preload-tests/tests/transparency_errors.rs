@@ -98,3 +98,39 @@ fn error_of_a_flush_before_munmap_is_told_by_the_programs_next_sync() {
         }
     }
 }
+
+/// What else syncs or closes tells of it where it does natively, and where it swallows it natively, it is gone.
+#[test]
+fn error_of_a_flush_before_munmap_is_told_by_what_tells_it_natively_and_by_nothing_else() {
+    or_skip!(TearFs::available());
+    let cases = [
+        ("eio-once", "syncfs", "fsync", ["0", "0", "EIO"]),
+        ("eio-once", "sync_file_range", "fsync", ["0", "0", "EIO"]),
+        ("eio-once", "fclose", "fsync", ["0", "0", "EIO"]),
+        ("eio-once", "dup2", "fsync", ["0", "0", "EIO"]),
+        ("silent-eio", "fclose", "close", ["EIO", "0", "0"]),
+        ("silent-eio", "fsync", "close", ["0", "0", "EIO"]),
+        ("silent-eio", "syncfs", "close", ["0", "0", "EIO"]),
+        ("silent-eio", "freopen", "close", ["0", "0", "0"]),
+        ("silent-eio", "dup2", "close", ["0", "0", "0"]),
+        ("silent-eio", "dup3", "close", ["0", "0", "0"]),
+        ("silent-eio", "close_range", "close", ["0", "0", "0"]),
+        ("silent-eio", "closefrom", "close", ["0", "0", "0"]),
+    ];
+    for (mode, how, other, expected) in cases {
+        let run = |settings: Option<&[(&str, &str)]>| {
+            let fs = TearFs::mount(&["--mode", mode, "--writeback-cache", "--keep-cache"]);
+            let guest = Program::guest("told").arg(fs.path("f")).args([how, other]);
+            match settings {
+                Some(settings) => guest.under_shim(settings),
+                None => guest.natively(),
+            }
+        };
+        let native = run(None).expect_success("natively");
+        let [first, second, third] = expected;
+        let expected = format!("{how} {first}\n{how} {second}\n{other} {third}\n");
+        assert_eq!(native.stdout, expected, "{mode}");
+        let run = run(Some(&[("KEEPMYDATA_DEADLINE_MS", "50")]));
+        assert_eq!(run.stdout, expected, "{mode} {how}: {run:?}");
+    }
+}

@@ -12,7 +12,11 @@
 
 use super::{Query, Ranges, pagemap};
 use crate::helper::Worker;
-use crate::mappings::{self, file::File};
+use crate::mappings::{
+    self,
+    file::File,
+    untold::{self, By, Whose},
+};
 use crate::sys::{
     self, vm,
     wipe::{Mapping, Region},
@@ -138,9 +142,8 @@ impl Pinned {
         let direct = worker.borrow_handle(&handle).filter(|_| handle.direct);
         let fd = direct.ok_or(Errno::BADF)?;
         rustix::fs::fdatasync(fd).inspect_err(|&errno| {
-            let inode = (file.key.dev, file.key.ino);
             if mappings::tells_once(file, &handle) {
-                mappings::untold::note(inode, mappings::untold::By::Sync, errno);
+                untold::note(Whose::of(&file.key), By::Sync, errno);
             }
         })?;
         let size = sys::fd::size(fd)?;

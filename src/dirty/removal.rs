@@ -10,6 +10,7 @@ use crate::helper;
 use crate::mappings::{
     self,
     file::{File, MayDrop},
+    untold,
 };
 use crate::process;
 use crate::sys::{self, cachestat::cachestat};
@@ -58,6 +59,27 @@ pub fn taken(mode: c_int, offset: off_t, len: off_t) -> Range<u64> {
 /// fallocate(2) has done so.
 pub fn allocated(inode: Inode, mode: c_int, offset: off_t, len: off_t) {
     changed(inode, taken(mode, offset, len));
+}
+
+/// Whether anything is remembered of files that are not mapped. Any context.
+pub fn is_remembered() -> bool {
+    mappings::file::are_kept() || untold::are_any()
+}
+
+/// The program has made the file that `fd` is open on: what is remembered of an inode with that number was about one
+/// that is deleted. With all signals blocked.
+pub fn created(fd: c_int) {
+    let Some((dev, ino)) = tracked_fd(fd) else {
+        return;
+    };
+    if sys::fd::of_program(fd, sys::fd::size) != Some(Ok(0)) {
+        return;
+    }
+    if mappings::lock().forget_unmapped(dev, ino)
+        && let Some(whose) = mappings::classify::whose(fd)
+    {
+        untold::forget(whose);
+    }
 }
 
 /// The file may be longer now.

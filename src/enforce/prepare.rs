@@ -12,7 +12,7 @@ use crate::helper::Worker;
 use crate::log::Timer;
 use crate::mappings::{
     self,
-    untold::{self, By},
+    untold::{self, By, Whose},
 };
 use crate::process;
 use crate::stats;
@@ -238,8 +238,7 @@ fn look_up(snapshot: &mut Snapshot) {
     snapshot.known.suspect = suspect;
     snapshot.lost = lost;
     if !snapshot.settles {
-        let key = snapshot.file.key;
-        snapshot.untold = untold::peek((key.dev, key.ino), By::Sync);
+        snapshot.untold = untold::peek(Whose::of(&snapshot.file.key), By::Sync);
     }
 }
 

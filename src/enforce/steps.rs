@@ -3,7 +3,7 @@
 use super::here::Here;
 use super::invalidate::{self, Dropped};
 use super::observer::{self, Event, Observer};
-use super::request::{Ended, Flushed, Pooled, Proved, Refused, Request, Snapshot};
+use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
 use super::{fail, prepare, report, reverify};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::handles;
@@ -11,7 +11,7 @@ use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings::{
     self,
-    untold::{self, By},
+    untold::{self, By, Whose},
 };
 use crate::reads;
 use keepmydata_promise::{self as promise, Patience, Target, Verdict};
@@ -27,19 +27,15 @@ pub fn flush(
     prepare::begin_late(worker, &mut snapshot);
     let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
     // Noted at once, until it is known what it was about: another thread's sync may return before that.
-    let inode = inode_of(&snapshot);
-    snapshot.was_untold = untold::peek(inode, By::Sync).is_some();
+    let whose = Whose::of(&snapshot.file.key);
+    snapshot.was_untold = untold::peek(whose, By::Sync).is_some();
     let tells_once = snapshot.settles && here.tells_once();
-    let settling = tells_once.then(|| untold::Flush::begin(inode));
+    let settling = tells_once.then(|| untold::Flush::begin(whose));
     let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
     if let Some(settling) = settling {
         settling.end(flushed.flush_failed);
     }
     flushed
-}
-
-fn inode_of(request: &Request) -> (u64, u64) {
-    (request.file.key.dev, request.file.key.ino)
 }
 
 /// The same where the flush is the real msync, too. The snapshot comes back where it has failed, or cannot be.
@@ -175,18 +171,18 @@ fn pay(here: &Here<'_>, ended: &Ended) {
 /// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it, unless all
 /// of what it was about is proved. A call that fails has told the program.
 fn note_untold(here: &Here<'_>, ended: &Ended) {
-    let inode = inode_of(ended);
+    let whose = Whose::of(&ended.file.key);
     if !here.tells_once() {
         return;
     }
     if !ended.settles {
         if ended.result().is_err() {
-            let _ = untold::take(inode, By::Sync);
+            let _ = untold::take(whose, By::Sync);
         }
     } else if let Some(errno) = ended.facts.flush_error {
-        untold::note(inode, By::Sync, errno);
+        untold::note(whose, By::Sync, errno);
     } else if ended.facts.cause.is_some() && !ended.was_untold {
-        let _ = untold::take(inode, By::Sync);
+        let _ = untold::take(whose, By::Sync);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calls that change a file past its mappings, or may drop its page cache: open, creat and fopen, writes past the page
 //! cache, copy_file_range. See [`before`] and [`removal`].
 
-use super::prctl;
+use super::{prctl, sync};
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
@@ -118,9 +118,27 @@ pub fn changed_fd(fd: c_int) {
 /// After an open with `flags` of a tracked file: with O_TRUNC nothing of it is left, else only the page cache may
 /// be gone.
 fn opened(call: Option<Call>, flags: c_int, result: c_int) {
-    if let Some(call) = call {
-        call.end((result >= 0).then(|| truncated_by(flags)));
+    match call {
+        Some(call) => call.end((result >= 0).then(|| truncated_by(flags))),
+        // There was no file of that name, or none that is tracked.
+        None if creates(flags) && result >= 0 && removal::is_remembered() => created(result),
+        None => {}
     }
+}
+
+fn creates(flags: c_int) -> bool {
+    flags & libc::O_CREAT != 0 || flags & libc::O_TMPFILE == libc::O_TMPFILE
+}
+
+/// The program has made what `fd` is open on.
+#[cold]
+#[inline(never)]
+fn created(fd: c_int) {
+    let state = next_fn::enter();
+    let errno = next_fn::errno();
+    removal::created(fd);
+    next_fn::set_errno(errno);
+    next_fn::leave(state);
 }
 
 /// What an open with `flags` takes out.
@@ -189,7 +207,11 @@ unsafe fn flags_of(mode: *const c_char) -> c_int {
 
 /// [`opened`] for a stream.
 fn opened_stream(call: Option<Call>, flags: c_int, stream: *mut FILE) {
-    let result = if stream.is_null() { -1 } else { 0 };
+    let result = match stream.is_null() {
+        true => -1,
+        // SAFETY: a stream that was opened just now.
+        false => unsafe { libc::fileno(stream) },
+    };
     opened(call, flags, result);
 }
 
@@ -270,17 +292,46 @@ macro_rules! freopens {
         hook! {
             #[doc = concat!("Hook for `", stringify!($name), "`.")]
             fn $name(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real => {
-                match before::is_needed() {
+                let closed = sync::closes_stream(stream);
+                let result = match before::is_needed() {
                     // SAFETY: as the program has called this one.
                     true => unsafe { reopen(path, mode, stream, real) },
                     false => real(),
-                }
+                };
+                sync::swallow(closed);
+                result
             }
         }
     )*};
 }
 
 freopens! { freopen freopen64 }
+
+macro_rules! makes {
+    ($(fn $name:ident($($arg:ident: $type:ty),*);)*) => {$(
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`: the C library makes the file by itself.")]
+            fn $name($($arg: $type),*) -> c_int, real => {
+                let fd = real();
+                if before::is_needed() {
+                    opened(None, CREAT, fd);
+                }
+                fd
+            }
+        }
+    )*};
+}
+
+makes! {
+    fn mkstemp(template: *mut c_char);
+    fn mkstemp64(template: *mut c_char);
+    fn mkstemps(template: *mut c_char, suffix: c_int);
+    fn mkstemps64(template: *mut c_char, suffix: c_int);
+    fn mkostemp(template: *mut c_char, flags: c_int);
+    fn mkostemp64(template: *mut c_char, flags: c_int);
+    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int);
+    fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int);
+}
 
 /// Whether `fd` writes past the page cache.
 fn is_direct(fd: c_int) -> bool {

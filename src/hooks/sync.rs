@@ -1,11 +1,15 @@
-//! msync; and fsync, fdatasync and close, which also return an error that the shim received in their place.
+//! msync; and what returns an error that the shim received in its place: fsync, fdatasync, close and fclose.
+//!
+//! Calls that close a descriptor and return no error of it (dup2(2), close_range(2), freopen(3)) drop such an error, too.
+//! syncfs(2) and sync_file_range(2) send the daemon neither FSYNC nor FLUSH; for errors of writeback the kernel keeps a mark
+//! of their own.
 
 use super::prctl;
-use crate::dirty::removal;
-use crate::mappings::untold::{self, By};
-use crate::{enforce, mappings, next_fn, sys};
+use crate::mappings::classify;
+use crate::mappings::untold::{self, By, Whose};
+use crate::{enforce, mappings, next_fn};
 use core::ffi::c_void;
-use libc::{c_int, size_t};
+use libc::{FILE, c_int, c_uint, size_t};
 
 hook! {
     /// Hook for [`libc::msync`].
@@ -40,9 +44,9 @@ syncs! { fsync fdatasync }
 fn synced(fd: c_int, result: c_int) -> c_int {
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    let untold = removal::tracked_fd(fd).and_then(|inode| {
-        untold::wait(inode);
-        untold::take(inode, By::Sync)
+    let untold = classify::whose(fd).and_then(|whose| {
+        untold::wait(whose);
+        untold::take(whose, By::Sync)
     });
     next_fn::set_errno(errno);
     next_fn::leave(state);
@@ -64,10 +68,8 @@ macro_rules! closes {
         hook! {
             #[doc = concat!("Hook for `", stringify!($name), "`.")]
             fn $name(fd: c_int) -> c_int, real => {
-                match untold::are_any() && !prctl::is_strict() {
-                    true => closing(fd, real),
-                    false => real(),
-                }
+                let closed = closes(fd);
+                closing(closed, real())
             }
         }
     )*};
@@ -75,17 +77,166 @@ macro_rules! closes {
 
 closes! { close __close }
 
+macro_rules! closes_streams {
+    ($($name:ident)*) => {$(
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`: the C library closes the descriptor by itself.")]
+            fn $name(stream: *mut FILE) -> c_int, real => {
+                let closed = closes_stream(stream);
+                closing(closed, real())
+            }
+        }
+    )*};
+}
+
+closes_streams! { fclose _IO_fclose }
+
+/// What `fd` is open on, which is about to be closed, where an error may have to be told then.
+#[inline]
+fn closes(fd: c_int) -> Option<Whose> {
+    match untold::are_any() && !prctl::is_strict() {
+        true => whose(fd),
+        false => None,
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn closing(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+fn whose(fd: c_int) -> Option<Whose> {
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    let inode = sys::fd::inode(fd);
+    let whose = classify::whose(fd);
     next_fn::set_errno(errno);
     next_fn::leave(state);
-    let result = real();
+    whose
+}
+
+/// The same for a stream.
+#[inline]
+pub fn closes_stream(stream: *mut FILE) -> Option<Whose> {
+    match untold::are_any() && !prctl::is_strict() {
+        true => whose_stream(stream),
+        false => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn whose_stream(stream: *mut FILE) -> Option<Whose> {
+    let errno = next_fn::errno();
+    // SAFETY: a stream of the program's, which is open.
+    let fd = unsafe { libc::fileno(stream) };
+    next_fn::set_errno(errno);
+    whose(fd)
+}
+
+/// What a close returns that has returned `result`.
+fn closing(closed: Option<Whose>, result: c_int) -> c_int {
+    match closed {
+        Some(closed) => told(result, taken(closed)),
+        None => result,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn taken(closed: Whose) -> Option<rustix::io::Errno> {
     let state = next_fn::enter();
-    let untold = inode.and_then(|inode| untold::take(inode, By::Close));
+    let untold = untold::take(closed, By::Close);
     next_fn::leave(state);
-    told(result, untold)
+    untold
+}
+
+/// It was closed, and nobody was told: natively the error is gone.
+pub fn swallow(closed: Option<Whose>) {
+    if let Some(closed) = closed {
+        taken(closed);
+    }
+}
+
+macro_rules! closes_over {
+    ($(fn $name:ident($from:ident, $to:ident $(, $flags:ident)?);)*) => {$(
+        hook! {
+            #[doc = concat!("Hook for `", stringify!($name), "`.")]
+            fn $name($from: c_int, $to: c_int $(, $flags: c_int)?) -> c_int, real => {
+                let closed = closes($to);
+                let result = real();
+                swallow(closed.filter(|_| result >= 0 && $from != $to));
+                result
+            }
+        }
+    )*};
+}
+
+closes_over! {
+    fn dup2(from, to);
+    fn __dup2(from, to);
+    fn dup3(from, to, flags);
+}
+
+hook! {
+    /// Hook for `close_range`.
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, real => {
+        // With flags the descriptors stay open, for somebody or until an exec.
+        let closed = match flags {
+            0 => closes_range(first, last),
+            _ => None,
+        };
+        let result = real();
+        if result == 0 {
+            swallow_all(closed);
+        }
+        result
+    }
+}
+
+hook! {
+    /// Hook for `closefrom`.
+    fn closefrom(first: c_int) -> (), real => {
+        let closed = closes_range(first.max(0) as c_uint, c_uint::MAX);
+        real();
+        swallow_all(closed);
+    }
+}
+
+/// Errors that end with a range of descriptors, at the most: as many as are kept.
+type Closed = [Option<Whose>; untold::MOST];
+
+#[inline]
+fn closes_range(first: c_uint, last: c_uint) -> Option<Closed> {
+    match untold::are_any() && !prctl::is_strict() {
+        true => Some(in_range(first, last)),
+        false => None,
+    }
+}
+
+/// Descriptors that are looked at, at the most.
+const LOOKED_AT: c_uint = 1 << 16;
+
+#[cold]
+#[inline(never)]
+fn in_range(first: c_uint, last: c_uint) -> Closed {
+    let mut closed = [None; untold::MOST];
+    let mut free = closed.iter_mut();
+    let state = next_fn::enter();
+    let errno = next_fn::errno();
+    let end = match untold::are_any_for(By::Close) {
+        true => last.min(first.saturating_add(LOOKED_AT)),
+        false => 0,
+    };
+    for fd in first..=end {
+        let whose = c_int::try_from(fd).ok().and_then(classify::whose);
+        if let Some(whose) = whose.filter(|&whose| untold::peek(whose, By::Close).is_some())
+            && let Some(free) = free.next()
+        {
+            *free = Some(whose);
+        }
+    }
+    next_fn::set_errno(errno);
+    next_fn::leave(state);
+    closed
+}
+
+fn swallow_all(closed: Option<Closed>) {
+    closed.iter().flatten().for_each(|&one| swallow(one));
 }

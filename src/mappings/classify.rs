@@ -1,6 +1,7 @@
 //! Which mappings the shim looks at, and the named reasons for leaving the others alone.
 
 use super::file::{Key, Traits};
+use super::untold::Whose;
 use crate::sys;
 use core::fmt;
 use libc::c_int;
@@ -49,6 +50,24 @@ pub struct Candidate {
     pub writable: bool,
 }
 
+fn is_on_device(kind: &sys::fd::Kind) -> bool {
+    rustix::fs::major(kind.dev) != 0
+}
+
+fn key_of(kind: &sys::fd::Kind, handle: u64) -> Key {
+    Key {
+        dev: kind.dev,
+        ino: kind.ino,
+        handle,
+        born: if is_on_device(kind) { kind.born } else { 0 },
+    }
+}
+
+/// What an error of the file that `fd` is open on is about: one statx(2) that asks no server.
+pub fn whose(fd: c_int) -> Option<Whose> {
+    Some(Whose::of(&key_of(&sys::fd::kind(fd)?, 0)))
+}
+
 /// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems the kernel's
 /// handle of the inode too.
 pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
@@ -58,19 +77,12 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     }
     let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
     // Filesystems on a block device of this machine have one inode for a file; others may not.
-    let on_device = rustix::fs::major(kind.dev) != 0;
-    let handle = if on_device {
-        0
-    } else {
-        sys::fd::inode_handle(fd)
+    let handle = match is_on_device(&kind) {
+        true => 0,
+        false => sys::fd::inode_handle(fd),
     };
     Ok(Candidate {
-        key: Key {
-            dev: kind.dev,
-            ino: kind.ino,
-            handle,
-            born: if on_device { kind.born } else { 0 },
-        },
+        key: key_of(&kind, handle),
         writable: mode & libc::O_ACCMODE == libc::O_RDWR,
     })
 }

@@ -41,6 +41,14 @@ pub enum MayDrop {
 /// Files of which [`MayDrop::Write`] is not known to drop nothing.
 static WRITES_MAY_DROP: AtomicUsize = AtomicUsize::new(0);
 
+/// Files that their debt holds.
+static KEPT_FILES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there is a file that is not mapped, perhaps, and whose debt is remembered. Any context.
+pub fn are_kept() -> bool {
+    KEPT_FILES.load(Relaxed) > 0
+}
+
 /// Whether there is such a file. Any context.
 pub fn may_writes_drop() -> bool {
     WRITES_MAY_DROP.load(Relaxed) > 0
@@ -412,15 +420,36 @@ impl Files {
             (true, false) if kept < KEPT => {
                 state.kept = true;
                 self.kept += 1;
+                KEPT_FILES.store(self.kept, Relaxed);
                 file.hold().leave();
                 None
             }
             (false, true) => {
                 state.kept = false;
                 self.kept -= 1;
+                KEPT_FILES.store(self.kept, Relaxed);
                 self.release(Held(NonNull::from(file)))
             }
             _ => None,
+        }
+    }
+
+    /// What was owed of a (device, inode) that is not mapped, and not there any more: its number is another file's. Says
+    /// whether there is none that is mapped.
+    pub fn forget_unmapped(&mut self, dev: u64, ino: u64) -> bool {
+        let is_held = |file: &File| file.refs.load(Relaxed) > u32::from(self.get(file).kept);
+        if self.of_inode(dev, ino).any(is_held) {
+            return false;
+        }
+        loop {
+            let next = self.of_inode(dev, ino).next().map(File::hold);
+            let Some(file) = next else {
+                return true;
+            };
+            self.get_mut(&file).debt = Debt::default();
+            // Its handle went with its last mapping.
+            let _ = self.settle_debt(&file);
+            let _ = self.release(file);
         }
     }
 

@@ -281,11 +281,11 @@ pub fn close_handle(worker: &helper::Worker, handle: &Handle) {
     if handle.generation != process::this().generation() {
         return;
     }
-    let inode = sys::fd::inode(handle.fd);
-    if let (Err(errno), Some(inode)) = (worker.close(handle.fd), inode)
+    let whose = classify::whose(handle.fd);
+    if let (Err(errno), Some(whose)) = (worker.close(handle.fd), whose)
         && sys::vm::is_failure(errno)
     {
-        untold::note(inode, untold::By::Close, errno);
+        untold::note(whose, untold::By::Close, errno);
     }
 }
 
@@ -440,6 +440,11 @@ impl Guard {
     /// The page cache of `file` was dropped.
     pub fn mark_refused_unrecoverable(&mut self, file: &File) {
         self.get_mut(file).debt.mark_refused_unrecoverable();
+    }
+
+    /// See [`Files::forget_unmapped`].
+    pub fn forget_unmapped(&mut self, dev: u64, ino: u64) -> bool {
+        self.files_mut().forget_unmapped(dev, ino)
     }
 
     /// After a change of the file's debt: see [`Files::settle_debt`]. A handle returned must be closed by

@@ -1,6 +1,7 @@
 //! Errors that only the shim's own open file has received, from a filesystem that reports an error once. The program's call
 //! that would have got it without the shim fails with it.
 
+use super::file::Key;
 use crate::process::{PerProcess, Zeroed};
 use crate::sys::lock::{self, Mutex};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,19 +17,48 @@ pub enum By {
     Close,
 }
 
+/// What such an error is about. Not the kernel's handle of the inode: a daemon that shows one file as two inodes tells an
+/// error through either, and one may give a file another handle each time that the kernel asks for it.
+#[derive(Clone, Copy)]
+pub struct Whose {
+    dev: u64,
+    ino: u64,
+    /// When it was made ([`Key::born`]); 0 where that is not known.
+    born: u64,
+}
+
+impl Whose {
+    /// The file of `key`.
+    pub fn of(key: &Key) -> Whose {
+        let Key { dev, ino, born, .. } = *key;
+        Whose { dev, ino, born }
+    }
+
+    fn is(&self, other: &Whose) -> bool {
+        let is_known = self.born != 0 && other.born != 0;
+        (self.dev, self.ino) == (other.dev, other.ino) && (!is_known || self.born == other.born)
+    }
+}
+
 /// The errno of a flush that is under way.
 const UNDER_WAY: i32 = -1;
 
 /// One error; all-zero is none.
 #[derive(Clone, Copy)]
 struct Untold {
-    inode: (u64, u64),
+    whose: Whose,
     errno: i32,
     by: u32,
 }
 
+impl Untold {
+    fn is_of(&self, whose: &Whose, by: By) -> bool {
+        self.errno > 0 && self.by == by as u32 && self.whose.is(whose)
+    }
+}
+
 /// Errors that are kept, at the most.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// Those of a process. A fork child is told nothing: its parent is.
 struct List {
@@ -66,21 +96,21 @@ pub fn may_be_any() -> bool {
 }
 
 /// A flush that answers no call, from before to after it. With all signals blocked.
-pub struct Flush((u64, u64));
+pub struct Flush(Whose);
 
 impl Flush {
-    /// Begins one of a (device, inode).
-    pub fn begin(inode: (u64, u64)) -> Flush {
+    /// Begins one of a file.
+    pub fn begin(whose: Whose) -> Flush {
         FLUSHES.fetch_add(1, Ordering::AcqRel);
         let mut all = OWN.get().all.lock();
         if let Some(free) = all.iter_mut().find(|it| it.errno == 0) {
             *free = Untold {
-                inode,
+                whose,
                 errno: UNDER_WAY,
                 by: By::Sync as u32,
             };
         }
-        Flush(inode)
+        Flush(whose)
     }
 
     /// It has ended with `error`.
@@ -88,7 +118,7 @@ impl Flush {
         let own = OWN.get();
         {
             let mut all = own.all.lock();
-            let is = |it: &&mut Untold| it.errno == UNDER_WAY && it.inode == self.0;
+            let is = |it: &&mut Untold| it.errno == UNDER_WAY && it.whose.is(&self.0);
             if let Some(it) = all.iter_mut().find(is) {
                 it.errno = 0;
             }
@@ -102,12 +132,12 @@ impl Flush {
     }
 }
 
-/// Waits while such a flush of a (device, inode) is under way. With all signals blocked.
-pub fn wait(inode: (u64, u64)) {
+/// Waits while such a flush of a file is under way. With all signals blocked.
+pub fn wait(whose: Whose) {
     let own = OWN.get();
     loop {
         let ended = own.ended.load(Ordering::Acquire);
-        let is = |it: &Untold| it.errno == UNDER_WAY && it.inode == inode;
+        let is = |it: &Untold| it.errno == UNDER_WAY && it.whose.is(&whose);
         if !own.all.lock().iter().any(is) {
             return;
         }
@@ -115,15 +145,14 @@ pub fn wait(inode: (u64, u64)) {
     }
 }
 
-/// The shim was told of `errno` about a (device, inode). With all signals blocked.
-pub fn note(inode: (u64, u64), by: By, errno: Errno) {
+/// The shim was told of `errno` about a file. With all signals blocked.
+pub fn note(whose: Whose, by: By, errno: Errno) {
     let mut all = OWN.get().all.lock();
-    let is_same = |it: &Untold| it.errno > 0 && (it.inode, it.by) == (inode, by as u32);
-    let at = all.iter().position(is_same);
+    let at = all.iter().position(|it| it.is_of(&whose, by));
     let at = at.or_else(|| all.iter().position(|it| it.errno == 0));
     if let Some(free) = at.map(|at| &mut all[at]) {
         *free = Untold {
-            inode,
+            whose,
             errno: errno.raw_os_error(),
             by: by as u32,
         };
@@ -131,23 +160,35 @@ pub fn note(inode: (u64, u64), by: By, errno: Errno) {
     }
 }
 
-/// What is to be told about a (device, inode). With all signals blocked.
-pub fn peek(inode: (u64, u64), by: By) -> Option<Errno> {
-    find(inode, by, false)
+/// What is to be told about a file. With all signals blocked.
+pub fn peek(whose: Whose, by: By) -> Option<Errno> {
+    find(whose, by, false)
 }
 
 /// The same: it is told now.
-pub fn take(inode: (u64, u64), by: By) -> Option<Errno> {
-    find(inode, by, true)
+pub fn take(whose: Whose, by: By) -> Option<Errno> {
+    find(whose, by, true)
 }
 
-fn find(inode: (u64, u64), by: By, ends: bool) -> Option<Errno> {
+/// Whether there is one that such a call is to tell. With all signals blocked.
+pub fn are_any_for(by: By) -> bool {
+    let all = OWN.get().all.lock();
+    all.iter().any(|it| it.errno > 0 && it.by == by as u32)
+}
+
+/// Nobody is told of a file any more.
+pub fn forget(whose: Whose) {
+    for by in [By::Sync, By::Close] {
+        let _ = take(whose, by);
+    }
+}
+
+fn find(whose: Whose, by: By, ends: bool) -> Option<Errno> {
     if !are_any() {
         return None;
     }
     let mut all = OWN.get().all.lock();
-    let is = |it: &&mut Untold| it.errno > 0 && (it.inode, it.by) == (inode, by as u32);
-    let found = all.iter_mut().find(is)?;
+    let found = all.iter_mut().find(|it| it.is_of(&whose, by))?;
     let errno = Errno::from_raw_os_error(found.errno);
     if ends {
         found.errno = 0;

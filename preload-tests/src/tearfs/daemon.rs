@@ -44,13 +44,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn new(options: Options, log: OpLog) -> Self {
+        let mut names = Names::new(
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
+        names.reuses = options.reuse_numbers;
         Self {
             parameters: options.parameters(),
             selector: options.selector(),
-            names: RwLock::new(Names::new(
-                rustix::process::getuid().as_raw(),
-                rustix::process::getgid().as_raw(),
-            )),
+            names: RwLock::new(names),
             log: Arc::new(log),
             timers: Timers::start(),
             locks: Mutex::default(),

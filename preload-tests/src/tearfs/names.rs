@@ -47,6 +47,8 @@ pub struct Names {
     inodes: HashMap<u64, Arc<Inode>>,
     directories: HashMap<u64, Directory>,
     last: u64,
+    /// Whether a new inode gets the number of one that is gone, if there is one.
+    pub reuses: bool,
 }
 
 const ROOT: u64 = 1;
@@ -57,6 +59,7 @@ impl Names {
             inodes: HashMap::new(),
             directories: HashMap::new(),
             last: 0,
+            reuses: false,
         };
         let root = names.insert(Kind::Directory, Meta::new(0o755, uid, gid));
         names.directories.insert(
@@ -70,8 +73,10 @@ impl Names {
     }
 
     fn insert(&mut self, kind: Kind, meta: Meta) -> Arc<Inode> {
-        self.last += 1;
-        let inode = Arc::new(Inode::new(self.last, kind, meta));
+        let free = (1..=self.last).find(|number| self.reuses && !self.inodes.contains_key(number));
+        let number = free.unwrap_or(self.last + 1);
+        self.last = self.last.max(number);
+        let inode = Arc::new(Inode::new(number, kind, meta));
         self.inodes.insert(inode.ino, Arc::clone(&inode));
         inode
     }

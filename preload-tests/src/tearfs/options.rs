@@ -119,6 +119,10 @@ pub struct Options {
     #[arg(long, help_heading = KERNEL)]
     pub writeback_cache: bool,
 
+    /// Give a new file the inode number of one that was deleted, as daemons do that show the numbers of a local filesystem.
+    #[arg(long, help_heading = KERNEL)]
+    pub reuse_numbers: bool,
+
     /// How long the kernel may cache names and attributes. Always 0 in mode twin-inode.
     #[arg(long, value_name = "N", default_value_t = 1000, help_heading = KERNEL)]
     pub ttl_ms: u64,
