@@ -9,7 +9,7 @@ use crate::sys::signals;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use libc::{FILE, dl_phdr_info, gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 
@@ -188,6 +188,38 @@ newer! {
 fn raw_close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     // SAFETY: the program closes its descriptors.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) as c_int }
+}
+
+/// Functions of the C library's that it may not have, and that are none of the shim's.
+macro_rules! optional {
+    ($($(#[$about:meta])* fn $name:ident() as $symbol:literal;)*) => {$(
+        $(#[$about])*
+        pub fn $name() {
+            const NOT_LOOKED_UP: usize = 0;
+            const NONE: usize = 1;
+            static FOUND: AtomicUsize = AtomicUsize::new(NOT_LOOKED_UP);
+            let mut found = FOUND.load(Ordering::Relaxed);
+            if found == NOT_LOOKED_UP {
+                // SAFETY: looks the name up; nothing is called.
+                let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, $symbol.as_ptr()) };
+                found = (symbol as usize).max(NONE);
+                FOUND.store(found, Ordering::Relaxed);
+            }
+            if found != NONE {
+                // SAFETY: the symbol of that name has that type in the C library.
+                let function: unsafe extern "C" fn() = unsafe { core::mem::transmute(found) };
+                // SAFETY: it takes nothing, and whoever calls it lets go of what it locks.
+                unsafe { function() };
+            }
+        }
+    )*};
+}
+
+optional! {
+    /// Takes the lock of the list of streams, which the thread may have.
+    fn lock_streams() as c"_IO_list_lock";
+    /// Lets go of it.
+    fn unlock_streams() as c"_IO_list_unlock";
 }
 
 /// An array of strings that a null pointer ends.

@@ -1,7 +1,7 @@
-//! Calls that change a file past its mappings, or may drop its page cache: open, creat and fopen, writes past the page
-//! cache, copy_file_range. See [`before`] and [`removal`].
+//! Calls that change a file past its mappings, or may drop its page cache: open and creat, writes past the page cache,
+//! copy_file_range. See [`before`] and [`removal`].
 
-use super::{prctl, sync};
+use super::prctl;
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
@@ -9,7 +9,7 @@ use crate::mappings::file::{MayDrop, may_writes_drop};
 use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
-use libc::{FILE, c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
+use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
 /// The file that `fd` is open on is about to be changed in `range`. Any context.
 #[cold]
@@ -32,7 +32,7 @@ pub struct Change {
 
 impl Change {
     /// What an open with `flags` does.
-    fn opened_with(flags: c_int) -> Change {
+    pub fn opened_with(flags: c_int) -> Change {
         let range = truncated_by(flags);
         let reads = flags & libc::O_ACCMODE == libc::O_RDONLY && range.is_empty();
         let call = if reads {
@@ -117,7 +117,7 @@ pub fn changed_fd(fd: c_int) {
 
 /// After an open with `flags` of a tracked file: with O_TRUNC nothing of it is left, else only the page cache may
 /// be gone.
-fn opened(call: Option<Call>, flags: c_int, result: c_int) {
+pub fn opened(call: Option<Call>, flags: c_int, result: c_int) {
     match call {
         Some(call) => call.end((result >= 0).then(|| truncated_by(flags))),
         // There was no file of that name, or none that is tracked.
@@ -168,7 +168,7 @@ macro_rules! opens {
     )*};
 }
 
-const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+pub const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
 
 opens! {
     fn open(path: *const c_char, flags: c_int, mode: mode_t) at libc::AT_FDCWD, path, flags flags;
@@ -183,154 +183,6 @@ opens! {
     fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) at dir, path, flags flags;
     fn creat(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
     fn creat64(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
-}
-
-/// The flags of an open with `mode`.
-///
-/// # Safety
-/// As fopen(3).
-unsafe fn flags_of(mode: *const c_char) -> c_int {
-    // SAFETY: the caller's contract: it ends with NUL.
-    let byte = |n| unsafe { mode.add(n).read() } as u8;
-    let updates = || {
-        (1..7)
-            .map(byte)
-            .take_while(|&byte| !matches!(byte, 0 | b','))
-            .any(|byte| byte == b'+')
-    };
-    match byte(0) {
-        b'w' => CREAT,
-        b'r' if !updates() => libc::O_RDONLY,
-        _ => libc::O_RDWR,
-    }
-}
-
-/// [`opened`] for a stream.
-fn opened_stream(call: Option<Call>, flags: c_int, stream: *mut FILE) {
-    let result = match stream.is_null() {
-        true => -1,
-        // SAFETY: a stream that was opened just now.
-        false => unsafe { libc::fileno(stream) },
-    };
-    opened(call, flags, result);
-}
-
-macro_rules! fopens {
-    ($($name:ident)*) => {$(
-        hook! {
-            #[doc = concat!("Hook for `", stringify!($name), "`: the C library opens the file by itself.")]
-            fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE, real => {
-                if !before::is_needed() {
-                    return real();
-                }
-                // SAFETY: as the program has called this one.
-                let flags = unsafe { flags_of(mode) };
-                let call = Call::at_path(libc::AT_FDCWD, path, Change::opened_with(flags));
-                let stream = real();
-                opened_stream(call, flags, stream);
-                stream
-            }
-        }
-    )*};
-}
-
-fopens! { fopen fopen64 _IO_fopen }
-
-// The libc crate lacks them.
-unsafe extern "C" {
-    fn flockfile(stream: *mut FILE);
-    fn funlockfile(stream: *mut FILE);
-    fn __fsetlocking(stream: *mut FILE, kind: c_int) -> c_int;
-}
-
-/// `FSETLOCKING_QUERY` and `FSETLOCKING_INTERNAL` of stdio_ext.h.
-const LOCKING_QUERY: c_int = 0;
-const LOCKING_INTERNAL: c_int = 1;
-
-/// `real` opens `path` as `stream`, or, where it is null, what `stream` is open on.
-///
-/// # Safety
-/// As freopen(3).
-#[cold]
-#[inline(never)]
-unsafe fn reopen(
-    path: *const c_char,
-    mode: *const c_char,
-    stream: *mut FILE,
-    real: impl FnOnce() -> *mut FILE,
-) -> *mut FILE {
-    let errno = next_fn::errno();
-    // SAFETY: the caller's contract.
-    let (flags, is_locked) = unsafe {
-        // Before the file, for which a thread may wait that has locked the stream.
-        let is_locked = __fsetlocking(stream, LOCKING_QUERY) == LOCKING_INTERNAL;
-        if is_locked {
-            flockfile(stream);
-        }
-        (flags_of(mode), is_locked)
-    };
-    let call = match path.is_null() {
-        true => {
-            // SAFETY: the caller's contract.
-            let fd = unsafe { libc::fileno(stream) };
-            next_fn::set_errno(errno);
-            Call::at_fd(fd, Change::opened_with(flags))
-        }
-        false => Call::at_path(libc::AT_FDCWD, path, Change::opened_with(flags)),
-    };
-    let result = real();
-    opened_stream(call, flags, result);
-    if is_locked {
-        // SAFETY: locked above; a stream that could not be opened is there still.
-        unsafe { funlockfile(stream) };
-    }
-    result
-}
-
-macro_rules! freopens {
-    ($($name:ident)*) => {$(
-        hook! {
-            #[doc = concat!("Hook for `", stringify!($name), "`.")]
-            fn $name(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real => {
-                let closed = sync::closes_stream(stream);
-                let result = match before::is_needed() {
-                    // SAFETY: as the program has called this one.
-                    true => unsafe { reopen(path, mode, stream, real) },
-                    false => real(),
-                };
-                sync::swallow(closed);
-                result
-            }
-        }
-    )*};
-}
-
-freopens! { freopen freopen64 }
-
-macro_rules! makes {
-    ($(fn $name:ident($($arg:ident: $type:ty),*);)*) => {$(
-        hook! {
-            #[doc = concat!("Hook for `", stringify!($name), "`: the C library makes the file by itself.")]
-            fn $name($($arg: $type),*) -> c_int, real => {
-                let fd = real();
-                if before::is_needed() {
-                    opened(None, CREAT, fd);
-                }
-                fd
-            }
-        }
-    )*};
-}
-
-makes! {
-    fn mkstemp(template: *mut c_char);
-    fn mkstemp64(template: *mut c_char);
-    fn mkstemps(template: *mut c_char, suffix: c_int);
-    fn mkstemps64(template: *mut c_char, suffix: c_int);
-    fn mkostemp(template: *mut c_char, flags: c_int);
-    fn mkostemp64(template: *mut c_char, flags: c_int);
-    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int);
-    fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int);
 }
 
 /// Whether `fd` writes past the page cache.

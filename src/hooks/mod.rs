@@ -39,6 +39,7 @@ mod namespaces;
 mod prctl;
 mod read;
 mod remove;
+mod stdio;
 mod sync;
 mod truncate;
 
