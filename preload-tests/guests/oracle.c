@@ -351,22 +351,26 @@ static void lock(struct thread *t, const long *arg)
 }
 
 /* Another program opens the file, and may sync it and have what is not mapped evicted. The shim sees no call of it. */
-static void other(int evicts)
+static void other(struct thread *t, int evicts)
 {
-	int status;
+	long begin = tick();
+	int status = 0;
 	pid_t child = raw_fork();
 
 	if (child == 0) {
 		int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);
 
 		if (evicts) {
-			syscall(SYS_fsync, fd);
+			status = syscall(SYS_fsync, fd) == 0 ? 0 : errno;
 			syscall(SYS_fadvise64, fd, 0, 0, POSIX_FADV_DONTNEED);
 		}
-		syscall(SYS_exit_group, 0);
+		syscall(SYS_exit_group, status);
 	}
 	if (child > 0)
 		waitpid(child, &status, 0);
+	/* It was told of what the program is then not. */
+	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		call(t, "other", begin, -1, WEXITSTATUS(status), 0);
 }
 
 /* Whether the slot is one mapping of the file as far as the kernel is concerned. */
@@ -553,8 +557,13 @@ static void punch(struct thread *t, const long *arg, int mode)
 {
 	long cell = clamp(arg[0], 0, PAGES * CELLS - 1), n = clamp(arg[1], 1, PAGES * CELLS - cell), begin = tick();
 
-	if (alone() && CALL(t, "fallocate", fallocate(t->fd, mode | FALLOC_FL_KEEP_SIZE, cell * CELL, n * CELL)) == 0)
+	if (!alone())
+		return;
+	if (CALL(t, "fallocate", fallocate(t->fd, mode | FALLOC_FL_KEEP_SIZE, cell * CELL, n * CELL)) == 0)
 		wrote(t, 'r', begin, 0, cell * CELL, (cell + n) * CELL);
+	else
+		/* Without room it fails with a part of it done. */
+		wrote(t, 'x', begin, 0, cell * CELL, (cell + n) * CELL);
 }
 
 /* copy_file_range from another file, of one byte over and over. */
@@ -707,7 +716,7 @@ static void run_op(struct thread *t, struct op *op)
 	else if (IS("lock"))
 		lock(t, arg);
 	else if (IS("other"))
-		other(arg[0]);
+		other(t, arg[0]);
 	else if (IS("unmap"))
 		unmap(t, arg);
 	else if (IS("grow"))

@@ -142,7 +142,10 @@ fn an_error_is_not_told_of_a_file_that_the_program_makes_with_the_number_of_a_de
                 "{native:?}"
             );
             let run = run(Some(&[("KEEPMYDATA_DEADLINE_MS", "50")]));
-            assert!(call != "msync" || run.stderr.contains("msync -1"), "{run:?}");
+            assert!(
+                call != "msync" || run.stderr.contains("msync -1"),
+                "{run:?}"
+            );
             assert_eq!(run.stdout, native.stdout, "{mode} {call} {how}: {run:?}");
         }
     }

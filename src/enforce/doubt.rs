@@ -78,20 +78,27 @@ fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message:
     log::notice(worker, &record);
 }
 
-/// An earlier msync has failed for pages that have left the page cache. They are as safe as this one says for what they hold
-/// now, and for that alone.
+/// An earlier msync has failed for pages that have left the page cache, or a sync for nobody knows what. They are as safe as
+/// this one says for what they hold now, and for that alone.
 fn of_told(worker: &Worker, ended: &Ended) {
     let mut handle = None;
-    let pages = {
+    let (pages, failed) = {
         let mut table = mappings::lock();
-        let pages = core::mem::take(&mut table.get_mut(&ended.file).debt.told_pages);
-        if pages > 0 {
+        let debt = &mut table.get_mut(&ended.file).debt;
+        let told = (
+            core::mem::take(&mut debt.told_pages),
+            core::mem::take(&mut debt.failed),
+        );
+        if told != (0, false) {
             handle = table.settle_debt(&ended.file);
         }
-        pages
+        told
     };
     if pages > 0 {
-        tell_of_told(worker, ended, pages);
+        tell_of_told(worker, ended, |message| words::told(message, pages));
+    }
+    if failed {
+        tell_of_told(worker, ended, words::failed);
     }
     if let Some(handle) = handle {
         mappings::close_handle(worker, &handle);
@@ -100,9 +107,9 @@ fn of_told(worker: &Worker, ended: &Ended) {
 
 #[cold]
 #[inline(never)]
-fn tell_of_told(worker: &Worker, ended: &Ended, pages: u64) {
+fn tell_of_told(worker: &Worker, ended: &Ended, words: impl FnOnce(&mut LineBuf<320>)) {
     let mut message = LineBuf::<320>::new();
-    words::told(&mut message, pages);
+    words(&mut message);
     warn(worker, ended, None, message.as_str());
 }
 

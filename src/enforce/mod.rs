@@ -35,6 +35,8 @@ mod steps;
 mod ticket;
 mod zero;
 
+pub use fail::sync_failed;
+
 use crate::helper::{self, Worker};
 use crate::mappings;
 use crate::process;

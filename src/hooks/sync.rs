@@ -7,9 +7,11 @@
 use super::prctl;
 use crate::mappings::classify;
 use crate::mappings::untold::{self, By, Whose};
+use crate::sys::vm::is_failure;
 use crate::{enforce, mappings, next_fn};
 use core::ffi::c_void;
 use libc::{FILE, c_int, c_uint, size_t};
+use rustix::io::Errno;
 
 hook! {
     /// Hook for [`libc::msync`].
@@ -27,7 +29,8 @@ macro_rules! syncs {
             #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
             fn $name(fd: c_int) -> c_int, real => {
                 let result = real();
-                match untold::may_be_any() && !prctl::is_strict() {
+                let matters = untold::may_be_any() || result != 0 && mappings::any();
+                match matters && !prctl::is_strict() {
                     true => synced(fd, result),
                     false => result,
                 }
@@ -44,6 +47,9 @@ syncs! { fsync fdatasync }
 fn synced(fd: c_int, result: c_int) -> c_int {
     let state = next_fn::enter();
     let errno = next_fn::errno();
+    if result != 0 && is_failure(Errno::from_raw_os_error(errno)) {
+        enforce::sync_failed(fd);
+    }
     let untold = classify::whose(fd).and_then(|whose| {
         untold::wait(whose);
         untold::take(whose, By::Sync)
@@ -53,7 +59,7 @@ fn synced(fd: c_int, result: c_int) -> c_int {
     told(result, untold)
 }
 
-fn told(result: c_int, untold: Option<rustix::io::Errno>) -> c_int {
+fn told(result: c_int, untold: Option<Errno>) -> c_int {
     match untold {
         Some(errno) if result == 0 => {
             next_fn::set_errno(errno.raw_os_error());
@@ -140,7 +146,7 @@ fn closing(closed: Option<Whose>, result: c_int) -> c_int {
 
 #[cold]
 #[inline(never)]
-fn taken(closed: Whose) -> Option<rustix::io::Errno> {
+fn taken(closed: Whose) -> Option<Errno> {
     let state = next_fn::enter();
     let untold = untold::take(closed, By::Close);
     next_fn::leave(state);

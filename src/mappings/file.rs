@@ -365,6 +365,10 @@ impl Files {
         if refs == 1 && state.kept {
             // Not mapped any more: nothing may keep the filesystem busy.
             state.debt.mark_refused_unrecoverable();
+            if !state.debt.is_pending() {
+                // What is left is to be said, and no error.
+                state.lost = 0;
+            }
             let handle = core::mem::take(&mut state.handle);
             return (handle.generation != 0).then_some(handle);
         }

@@ -25,6 +25,8 @@ pub struct Debt {
     pub untold_errno: i32,
     /// Pages that were told of and are `owed` since for what they hold: an msync that returns 0 says so.
     pub told_pages: u64,
+    /// A sync has failed where nothing is verified: what it was about nobody knows. An msync that returns 0 says so.
+    pub failed: bool,
     /// Nobody was told of what is `refused` either.
     pub refused_untold: bool,
     /// The process that has seen the page cache since, by its birth.
@@ -44,7 +46,7 @@ impl Debt {
 
     /// Whether there is something that a later msync of the file must say, whether it is mapped until then or not.
     pub fn must_be_kept(&self) -> bool {
-        self.is_pending() || self.told_pages > 0
+        self.is_pending() || self.told_pages > 0 || self.failed
     }
 
     /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.

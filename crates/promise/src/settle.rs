@@ -86,8 +86,11 @@ impl Debt {
         if judged.terms.settles && judged.unverified_pages() > 0 {
             self.doubt_unverified(judged);
         }
+        // A local filesystem tells EIO of a collision with another's direct I/O, too, after which nothing is missing.
+        let is_failed = outcome.is_err() && judged.facts.flush_error.is_some();
+        self.failed |= is_failed && !judged.verify && !judged.terms.local_block;
         if !judged.verify && !self.is_pending() {
-            return false;
+            return self.failed;
         }
         if let Err(errno) = outcome {
             self.refuse(judged, errno, told);

@@ -152,6 +152,14 @@ pub fn told(message: &mut impl Write, pages: u64) {
     );
 }
 
+/// An earlier sync has failed, of a file that is not verified, and this msync has returned 0.
+pub fn failed(message: &mut impl Write) {
+    let message_text = "msync returned 0: the filesystem has taken what the page cache holds of the file. An earlier sync \
+                        of it failed, and nobody knows what that did not take: of what was stored before it something \
+                        may be missing";
+    text(message, format_args!("{message_text}"));
+}
+
 /// How many there were, when the process ends.
 pub fn doubts(message: &mut impl Write, msyncs: u64, pages: u64) {
     text(

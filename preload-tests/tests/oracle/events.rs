@@ -5,7 +5,8 @@
 pub enum How {
     /// A store through a mapping.
     Store,
-    /// The same behind the end of the file, in its last page, or by a write(2) that has failed: nobody has a claim on it.
+    /// The same behind the end of the file, in its last page, or by a write(2) or fallocate(2) that has failed: nobody has
+    /// a claim on it.
     Beyond,
     /// write(2) and the like.
     Written,

@@ -11,9 +11,8 @@ const KNOWN: &[(&str, Kind)] = &[];
 /// nobody can compare. On honest filesystems that is a doubt where there is no loss; docs/proof.md counts them.
 const RACES: &[(&str, Kind)] = &[("*", Kind::Alarm), ("*", Kind::Report)];
 
-/// Rows in which the same comes about with one thread: what docs/limitations.md lists under "Pages that are uncertain",
-/// and, where nothing is verified, an error that is told once and not again when the file was unmapped in between, and a
-/// fallocate that fails after it has taken pages. A run with `KEEPMYDATA_ORACLE_STRICT` shows them.
+/// Rows in which the same comes about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
+/// with `KEEPMYDATA_ORACLE_STRICT` shows them.
 const LISTED: &[(&str, Kind)] = &[
     ("*/direct*", Kind::Report),
     ("*/direct*", Kind::Alarm),
@@ -26,9 +25,6 @@ const LISTED: &[(&str, Kind)] = &[
     ("xfs/*", Kind::Report),
     ("overlay/*", Kind::Report),
     ("overlay/*", Kind::Alarm),
-    ("*/disk-full", Kind::FalseZero),
-    ("ext4/full", Kind::FalseZero),
-    ("eio-once/*VERIFY=off*", Kind::FalseZero),
 ];
 
 /// Whether it is one of the rows that are listed, in a program of any kind.

@@ -222,7 +222,8 @@ impl<'a> Model<'a> {
             })
     }
 
-    /// The same of an fsync. An error that was told since is its excuse, and so is a sync in another thread that is to tell it.
+    /// The same of an fsync. An error that was told since is its excuse, to another program too, and so is a sync in another
+    /// thread that is to tell it.
     fn swallowed(&self, zero: &Zero, events: &Events) -> Option<String> {
         let promised = |change: &Change| change.how != How::Beyond;
         let (sample, what) =
@@ -290,9 +291,7 @@ pub fn judge(
     }
     if traits.honesty != Honesty::Lying {
         for zero in events.zeros.iter().filter(|zero| zero.of_file) {
-            // Another program that syncs the file may have been told.
             if let Some(why) = model.swallowed(zero, events)
-                && !program.uses("other")
                 && stderr(begin_said, zero.said[1]).is_empty()
             {
                 let call = place(program, zero.thread, zero.at);
