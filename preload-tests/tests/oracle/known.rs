@@ -6,35 +6,39 @@ use super::model::Kind;
 /// Rows whose names match the glob, and what is wrong there.
 const KNOWN: &[(&str, Kind)] = &[];
 
-/// Rows in which programs of several threads, or of a parent and a child, still fail: what one of them stores while
-/// another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for that,
-/// nobody can compare. On honest filesystems that is a doubt where there is no loss; docs/proof.md counts them.
-const RACES: &[(&str, Kind)] = &[("*", Kind::Alarm), ("*", Kind::Report)];
+/// What programs of several threads, or of a parent and a child, may bring about on an honest filesystem: what one of them
+/// stores while another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for
+/// that, nobody can compare. That is a doubt where there is no loss; docs/proof.md counts them.
+const RACES: &[&str] = &["*"];
 
 /// Rows in which the same comes about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
 /// with `KEEPMYDATA_ORACLE_STRICT` shows them.
-const LISTED: &[(&str, Kind)] = &[
-    ("*/direct*", Kind::Report),
-    ("*/direct*", Kind::Alarm),
-    ("*/auto-inval*", Kind::Report),
-    ("*/auto-inval*", Kind::Alarm),
-    ("*TRACK=*", Kind::Report),
-    ("*TRACK=*", Kind::Alarm),
-    ("ext4/*", Kind::Report),
-    ("ext4/*", Kind::Alarm),
-    ("xfs/*", Kind::Report),
-    ("overlay/*", Kind::Report),
-    ("overlay/*", Kind::Alarm),
-];
+const LISTED: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 
-/// Whether it is one of the rows that are listed, in a program of any kind.
+/// Whether it is a doubt on one of the rows that are listed, in a program of any kind.
 pub fn is_listed(row: &str, kind: Kind) -> bool {
-    has(LISTED, row, kind)
+    may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is one of the [`RACES`], in a program of several threads or processes.
+/// Whether it is a doubt on one of the [`RACES`], in a program of several threads or processes.
 pub fn is_race(row: &str, kind: Kind) -> bool {
-    has(RACES, row, kind)
+    may_be_doubted(row, kind) && RACES.iter().any(|glob| matches(glob, row))
+}
+
+/// Whether that is how a doubt shows there: there is none where nothing is verified, and it is an error only if so set.
+fn may_be_doubted(row: &str, kind: Kind) -> bool {
+    let is_local = ["ext4/", "xfs/", "btrfs/"]
+        .iter()
+        .any(|fs| row.starts_with(fs));
+    let is_verified = match is_local {
+        true => row.contains("VERIFY=on"),
+        false => !row.contains("VERIFY=off"),
+    };
+    match kind {
+        Kind::Report => is_verified,
+        Kind::Alarm => is_verified && row.contains("UNCERTAIN=error"),
+        _ => false,
+    }
 }
 
 /// `*` is any text.
