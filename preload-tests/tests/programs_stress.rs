@@ -6,12 +6,12 @@ use programs::{Settings, same_output, same_output_with};
 
 /// Each a number of rounds and not of seconds, so that all are seen to end.
 fn stress(stressors: &str) {
-    same_output(&["stress-ng"], &script(stressors));
+    same_output(&["stress-ng"], &script(stressors, 60));
 }
 
-fn script(stressors: &str) -> String {
+fn script(stressors: &str, seconds: u32) -> String {
     format!(
-        "stress-ng --temp-path . --verify --no-rand-seed --timeout 60 --oomable {stressors} \
+        "stress-ng --temp-path . --verify --no-rand-seed --timeout {seconds} --oomable {stressors} \
             >report 2>&1 && status=0 || status=$?
         grep -E 'fail|untrust|killed|oops|unexpected|skip' report || :
         echo \"exit $status\"
@@ -37,11 +37,11 @@ fn syncs() {
 }
 
 /// Some 30,000 mappings of one page, synced one by one. Without `KEEPMYDATA_MUNMAP=sync`:
-/// each munmap would look at all the others.
+/// each munmap would look at all the others. As each msync does on the test bed, where the time ends first.
 #[test]
 fn syncs_of_many_mappings() {
     const SETTINGS: [Settings; 2] = [&[], &[("KEEPMYDATA_VERIFY", "on")]];
-    let script = script("--msyncmany 1 --msyncmany-ops 1");
+    let script = script("--msyncmany 1 --msyncmany-ops 1", 10);
     same_output_with(&SETTINGS, &["stress-ng"], &script);
 }
 

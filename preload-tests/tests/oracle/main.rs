@@ -75,7 +75,7 @@ fn check(campaign: Campaign) {
 fn a_minute_of_random_programs() {
     or_skip!(TearFs::available());
     let mut rows = rows();
-    let end = Instant::now() + Duration::from_secs(30 * seconds(2));
+    let end = Instant::now() + Duration::from_secs(60 * seconds(1));
     let campaign = Campaign::new(false);
     let turn = Turn {
         seed: SEED,

@@ -150,22 +150,24 @@ fn list(executable: &Path, options: &[&str]) -> Vec<String> {
 /// The shim that the tests use.
 pub struct Shims {
     pub lib: PathBuf,
-    pub debug_lib: PathBuf,
+    /// Where a test uses it.
+    pub debug_lib: Option<PathBuf>,
 }
 
 impl Shims {
     pub fn here() -> Self {
         Self {
             lib: shim().clone(),
-            debug_lib: debug_shim().clone(),
+            debug_lib: Some(debug_shim().clone()),
         }
     }
 
-    /// Built for another target.
-    pub fn built_for(target: &Target) -> Self {
+    /// Built for another target, and not optimised too where a test of `cases` uses that.
+    pub fn built_for(target: &Target, cases: &[Case]) -> Self {
+        let is_debugged = |case: &Case| !super::is_of_sample(case);
         Self {
             lib: target.shim(true),
-            debug_lib: target.shim(false),
+            debug_lib: cases.iter().any(is_debugged).then(|| target.shim(false)),
         }
     }
 }
@@ -185,10 +187,14 @@ pub struct How<'a> {
 /// A script for bash that runs `cases` in `$TMPDIR`. It prints a block of lines for each test that
 /// ended ([`Report`] reads them), and fails only where it could not run them.
 pub fn script(cases: &[Case], shims: &Shims, how: How<'_>) -> String {
+    let debug_lib = shims.debug_lib.iter();
+    let debug_lib: String = debug_lib
+        .map(|lib| format!(" KEEPMYDATA_DEBUG_LIB='{}'", lib.display()))
+        .collect();
     let mut script = format!(
         "cd '{directory}'
 unset KEEPMYDATA_WRITE_DOCS KEEPMYDATA_LONG
-export KEEPMYDATA_LIB='{lib}' KEEPMYDATA_DEBUG_LIB='{debug_lib}'
+export KEEPMYDATA_LIB='{lib}'{debug_lib}
 export KEEPMYDATA_TEST_PATIENCE={patience} KEEPMYDATA_TEST_SECONDS={seconds}
 run() {{
     local began=$SECONDS status out=$TMPDIR/out.$BASHPID attempts=1
@@ -218,7 +224,7 @@ xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 ",
         directory = env!("CARGO_MANIFEST_DIR"),
         lib = shims.lib.display(),
-        debug_lib = shims.debug_lib.display(),
+        debug_lib = debug_lib,
         patience = how.patience,
         seconds = how.seconds,
         limit = 200 * how.patience,
