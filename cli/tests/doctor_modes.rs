@@ -29,8 +29,9 @@ const MODES: [(&str, u64, &[&str]); 14] = [
             "applies a part of what it acknowledges at each sync",
         ],
     ),
+    // Longer than a busy machine takes to look.
     (
-        "stale-window",
+        "stale-window --delay-ms=500",
         1,
         &[
             "plain readers saw old data for up to ",
@@ -47,7 +48,7 @@ const MODES: [(&str, u64, &[&str]); 14] = [
         ],
     ),
     (
-        "early-ack",
+        "early-ack --delay-ms=500",
         1,
         &[
             "plain readers saw old data for up to ",

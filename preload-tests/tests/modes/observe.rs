@@ -93,9 +93,9 @@ pub fn observe(
         .map(|seed| {
             let mut arguments = vec!["--mode", mode];
             arguments.extend(variant.arguments);
-            // The older content comes when the guest has looked, on a slow machine too.
-            let delay = patience(Duration::from_millis(200)).as_millis().to_string();
-            if mode == "reorder" {
+            // The other content comes when the guest has looked, on a busy machine too.
+            let delay = patience(Duration::from_millis(500)).as_millis().to_string();
+            if ["early-ack", "reorder", "stale-window"].contains(&mode) {
                 arguments.extend(["--delay-ms", &delay]);
             }
             let fs = TearFs::mount(&arguments);
