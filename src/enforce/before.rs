@@ -4,7 +4,7 @@
 //! ftruncate(2) on FUSE drops all pages of the file, also when the file grows (`fuse_do_setattr` in fs/fuse/dir.c); open(2) does
 //! where the daemon does not say FOPEN_KEEP_CACHE; madvise(2), fallocate(2) and their kin drop what they are asked to. The
 //! kernel writes dirty pages back first, to a filesystem that may lie about it; afterwards nobody can tell. What fails here is
-//! returned by the next msync, not by the call (see [`keepmydata_promise::debt`]).
+//! returned by the next msync, not by the call (see [`keepmydata_promise::Debt`]).
 
 use super::msync_call::MsyncCall;
 use super::request::patience;

@@ -1,4 +1,4 @@
-//! mlock, mlock2, mlockall: see [`lock_in_memory`](crate::track::lock_in_memory).
+//! mlock, mlock2, mlockall: see [`lock_in_memory`].
 
 use crate::mappings;
 use crate::track::lock_in_memory;

@@ -17,7 +17,7 @@ pub const WITNESSES: usize = 128;
 /// Pieces that need no memory of their own.
 const FEW: usize = 32;
 /// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
-/// read in again, and only then noticed ([`crate::snapshot()`]).
+/// read in again, and only then noticed ([`crate::take`]).
 const AT_ONCE: usize = 16;
 /// The buffer for reading back, bytes.
 pub const BUFFER: usize = 256 * 1024;

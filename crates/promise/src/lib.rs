@@ -3,7 +3,7 @@
 //!
 //! It does not know whose memory it is: that is its [`Target`]. No hook and no global is in here, and
 //! nothing allocates. The steps, each of which uses up what the one before has made, are [`Snapshot::begin`] and
-//! [`take`], [`flush`], [`compare`], [`judge`].
+//! [`take`], [`flush()`], [`compare`], [`judge`].
 
 #![warn(missing_docs)]
 

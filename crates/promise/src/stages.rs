@@ -1,8 +1,8 @@
 //! What is known of one enforcement, step by step. Each step's value is made from the one before, and used up by the
 //! next; later steps can read it and not change it.
 //!
-//! The asker's request -> [`Snapshot`] -> [`Flushed`] -> [`Compared`] -> [`Judged`], which is [`Proved`] or
-//! [`Refused`] -> [`Ended`].
+//! The asker's request -> [`Snapshot`] -> [`Flushed`] -> [`Compared`] -> [`Judged`], which is
+//! [`Proved`](crate::Proved) or [`Refused`](crate::Refused) -> [`Ended`](crate::Ended).
 
 use crate::copies::Copies;
 use crate::evidence::Evidence;

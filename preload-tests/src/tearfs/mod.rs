@@ -1,9 +1,9 @@
 //! The test bed: a FUSE filesystem in memory that acknowledges what it has not done.
 //!
 //! From the kernel inwards: [`mount`] (how it begins and ends), [`fs`] (the requests),
-//! [`names`], [`inode`], [`file`] (one file's contents and its mode),
+//! [`names`], [`inode`], [`mod@file`] (one file's contents and its mode),
 //! [`modes`] (what is done wrong), [`backend`] (what is acknowledged, applied, stable).
-//! With two mounts [`cluster`] (what each is shown, and told) and [`locks`] (what they share).
+//! With two mounts [`cluster`] (what each sees, and is told to drop) and [`locks`] (what they share).
 //! Beside them: [`control`] (what tests ask), [`oplog`] (what people read), [`options`].
 #![forbid(unsafe_code)]
 
