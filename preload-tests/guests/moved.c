@@ -1,5 +1,5 @@
 /*
- * usage: moved FILE several|refused|stays|crowd
+ * usage: moved FILE several|refused|stays|crowd|resized
  * mremap of several mappings at once (Linux 6.17), and with MREMAP_DONTUNMAP: what is mapped where, and what of it
  * the file holds after msync.
  */
@@ -151,6 +151,29 @@ static void stays(const char *path, int flags)
 	holds("stored where it is", 0, 8, fd, 3, 'u');
 }
 
+/* A mapping that was made shorter, and longer where it is, is one mapping still: the kernel moves it as a whole. */
+static void resized(void)
+{
+	map_at(0, 8, fd, 0);
+	*place(1) = 'a';
+	if (mremap(place(0), 8 * PAGE, 4 * PAGE, 0) != place(0) || mremap(place(0), 4 * PAGE, 8 * PAGE, 0) != place(0))
+		setup_failed("mremap");
+	*place(6) = 'b';
+	holds("stored before", 0, 4, fd, 1, 'a');
+	holds("stored to the new part", 4, 4, fd, 6, 'b');
+	*place(2) = 'c';
+	*place(7) = 'd';
+	errno = 0;
+	if (mremap(place(0), 8 * PAGE, 12 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place(32)) == MAP_FAILED)
+		printf("to a larger place: %s\n", errname(errno));
+	*place(42) = 'e';
+	holds("moved", 32, 12, fd, 2, 'c');
+	holds("moved with it", 32, 12, fd, 7, 'd');
+	holds("where it has grown", 40, 4, fd, 10, 'e');
+	*place(39) = 'f';
+	holds("after that", 32, 12, fd, 7, 'f');
+}
+
 /* Threads store to the mapping that is left behind, all the time. */
 enum { THREADS = 3, ROUNDS = 40 };
 
@@ -214,6 +237,8 @@ int main(int argc, char **argv)
 		stays(argv[1], MREMAP_FIXED);
 	else if (strcmp(argv[2], "crowd") == 0)
 		crowd();
+	else if (strcmp(argv[2], "resized") == 0)
+		resized();
 	else
 		return EXIT_USAGE;
 	return 0;

@@ -49,7 +49,7 @@ fn several_mappings_are_moved_at_once() {
     assert_same_under_shim(&guest("refused"));
 }
 
-/// What is moved, or stays behind (MREMAP_DONTUNMAP), is in no doubt for that.
+/// What is moved, made longer, or stays behind (MREMAP_DONTUNMAP), is in no doubt for that.
 #[test]
 fn moving_mappings_raises_no_doubt() {
     or_skip!(kernel::page_tracking());
@@ -63,7 +63,10 @@ fn moving_mappings_raises_no_doubt() {
         &["--mode", "honest", "--keep-cache"],
     ] {
         let fs = TearFs::mount(options);
-        for how in ["refused", "stays", "crowd"].iter().chain(several) {
+        for how in ["refused", "stays", "crowd", "resized"]
+            .iter()
+            .chain(several)
+        {
             let guest = Program::guest("moved").arg(fs.path(how)).arg(how);
             let native = guest.natively().expect_success(how);
             let settings = [

@@ -418,8 +418,13 @@ pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
     let generation = worker.process().generation();
     let size = size(worker, entry.file);
     mappings::lock().mark(entry.start, entry.end, |found, marks| {
-        if found.file == entry.file && found.start == entry.start && marks.registered != generation
-        {
+        if found.file != entry.file {
+        } else if marks.registered == generation {
+            // What it has grown by, if all before that is tracked. Otherwise the next msync does it.
+            if marks.tracked >= entry.start {
+                pagemap::track_rest(worker, found, marks, size);
+            }
+        } else if found.start == entry.start {
             *marks = Marks {
                 errseq_seen: marks.errseq_seen,
                 ..pagemap::register(worker, found, size)

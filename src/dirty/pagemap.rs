@@ -145,6 +145,17 @@ fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
     }
 }
 
+/// Has stores tracked to what is [`untracked`] of `entry`, which is registered, and has not been stored to. Under the
+/// table lock.
+pub fn track_rest(worker: &Worker, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
+    if let Some(fd) = worker
+        .userfaultfd()
+        .filter(|_| untracked(entry, size).is_some())
+    {
+        track(fd, entry, marks, size);
+    }
+}
+
 /// The file may have grown: from here on stores to what it has grown by are tracked. What
 /// was stored there before, by another thread, is owed. On a helper thread.
 pub fn follow_growth(worker: &Worker, file: &File) {
@@ -374,7 +385,11 @@ fn find_in(
             };
             span.end = range.end();
         }
-        find(span)
+        // None in this mapping: the empty one lies before it.
+        match span.is_empty() {
+            true => Ok(()),
+            false => find(span),
+        }
     })
 }
 

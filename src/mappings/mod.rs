@@ -480,6 +480,25 @@ impl Guard {
         true
     }
 
+    /// The mapping that ends at `end` is longer, by what overlaps no other: it stays one entry, as the kernel has one
+    /// mapping, and what is known of it stays. Says whether there is one, and the table could take it.
+    pub fn lengthen(&mut self, end: usize, by: usize) -> bool {
+        if LOST.load(Ordering::Relaxed) || !matches!(TRACKED.table.lengthen(end, by), Ok(true)) {
+            return false;
+        }
+        let mut file = None;
+        self.for_each(end - 1, end, |entry| {
+            file = Some(entry.file.hold());
+            false
+        });
+        if let Some(held) = file {
+            let state = self.get_mut(&held);
+            state.high = state.high.max(end + by);
+            let _ = self.release(held);
+        }
+        true
+    }
+
     /// Whether a mapping overlaps `[start, end)`.
     pub fn overlaps(&self, start: usize, end: usize) -> bool {
         TRACKED.table.overlaps(start, end)

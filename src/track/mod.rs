@@ -460,24 +460,7 @@ fn resize(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
 /// The mapping that ends at `end` is longer now.
 fn lengthen(end: usize, by: usize) {
     settle(take(end, by, None), true, None);
-    let mut table = lock();
-    let mut last = None;
-    table.for_each(end - 1, end, |entry| {
-        last = Some(entry.with(entry.file.hold()));
-        false
-    });
-    let Some(entry) = last else { return };
-    insert(
-        &mut table,
-        Entry {
-            start: end,
-            end: end + by,
-            offset: entry.offset + entry.len() as u64,
-            marks: Marks::default(),
-            ..entry.with(&entry.file)
-        },
-    );
-    drop(table);
+    lock().lengthen(end, by);
 }
 
 /// The mapping moves, perhaps, or its pages are mapped a second time. `entry` is what is at its beginning. No

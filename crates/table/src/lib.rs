@@ -264,6 +264,33 @@ impl<F: Copy, M: Memory> Table<F, M> {
         self.replace(root, at..=at, scratch, |_| ())
     }
 
+    /// Makes the entry that ends at `end` longer, into a range that overlaps none; says whether there is one. No reader
+    /// finds it gone meanwhile. What is new of it is not tracked.
+    pub fn lengthen(&self, end: usize, by: usize) -> Result<bool, OutOfMemory> {
+        let Some(root) = self.root() else {
+            return Ok(false);
+        };
+        let slots = slots(root);
+        let last = slot_of(slots, end - 1);
+        let ends_in = |&at: &usize| {
+            let mut entries = leaf_of(&slots[at]).into_iter().flat_map(entries);
+            entries.any(|entry| entry.end == end)
+        };
+        // It may begin below the bound of the leaf that its last page would be in.
+        let Some(at) = (last.saturating_sub(1)..=last).find(ends_in) else {
+            return Ok(false);
+        };
+        let scratch = self.scratch();
+        for mut entry in leaf_of(&slots[at]).into_iter().flat_map(entries) {
+            if entry.end == end {
+                entry.end += by;
+                entry.marks.tracked = entry.marks.tracked.min(end);
+            }
+            scratch.push(entry);
+        }
+        self.replace(root, at..=at, scratch, |_| ()).map(|()| true)
+    }
+
     /// Removes what overlaps `[start, end)`; `removed` gets each piece, in order, when the
     /// table no longer holds it, and how many parts (0 to 2) of its entry stay.
     pub fn remove(
@@ -602,5 +629,43 @@ mod tests {
             }
         }
         reader.join().expect("the reader");
+    }
+
+    #[test]
+    fn what_is_lengthened_stays_one_entry_and_what_is_new_of_it_is_not_tracked() {
+        for pages in [1, LEAF, 5 * LEAF] {
+            let table = Table::<u32>::new();
+            for page in 0..pages {
+                table.insert(entry(3 * page)).expect("memory");
+            }
+            for page in 0..pages {
+                let (start, end) = (3 * page * PAGE, (3 * page + 1) * PAGE);
+                // As a part of it is left that was longer.
+                table.mark(start, end, |_, marks| {
+                    marks.registered = 7;
+                    marks.tracked = end + PAGE;
+                });
+                assert!(table.lengthen(end, PAGE).expect("memory"));
+                assert!(!table.lengthen(end, PAGE).expect("memory"));
+                let mut found = Vec::new();
+                table.for_each(start, end + 2 * PAGE, |entry| {
+                    found.push(entry);
+                    true
+                });
+                let marks = Marks {
+                    registered: 7,
+                    tracked: end,
+                    errseq_seen: 0,
+                };
+                let longer = Entry {
+                    end: end + PAGE,
+                    marks,
+                    ..entry(3 * page)
+                };
+                assert_eq!(found, [longer]);
+                assert!(table.overlaps(end, end + PAGE));
+                assert!(!table.overlaps(end + PAGE, end + 2 * PAGE));
+            }
+        }
     }
 }
