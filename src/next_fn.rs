@@ -325,6 +325,10 @@ real! {
         -> ssize_t;
     fn copy_file_range(from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t,
         len: size_t, flags: libc::c_uint) -> ssize_t;
+    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    fn splice(from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t,
+        len: size_t, flags: libc::c_uint) -> ssize_t;
     fn _exit(status: c_int) -> !;
     fn _Exit(status: c_int) -> !;
     fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;

@@ -3,13 +3,19 @@
  *
  * usage: beyond FILE MAPPED-MIB [SIZE-MIB]
  *        beyond FILE grows [open]
+ *        beyond FILE filled write|sendfile|splice
+ *        beyond FILE cut
  * The first form maps so much of a file of SIZE-MIB (1), stores to a page, syncs, and prints `page tables N`, in
  * KiB (VmPTE in proc_pid_status(5)) of the process. The second maps eight pages of a file of one, writes the other
- * seven, and stores to the sixth; with `open`, a child opens the file then. Prints `msync ERRNO`.
+ * seven, and stores to the sixth; with `open`, a child opens the file then. The third maps an empty file, which the
+ * call makes longer, and stores to nothing. The fourth has had a thread, makes the file shorter, maps it anew from its
+ * third page on, and makes it longer by write. All print `msync ERRNO`.
  */
 #include <stdbool.h>
 #include <sys/syscall.h>
 #include "guest.h"
+#include <pthread.h>
+#include <sys/sendfile.h>
 
 static long page_tables(void)
 {
@@ -50,6 +56,59 @@ static int grows(const char *path, bool opens)
 	return 0;
 }
 
+static int filled(const char *path, const char *how)
+{
+	/* A part of a page: the kernel has not read it in. */
+	char page[PAGE / 2];
+	int fd = open_filled(path, 0), ends[2];
+	char *base = map_shared(fd, 8 * PAGE);
+	ssize_t result = -1;
+
+	memset(page, 'w', sizeof(page));
+	if (pipe(ends) != 0 || write(ends[1], page, sizeof(page)) != sizeof(page))
+		setup_failed("pipe");
+	if (strcmp(how, "write") == 0)
+		result = write(fd, page, sizeof(page));
+	else if (strcmp(how, "splice") == 0)
+		result = splice(ends[0], NULL, fd, NULL, sizeof(page), 0);
+	else if (strcmp(how, "sendfile") == 0) {
+		char other[4096];
+		off_t offset = 0;
+
+		snprintf(other, sizeof(other), "%s.from", path);
+		result = sendfile(fd, open_filled(other, 1), &offset, sizeof(page));
+	}
+	if (result != sizeof(page))
+		setup_failed("%s", how);
+	sync_and_tell(base, 8 * PAGE);
+	return 0;
+}
+
+static void *nothing(void *unused)
+{
+	return unused;
+}
+
+static int cut(const char *path)
+{
+	char page[PAGE / 2];
+	int fd = open_filled(path, 8);
+	char *base = map_shared(fd, 8 * PAGE), *anew;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
+		setup_failed("a thread");
+	if (ftruncate(fd, 4 * PAGE) != 0)
+		setup_failed("ftruncate");
+	base[0] = 's';
+	anew = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 2 * PAGE);
+	memset(page, 'w', sizeof(page));
+	if (anew == MAP_FAILED || pwrite(fd, page, sizeof(page), 5 * PAGE) != sizeof(page))
+		setup_failed("pwrite");
+	sync_and_tell(base, 8 * PAGE);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	size_t length;
@@ -59,6 +118,10 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (strcmp(argv[2], "grows") == 0)
 		return grows(argv[1], argc > 3);
+	if (strcmp(argv[2], "filled") == 0 && argc == 4)
+		return filled(argv[1], argv[3]);
+	if (strcmp(argv[2], "cut") == 0)
+		return cut(argv[1]);
 	length = (size_t)atol(argv[2]) << 20;
 	base = map_shared(open_sized(argv[1], (argc > 3 ? atol(argv[3]) : 1) << 20), length);
 	base[0] = 'x';

@@ -1,7 +1,7 @@
 //! The page cache of a file is dropped, or pages are evicted, between a store and msync: what was stored may be gone, and
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
-use preload_tests::harness::{Program, TearFs, kernel};
+use preload_tests::harness::{Program, TearFs, assert_same, kernel};
 use preload_tests::{or_skip, page_size};
 
 const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
@@ -113,6 +113,35 @@ fn a_store_where_the_file_has_grown_is_not_overlooked() {
     let dropped = run("lossy-first", &["open"]);
     let uncertain = dropped.records().uncertain();
     assert!(uncertain.contains(&5), "{}", dropped.log_text());
+}
+
+/// An empty file that was mapped has no page that could tell of a drop: whichever call makes it longer is followed. And
+/// what a truncation of the program's has dropped says nothing of what the file grows by after that.
+#[test]
+fn what_a_file_grows_by_is_in_no_doubt() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    for options in [
+        &["--mode", "honest"][..],
+        &["--mode", "honest", "--keep-cache"],
+    ] {
+        let fs = TearFs::mount(options);
+        for case in [
+            &["filled", "write"][..],
+            &["filled", "sendfile"],
+            &["filled", "splice"],
+            &["cut"],
+        ] {
+            let guest = Program::guest("beyond").arg(fs.path("f")).args(case);
+            let native = guest.natively().expect_success("natively");
+            let run = guest.under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
+            assert_same(&native, &run, &format!("{options:?} {case:?}"));
+        }
+    }
+    let fs = TearFs::mount(&["--mode", "black-hole"]);
+    let guest = Program::guest("beyond").arg(fs.path("f")).arg("cut");
+    let run = guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", "200")]);
+    assert_eq!(run.stdout, "msync EIO\n", "{run:?}");
 }
 
 /// A second mapping of the file in which nobody touched the pages that were stored to by the first.

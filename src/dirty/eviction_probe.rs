@@ -252,7 +252,9 @@ fn note_answer(
     let probes = of(table, file);
     let dropped = dropped || probes.dropped;
     probes.dropped = dropped && !again;
-    table.get_mut(file).dropped |= dropped;
+    let state = table.get_mut(file);
+    state.dropped |= dropped;
+    state.dropped_unseen |= dropped;
     Answer { dropped, unknown }
 }
 
@@ -270,14 +272,15 @@ pub fn is_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> 
 /// The page cache of `file` may have been dropped, and nothing was lost by that.
 pub fn forget(table: &mut mappings::Guard, file: &File) {
     of(table, file).dropped = false;
-    table.get_mut(file).dropped = false;
+    let state = table.get_mut(file);
+    (state.dropped, state.dropped_unseen) = (false, false);
 }
 
 /// Whether the page cache of `file` may have been dropped since the last sync that
 /// succeeded, for all that its probes tell. On a helper thread. What calls of the program's own have dropped
 /// counts where other threads may have stored meanwhile.
 pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
-    let dropped = table.get(file).dropped && !sys::thread::is_single();
+    let dropped = table.get(file).dropped_unseen && !sys::thread::is_single();
     let probes = of(table, file);
     let Some(pagemap) = worker.pagemap() else {
         return true;
@@ -416,7 +419,12 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
     }
     let any = dead.iter().any(|&addr| addr != 0);
     if any {
-        mappings::lock().get_mut(file).dropped = true;
+        let size = size(worker, file).unwrap_or(u64::MAX);
+        let mut table = mappings::lock();
+        let unseen = super::reach::has_untracked(worker, &table, file, size);
+        let state = table.get_mut(file);
+        state.dropped = true;
+        state.dropped_unseen |= unseen;
     }
     for addr in dead.into_iter().filter(|&addr| addr != 0) {
         if vm::populate_read(addr, sys::page_size()).is_err() {

@@ -144,7 +144,7 @@ fn remember_success(here: &Here<'_>, proved: &Proved) {
     let file = table.get_mut(&here.file);
     // What was suspect has been read back now.
     file.suspect = false;
-    file.dropped = false;
+    (file.dropped, file.dropped_unseen) = (false, false);
     file.fdatasync_ns = proved.flush_ns;
     reads::set_fresh(&here.file.key, proved.verify);
 }

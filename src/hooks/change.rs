@@ -213,37 +213,45 @@ fn note_write(fd: c_int, offset: off_t, len: usize) {
     next_fn::leave(state);
 }
 
+/// `real` writes `len` bytes to what `fd` is open on, at `offset`, or, where that is -1, at the descriptor's position.
+fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t) -> ssize_t {
+    if prctl::is_strict() {
+        return real();
+    }
+    let direct = is_direct(fd);
+    if direct {
+        before_fd(fd, 0..0);
+    }
+    let writing = match !direct && may_writes_drop() {
+        true => before_write(fd),
+        false => None,
+    };
+    // After that: what is proved there counts as unchanged from then on.
+    if removal::is_awaited() {
+        note_write(fd, offset, len);
+    }
+    let result = real();
+    if direct {
+        wrote(fd, offset, result);
+    }
+    if let Some(inode) = writing {
+        after_write(inode, fd, offset, result);
+    }
+    if eviction_probe::are_missing() && result > 0 {
+        grew(fd);
+    }
+    result
+}
+
 macro_rules! writes {
     ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr, $len:expr;)*) => {$(
         hook! {
             #[doc = concat!("Hook for `", stringify!($name), "`.")]
             fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t, real => {
-                if !before::is_needed() || prctl::is_strict() {
-                    return real();
+                match before::is_needed() {
+                    true => writing($fd, $offset, $len, real),
+                    false => real(),
                 }
-                let direct = is_direct($fd);
-                if direct {
-                    before_fd($fd, 0..0);
-                }
-                let writing = match !direct && may_writes_drop() {
-                    true => before_write($fd),
-                    false => None,
-                };
-                // After that: what is proved there counts as unchanged from then on.
-                if removal::is_awaited() {
-                    note_write($fd, $offset, $len);
-                }
-                let result = real();
-                if direct {
-                    wrote($fd, $offset, result);
-                }
-                if let Some(inode) = writing {
-                    after_write(inode, $fd, $offset, result);
-                }
-                if eviction_probe::are_missing() && result > 0 {
-                    grew($fd);
-                }
-                result
             }
         }
     )*};
@@ -320,6 +328,31 @@ writes! {
     fn pwritev64(fd, iov: *const iovec, count: c_int, offset: off_t) at offset, MANY;
     fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
     fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
+    fn sendfile(fd, from: c_int, offset: *mut off_t, count: size_t) at -1, count;
+    fn sendfile64(fd, from: c_int, offset: *mut off_t, count: size_t) at -1, count;
+}
+
+hook! {
+    /// Hook for `splice`.
+    fn splice(
+        from: c_int,
+        from_offset: *mut off_t,
+        to: c_int,
+        to_offset: *mut off_t,
+        len: size_t,
+        flags: c_uint,
+    ) -> ssize_t, real => {
+        if !before::is_needed() {
+            return real();
+        }
+        // Any pointer: the kernel answers a bad one.
+        let mut offset = [0; size_of::<off_t>()];
+        let offset = match sys::vm::read_own_memory(to_offset as usize, &mut offset) {
+            Ok(n) if n == offset.len() => off_t::from_ne_bytes(offset),
+            _ => -1,
+        };
+        writing(to, offset, len, real)
+    }
 }
 
 hook! {

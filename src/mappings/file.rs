@@ -100,6 +100,8 @@ pub struct State {
     writes_may_drop: bool,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
+    /// It was, while stores to a part of the file were not tracked. What the file has grown by since has lost nothing.
+    pub dropped_unseen: bool,
     /// Whether the program was told, at the default level, of an msync that returned 0 without a proof.
     pub doubted: bool,
     /// Entries of the table through which it can be stored to.
@@ -341,6 +343,7 @@ impl Files {
                     drops: [None; 4],
                     writes_may_drop: false,
                     dropped: false,
+                    dropped_unseen: false,
                     doubted: false,
                     writable: 0,
                     low: usize::MAX,
