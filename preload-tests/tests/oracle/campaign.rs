@@ -113,10 +113,8 @@ impl Campaign {
         judgement: &Judgement,
     ) {
         let whole = tree.current();
-        // Another program's open alone is a doubt, and never a zero.
-        let drops = whole.uses("other") && kind != Kind::FalseZero;
-        let races =
-            (whole.is_threaded() || whole.uses("fork") || drops) && known::is_race(&row.name, kind);
+        let is_alone = !whole.is_threaded() && !whole.uses("fork") && !whole.uses("other");
+        let races = !is_alone && known::is_race(&row.name, kind);
         let is_known = !self.native
             && !self.strict
             && (races || known::is_listed(&row.name, kind) || known::is_known(&row.name, kind));

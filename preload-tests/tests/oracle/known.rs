@@ -11,7 +11,15 @@ const KNOWN: &[(&str, Kind)] = &[];
 /// that, nobody can compare. That is a doubt where there is no loss; docs/proof.md counts them.
 const RACES: &[&str] = &["*"];
 
-/// Rows in which the same comes about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
+/// Rows where nothing is verified and an error is told once: of what another process was told, a fork child too, or another
+/// thread in the same moment, an msync knows nothing there, as natively (docs/limitations.md, "Zeros that are not proofs").
+const TOLD_ELSEWHERE: &[&str] = &[
+    "eio-once/*VERIFY=off*",
+    "ext4/disk-full",
+    "ext4/disk-full INVALIDATE=off",
+];
+
+/// Rows in which doubts come about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
 /// with `KEEPMYDATA_ORACLE_STRICT` shows them.
 const LISTED: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 
@@ -20,9 +28,14 @@ pub fn is_listed(row: &str, kind: Kind) -> bool {
     may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is a doubt on one of the [`RACES`], in a program of several threads or processes.
+/// Whether it is a doubt on one of the [`RACES`], or a zero on one of those [`TOLD_ELSEWHERE`], in a program of several
+/// threads or processes.
 pub fn is_race(row: &str, kind: Kind) -> bool {
-    may_be_doubted(row, kind) && RACES.iter().any(|glob| matches(glob, row))
+    let (rows, may_be) = match kind {
+        Kind::FalseZero => (TOLD_ELSEWHERE, true),
+        _ => (RACES, may_be_doubted(row, kind)),
+    };
+    may_be && rows.iter().any(|glob| matches(glob, row))
 }
 
 /// Whether that is how a doubt shows there: there is none where nothing is verified, and it is an error only if so set.
