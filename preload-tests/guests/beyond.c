@@ -5,11 +5,13 @@
  *        beyond FILE grows [open]
  *        beyond FILE filled write|sendfile|splice
  *        beyond FILE cut
+ *        beyond FILE orphaned PID
  * The first form maps so much of a file of SIZE-MIB (1), stores to a page, syncs, and prints `page tables N`, in
  * KiB (VmPTE in proc_pid_status(5)) of the process. The second maps eight pages of a file of one, writes the other
  * seven, and stores to the sixth; with `open`, a child opens the file then. The third maps an empty file, which the
  * call makes longer, and stores to nothing. The fourth has had a thread, makes the file shorter, maps it anew from its
- * third page on, and makes it longer by write. All print `msync ERRNO`.
+ * third page on, and makes it longer by write. All print `msync ERRNO`. The last kills the filesystem's daemon, maps
+ * pages that nobody has read, and prints `mmap ERRNO`.
  */
 #include <stdbool.h>
 #include <sys/syscall.h>
@@ -109,6 +111,21 @@ static int cut(const char *path)
 	return 0;
 }
 
+static int orphaned(const char *path, pid_t daemon)
+{
+	int fd = open_sized(path, 32 * PAGE);
+	void *base;
+
+	map_shared(fd, 8 * PAGE);
+	if (kill(daemon, SIGKILL) != 0)
+		setup_failed("kill");
+	while (fsync(fd) == 0)
+		usleep(1000);
+	base = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 20 * PAGE);
+	printf("mmap %s\n", errname(base == MAP_FAILED ? errno : 0));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	size_t length;
@@ -122,6 +139,8 @@ int main(int argc, char **argv)
 		return filled(argv[1], argv[3]);
 	if (strcmp(argv[2], "cut") == 0)
 		return cut(argv[1]);
+	if (strcmp(argv[2], "orphaned") == 0 && argc == 4)
+		return orphaned(argv[1], atoi(argv[3]));
 	length = (size_t)atol(argv[2]) << 20;
 	base = map_shared(open_sized(argv[1], (argc > 3 ? atol(argv[3]) : 1) << 20), length);
 	base[0] = 'x';

@@ -144,6 +144,29 @@ fn what_a_file_grows_by_is_in_no_doubt() {
     assert_eq!(run.stdout, "msync EIO\n", "{run:?}");
 }
 
+/// What is to tell of a drop is a page that is read in: where the daemon is gone, mmap returns all the same.
+#[test]
+fn mmap_returns_where_the_daemon_is_gone() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let run = |settings: Option<&[(&str, &str)]>| {
+        let fs = TearFs::mount(&["--mode", "honest"]);
+        let guest = Program::guest("beyond").arg(fs.path("f")).arg("orphaned");
+        let guest = guest.arg(fs.pid().to_string());
+        match settings {
+            Some(settings) => guest.under_shim(settings),
+            None => guest.natively(),
+        }
+    };
+    let native = run(None).expect_success("natively");
+    assert_eq!(native.stdout, "mmap 0\n");
+    let shimmed = run(Some(&[("KEEPMYDATA_DEADLINE_MS", "200")]));
+    assert_eq!(
+        shimmed.expect_success("under the shim").stdout,
+        native.stdout
+    );
+}
+
 /// A second mapping of the file in which nobody touched the pages that were stored to by the first.
 #[test]
 fn a_page_is_not_gone_because_one_mapping_has_no_entry_for_it() {

@@ -113,9 +113,10 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
     let Some(addr) = duplicate(file, source, offset) else {
         return;
     };
-    // Faults it in, and no neighbour: the mapping is marked as read at random.
-    if vm::lock(addr, sys::page_size()).is_err() {
-        let _ = vm::populate_read(addr, sys::page_size());
+    // Faults it in, and no neighbour: the mapping is marked as read at random. Not by mlock(2), which tries for ever
+    // where the page cannot be read, as of a FUSE daemon that is gone (`__mm_populate` in mm/gup.c).
+    if vm::populate_read(addr, sys::page_size()).is_ok() {
+        let _ = vm::lock(addr, sys::page_size());
     }
     let Some(pagemap) = worker.pagemap() else {
         return;

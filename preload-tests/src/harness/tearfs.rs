@@ -114,6 +114,11 @@ impl TearFs {
         self.scratch.path("control")
     }
 
+    /// The process that serves it.
+    pub fn pid(&self) -> u32 {
+        self.daemon.child.id()
+    }
+
     /// What the daemon wrote about each operation.
     pub fn op_log(&self) -> String {
         std::fs::read_to_string(self.scratch.path("ops")).unwrap_or_default()
