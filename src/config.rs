@@ -60,7 +60,7 @@ pub fn is_secure() -> bool {
 /// more rights: one that this starts has the same rights, and may have no sign of that any more. Called
 /// before main.
 pub fn clear_environment() {
-    retain_variables(&mut |name| !name.starts_with(b"KEEPMYDATA_"));
+    retain_variables(&mut |name| !name.starts_with(PREFIX.as_bytes()));
 }
 
 /// `typo` gets each variable that is named almost like a setting, and what was meant. They are taken out of
@@ -81,7 +81,7 @@ fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
     // becomes shorter in place. Of each only the name is looked at: texts may be long, and every process that
     // starts waits for this.
     unsafe {
-        let mut from = environ.cast_mut();
+        let mut from = first_of_ours().cast_mut();
         let mut to = from;
         while !from.is_null() && !(*from).is_null() {
             let entry = *from;
@@ -101,6 +101,9 @@ fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
     }
 }
 
+/// How the names of the shim's variables begin.
+const PREFIX: &str = "KEEPMYDATA_";
+
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
@@ -110,17 +113,38 @@ fn lookup(name: &str) -> Option<&'static [u8]> {
     // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings, of which none is
     // looked at beyond the first byte that differs.
     unsafe {
-        let mut at = environ;
+        let mut at = first_of_ours();
         while !at.is_null() && !(*at).is_null() {
-            let entry = *at;
-            let is = |(at, byte)| *entry.add(at) as u8 == byte;
-            if name.bytes().chain(*b"=").enumerate().all(is) {
-                return Some(CStr::from_ptr(entry.add(name.len() + 1)).to_bytes());
+            if begins_with(*at, name) && *(*at).add(name.len()) as u8 == b'=' {
+                return Some(CStr::from_ptr((*at).add(name.len() + 1)).to_bytes());
             }
             at = at.add(1);
         }
     }
     None
+}
+
+/// The part of the environment that begins with the first variable of the shim's. Called before main. Every process
+/// that starts waits for this, and most have none.
+fn first_of_ours() -> *const *const c_char {
+    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() && !begins_with(*at, PREFIX) {
+            at = at.add(1);
+        }
+        at
+    }
+}
+
+/// Whether the string at `entry` begins so.
+///
+/// # Safety
+/// It ends in a zero byte, and `with` has none.
+unsafe fn begins_with(entry: *const c_char, with: &str) -> bool {
+    // SAFETY: nothing is looked at beyond the first byte that differs.
+    let is = |(at, byte)| unsafe { *entry.add(at) as u8 == byte };
+    with.bytes().enumerate().all(is)
 }
 
 /// Memory for the texts. Two paths, a list of globs and the words fit; an environment that needs
@@ -141,7 +165,10 @@ fn keep(text: &[u8]) -> Option<&'static [u8]> {
     Some(room)
 }
 
-/// The log path made absolute: the program may change its working directory before the first record.
+/// The log path made absolute: the program may change its working directory before the first record. Apart: what it
+/// takes of the stack is pages that a process without a log file need not touch.
+#[cold]
+#[inline(never)]
 fn absolute(template: &[u8]) -> Option<&'static [u8]> {
     let mut cwd = [0u8; libc::PATH_MAX as usize];
     // SAFETY: the buffer is live and of that size.

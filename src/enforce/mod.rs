@@ -36,6 +36,7 @@ mod ticket;
 mod zero;
 
 pub use fail::sync_failed;
+pub use request::keep_memory;
 
 use crate::helper::{self, Worker};
 use crate::mappings;

@@ -10,7 +10,7 @@ use crate::sys::lock::Mutex;
 use crate::sys::pool::Pool;
 use crate::{config, sys};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use keepmydata_promise::{self as promise, Home, Patience, Terms};
 use keepmydata_records::Uncertain;
 
@@ -137,14 +137,25 @@ unsafe impl Sync for Contexts {}
 static CONTEXTS_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 static CONTEXTS: Contexts = Contexts(Pool::new());
 
-/// Keeps memory for the first contexts: a process may map a file and then run out. Says whether there is a lock
-/// for them.
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    if let Some(block) = CONTEXTS.0.fresh() {
+    CONTEXTS_LOCK.boot()
+}
+
+/// Keeps memory for the first contexts: a process may map a file and then run out. With all signals blocked. Not
+/// while booting: most processes never map one.
+pub fn keep_memory() {
+    static KEPT: AtomicBool = AtomicBool::new(false);
+    if KEPT.load(Ordering::Relaxed) {
+        return;
+    }
+    let _lock = CONTEXTS_LOCK.get().lock();
+    if !KEPT.swap(true, Ordering::Relaxed)
+        && let Some(block) = CONTEXTS.0.fresh()
+    {
         // SAFETY: from the pool, and unused.
         unsafe { CONTEXTS.0.give(block) };
     }
-    CONTEXTS_LOCK.boot()
 }
 
 // SAFETY: the pool's blocks are of that size, and each is taken by one.

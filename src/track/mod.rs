@@ -262,6 +262,7 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
         None => classify::traits(call.fd)?,
     };
     let len = sys::page_up(call.len as u64) as usize;
+    enforce::keep_memory();
     let added = lock().find_or_add(key, traits);
     let file = added.ok_or(Bypass::OutOfMemory)?;
     let mut entry = Entry {
