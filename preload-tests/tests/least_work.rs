@@ -464,3 +464,20 @@ fn a_dirty_page_of_a_sparse_file_is_found_in_few_steps() {
     let counts = log.lines().filter(is_cachestat).count();
     assert!((1..40).contains(&counts), "{counts} calls");
 }
+
+/// A mapping that grows page by page stays one: the drop asks of it once whether it is shared, and not of each part.
+#[test]
+fn a_mapping_that_has_grown_is_one_mapping() {
+    or_skip!(installed("strace"));
+    const ROUNDS: usize = 100;
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = Program::guest("grows")
+        .arg(fs.path("f"))
+        .args(["mapping", &ROUNDS.to_string()]);
+    let log = traced(guest, "mremap", &[]);
+    // With an old size of 0 it maps the pages a second time, which only succeeds where they are shared.
+    let calls = log.lines().filter(|line| line.contains(" mremap("));
+    let (asked, grown): (Vec<_>, Vec<_>) = calls.partition(|line| line.contains(", 0, "));
+    assert_eq!(grown.len(), ROUNDS, "{log}");
+    assert!((1..5).contains(&asked.len()), "{asked:?}");
+}

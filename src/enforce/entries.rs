@@ -19,12 +19,16 @@ pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
         let table = mappings::lock();
         table.for_each_of(file, at, |entry| {
             let end = entry.offset + entry.len() as u64;
-            let shared = dirty::is_tracked(worker, &entry) || is_shared(entry.start, entry.len());
+            let is_shared =
+                || dirty::is_tracked(worker, &entry) || is_shared(entry.start, entry.len());
+            // Asked where something is to be dropped.
+            let mut shared = None;
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let range = start..start + range.length as usize;
                 let whole = dirty::for_each_mapped(worker, &entry, range, &mut |mapped| {
                     let len = mapped.len().min(left);
+                    let shared = *shared.get_or_insert_with(is_shared);
                     drop_unwritten(worker, &entry, shared, mapped.start, mapped.start + len);
                     left -= len;
                     at = mapped.start + len;
