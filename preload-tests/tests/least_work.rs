@@ -481,3 +481,28 @@ fn a_mapping_that_has_grown_is_one_mapping() {
     assert_eq!(grown.len(), ROUNDS, "{log}");
     assert!((1..5).contains(&asked.len()), "{asked:?}");
 }
+
+/// Before a truncation what is owed is proved, because pages may leave the page cache. On a local filesystem none do where
+/// the file becomes longer, or stays as it is: as journald has it after each record.
+#[test]
+fn a_truncation_that_takes_nothing_away_proves_nothing() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    const ROUNDS: usize = 50;
+    for name in ["ext4", "xfs", "btrfs"] {
+        let fs = or_skip!(LoopFs::mount(name));
+        let syncs = |how: &str| {
+            let guest = Program::guest("grows")
+                .arg(fs.path(how))
+                .args([how, &ROUNDS.to_string()]);
+            let log = traced(guest, "fdatasync", &[("KEEPMYDATA_VERIFY", "on")]);
+            let calls = log.lines().filter(|line| line.contains(" fdatasync("));
+            calls.count()
+        };
+        assert!(syncs("shorter") >= ROUNDS, "{name}");
+        for how in ["same", "longer"] {
+            let syncs = syncs(how);
+            assert!((1..5).contains(&syncs), "{name}, {how}: {syncs} syncs");
+        }
+    }
+}

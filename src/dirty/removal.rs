@@ -94,6 +94,13 @@ pub fn grown((dev, ino): Inode) {
     });
 }
 
+/// Whether a call that takes a part of the inode out, or none, leaves all else in the page cache: local filesystems do.
+pub fn keeps_what_stays((dev, ino): Inode) -> bool {
+    mappings::lock()
+        .of_inode(dev, ino)
+        .all(|file| file.traits.local_block)
+}
+
 /// What is beyond the end of a file that was truncated to `size` bytes.
 pub fn truncated(inode: Inode, size: off_t) {
     changed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
@@ -213,6 +220,10 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         let local_block = file.traits.local_block;
         (local_block, local_block || table.get(file).handle.uncounted)
     };
+    if !super::wants_registration(file.traits) {
+        // It has no marks and no probes.
+        return;
+    }
     let gone = widen(range, has_large_folios);
     let follow = |worker: &helper::Worker| {
         pagemap::follow_growth(worker, file);

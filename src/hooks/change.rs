@@ -74,7 +74,8 @@ impl Call {
 
     fn of(inode: impl FnOnce() -> Option<Inode>, what: Change) -> Option<Call> {
         let state = next_fn::enter();
-        match inode() {
+        let drops = |&inode: &Inode| !what.range.is_empty() || !removal::keeps_what_stays(inode);
+        match inode().filter(drops) {
             Some(inode) => {
                 let dropping = Dropping::begin(inode, what.call);
                 removal::changing(inode, what.range);

@@ -4,7 +4,7 @@
 use super::change::{Call, Change};
 use crate::dirty::removal;
 use crate::enforce::before;
-use crate::{findings, mappings, next_fn, stats};
+use crate::{findings, mappings, next_fn, stats, sys};
 use core::ffi::c_char;
 use core::ops::Range;
 use libc::{c_int, off_t};
@@ -33,7 +33,10 @@ truncate! {
 #[cold]
 fn watched_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
     let call = || Call::at_fd(fd, Change::truncated(beyond(size)));
-    let real = || changing(call, || removal::tracked_fd(fd), size, real);
+    let real = || match size_before_growth(fd, size) {
+        Some(before) => growing(fd, size as u64 > before, real),
+        None => changing(call, || removal::tracked_fd(fd), size, real),
+    };
     match stats::on() {
         true => findings::truncate_fd(fd, size, real),
         false => real(),
@@ -49,6 +52,29 @@ fn watched_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) 
         true => findings::truncate_path(path, size, real),
         false => real(),
     }
+}
+
+/// How large the tracked file is that `fd` is open on, if a truncation to `size` bytes takes nothing out of its page
+/// cache: journald does that after each record, to the size that the file has.
+fn size_before_growth(fd: c_int, size: off_t) -> Option<u64> {
+    let state = next_fn::enter();
+    let inode = removal::tracked_fd(fd).filter(|&inode| removal::keeps_what_stays(inode));
+    let before = inode.and_then(|_| sys::fd::of_program(fd, sys::fd::size)?.ok());
+    next_fn::leave(state);
+    before.filter(|&before| u64::try_from(size).is_ok_and(|size| size >= before))
+}
+
+/// `real` truncates the file that `fd` is open on so; `grows` says whether it is longer then.
+fn growing(fd: c_int, grows: bool, real: impl FnOnce() -> c_int) -> c_int {
+    let result = real();
+    if result == 0 && grows {
+        let state = next_fn::enter();
+        if let Some(inode) = removal::tracked_fd(fd) {
+            removal::grown(inode);
+        }
+        next_fn::leave(state);
+    }
+    result
 }
 
 /// What a truncation to `size` bytes takes out.
