@@ -49,6 +49,8 @@ pub struct Helper {
     closed: orders::Closed,
     /// Counts what those of its threads must look at that take no jobs; they sleep on it.
     nudges: lock::Word,
+    /// It ends because the program does.
+    is_last: AtomicBool,
     /// A thread could not take on the program's ids.
     stranger: AtomicBool,
     /// Descriptors in the helper's own table, plus one (0 is none): /proc, and the program's directory

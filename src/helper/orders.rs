@@ -119,7 +119,9 @@ impl Closed {
 /// it has nothing to do, or not for long. Any context.
 pub fn at_exit() {
     if let Some((process, _quiet)) = of_this_process() {
+        super::own().is_last.store(true, Ordering::Relaxed);
         end(process, BEFORE_EXIT_NS);
+        super::own().is_last.store(false, Ordering::Relaxed);
     }
 }
 
@@ -164,12 +166,15 @@ pub fn replace(process: &'static Process) {
 }
 
 fn dismiss(process: &'static Process) -> bool {
+    let helper = super::own();
+    // A process is waited for at once, and not first for the word of each of its threads: they are wake-ups.
+    let ended = || helper.life.is_process() && helper.life.reap();
     let gone = || {
-        super::own().life.reap();
-        super::own().forget_descriptors();
+        helper.life.reap();
+        helper.forget_descriptors();
         process.renew();
     };
-    super::own().pool.dismiss(nudge, lives, gone)
+    helper.pool.dismiss(nudge, lives, ended, gone)
 }
 
 /// Wakes those that take no jobs.

@@ -128,6 +128,17 @@ fn is_emulated() -> bool {
 }
 
 impl Life {
+    /// The helper does its work from now on: the thread that takes jobs says so, and is woken by the first that comes.
+    pub fn note_working(&self) {
+        self.arrive(ARRIVED);
+    }
+
+    fn arrive(&self, how: u32) -> c_int {
+        self.arrived.store(how, Ordering::Release);
+        lock::wake_all(&self.arrived);
+        0
+    }
+
     /// Whether the helper is a process.
     pub fn is_process(&self) -> bool {
         self.pid.load(Ordering::Relaxed) != 0
@@ -171,13 +182,13 @@ impl Life {
         self.is_process() && matches!(self.wait(look), Ok(true) | Err(Errno::CHILD))
     }
 
-    /// Waits for the end of the helper, with all its threads and descriptors, so that it is no zombie. On a
-    /// thread of the program's.
-    pub fn reap(&self) {
-        if self.is_process() {
-            let _ = self.wait(WaitIdOptions::EXITED);
-            self.pid.store(0, Ordering::Relaxed);
-        }
+    /// Waits for the end of the helper, with all its threads and descriptors, so that it is no zombie; false where that
+    /// cannot be waited for, because a sandbox denies it. On a thread of the program's.
+    pub fn reap(&self) -> bool {
+        let ended = !self.is_process()
+            || matches!(self.wait(WaitIdOptions::EXITED), Ok(_) | Err(Errno::CHILD));
+        self.pid.store(0, Ordering::Relaxed);
+        ended
     }
 
     /// waitid(2) for the helper: whether it has ended.
@@ -231,24 +242,15 @@ extern "C" fn first(_: usize) -> c_int {
     let helper = super::own();
     if settle(process).is_err() {
         helper.forget_descriptors();
-        return arrive(REFUSED);
+        return helper.life.arrive(REFUSED);
     }
     helper.pool.reserve();
     if super::spawn(worker::first_of_process).is_err() {
         helper.pool.not_hired();
         helper.forget_descriptors();
-        return arrive(REFUSED);
+        return helper.life.arrive(REFUSED);
     }
-    let member = helper.pool.join();
-    arrive(ARRIVED);
-    watch(process, member)
-}
-
-fn arrive(how: u32) -> c_int {
-    let arrived = &super::own().life.arrived;
-    arrived.store(how, Ordering::Release);
-    lock::wake_all(arrived);
-    0
+    watch(process, helper.pool.join())
 }
 
 /// Leaves what is the program's to it, and makes sure that its descriptors can be reached. Root and
@@ -288,7 +290,7 @@ fn watch(process: &'static Process, mut member: super::Member) -> c_int {
         let nudges = life.nudges.load(Ordering::Acquire);
         if until_unlocked(process, || super::own().try_attend(&mut member)) {
             until_unlocked(process, || super::own().try_leave());
-            return 0;
+            return worker::end_thread();
         }
         if watched == 0 {
             watched = life.word.load(Ordering::Acquire);

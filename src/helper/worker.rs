@@ -283,7 +283,9 @@ pub fn make_room() {
 
 /// The first thread that takes jobs, in a helper that is a process.
 pub extern "C" fn first_of_process(_: usize) -> c_int {
-    serve(process::this(), super::own().pool.opened())
+    let member = super::own().pool.opened();
+    super::own().life.note_working();
+    serve(process::this(), member)
 }
 
 /// The first thread of a helper that is none.
@@ -369,10 +371,10 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
     let helper = super::own();
     let mut worker = Worker::new(process, true);
     loop {
-        match helper.pool.next(&mut member) {
+        // A program with one thread, which waits for its job, has no other.
+        match helper.pool.next(&mut member, || !thread::is_single()) {
             Next::Job(job, hire) => {
-                // A program with one thread, which waits for this job, has no other.
-                if hire && (thread::is_single() || super::spawn(another).is_err()) {
+                if hire && super::spawn(another).is_err() {
                     helper.pool.not_hired();
                 }
                 // SAFETY: whoever queued the job waits until it is finished, and keeps it alive.
@@ -385,7 +387,16 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
                 }
             }
             Next::Order(ids) => helper.carry_out(ids, &mut member),
-            Next::Leave => return 0,
+            Next::Leave => return end_thread(),
         }
     }
+}
+
+/// Ends the calling thread of the helper, or says what its body is to return, which unmaps its stack: needless, and an
+/// interrupt of the other processors, where the program is about to end.
+pub fn end_thread() -> c_int {
+    if super::own().is_last.load(Ordering::Relaxed) {
+        let _ = sys::raw::sys_exit(0);
+    }
+    0
 }

@@ -295,15 +295,15 @@ impl<P, O: Copy> WorkerPool<P, O> {
         queue.is_some_and(|mut queue| queue.withdraw(job))
     }
 
-    /// Sleeps until there is something to do for `member`.
-    pub fn next(&self, member: &mut Member) -> Next<P, O> {
+    /// Sleeps until there is something to do for `member`. `may_hire` says whether another thread may be of use.
+    pub fn next(&self, member: &mut Member, may_hire: impl Fn() -> bool) -> Next<P, O> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(order) = queue.order_for(member) {
                 return Next::Order(order);
             }
             if let Some(job) = queue.pop() {
-                let hire = queue.lacks_a_member();
+                let hire = queue.lacks_a_member() && may_hire();
                 queue.hiring += u32::from(hire);
                 return Next::Job(job, hire);
             }
@@ -381,7 +381,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
         nudge: impl Fn(),
         lives: impl Fn() -> bool,
     ) -> bool {
-        self.can_be_told() && self.tell(|queue| queue.order = Some(order()), nudge, lives)
+        self.can_be_told() && self.tell(|queue| queue.order = Some(order()), nudge, lives, || false)
     }
 
     /// Whether the calling thread may wake the members.
@@ -390,8 +390,16 @@ impl<P, O: Copy> WorkerPool<P, O> {
     }
 
     /// Has every member leave when all queued jobs are done, and then calls `gone`; the next
-    /// [`WorkerPool::ready`] starts anew. False where there was none, or it cannot be told.
-    pub fn dismiss(&self, nudge: impl Fn(), lives: impl Fn() -> bool, gone: impl FnOnce()) -> bool {
+    /// [`WorkerPool::ready`] starts anew. False where there was none, or it cannot be told. `ended`
+    /// waits for the end of all members' threads, where that can be waited for; where it says that it has not, each
+    /// member's word that it leaves is waited for.
+    pub fn dismiss(
+        &self,
+        nudge: impl Fn(),
+        lives: impl Fn() -> bool,
+        ended: impl FnOnce() -> bool,
+        gone: impl FnOnce(),
+    ) -> bool {
         if !self.can_be_told() || !self.switch(READY, LEAVING) {
             return false;
         }
@@ -399,7 +407,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
             queue.open = defect!(TakesJobsWhileLeaving => true; false);
             queue.leave = true;
         };
-        let left = self.tell(leave, nudge, lives);
+        let left = self.tell(leave, nudge, lives, ended);
         {
             let mut queue = self.queue.lock();
             (queue.leave, queue.order) = (false, None);
@@ -418,6 +426,7 @@ impl<P, O: Copy> WorkerPool<P, O> {
         what: impl FnOnce(&mut Queue<P, O>),
         nudge: impl Fn(),
         lives: impl Fn() -> bool,
+        ended: impl FnOnce() -> bool,
     ) -> bool {
         // Who is being hired may have the ids of before.
         let is_ready = |queue: &Queue<P, O>| {
@@ -438,6 +447,9 @@ impl<P, O: Copy> WorkerPool<P, O> {
         drop(queue);
         port::wake_all(&self.news);
         nudge();
+        if ended() {
+            return false;
+        }
         let is_done = |queue: &Queue<P, O>| {
             let done = queue.outstanding == 0 || queue.number != number;
             defect!(OrderDoesNotWait => queue.number == number; done)

@@ -89,7 +89,7 @@ impl Process {
         };
         let user = &self.users[number];
         loop {
-            match self.pool.next(&mut member) {
+            match self.pool.next(&mut member, || true) {
                 Next::Job(job, hire) => {
                     if hire {
                         self.hire(user.load(Ordering::SeqCst), false);
@@ -152,7 +152,7 @@ impl Process {
     }
 
     fn dismiss(&self) -> bool {
-        self.pool.dismiss(|| (), || true, || ())
+        self.pool.dismiss(|| (), || true, || false, || ())
     }
 
     fn end(&self) {

@@ -202,6 +202,8 @@ calls! {
     sys_kill(process: c_int, signal: c_int) = libc::SYS_kill, [process, signal];
     /// tgkill(2).
     sys_tgkill(process: c_int, thread: c_int, signal: c_int) = libc::SYS_tgkill, [process, thread, signal];
+    /// exit(2): ends the calling thread.
+    sys_exit(code: c_int) = libc::SYS_exit, [code];
     /// exit_group(2).
     sys_exit_group(code: c_int) = libc::SYS_exit_group, [code];
     /// unshare(2), `CLONE_FS`: root, working directory and umask are the calling thread's own from then on.
