@@ -1,9 +1,10 @@
 /*
  * One call many times, to count or time what it costs.
  *
- * usage: passthrough read|pread|readv|mmap|msync|ftruncate|execve COUNT FILE [TRACKED]
- * Calls on FILE (mmap: anonymous memory, mapped and unmapped; msync: anonymous
- * memory; ftruncate and execve fail). With TRACKED, that file is mapped, stored to and synced first, and stays
+ * usage: passthrough CALL COUNT FILE [TRACKED]
+ * CALL is read, pread, readv, write, pwrite, writev, fsync, fdatasync, open, mmap, msync, ftruncate or execve.
+ * Calls on FILE (open: and close; mmap: anonymous memory, mapped and unmapped; msync: anonymous
+ * memory; fsync, fdatasync, ftruncate and execve fail). With TRACKED, that file is mapped, stored to and synced first, and stays
  * mapped. Prints the nanoseconds that one call took.
  */
 #include "guest.h"
@@ -25,7 +26,7 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		return EXIT_USAGE;
 	count = atol(argv[2]);
-	fd = open(argv[3], O_RDONLY);
+	fd = open(argv[3], strstr(argv[1], "write") ? O_RDWR : O_RDONLY);
 	if (fd < 0)
 		setup_failed("open %s", argv[3]);
 	if (argc > 4) {
@@ -52,6 +53,33 @@ int main(int argc, char **argv)
 		for (long i = 0; i < count; i++)
 			if (readv(fd, &vector, 1) != 1)
 				setup_failed("readv");
+	} else if (strcmp(argv[1], "write") == 0) {
+		for (long i = 0; i < count; i++)
+			if (write(fd, buffer, one) != 1)
+				setup_failed("write");
+	} else if (strcmp(argv[1], "pwrite") == 0) {
+		for (long i = 0; i < count; i++)
+			if (pwrite(fd, buffer, one, 0) != 1)
+				setup_failed("pwrite");
+	} else if (strcmp(argv[1], "writev") == 0) {
+		for (long i = 0; i < count; i++)
+			if (writev(fd, &vector, 1) != 1)
+				setup_failed("writev");
+	} else if (strcmp(argv[1], "fsync") == 0) {
+		for (long i = 0; i < count; i++)
+			if (fsync(fd) != -1)
+				setup_failed("fsync");
+	} else if (strcmp(argv[1], "fdatasync") == 0) {
+		for (long i = 0; i < count; i++)
+			if (fdatasync(fd) != -1)
+				setup_failed("fdatasync");
+	} else if (strcmp(argv[1], "open") == 0) {
+		for (long i = 0; i < count; i++) {
+			int other = open(argv[3], O_RDONLY);
+
+			if (other < 0 || close(other) != 0)
+				setup_failed("open");
+		}
 	} else if (strcmp(argv[1], "mmap") == 0) {
 		for (long i = 0; i < count; i++) {
 			void *map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -214,7 +214,10 @@ fn note_write(fd: c_int, offset: off_t, len: usize) {
     next_fn::leave(state);
 }
 
-/// `real` writes `len` bytes to what `fd` is open on, at `offset`, or, where that is -1, at the descriptor's position.
+/// `real` writes `len` bytes to what `fd` is open on, at `offset`, or, where that is -1, at the descriptor's position. Apart,
+/// so that where nothing is verified a write needs no frame.
+#[cold]
+#[inline(never)]
 fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t) -> ssize_t {
     if prctl::is_strict() {
         return real();
