@@ -94,6 +94,7 @@ ROWS = [
     Row("gdbm, record and sync", BOTH, python("gdbm_syncs.py"), module("dbm.gnu")),
     Row("memcached -e, value", BOTH, python("memcached_file.py"), program("memcached")),
     Row("process that maps, stores, syncs, ends", BOTH, guest("bench_spawn", 100)),
+    Row("1,000 x pread / write / pwrite / open / fsync / map", BOTH, guest("bench_calls")),
 ]
 MEMORY = [
     Row("10,000 files mapped", BOTH, guest("bench_memory", "files")),
