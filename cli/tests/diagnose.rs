@@ -3,7 +3,7 @@
 mod common;
 
 use common::{keepmydata, stderr, stdout};
-use preload_tests::harness::{Program, Scratch, TearFs, shim};
+use preload_tests::harness::{Flags, Program, Scratch, TearFs, shim};
 use preload_tests::or_skip;
 use serde_json::{Value, json};
 use std::fs;
@@ -82,6 +82,21 @@ fn junit_has_a_case_for_each_setting() {
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
+}
+
+/// Nothing can be preloaded into it: the command supervises it.
+#[test]
+fn so_it_is_for_a_static_program() {
+    or_skip!(TearFs::available());
+    let bed = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let program = Program::guest_with("seed", Flags::Static).arg(bed.path("f"));
+    let found = found(&["--runs=2"], &program);
+    check(&found, "filesystem", &[], &["msync"]);
+    let records = found["records"].as_array().unwrap();
+    assert!(
+        records.iter().all(|record| record["supervised"] == true),
+        "{found}"
+    );
 }
 
 /// The seed case fails in each of these modes; what cures it, and what the verdict rests on.

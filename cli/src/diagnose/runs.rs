@@ -5,7 +5,7 @@ use super::clients::{self, TwoClients};
 use super::settings::{Kind, Setting};
 use crate::child::Ended;
 use crate::failure::{CANNOT_RUN, Failure};
-use crate::run::{Library, checked, reason};
+use crate::run::{Library, located, reason};
 use crate::trial::{self, Evidence, Runner, Under};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -44,6 +44,8 @@ impl Runs {
 pub struct Program<'a> {
     options: &'a Options,
     file: PathBuf,
+    /// The shim would not reach it.
+    is_supervised: bool,
     runner: Runner,
     has_strace: bool,
     /// The caller's choice of files (KEEPMYDATA_FILES) holds under every setting.
@@ -57,7 +59,7 @@ pub struct Program<'a> {
 impl<'a> Program<'a> {
     pub fn new(options: &'a Options) -> Result<Self, Failure> {
         let library = Library::find()?;
-        let file = checked(&options.program[0], &library)?;
+        let (file, is_supervised) = located(&options.program[0], &library)?;
         let others = env::var_os("LD_PRELOAD").unwrap_or_default();
         let runner = Runner::new(Ok(library), &others)?;
         if let Some(why) = runner.no_shim() {
@@ -71,6 +73,7 @@ impl<'a> Program<'a> {
         Ok(Program {
             options,
             file,
+            is_supervised,
             runner,
             has_strace: strace(0, Path::new("/dev/null"), OsStr::new("true"))
                 .output()
@@ -155,6 +158,11 @@ impl<'a> Program<'a> {
     fn start(&self, setting: &Setting, logs: &Path) -> std::io::Result<Ended> {
         let mut command = match setting.kind {
             Kind::Delayed(delay_us) => strace(delay_us, &logs.join(TRACE), self.file.as_os_str()),
+            kind if self.is_supervised && !kind.is_native() => {
+                let mut command = Command::new(env::current_exe()?);
+                command.args(["--reach=supervise", "--"]).arg(&self.file);
+                command
+            }
             _ => Command::new(&self.file),
         };
         command.args(&self.options.program[1..]);
@@ -167,16 +175,16 @@ impl<'a> Program<'a> {
         if let (Kind::SeenBy, Some(mounts)) = (setting.kind, &self.seen_by) {
             settings.push(("KEEPMYDATA_SEEN_BY", mounts));
         }
+        // What a program does after a failed msync is in the records of its other calls.
+        let level = match setting.kind {
+            Kind::Watch => "trace",
+            _ => "info",
+        };
+        let settings = &settings;
         let under = match setting.kind.is_native() {
             true => Under::Nothing,
-            false => Under::Shim {
-                // What a program does after a failed msync is in the records of its other calls.
-                level: match setting.kind {
-                    Kind::Watch => "trace",
-                    _ => "info",
-                },
-                settings: &settings,
-            },
+            false if self.is_supervised => Under::Supervisor { level, settings },
+            false => Under::Shim { level, settings },
         };
         self.runner.run(command, under, logs, self.options.timeout)
     }

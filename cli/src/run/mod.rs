@@ -119,6 +119,15 @@ fn not_executed(name: &OsStr, error: &io::Error) -> Failure {
     Failure::new(code, format!("{}: {}", name.display(), reason(error)))
 }
 
+/// The file that a command names, and whether it must be supervised: the shim would see little or nothing of it.
+pub fn located(name: &OsStr, library: &Library) -> Result<(PathBuf, bool), Failure> {
+    let file = program::find(name, env::var_os("PATH").as_deref())?;
+    match program::needs_supervision(&file, &library.elf) {
+        true => Ok((file, true)),
+        false => Ok((checked(name, library)?, false)),
+    }
+}
+
 /// The file that a command names, into which the shim can be loaded; of a Go program a warning says
 /// that little of it is seen.
 pub fn checked(name: &OsStr, library: &Library) -> Result<PathBuf, Failure> {

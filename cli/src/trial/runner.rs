@@ -22,6 +22,13 @@ pub enum Under<'a> {
         /// Variables; all others are as by default.
         settings: &'a [(&'a str, &'a str)],
     },
+    /// The same, and nothing is preloaded: the command supervises.
+    Supervisor {
+        /// KEEPMYDATA_LOG.
+        level: &'a str,
+        /// Variables; all others are as by default.
+        settings: &'a [(&'a str, &'a str)],
+    },
 }
 
 /// What is preloaded, and where logs go.
@@ -84,22 +91,21 @@ impl Runner {
         for option in OPTIONS {
             command.env_remove(option.env);
         }
-        match (under, &self.shimmed) {
-            (Under::Nothing, _) if self.native.is_empty() => {
-                command.env_remove("LD_PRELOAD");
-            }
-            (Under::Nothing, _) => {
-                command.env("LD_PRELOAD", &self.native);
-            }
+        let preload = match (under, &self.shimmed) {
             (Under::Shim { .. }, Err(why)) => return Err(io::Error::other(why.clone())),
-            (Under::Shim { level, settings }, Ok(shimmed)) => {
-                command
-                    .env("LD_PRELOAD", shimmed)
-                    .env("KEEPMYDATA_LOG", level)
-                    .env("KEEPMYDATA_LOG_FORMAT", "json")
-                    .env("KEEPMYDATA_LOG_FILE", logs.join("%p.log"))
-                    .envs(settings.iter().copied());
-            }
+            (Under::Shim { .. }, Ok(shimmed)) => shimmed,
+            (Under::Nothing | Under::Supervisor { .. }, _) => &self.native,
+        };
+        match preload.is_empty() {
+            true => command.env_remove("LD_PRELOAD"),
+            false => command.env("LD_PRELOAD", preload),
+        };
+        if let Under::Shim { level, settings } | Under::Supervisor { level, settings } = under {
+            command
+                .env("KEEPMYDATA_LOG", level)
+                .env("KEEPMYDATA_LOG_FORMAT", "json")
+                .env("KEEPMYDATA_LOG_FILE", logs.join("%p.log"))
+                .envs(settings.iter().copied());
         }
         child::run(&mut command, limit)
     }
