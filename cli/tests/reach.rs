@@ -12,7 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const KEEPMYDATA: &str = env!("CARGO_BIN_EXE_keepmydata");
 
@@ -287,6 +288,98 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// What a static program on a file of its own answers, and what it has on standard error. At "evict" this process, which
+/// nobody supervises, syncs the file and drops what nobody has mapped.
+fn converse(
+    fs: &TearFs,
+    (name, is_supervised): (&str, bool),
+    questions: &str,
+) -> (Vec<String>, String) {
+    let file = fs.path(name);
+    let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+    let program = match is_supervised {
+        true => supervised(&syncer, &[]),
+        false => syncer,
+    };
+    let mut talk = program.converse(false, &[]);
+    let mut lines = Lines::of(&mut talk);
+    let mut answers = Vec::new();
+    for question in questions.split_whitespace() {
+        match question {
+            "evict" => {
+                let file = fs::File::open(&file).expect("the file");
+                file.sync_all().expect("fsync");
+                let (fd, all) = (
+                    std::os::fd::AsRawFd::as_raw_fd(&file),
+                    libc::POSIX_FADV_DONTNEED,
+                );
+                // SAFETY: only numbers are passed.
+                assert_eq!(unsafe { libc::posix_fadvise(fd, 0, 0, all) }, 0);
+            }
+            question => answers.push(lines.ask(question)),
+        }
+    }
+    drop(lines);
+    let stderr = talk.stderr();
+    assert!(talk.end(patience(Duration::from_secs(10))));
+    (answers, stderr)
+}
+
+/// What was stored through a mapping that is gone is proved before the mapping is.
+#[test]
+fn what_is_unmapped_is_proved_before_anybody_can_drop_it() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let questions = "store unmap evict again msync";
+    let (answers, _) = converse(&fs, ("native", false), questions);
+    assert_eq!(answers, ["0", "0", "0", "0"]);
+    let (answers, stderr) = converse(&fs, ("supervised", true), questions);
+    assert_eq!(answers, ["0", "0", "0", "EIO"], "{stderr}");
+}
+
+/// On FUSE the kernel drops the page cache then.
+#[test]
+fn what_the_program_truncates_or_punches_is_proved_before_and_not_doubted() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    for (change, cache) in [
+        ("grow", "--keep-cache"),
+        ("punch", "--keep-cache"),
+        ("grow", "--auto-inval"),
+    ] {
+        let fs = TearFs::mount(&["--mode", "black-hole", cache]);
+        let questions = format!("store {change} msync");
+        let (answers, _) = converse(&fs, ("native", false), &questions);
+        assert_eq!(answers, ["0", "0", "0"], "{change}");
+        let (answers, stderr) = converse(&fs, ("supervised", true), &questions);
+        assert_eq!(answers, ["0", "0", "EIO"], "{change}: {stderr}");
+        let fs = TearFs::mount(&["--mode", "honest", cache]);
+        let questions = format!("store {change} store msync {change} msync store {change} sync");
+        let (answers, stderr) = converse(&fs, ("f", true), &questions);
+        assert!(
+            answers.iter().all(|answer| answer == "0"),
+            "{change}: {answers:?} {stderr}"
+        );
+        assert_eq!(stderr, "", "{change} {cache}");
+    }
+}
+
+/// Nobody is asked about the write, which takes pages out of the page cache: where there may have been one, nothing is
+/// proved.
+#[test]
+fn what_was_written_past_the_page_cache_is_not_taken_for_proved() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "lossy-first", "--keep-cache"]);
+    let questions = "second direct second msync";
+    let (answers, _) = converse(&fs, ("native", false), questions);
+    assert_eq!(answers.last().map(String::as_str), Some("0"), "{answers:?}");
+    let (answers, stderr) = converse(&fs, ("supervised", true), questions);
+    let is_told =
+        answers.last().is_some_and(|answer| answer == "EIO") || stderr.contains("not proved");
+    assert!(is_told, "{answers:?} {stderr}");
+}
+
 /// The log has the same records as the library's.
 #[test]
 fn the_log_tells_what_was_done_and_by_whom() {
@@ -476,6 +569,112 @@ fn processes_with(argument: &Path) -> Vec<i32> {
         words.any(|word| word == argument.as_os_str().as_encoded_bytes()) && !own.contains(pid)
     };
     pids.filter(has).collect()
+}
+
+/// A shell at a terminal of its own.
+struct Terminal {
+    talk: preload_tests::harness::Conversation,
+    shown: Arc<Mutex<Vec<u8>>>,
+    seen: usize,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        let shell = "PS1='@ ' TERM=dumb exec bash --norc --noprofile -i";
+        let shell = Program::new("script").args(["-qec", shell, "/dev/null"]);
+        let mut talk = shell.converse(false, &[]);
+        let mut stdout = talk.take_stdout().expect("stdout");
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let into = shown.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = std::io::Read::read(&mut stdout, &mut bytes) {
+                into.lock().expect("what is shown").extend(&bytes[..count]);
+            }
+        });
+        let mut terminal = Terminal {
+            talk,
+            shown,
+            seen: 0,
+        };
+        terminal.until("@ ");
+        terminal.type_in("stty -echo\n", "@ ");
+        terminal
+    }
+
+    /// What is shown until that is.
+    fn until(&mut self, what: &str) -> String {
+        let deadline = Instant::now() + patience(Duration::from_secs(20));
+        let found = loop {
+            let shown = self.shown.lock().expect("what is shown").clone();
+            let text = String::from_utf8_lossy(&shown[self.seen..]).into_owned();
+            if let Some(at) = text.find(what) {
+                break text[..at + what.len()].to_owned();
+            }
+            assert!(Instant::now() < deadline, "no {what:?} after {text:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        self.seen += found.len();
+        found
+    }
+
+    fn type_in(&mut self, keys: &str, then: &str) -> String {
+        std::io::Write::write_all(self.talk.stdin(), keys.as_bytes()).expect("a terminal");
+        self.until(then)
+    }
+}
+
+/// The keys and commands of job control do what they do natively, and a terminal that goes away takes all with it.
+#[test]
+fn jobs_are_controlled_as_they_are_natively() {
+    for program in ["script", "bash"] {
+        or_skip!(preload_tests::harness::installed(program));
+    }
+    let scratch = Scratch::new();
+    let syncer = Program::guest_with("syncer", Flags::Static);
+    let session = |before: &str, name: &str| {
+        let file = scratch.path(name);
+        let begin = format!("{before}{} {}\n", syncer.file().display(), file.display());
+        let mut terminal = Terminal::new();
+        let sync = |terminal: &mut Terminal, begin: &str| {
+            std::io::Write::write_all(terminal.talk.stdin(), begin.as_bytes()).expect("a terminal");
+            // Not before it reads: the shell would.
+            wait_until("it", patience(Duration::from_secs(20)), || file.exists());
+            terminal.type_in("sync\n", "0\r\n");
+            fs::remove_file(&file).expect("its file");
+        };
+        let mut shown = String::new();
+        sync(&mut terminal, &begin);
+        for keys in ["\x03", "echo [$?]\n"] {
+            shown += &terminal.type_in(keys, "@ ");
+        }
+        sync(&mut terminal, &begin);
+        for keys in ["\x1a", "jobs\n"] {
+            shown += &terminal.type_in(keys, "@ ");
+        }
+        terminal.type_in("fg\n", "\n");
+        shown += &terminal.type_in("sync\n", "0\r\n");
+        for keys in ["\x1c", "echo [$?]\n"] {
+            shown += &terminal.type_in(keys, "@ ");
+        }
+        sync(&mut terminal, &begin);
+        terminal.type_in("\x1a", "@ ");
+        let end = "kill -TERM %1; kill -CONT %1; wait %1; echo [$?]\n";
+        terminal.type_in(end, "[143]");
+        sync(&mut terminal, &begin);
+        drop(terminal);
+        let limit = patience(Duration::from_secs(20));
+        wait_until("the end of all", limit, || {
+            processes_with(&file).is_empty() && supervisors(&file).is_empty()
+        });
+        shown.replace(before, "").replace(name, "file")
+    };
+    let native = session("", "native");
+    for part in ["[130]", "Stopped", "Quit", "[131]"] {
+        assert!(native.contains(part), "{part}: {native}");
+    }
+    let before = format!("{KEEPMYDATA} --reach=supervise -- ");
+    assert_eq!(session(&before, "supervised"), native);
 }
 
 /// A tracer has the program already: the supervisor does without marks.

@@ -3,7 +3,15 @@
  *
  * usage: syncer FILE
  *   sync   store to the first page of FILE, and msync
+ *   store  store to each page
+ *   second store to the second page, each time to another byte of it
+ *   msync  msync
  *   map    map FILE once more
+ *   unmap  unmap FILE
+ *   again  map FILE again
+ *   grow   make FILE one page larger
+ *   punch  make a hole of its last page
+ *   direct write a part of its second page, past the page cache
  *   fork   go on as a child, when this process has ended
  *   leave  go on as a child of a child, when both others have ended
  *   hide   let no other process of the same user look into this one
@@ -16,6 +24,7 @@ int main(int argc, char **argv)
 {
 	char line[64], stamp = 0;
 	int fd;
+	off_t pages = 4;
 	char *base;
 
 	if (argc != 2) {
@@ -34,6 +43,35 @@ int main(int argc, char **argv)
 		if (!strcmp(line, "sync\n")) {
 			base[0] = ++stamp;
 			failed = msync(base, 4 * PAGE, MS_SYNC);
+		} else if (!strcmp(line, "store\n")) {
+			stamp++;
+			for (int page = 0; page < 4; page++)
+				base[page * PAGE] = stamp;
+		} else if (!strcmp(line, "second\n")) {
+			stamp++;
+			base[PAGE + stamp] = stamp;
+		} else if (!strcmp(line, "msync\n")) {
+			failed = msync(base, 4 * PAGE, MS_SYNC);
+		} else if (!strcmp(line, "unmap\n")) {
+			failed = munmap(base, 4 * PAGE);
+		} else if (!strcmp(line, "again\n")) {
+			base = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			failed = base == MAP_FAILED;
+		} else if (!strcmp(line, "grow\n")) {
+			failed = ftruncate(fd, ++pages * PAGE);
+		} else if (!strcmp(line, "punch\n")) {
+			failed = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * PAGE, PAGE);
+		} else if (!strcmp(line, "direct\n")) {
+			int direct = open(argv[1], O_RDWR | O_DIRECT);
+			char *block = NULL;
+
+			failed = direct < 0 || posix_memalign((void **)&block, 4096, 4096);
+			if (!failed) {
+				memset(block, 'd', 4096);
+				failed = pwrite(direct, block, 512, PAGE + 1024) != 512;
+			}
+			free(block);
+			close(direct);
 		} else if (!strcmp(line, "map\n")) {
 			failed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED;
 		} else if (!strcmp(line, "fork\n")) {

@@ -348,7 +348,7 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
         }
     };
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
-    if !is_mapped_as(there, proved.tid, &proved.known) {
+    if there.image.is_unmapping() || !is_mapped_as(there, proved.tid, &proved.known) {
         return;
     }
     there.drop_clean(ranges, proved.sees_stores);

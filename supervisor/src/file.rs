@@ -13,11 +13,15 @@ use keepmydata_sys::{
     vm,
 };
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, readlink, statx};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, inotify, openat, readlink, statx,
+};
 use rustix::io::Errno;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use rustix::path::Arg;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
 /// a digest of the kernel's own handle.
@@ -39,8 +43,43 @@ pub struct File {
     /// One enforcement at a time.
     pub turn: Mutex<()>,
     probe: Mutex<Probe>,
+    /// What is written to it by write(2) and its kin, once that may go past the page cache and take pages away.
+    writes: OnceLock<Writes>,
     claims: Mutex<Claims>,
     pub doubted: AtomicBool,
+}
+
+/// A count of the times that it was found written to (inotify(7)).
+struct Writes {
+    /// Nothing where there is none: then it counts as written to whenever it is asked.
+    events: Option<OwnedFd>,
+    count: AtomicU64,
+}
+
+impl Writes {
+    /// `path` is a link of /proc to the file.
+    fn watch(path: &str) -> Writes {
+        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
+        let watch = |events: OwnedFd| {
+            inotify::add_watch(&events, path, inotify::WatchFlags::MODIFY)?;
+            Ok(events)
+        };
+        Writes {
+            events: inotify::init(flags).and_then(watch).ok(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self) -> u64 {
+        let mut buffer = [0; 4096];
+        let mut any = self.events.is_none();
+        if let Some(events) = &self.events {
+            while rustix::io::read(events, &mut buffer).is_ok_and(|read| read > 0) {
+                any = true;
+            }
+        }
+        self.count.fetch_add(u64::from(any), Ordering::Relaxed) + u64::from(any)
+    }
 }
 
 /// The supervisor's own open files of it.
@@ -184,8 +223,8 @@ impl File {
         lock(&self.claims).remove(&image.number);
     }
 
-    /// Lets those claims go whose image has it not mapped any more, and is owed nothing. Says whether the others are of
-    /// images that have it not mapped either.
+    /// Lets those claims go whose image has it not mapped any more, as `unmapped` finds out when it is asked, and is owed
+    /// nothing. Says whether the others are of images that have it not mapped either.
     pub fn forget_unowed(
         &self,
         is_verified: bool,
@@ -193,9 +232,10 @@ impl File {
     ) -> bool {
         let mut all_unmapped = true;
         lock(&self.claims).retain(|&number, claim| {
-            // Whoever is about to use it has a reference.
+            // Whoever is about to use it has a reference, and so has who is about to map it.
             let is_used = Arc::strong_count(claim) > 1;
-            let Some(image) = unmapped(number).filter(|_| !is_used) else {
+            let image = if is_used { None } else { unmapped(number) };
+            let Some(image) = image else {
                 all_unmapped = false;
                 return true;
             };
@@ -318,7 +358,8 @@ impl File {
         lock(&self.probe).clear();
     }
 
-    /// What the probe tells; the page cache of a local filesystem is dropped by nobody but its user.
+    /// What the probe tells, and whether something may have been written past the page cache, which takes pages out of it;
+    /// the page cache of a local filesystem is dropped by nobody but its user.
     pub fn ask_probe(&self, again: bool) -> Answer {
         if self.traits.local_block {
             return Answer {
@@ -326,7 +367,36 @@ impl File {
                 unknown: false,
             };
         }
-        lock(&self.probe).ask(again)
+        let mut answer = lock(&self.probe).ask(again);
+        answer.drops += self.writes.get().map_or(0, Writes::count);
+        answer
+    }
+
+    /// Somebody has it open so that what is written goes past the page cache, or is about to.
+    pub fn note_direct(&self) {
+        if let (false, Ok(handle)) = (self.traits.local_block, self.handle()) {
+            let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+            self.writes.get_or_init(|| Writes::watch(&path));
+        }
+    }
+
+    /// The descriptors of thread `tid`'s process that are open on it.
+    fn descriptors(&self, tid: i32) -> impl Iterator<Item = OsString> {
+        let all = std::fs::read_dir(format!("/proc/{tid}/fd"));
+        let all = all.into_iter().flatten().flatten();
+        let ours = (self.dev, self.ino);
+        all.filter(move |entry| identity(entry.path()) == Some(ours))
+            .map(|entry| entry.file_name())
+    }
+
+    /// Whether the process of thread `tid` has a descriptor of it.
+    pub fn is_open_in(&self, tid: i32) -> bool {
+        self.descriptors(tid).next().is_some()
+    }
+
+    /// Whether the image has a claim on it.
+    pub fn is_claimed_by(&self, image: &Image) -> bool {
+        lock(&self.claims).contains_key(&image.number)
     }
 }
 
@@ -356,10 +426,22 @@ pub struct Files {
     by_key: Mutex<HashMap<Key, Arc<File>>>,
     /// What is owed of files that are not open any more, because nobody has them mapped.
     owed: Mutex<HashMap<Key, Claims>>,
+    /// What somebody may have open for writing past the page cache.
+    direct: Mutex<Direct>,
+}
+
+/// Files by device and number.
+#[derive(Default)]
+struct Direct {
+    files: HashSet<(u64, u64)>,
+    /// Any may be.
+    all: bool,
 }
 
 /// Files that are remembered so.
 const OWED: usize = 1024;
+/// Of those that may be written to past the page cache.
+const DIRECT: usize = 4096;
 
 /// Why a mapping is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,9 +480,9 @@ impl Files {
         let is_lease = |line: &str| {
             line.starts_with("lock:") && line.contains("LEASE") && line.contains("WRITE")
         };
-        let path = link(&format!("/proc/{tid}/fd/{fd}")).map_err(Bypass::Unknown)?;
+        let path = link(format!("/proc/{tid}/fd/{fd}")).map_err(Bypass::Unknown)?;
         let leased = info.lines().any(is_lease);
-        self.of_found(&Found { path, leased }, includes)
+        self.of_found(tid, &Found { path, leased }, includes)
     }
 
     /// Those that are open and that the kernel names so: a FUSE daemon may show one file as two.
@@ -410,14 +492,56 @@ impl Files {
         same.cloned().collect()
     }
 
-    /// The one that descriptor `fd` of thread `tid` is open on, if it is open here.
-    pub fn known_by_descriptor(&self, tid: i32, fd: i32) -> Option<Arc<File>> {
-        let path = link(&format!("/proc/{tid}/fd/{fd}")).ok()?;
-        let kind = sys::fd::kind(path.as_raw_fd())?;
+    /// Those that the link of /proc at `path` leads to, if they are open here.
+    pub fn known_by_link(&self, path: impl Arg) -> Vec<Arc<File>> {
+        if lock(&self.by_key).is_empty() {
+            return Vec::new();
+        }
+        identity(path).map_or(Vec::new(), |(dev, ino)| self.known_as(dev, ino))
+    }
+
+    fn known_as(&self, dev: u64, ino: u64) -> Vec<Arc<File>> {
         let files = lock(&self.by_key);
-        let mut same = files.values();
-        same.find(|file| (file.dev, file.ino) == (kind.dev, kind.ino))
-            .cloned()
+        let same = files
+            .values()
+            .filter(|file| (file.dev, file.ino) == (dev, ino));
+        same.cloned().collect()
+    }
+
+    /// What the link of /proc at `path` leads to may be written to past the page cache from here on; where there is nothing,
+    /// which file it will be is not known.
+    pub fn note_direct(&self, path: impl Arg) {
+        let found = identity(path);
+        let mut direct = lock(&self.direct);
+        match found {
+            Some(file) if direct.files.len() < DIRECT => drop(direct.files.insert(file)),
+            _ => direct.all = true,
+        }
+        drop(direct);
+        match found {
+            Some((dev, ino)) => self.known_as(dev, ino),
+            None => self.all(),
+        }
+        .iter()
+        .for_each(|file| file.note_direct());
+    }
+
+    /// Whether that is so of the file that is about to be mapped by thread `tid`, which may have it open for longer than
+    /// anybody has seen.
+    fn may_be_direct(&self, tid: i32, file: &File) -> bool {
+        let direct = lock(&self.direct);
+        if direct.all || direct.files.contains(&(file.dev, file.ino)) {
+            return true;
+        }
+        drop(direct);
+        let is_direct = |number: &OsString| {
+            let path = format!("/proc/{tid}/fdinfo/{}", number.to_string_lossy());
+            let info = std::fs::read_to_string(path).unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+            flags.is_some_and(|flags| flags & libc::O_DIRECT != 0)
+        };
+        file.descriptors(tid).any(|number| is_direct(&number))
     }
 
     /// The file that is mapped as `area` by thread `tid`'s process, and not known yet: opened by the kernel's link to the
@@ -429,7 +553,7 @@ impl Files {
         includes: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Arc<File>, Bypass> {
         let link_to = |path: String| {
-            let path = link(&path)?;
+            let path = link(path)?;
             Ok(Found {
                 path,
                 leased: false,
@@ -442,11 +566,12 @@ impl Files {
             Err(errno) => descriptor_of(tid, area).ok_or(errno),
         };
         let found = found.map_err(Bypass::Unknown)?;
-        self.of_found(&found, includes)
+        self.of_found(tid, &found, includes)
     }
 
     fn of_found(
         &self,
+        tid: i32,
         found: &Found,
         includes: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Arc<File>, Bypass> {
@@ -468,12 +593,19 @@ impl Files {
         }
         // Not under the lock: a FUSE daemon that is asked may wait for the supervisor itself.
         let file = Arc::new(open(found, key, traits, includes));
+        if !traits.local_block && self.may_be_direct(tid, &file) {
+            file.note_direct();
+        }
         let mut files = lock(&self.by_key);
         let file = files.entry(key).or_insert(file).clone();
         if let Some(claims) = lock(&self.owed).remove(&key) {
             lock(&file.claims).extend(claims);
         }
         Ok(file)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        lock(&self.by_key).is_empty()
     }
 
     pub fn all(&self) -> Vec<Arc<File>> {
@@ -530,8 +662,14 @@ impl Files {
     }
 }
 
+/// Device and number of what `path`, a link of /proc, leads to.
+fn identity(path: impl Arg) -> Option<(u64, u64)> {
+    let found = link(path).ok()?;
+    sys::fd::kind(found.as_raw_fd()).map(|kind| (kind.dev, kind.ino))
+}
+
 /// What `path`, a link of /proc, leads to, without opening it.
-fn link(path: &str) -> Result<OwnedFd, Errno> {
+fn link(path: impl Arg) -> Result<OwnedFd, Errno> {
     openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -539,7 +677,7 @@ fn link(path: &str) -> Result<OwnedFd, Errno> {
 fn descriptor_of(tid: i32, area: &Area) -> Option<Found> {
     let descriptors = std::fs::read_dir(format!("/proc/{tid}/fd")).ok()?;
     for descriptor in descriptors.flatten() {
-        let Ok(path) = link(&descriptor.path().to_string_lossy()) else {
+        let Ok(path) = link(descriptor.path()) else {
             continue;
         };
         let kind = sys::fd::kind(path.as_raw_fd())?;
@@ -592,6 +730,7 @@ fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) -> boo
         excluded,
         turn: Mutex::default(),
         probe: Mutex::default(),
+        writes: OnceLock::new(),
         claims: Mutex::default(),
         doubted: AtomicBool::new(false),
     };

@@ -1,9 +1,14 @@
-//! The seccomp filter of what is supervised: which system calls the supervisor is asked about.
+//! The seccomp filter of what is supervised: which system calls the supervisor is asked about. Every other call runs as
+//! it is.
 //!
-//! msync(2), mmap(2) of a shared mapping of a descriptor, mlock(2) and its family, what takes pages out of the page cache
-//! (madvise(2) with MADV_PAGEOUT, posix_fadvise(2) with POSIX_FADV_DONTNEED), and exit_group(2), before which the supervisor
-//! closes what it has opened; every other call runs as it is. A mapping that is only read counts, too:
-//! mprotect(2) may make it writable later.
+//! - msync(2);
+//! - mmap(2) of a shared mapping of a descriptor: one that is only read counts, too, because mprotect(2) may make it
+//!   writable later;
+//! - mlock(2) and its family;
+//! - what takes pages out of the page cache: madvise(2) with MADV_PAGEOUT and MADV_REMOVE, posix_fadvise(2) with
+//!   POSIX_FADV_DONTNEED, truncate(2), fallocate(2), copy_file_range(2);
+//! - what makes a descriptor that writes past the page cache: open(2) and fcntl(2) with O_DIRECT;
+//! - exit_group(2), before which the supervisor closes what it has opened.
 
 use keepmydata_sys::raw;
 use libc::{
@@ -57,36 +62,99 @@ const fn load(at: u32) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, at)
 }
 
-const PROGRAM: [sock_filter; 24] = [
-    load(ARCHITECTURE),
-    jump(BPF_JEQ, ARCH, 0, 20),
-    load(NUMBER),
-    jump(BPF_JEQ, libc::SYS_msync as u32, 19, 0),
-    jump(BPF_JEQ, libc::SYS_exit_group as u32, 18, 0),
-    jump(BPF_JEQ, libc::SYS_mlock as u32, 17, 0),
-    jump(BPF_JEQ, libc::SYS_mlock2 as u32, 16, 0),
-    jump(BPF_JEQ, libc::SYS_mlockall as u32, 15, 0),
-    jump(BPF_JEQ, libc::SYS_madvise as u32, 2, 0),
-    jump(BPF_JEQ, libc::SYS_fadvise64 as u32, 3, 0),
-    jump(BPF_JEQ, libc::SYS_mmap as u32, 4, 11),
-    // madvise: pages that leave the page cache.
-    load(argument(2)),
-    jump(BPF_JEQ, libc::MADV_PAGEOUT as u32, 10, 9),
-    // posix_fadvise, likewise.
-    load(argument(3)),
-    jump(BPF_JEQ, libc::POSIX_FADV_DONTNEED as u32, 8, 7),
-    // mmap: the kind of mapping ...
-    load(argument(3)),
-    jump(BPF_JSET, libc::MAP_ANONYMOUS as u32, 5, 0),
-    statement(BPF_ALU | BPF_AND | BPF_K, libc::MAP_TYPE as u32),
-    jump(BPF_JEQ, libc::MAP_SHARED as u32, 1, 0),
-    jump(BPF_JEQ, libc::MAP_SHARED_VALIDATE as u32, 0, 2),
-    // ... and the descriptor, which is not negative.
-    load(argument(4)),
-    jump(BPF_JGE, 1 << 31, 0, 1),
-    statement(BPF_RET | BPF_K, RET_ALLOW),
-    statement(BPF_RET | BPF_K, RET_USER_NOTIF),
+const ASK: sock_filter = statement(BPF_RET | BPF_K, RET_USER_NOTIF);
+const ALLOW: sock_filter = statement(BPF_RET | BPF_K, RET_ALLOW);
+
+/// Calls that are asked about, whatever their arguments.
+const ALWAYS: [libc::c_long; 9] = [
+    libc::SYS_msync,
+    libc::SYS_exit_group,
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+    libc::SYS_mlockall,
+    libc::SYS_truncate,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_copy_file_range,
 ];
+
+/// Of `number` only what `test` asks about; it has the number loaded, and always returns.
+fn rule(program: &mut Vec<sock_filter>, number: libc::c_long, test: &[sock_filter]) {
+    program.push(jump(BPF_JEQ, number as u32, 0, test.len() as u8));
+    program.extend_from_slice(test);
+}
+
+/// Asks if the argument has one of these bits.
+fn has(n: u32, bits: i32) -> [sock_filter; 4] {
+    [
+        load(argument(n)),
+        jump(BPF_JSET, bits as u32, 0, 1),
+        ASK,
+        ALLOW,
+    ]
+}
+
+/// Asks if the argument is one of two numbers.
+fn is(n: u32, one: i32, other: i32) -> [sock_filter; 5] {
+    [
+        load(argument(n)),
+        jump(BPF_JEQ, one as u32, 1, 0),
+        jump(BPF_JEQ, other as u32, 0, 1),
+        ASK,
+        ALLOW,
+    ]
+}
+
+fn program() -> Vec<sock_filter> {
+    let mut program = vec![
+        load(ARCHITECTURE),
+        jump(BPF_JEQ, ARCH, 1, 0),
+        ALLOW,
+        load(NUMBER),
+    ];
+    for number in ALWAYS {
+        rule(&mut program, number, &[ASK]);
+    }
+    let dontneed = libc::POSIX_FADV_DONTNEED;
+    rule(
+        &mut program,
+        libc::SYS_fadvise64,
+        &is(3, dontneed, dontneed),
+    );
+    let away = is(2, libc::MADV_PAGEOUT, libc::MADV_REMOVE);
+    rule(&mut program, libc::SYS_madvise, &away);
+    rule(&mut program, libc::SYS_openat, &has(2, libc::O_DIRECT));
+    #[cfg(target_arch = "x86_64")]
+    rule(&mut program, libc::SYS_open, &has(1, libc::O_DIRECT));
+    // Its flags are in memory.
+    rule(&mut program, libc::SYS_openat2, &[ASK]);
+    let [flags, any, ask, allow] = has(2, libc::O_DIRECT);
+    let set_flags = [
+        load(argument(1)),
+        jump(BPF_JEQ, libc::F_SETFL as u32, 0, 3),
+        flags,
+        any,
+        ask,
+        allow,
+    ];
+    rule(&mut program, libc::SYS_fcntl, &set_flags);
+    let mmap = [
+        // The kind of mapping ...
+        load(argument(3)),
+        jump(BPF_JSET, libc::MAP_ANONYMOUS as u32, 5, 0),
+        statement(BPF_ALU | BPF_AND | BPF_K, libc::MAP_TYPE as u32),
+        jump(BPF_JEQ, libc::MAP_SHARED as u32, 1, 0),
+        jump(BPF_JEQ, libc::MAP_SHARED_VALIDATE as u32, 0, 2),
+        // ... and the descriptor, which is not negative.
+        load(argument(4)),
+        jump(BPF_JGE, 1 << 31, 0, 1),
+        ALLOW,
+        ASK,
+    ];
+    rule(&mut program, libc::SYS_mmap, &mmap);
+    program.push(ALLOW);
+    program
+}
 
 /// Puts the calling thread, and whatever it becomes and starts, under a supervisor, who gets the listener. It must be
 /// told nothing before somebody serves that. Says too whether calls that were received are interrupted by fatal signals
@@ -113,9 +181,10 @@ fn with_rights() -> Result<(OwnedFd, bool), Errno> {
 }
 
 fn set(flags: usize) -> Result<OwnedFd, Errno> {
+    let filter = program();
     let program = sock_fprog {
-        len: PROGRAM.len() as u16,
-        filter: PROGRAM.as_ptr().cast_mut(),
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut(),
     };
     let arguments = [SET_MODE_FILTER, flags, &raw const program as usize, 0, 0, 0];
     // SAFETY: the program is live and of the length that it says; the descriptor is owned here.

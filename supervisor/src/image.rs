@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,10 +42,15 @@ pub struct Image {
     pub doubts: Mutex<Doubts>,
     /// The log has said that it is supervised, and its end is waited for.
     pub seen: AtomicBool,
+    /// When a thread last unmapped something that is tracked, ns; 0 is never.
+    pub unmapped_at: AtomicU64,
     pub log_file: Mutex<Option<OwnedFd>>,
     /// Descriptor 2, once something was written to it.
     pub open_stderr: Mutex<Option<OwnedFd>>,
 }
+
+/// See [`Image::is_unmapping`], ns.
+const MOMENT: u64 = 1_000_000_000;
 
 /// What tracks an image's stores.
 #[derive(Default)]
@@ -76,6 +82,16 @@ impl Image {
     /// Whether the library is preloaded there.
     pub fn is_preloaded(&self) -> bool {
         self.preloaded.load(Ordering::Relaxed)
+    }
+
+    /// Whether threads of it may be about to unmap something while another syncs, as they did a moment ago.
+    pub fn is_unmapping(&self) -> bool {
+        let at = self.unmapped_at.load(Ordering::Relaxed);
+        let threads = fs::metadata(format!("/proc/{}/task", self.pid));
+        // Of a directory of procfs, two more.
+        at != 0
+            && keepmydata_sys::monotonic_ns().saturating_sub(at) < MOMENT
+            && threads.is_ok_and(|threads| threads.nlink() > 3)
     }
 
     /// The number of a new msync.
@@ -170,6 +186,7 @@ impl Images {
             calls: AtomicU64::new(0),
             doubts: Mutex::default(),
             seen: AtomicBool::new(false),
+            unmapped_at: AtomicU64::new(0),
             log_file: Mutex::default(),
             open_stderr: Mutex::default(),
         })
@@ -236,6 +253,47 @@ fn family(tid: i32, auxv: &[u8]) -> u64 {
 /// Reads memory of thread `tid`'s process: all, or false.
 pub fn read_memory(tid: i32, address: usize, into: &mut [u8]) -> bool {
     raw::sys_process_vm_readv(tid, address, into) == Ok(into.len())
+}
+
+/// Reads a string of thread `tid`'s process, without its end; nothing where there is none that could be a path.
+pub fn read_string(tid: i32, address: usize) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let page = keepmydata_sys::page_size();
+    while text.len() < libc::PATH_MAX as usize {
+        let at = address.checked_add(text.len())?;
+        // Not beyond the page: the next need not be there.
+        let mut part = vec![0; page - at % page];
+        if !read_memory(tid, at, &mut part) {
+            return None;
+        }
+        if let Some(end) = part.iter().position(|&byte| byte == 0) {
+            text.extend_from_slice(&part[..end]);
+            return Some(text);
+        }
+        text.extend_from_slice(&part);
+    }
+    None
+}
+
+/// Whether thread `tid` has the rights of this process, user and capabilities.
+pub fn has_our_rights(tid: i32) -> bool {
+    let rights = |whose: &str| {
+        let status = fs::read_to_string(format!("/proc/{whose}/status")).ok()?;
+        let is_right = |line: &&str| {
+            ["Uid:", "Gid:", "CapEff:"]
+                .iter()
+                .any(|name| line.starts_with(name))
+        };
+        Some(
+            status
+                .lines()
+                .filter(is_right)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
+    };
+    let ours = rights("self");
+    ours.is_some() && rights(&tid.to_string()) == ours
 }
 
 fn is_thread_of(tid: i32, pid: i32) -> bool {

@@ -29,6 +29,14 @@ impl Area {
         self.offset + (self.end - self.start) as u64
     }
 
+    /// Whether `part` is a part of it, with what it had of the file.
+    pub fn has(&self, part: &Area) -> bool {
+        self.inode == part.inode
+            && self.start <= part.start
+            && part.end <= self.end
+            && self.offset + (part.start - self.start) as u64 == part.offset
+    }
+
     /// Where it has what lies at `offset` in the file.
     pub fn at(&self, offset: u64) -> usize {
         self.start + (offset - self.offset) as usize

@@ -2,10 +2,10 @@
 //! stores (`WP_ASYNC`), and scans of its page tables (`PAGEMAP_SCAN`, Linux 6.7), which work across processes.
 
 use crate::image::{Image, Userfaultfd, lock};
-use crate::maps::Area;
+use crate::maps::{self, Area};
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::userfaultfd::{self, Find, Region};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::ops::Range;
 
@@ -42,25 +42,34 @@ pub fn is_written(image: &Image, area: &Area) -> bool {
     written || scanned.is_err()
 }
 
-/// Adds those of the pages in `ranges` that no mapping of the image has a page table entry of.
+/// Adds those of the pages in `ranges` that no mapping of the image has a page table entry of. `areas` are its mappings of
+/// the file. What is unmapped by now has no entries either, and that says nothing.
 pub fn add_absent(
     image: &Image,
     areas: &[Area],
     ranges: &Ranges,
     into: &mut Ranges,
 ) -> Result<(), Errno> {
-    let mut found = Ranges::new();
-    find_in(image, areas, ranges, Find::Absent, |start, end| {
-        found.add(start, end)
-    })?;
-    if found.is_empty() {
-        return Ok(());
+    let mut areas = areas.to_vec();
+    loop {
+        let mut found = Ranges::new();
+        find_in(image, &areas, ranges, Find::Absent, |start, end| {
+            found.add(start, end)
+        })?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        find_in(image, &areas, ranges, Find::Present, |start, end| {
+            found.remove(start, end)
+        })?;
+        let now = maps::shared(image.pid).unwrap_or_default();
+        let before = areas.len();
+        areas.retain(|area| now.iter().any(|now| now.has(area)));
+        if found.is_empty() || areas.len() == before {
+            into.add_all(found.iter());
+            return Ok(());
+        }
     }
-    find_in(image, areas, ranges, Find::Present, |start, end| {
-        found.remove(start, end)
-    })?;
-    into.add_all(found.iter());
-    Ok(())
 }
 
 fn find_in(
@@ -169,19 +178,31 @@ pub fn refuse(image: &Image, why: &'static str) {
     *lock(&image.userfaultfd) = Userfaultfd::Refused(why);
 }
 
-/// Makes it, where there is none, by `make`, which has a thread of the image's at a stop.
-pub fn ensure(image: &Image, make: impl FnOnce() -> Result<OwnedFd, &'static str>) {
+/// Makes it, where there is none, by `make`, which has a thread of the image's at a stop; `watch` is then to have
+/// [`userfaultfd::read_event`] called when it is readable.
+pub fn ensure(
+    image: &Image,
+    make: impl FnOnce() -> Result<OwnedFd, &'static str>,
+    watch: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+) {
     let mut made = lock(&image.userfaultfd);
     if let Userfaultfd::None = *made {
-        *made = match make().and_then(|fd| enable(fd).map_err(|_| "the kernel grants no WP_ASYNC"))
-        {
+        let enable = |fd: OwnedFd| {
+            let enabled = userfaultfd::enable_with_events(fd.as_fd());
+            let watched = enabled.and_then(|()| watch(fd.as_fd()));
+            watched.map_err(|_| "the kernel grants no WP_ASYNC")?;
+            Ok(fd)
+        };
+        *made = match make().and_then(enable) {
             Ok(fd) => Userfaultfd::Made(fd),
             Err(why) => Userfaultfd::Refused(why),
         };
     }
 }
 
-fn enable(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    userfaultfd::enable(fd.as_fd())?;
-    Ok(fd)
+/// Runs `run` with its descriptor, if there is one.
+pub fn with(image: &Image, run: impl FnOnce(BorrowedFd<'_>)) {
+    if let Userfaultfd::Made(fd) = &*lock(&image.userfaultfd) {
+        run(fd.as_fd());
+    }
 }

@@ -6,8 +6,10 @@
 
 use crate::call::{Began, Call};
 use crate::enforce::{enforce, is_verified, wants_marks};
-use crate::file::{Bypass, Claim, File, Files};
-use crate::image::{Image, Images, lock};
+use crate::file::{Bypass, Claim, File, Files, State};
+use crate::image::{
+    Image, Images, copy_descriptor, has_our_rights, lock, read_memory, read_string,
+};
 use crate::keeper::Pending;
 use crate::log::Log;
 use crate::maps::{self, Area};
@@ -16,15 +18,19 @@ use crate::notify::{Answer, Listener, Notification};
 use crate::report;
 use crate::stop::Stopped;
 use keepmydata_promise::Patience;
+use keepmydata_ranges::Ranges;
 use keepmydata_records::{Async, Enforce, Level, OnFailure, Uncertain, event};
 use keepmydata_sys::supervised::Word;
-use keepmydata_sys::{self as sys, vm};
+use keepmydata_sys::{self as sys, userfaultfd, vm};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -113,7 +119,9 @@ impl Supervisor {
             }
             for event in &events {
                 let (what, flags) = (event.data.u64(), event.flags);
-                if what != 0 {
+                if what > u32::MAX.into() {
+                    all.do_aside(move |all| all.before_unmapped(what as u32));
+                } else if what != 0 {
                     all.do_aside(move |all| all.process_has_ended(what as u32));
                 } else if flags.contains(EventFlags::IN) {
                     if let Ok(notification) = all.listener.receive() {
@@ -216,18 +224,53 @@ impl Supervisor {
                 Some(Answer::Continue)
             }
             libc::SYS_madvise => {
-                let tid = call.tid as i32;
                 let (start, len) = (call.args[0], call.args[1]);
                 let end = start.saturating_add(len);
-                self.settle(tid, &|area| {
-                    (area.start as u64) < end && start < area.end as u64
-                });
+                let is_in = |area: &Area| (area.start as u64) < end && start < area.end as u64;
+                if !self.files.is_empty() {
+                    let areas = maps::shared(call.tid as i32).unwrap_or_default();
+                    let inodes = areas.iter().filter(|area| is_in(area));
+                    for inode in inodes.map(|area| area.inode).collect::<HashSet<_>>() {
+                        self.settle(&self.files.known(inode));
+                    }
+                }
                 Some(Answer::Continue)
             }
             libc::SYS_fadvise64 => {
-                let (tid, fd) = (call.tid as i32, call.args[0] as i32);
-                if let Some(file) = self.files.known_by_descriptor(tid, fd) {
-                    self.settle(tid, &|area| area.inode == file.inode);
+                self.settle(&self.files_of(call, 0));
+                Some(Answer::Continue)
+            }
+            libc::SYS_truncate => {
+                let path = self.path(call, libc::AT_FDCWD, call.args[0]);
+                let files = path.map(|path| self.files.known_by_link(path));
+                self.settle(&files.unwrap_or_default());
+                Some(Answer::Continue)
+            }
+            libc::SYS_copy_file_range => {
+                self.settle(&self.files_of(call, 2));
+                Some(Answer::Continue)
+            }
+            libc::SYS_ftruncate | libc::SYS_fallocate => Some(self.change(call)),
+            libc::SYS_fcntl => {
+                let (tid, fd) = (call.tid, call.args[0] as i32);
+                self.files.note_direct(format!("/proc/{tid}/fd/{fd}"));
+                Some(Answer::Continue)
+            }
+            libc::SYS_openat => {
+                self.opens_direct(call, call.args[0] as i32, call.args[1]);
+                Some(Answer::Continue)
+            }
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => {
+                self.opens_direct(call, libc::AT_FDCWD, call.args[0]);
+                Some(Answer::Continue)
+            }
+            libc::SYS_openat2 => {
+                // `struct open_how` begins with the flags.
+                let mut flags = [0; 8];
+                let read = read_memory(call.tid as i32, call.args[2] as usize, &mut flags);
+                if read && u64::from_ne_bytes(flags) & libc::O_DIRECT as u64 != 0 {
+                    self.opens_direct(call, call.args[0] as i32, call.args[1]);
                 }
                 Some(Answer::Continue)
             }
@@ -400,40 +443,184 @@ impl Supervisor {
         result
     }
 
-    /// The process of thread `tid` is about to drop pages that it has mapped as `concerns` says: what is owed of those files is
-    /// proved before.
-    fn settle(&self, tid: i32, concerns: &dyn Fn(&Area) -> bool) {
-        let image = self.images.of_process(tid);
-        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+    /// Somebody is about to drop pages of these files: what is owed of them is proved before, to whomever.
+    fn settle(&self, files: &[Arc<File>]) {
+        if files.is_empty() {
             return;
+        }
+        for image in self.images.all() {
+            files.iter().for_each(|file| self.settle_for(&image, file));
+        }
+    }
+
+    /// Proves what `image` is owed of `file`, unless it is known to be nothing.
+    fn settle_for(&self, image: &Arc<Image>, file: &Arc<File>) {
+        let is_ours = !image.is_preloaded() && file.is_claimed_by(image);
+        if !is_ours || !is_verified(&self.log.settings, file) || file.handle().is_err() {
+            return;
+        }
+        let claim = file.claim(image);
+        let clean_at = lock(&claim.state).clean_at;
+        if clean_at.is_some() && clean_at == image.dirtied() {
+            return;
+        }
+        let call = Call {
+            image: image.clone(),
+            file: file.clone(),
+            tid: image.pid,
+            number: image.next_call(),
+            began: Began::now(),
+            addr: 0,
+            len: 0,
+            flags: libc::MS_SYNC,
+            settles: true,
+            offset: 0,
         };
-        let areas = maps::shared(tid).unwrap_or_default();
-        let mut patience = self.patience();
-        let mut done: Vec<Arc<File>> = Vec::new();
-        for area in areas.iter().filter(|area| concerns(area)) {
-            for file in self.files.known(area.inode) {
-                let is_new = !done.iter().any(|done| Arc::ptr_eq(done, &file));
-                if !is_new || !is_verified(&self.log.settings, &file) || file.handle().is_err() {
-                    continue;
-                }
-                done.push(file.clone());
-                let call = Call {
-                    image: image.clone(),
-                    file,
-                    tid,
-                    number: image.next_call(),
-                    began: Began::now(),
-                    addr: 0,
-                    len: 0,
-                    flags: libc::MS_SYNC,
-                    settles: true,
-                    offset: 0,
-                };
-                let of_file = areas.iter().filter(|other| other.inode == area.inode);
-                let own: Vec<Area> = of_file.cloned().collect();
-                let _ = enforce(&self.log, call, &own, &mut patience);
+        let areas = maps::of_file(image.pid, file.inode);
+        let _ = enforce(&self.log, call, &areas, &mut self.patience());
+    }
+
+    /// Those that argument number `n`, a descriptor, is open on.
+    fn files_of(&self, call: &Notification, n: usize) -> Vec<Arc<File>> {
+        let (tid, fd) = (call.tid, call.args[n] as i32);
+        self.files.known_by_link(format!("/proc/{tid}/fd/{fd}"))
+    }
+
+    /// The path at `address`, as it can be looked at from here; nothing where it cannot be read.
+    fn path(&self, call: &Notification, directory: i32, address: u64) -> Option<OsString> {
+        let tid = call.tid;
+        let path = read_string(tid as i32, address as usize)?;
+        let (from, rest) = match path.as_slice() {
+            [b'/', ..] => {
+                let own = path
+                    .strip_prefix(b"/proc/self/")
+                    .map(|rest| (format!("/proc/{tid}/"), rest));
+                let fd = || path.strip_prefix(b"/dev/fd/");
+                let own = own.or_else(|| fd().map(|rest| (format!("/proc/{tid}/fd/"), rest)));
+                own.unwrap_or_else(|| (format!("/proc/{tid}/root"), &path))
+            }
+            _ if directory == libc::AT_FDCWD => (format!("/proc/{tid}/cwd/"), path.as_slice()),
+            _ => (format!("/proc/{tid}/fd/{directory}/"), path.as_slice()),
+        };
+        Some(OsString::from_vec([from.as_bytes(), rest].concat()))
+    }
+
+    /// A descriptor is about to be made that writes past the page cache.
+    fn opens_direct(&self, call: &Notification, directory: i32, address: u64) {
+        if let Some(path) = self.path(call, directory, address) {
+            self.files.note_direct(path);
+        }
+    }
+
+    /// ftruncate(2) and fallocate(2), which drop the page cache of a file on FUSE: done here, on the same open file, because
+    /// nobody could tell afterwards what was stored before the drop and what after it.
+    fn change(&self, call: &Notification) -> Answer {
+        let tid = call.tid as i32;
+        let files = self.files_of(call, 0);
+        let verified = |file: &&Arc<File>| is_verified(&self.log.settings, file);
+        let files: Vec<Arc<File>> = files.iter().filter(verified).cloned().collect();
+        self.settle(&files);
+        let [fd, first, second, third, ..] = call.args;
+        let is_allocation = i64::from(call.number) == libc::SYS_fallocate;
+        let end = match is_allocation {
+            true => second.saturating_add(third),
+            false => first,
+        };
+        // What depends on who asks is the kernel's.
+        let same = || {
+            let (Some(image), true) = (self.images.of_process(tid), has_our_rights(tid)) else {
+                return None;
+            };
+            let limit = largest_file_of(tid)?;
+            (end <= limit).then_some(image)
+        };
+        let copy = match files.is_empty() {
+            true => None,
+            false => same().and_then(|image| copy_descriptor(&image, fd as i32).ok()),
+        };
+        let Some(copy) = copy else {
+            return Answer::Continue;
+        };
+        if !self.listener.waits(call.id) {
+            return Answer::Continue;
+        }
+        let done = match is_allocation {
+            true => {
+                let mode = FallocateFlags::from_bits_retain(first as u32);
+                rustix::fs::fallocate(&copy, mode, second, third)
+            }
+            false => rustix::fs::ftruncate(&copy, first),
+        };
+        for image in self.images.all() {
+            for file in files.iter().filter(|file| file.is_claimed_by(&image)) {
+                self.look_after_drop(&image, file);
             }
         }
+        match done {
+            Ok(()) => Answer::Zero,
+            Err(errno) => Answer::Fail(errno),
+        }
+    }
+
+    /// The page cache of a file may have been dropped right now: where nothing was stored since all was proved, nothing is
+    /// missing, and what was dropped is not taken for stored to.
+    fn look_after_drop(&self, image: &Image, file: &File) {
+        let claim = file.claim(image);
+        let is_clean =
+            |state: &State| state.clean_at.is_some() && state.clean_at == image.dirtied();
+        let drops = file.ask_probe(true).drops;
+        let mut state = lock(&claim.state);
+        if !is_clean(&state) {
+            return;
+        }
+        let size = file.size().unwrap_or(0);
+        let mut written = Ranges::new();
+        for area in &state.areas {
+            if state.tracked.contains_key(&area.start) {
+                let _ = marks::take(image, &marks::inside(area, size), &mut written);
+            }
+        }
+        match is_clean(&state) {
+            true => state.seen_drops = drops,
+            false => lock(&claim.debt).owe(&written, false),
+        }
+    }
+
+    /// A thread of the image's waits, which has unmapped or moved something: what that has held is proved before it goes on,
+    /// and may drop it.
+    fn before_unmapped(&self, number: u32) {
+        let images = self.images.all();
+        let Some(image) = images.iter().find(|image| image.number == number) else {
+            return;
+        };
+        image
+            .unmapped_at
+            .store(sys::monotonic_ns(), Ordering::Relaxed);
+        let mut may_close = false;
+        for file in self.files.all() {
+            if !file.is_claimed_by(image) {
+                continue;
+            }
+            let claim = file.claim(image);
+            let is_owed = {
+                // Under the lock, so that no mapping is made known meanwhile.
+                let mut state = lock(&claim.state);
+                state.look(&maps::of_file(image.pid, file.inode));
+                !state.unmapped.is_empty() || state.making > 0
+            };
+            if is_owed {
+                self.settle_for(image, &file);
+            }
+            may_close |= lock(&claim.state).areas.is_empty() && !file.is_open_in(image.pid);
+        }
+        if may_close {
+            // Whoever unmounts the filesystem next, or executes the file, finds it closed.
+            self.look_what_is_unmapped();
+        }
+        marks::with(image, |fd| {
+            userfaultfd::read_event(fd);
+            let _ = epoll::modify(&self.epoll, fd, unmaps(number), UNMAPS);
+        });
     }
 
     fn patience(&self) -> Patience {
@@ -495,17 +682,16 @@ impl Supervisor {
             let mut state = lock(&claim.state);
             (state.made, state.making) = (state.made + 1, state.making + 1);
         }
-        let told = self.mmap_and_track(call, &image, &file, &claim);
+        if self.mmap_and_track(call, &image, &file, &claim) {
+            return None;
+        }
+        // It is made without us, and may be stored to, and gone, before anybody looks.
         let mut state = lock(&claim.state);
         state.making -= 1;
-        match told {
-            true => None,
-            // It is made without us.
-            false => {
-                state.doubt();
-                Some(Answer::Continue)
-            }
-        }
+        state.doubt();
+        let (offset, len) = (call.args[5], sys::page_up(call.args[1]));
+        state.unmapped.add(offset, offset.saturating_add(len));
+        Some(Answer::Continue)
     }
 
     /// Has the call made, and its mapping tracked from its first moment on; false where it was not answered, because that
@@ -537,7 +723,10 @@ impl Supervisor {
         if let Ok(start) = mapped
             && !(-4095..0).contains(&start)
         {
-            marks::ensure(image, || stopped.make_userfaultfd(image));
+            let make = || stopped.make_userfaultfd(image);
+            marks::ensure(image, make, |fd| {
+                epoll::add(&self.epoll, fd, unmaps(image.number), UNMAPS)
+            });
             let start = start as usize;
             let area = Area {
                 start,
@@ -556,6 +745,8 @@ impl Supervisor {
             }
             state.add(area);
         }
+        // Before it goes on.
+        lock(&claim.state).making -= 1;
         drop(stopped);
         true
     }
@@ -654,8 +845,11 @@ impl Supervisor {
         for file in files {
             let unmapped = |number: u32| {
                 let (image, areas) = seen.get(&number)?;
-                let has = areas.iter().any(|area| area.inode == file.inode);
-                (!has).then(|| image.clone())
+                let has = |areas: &[Area]| areas.iter().any(|area| area.inode == file.inode);
+                // It may have been mapped since.
+                let is_unmapped =
+                    !has(areas) && maps::shared(image.pid).is_ok_and(|now| !has(&now));
+                is_unmapped.then(|| image.clone())
             };
             let is_verified = is_verified(&self.log.settings, &file);
             if file.forget_unowed(is_verified, &unmapped) && !self.files.close(&file) {
@@ -679,6 +873,26 @@ impl Supervisor {
                 &message,
             );
         }
+    }
+}
+
+/// How a wait for a thread of image `number` that unmaps something is named.
+fn unmaps(number: u32) -> EventData {
+    EventData::new_u64(1 << 32 | u64::from(number))
+}
+
+/// One at a time.
+const UNMAPS: EventFlags = EventFlags::IN.union(EventFlags::ONESHOT);
+
+/// How large a file thread `tid` may make (getrlimit(2), `RLIMIT_FSIZE`), bytes.
+fn largest_file_of(tid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/limits")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max file size"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
     }
 }
 

@@ -132,6 +132,8 @@ impl Fiemap {
 pub mod userfaultfd {
     pub const USER_MODE_ONLY: i32 = 1;
     pub const API: u64 = 0xaa;
+    pub const FEATURE_EVENT_REMAP: u64 = 1 << 2;
+    pub const FEATURE_EVENT_UNMAP: u64 = 1 << 6;
     pub const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
     pub const FEATURE_WP_ASYNC: u64 = 1 << 15;
     pub const REGISTER_MODE_WP: u64 = 1 << 1;

@@ -44,11 +44,29 @@ pub fn open() -> Result<OwnedFd, Errno> {
 /// The argument of the system call.
 pub const FLAGS: i32 = USER_MODE_ONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
-/// Asks for asynchronous write protection by a new descriptor, whichever process has made it.
+/// Asks for asynchronous write protection by a new descriptor.
 ///
 /// Errors: `EINVAL` before Linux 6.7.
-pub fn enable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
+fn enable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    enable_features(fd, 0)
+}
+
+/// The same by a descriptor that another process has made. A thread there that unmaps or moves what is registered then
+/// waits until that was read from the descriptor ([`read_event`]).
+///
+/// Errors: `EINVAL` before Linux 6.7.
+pub fn enable_with_events(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    enable_features(fd, FEATURE_EVENT_UNMAP | FEATURE_EVENT_REMAP)
+}
+
+/// Lets the thread go on that has waited longest, if one waits; says whether one did.
+pub fn read_event(fd: BorrowedFd<'_>) -> bool {
+    // `struct uffd_msg`.
+    rustix::io::read(fd, &mut [0; 32]) == Ok(32)
+}
+
+fn enable_features(fd: BorrowedFd<'_>, more: u64) -> Result<(), Errno> {
+    let wanted = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | more;
     let mut api = [API, wanted, 0];
     raw::sys_uffdio_api(fd, &mut api)?;
     match api[1] & wanted == wanted {
