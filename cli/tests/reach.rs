@@ -519,6 +519,68 @@ fn threads_and_forks_are_what_they_are_natively() {
         .expect_success("forkstorm");
 }
 
+/// On an honest filesystem nothing fails and nothing is in doubt, however many threads, children and signals there are.
+#[test]
+fn many_threads_children_and_signals_end_as_they_do_natively() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let children = (100 * preload_tests::harness::seconds(1))
+        .min(2000)
+        .to_string();
+    let cases = [
+        ["200", "0", "0", "restart"],
+        ["0", &children, "0", "restart"],
+        ["16", "50", "1000", "restart"],
+        ["16", "50", "1000", "interrupt"],
+    ];
+    for arguments in cases {
+        let tempest = Program::guest_with("tempest", Flags::Static);
+        let tempest = tempest.arg(fs.path("f")).args(arguments);
+        let native = tempest.natively().expect_success("natively");
+        let under = supervised(&tempest, &["--uncertain=error"]).natively();
+        assert_eq!(under.result(), native.result(), "{arguments:?}");
+    }
+}
+
+/// Whoever of program, supervisor and keeper is killed, or stopped for a while, and when: all come to an end.
+#[test]
+fn whoever_is_killed_or_stopped_nothing_hangs_and_nothing_is_left() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    for round in 0..(10 * preload_tests::harness::seconds(1)).min(200) {
+        let file = fs.path(&format!("f{round}"));
+        let tempest = Program::guest_with("tempest", Flags::Static).arg(&file);
+        let tempest = tempest.args(["6", "15", "200", "restart"]);
+        let running = supervised(&tempest, &[]).start_natively();
+        // Another moment each time.
+        std::thread::sleep(Duration::from_millis(round * 37 % 250));
+        let (beside, all) = (supervisors(&file), processes_with(&file));
+        let victims = match round % 4 {
+            0 => all,
+            1 => beside[..beside.len().min(1)].to_vec(),
+            2 => beside[beside.len().saturating_sub(1)..].to_vec(),
+            _ => [beside, all].concat(),
+        };
+        let signal = |number| {
+            for &pid in &victims {
+                // SAFETY: only numbers are passed. Who has ended meanwhile gets nothing.
+                unsafe { libc::kill(pid, number) };
+            }
+        };
+        for _ in 0..3 {
+            signal(libc::SIGSTOP);
+            std::thread::sleep(Duration::from_millis(round % 9));
+            signal(libc::SIGCONT);
+        }
+        signal(libc::SIGKILL);
+        let _ = running.wait(patience(Duration::from_secs(30)));
+        wait_until("all ends", patience(Duration::from_secs(20)), || {
+            processes_with(&file).is_empty() && supervisors(&file).is_empty()
+        });
+    }
+}
+
 fn without_addresses(text: &str) -> String {
     let words = text.split_inclusive([' ', '\n']);
     words.filter(|word| !word.contains("0x")).collect()
