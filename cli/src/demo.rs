@@ -129,7 +129,7 @@ fn print_pages(without: &Outcome, with: &Outcome) {
     table.row(["page of the file", "without keepmydata", "with keepmydata"]);
     for (i, (page, content)) in without.pages.iter().enumerate() {
         let healed = with.pages.get(i).map_or("?", |(_, content)| content);
-        table.row([page, content, healed]);
+        table.row([page.as_str(), content, healed]);
     }
     print!("{table}");
 }

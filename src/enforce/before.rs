@@ -317,7 +317,7 @@ fn prove_and_pin(ticket: &Quiesced, drops: bool, patience: &mut Patience) -> Opt
         }
         let again = |worker: &mut Worker| {
             // Not two at once: each takes what a user may have of pipes.
-            pinned = None;
+            drop(pinned.take());
             pinned = pin(worker, &ticket.file);
         };
         let _ = helper::run(process::this(), again);

@@ -131,9 +131,11 @@ impl Findings {
                 let reason = short(&record.reason, 400);
                 self.count((event::BYPASS.into(), about.file, reason));
             }
-            event::PREALLOC if let Some(errno) = record.errno => {
-                let message = format!("{errno}: {}", record.message);
-                self.count((event::PREALLOC.into(), about.file, short(&message, 400)));
+            event::PREALLOC => {
+                if let Some(errno) = record.errno {
+                    let message = format!("{errno}: {}", record.message);
+                    self.count((event::PREALLOC.into(), about.file, short(&message, 400)));
+                }
             }
             event::SUMMARY => self.sum(record, about.file),
             _ => {}
