@@ -10,7 +10,10 @@ use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use libc::{FILE, dl_phdr_info, gid_t, iovec, mode_t, off_t, size_t, ssize_t, uid_t};
+use libc::{
+    FILE, dl_phdr_info, gid_t, iovec, mode_t, off_t, pid_t, posix_spawn_file_actions_t,
+    posix_spawnattr_t, size_t, ssize_t, uid_t,
+};
 use once_cell::race::OnceNonZeroUsize;
 
 macro_rules! real {
@@ -336,6 +339,10 @@ real! {
     fn execvp(file: *const c_char, argv: Strings) -> c_int;
     fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
     fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
+    fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: Strings, env: Strings) -> c_int;
+    fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: Strings, env: Strings) -> c_int;
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn pthread_testcancel() -> ();
     fn sigprocmask(how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int;

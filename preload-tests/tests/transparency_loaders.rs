@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use preload_tests::harness::{
-    LoopFs, Outcome, Program, Scratch, TearFs, assert_same, assert_same_under_shim, installed,
-    library,
+    Flags, LoopFs, Outcome, Program, Scratch, TearFs, assert_same, assert_same_under_shim,
+    installed, library,
 };
 use preload_tests::{or_skip, page_size, skip};
 
@@ -440,4 +440,44 @@ fn a_misspelt_variable_is_told_of_once() {
         run.stderr,
         "keepmydata: warning: KEEPMYDATA_VERFIY: no such setting; did you mean KEEPMYDATA_VERIFY?\n"
     );
+}
+
+/// Such programs cannot load the library: musl's loader would not start them, and another architecture's complains. What
+/// else is preloaded they get.
+#[test]
+fn programs_of_another_c_library_are_started_without_the_library() {
+    or_skip!(installed("python3"));
+    or_skip!(Flags::Musl.available());
+    let guest = Program::guest_with("many", Flags::Musl);
+    let file = guest.file().to_str().expect("UTF-8").to_owned();
+    let library = preload_tests::harness::shim();
+    let library = library.to_str().expect("UTF-8");
+    let started = |how: &str| {
+        let start = format!(
+            "import os, sys\nfile, args = sys.argv[1], [sys.argv[1], 'f', 'what']\n\
+             clean = dict(os.environ)\n{how}"
+        );
+        Program::new("python3").args(["-c", &start]).arg(&file)
+    };
+    // Natively without a loader that knows the library: the disease.
+    let disease = Program::new("env")
+        .args(["-i", &format!("LD_PRELOAD={library}")])
+        .arg(&file);
+    assert_eq!(disease.natively().code(), Some(127), "the disease");
+    for how in [
+        "os.execve(file, args, clean)",
+        "os.execv(file, args)",
+        "os.execvp(file, args)",
+        "os.execvpe(file, args, clean)",
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(file, args, clean), 0)[1]))",
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(os.posix_spawnp(file, args, clean), 0)[1]))",
+        "import subprocess; sys.exit(subprocess.run(args).returncode)",
+    ] {
+        let guest = started(how);
+        let native = guest.natively();
+        assert_eq!(native.code(), Some(64), "{how}: {native:?}");
+        let shimmed = guest.under_shim(&[]);
+        assert_same(&native, &shimmed, how);
+        assert_eq!(shimmed.stderr, native.stderr, "{how}");
+    }
 }

@@ -15,8 +15,17 @@ pub fn finds(file: *const c_char, searches: bool) -> bool {
     let Some(name) = vm::read_path(file, &mut name) else {
         return !file.is_null();
     };
-    if !searches || name.to_bytes().contains(&b'/') {
-        return is_executable(name);
+    match searches {
+        true => for_each_executable(name, &mut |_| true),
+        false => is_executable(name),
+    }
+}
+
+/// Tells `each` of what execvp(3) finds by that `name`, which is a path where it has a slash, until it returns true: says
+/// whether it did, or nobody knows. The directories are those of the environment.
+pub fn for_each_executable(name: &CStr, each: &mut dyn FnMut(&CStr) -> bool) -> bool {
+    if name.to_bytes().contains(&b'/') {
+        return is_executable(name) && each(name);
     }
     // SAFETY: as execvp itself does, which the program calls.
     let directories = unsafe {
@@ -27,10 +36,10 @@ pub fn finds(file: *const c_char, searches: bool) -> bool {
         }
     };
     let mut directories = directories.to_bytes().split(|&b| b == b':');
-    directories.any(|directory| is_in(directory, name.to_bytes()))
+    directories.any(|directory| is_in(directory, name.to_bytes(), each))
 }
 
-fn is_in(directory: &[u8], name: &[u8]) -> bool {
+fn is_in(directory: &[u8], name: &[u8], each: &mut dyn FnMut(&CStr) -> bool) -> bool {
     let mut path = [0u8; PATH];
     let parts = [
         directory,
@@ -46,7 +55,7 @@ fn is_in(directory: &[u8], name: &[u8]) -> bool {
         len += part.len();
     }
     match CStr::from_bytes_until_nul(&path) {
-        Ok(path) => is_executable(path),
+        Ok(path) => is_executable(path) && each(path),
         Err(_) => true,
     }
 }

@@ -3,13 +3,17 @@
 //! libc's own `exit` runs the shim's destructor instead. Inside libc none of these is called by a name
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
-use super::prctl;
+use super::{foreign, prctl};
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
 use crate::next_fn::Strings;
-use crate::{helper, mappings, stats};
+use crate::{helper, mappings, next_fn, stats};
 use core::ffi::c_char;
-use libc::c_int;
+use libc::{c_int, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
+
+unsafe extern "C" {
+    static environ: Strings;
+}
 
 /// Runs when the program returns from main or calls exit(3).
 #[used]
@@ -76,7 +80,13 @@ hook! {
     /// Hook for [`libc::execve`].
     fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
         executing(path, false);
-        real()
+        // SAFETY: as the program has called this one.
+        unsafe {
+            match foreign::is(path, false) {
+                true => foreign::without(env, |env| next_fn::execve(path, argv, env)),
+                false => real(),
+            }
+        }
     }
 }
 
@@ -84,7 +94,13 @@ hook! {
     /// Hook for [`libc::execv`].
     fn execv(path: *const c_char, argv: Strings) -> c_int, real => {
         executing(path, false);
-        real()
+        // SAFETY: as the program has called this one; the environment is the C library's.
+        unsafe {
+            match foreign::is(path, false) {
+                true => foreign::without(environ, |env| next_fn::execve(path, argv, env)),
+                false => real(),
+            }
+        }
     }
 }
 
@@ -92,7 +108,13 @@ hook! {
     /// Hook for [`libc::execvp`].
     fn execvp(file: *const c_char, argv: Strings) -> c_int, real => {
         executing(file, true);
-        real()
+        // SAFETY: as the program has called this one; the environment is the C library's.
+        unsafe {
+            match foreign::is(file, true) {
+                true => foreign::without(environ, |env| next_fn::execvpe(file, argv, env)),
+                false => real(),
+            }
+        }
     }
 }
 
@@ -100,7 +122,57 @@ hook! {
     /// Hook for [`libc::execvpe`].
     fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
         executing(file, true);
-        real()
+        // SAFETY: as the program has called this one.
+        unsafe {
+            match foreign::is(file, true) {
+                true => foreign::without(env, |env| next_fn::execvpe(file, argv, env)),
+                false => real(),
+            }
+        }
+    }
+}
+
+hook! {
+    /// Hook for [`libc::posix_spawn`].
+    fn posix_spawn(
+        pid: *mut pid_t,
+        path: *const c_char,
+        actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t,
+        argv: Strings,
+        env: Strings,
+    ) -> c_int, real => {
+        // SAFETY: as the program has called this one.
+        unsafe {
+            match foreign::is(path, false) {
+                true => foreign::without(env, |env| {
+                    next_fn::posix_spawn(pid, path, actions, attributes, argv, env)
+                }),
+                false => real(),
+            }
+        }
+    }
+}
+
+hook! {
+    /// Hook for [`libc::posix_spawnp`].
+    fn posix_spawnp(
+        pid: *mut pid_t,
+        file: *const c_char,
+        actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t,
+        argv: Strings,
+        env: Strings,
+    ) -> c_int, real => {
+        // SAFETY: as the program has called this one.
+        unsafe {
+            match foreign::is(file, true) {
+                true => foreign::without(env, |env| {
+                    next_fn::posix_spawnp(pid, file, actions, attributes, argv, env)
+                }),
+                false => real(),
+            }
+        }
     }
 }
 

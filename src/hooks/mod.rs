@@ -30,6 +30,7 @@ macro_rules! hook {
 
 mod change;
 mod end;
+mod foreign;
 mod fork;
 mod ids;
 mod ioctl;
@@ -52,6 +53,7 @@ use keepmydata_records::{Level, event};
 pub fn boot() {
     check_order();
     end::boot();
+    foreign::boot();
     fork::boot();
 }
 

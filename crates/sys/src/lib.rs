@@ -18,6 +18,7 @@ pub mod list;
 pub mod lock;
 pub mod pool;
 pub mod proc_path;
+pub mod program;
 pub mod raw;
 pub mod signals;
 pub mod supervised;
