@@ -61,6 +61,27 @@ fn threads_share_flushes() {
     assert!(each <= 0.35, "{each} flushes an msync");
 }
 
+/// What is stored need not be proved before a file is opened once more, or made longer, where that drops nothing.
+#[test]
+fn on_a_local_filesystem_an_open_proves_nothing() {
+    or_skip!(installed("strace"));
+    or_skip!(TearFs::available());
+    const OPENS: usize = 40;
+    let guest = |file| Program::guest("many").arg(file).args(["reopen", "40"]);
+    let bed = TearFs::mount(&["--mode", "honest"]);
+    guest(bed.path("f")).under_shim(&[]).expect_success("FUSE");
+    assert!(count(&bed, "Fsync") >= OPENS, "there each open drops it");
+
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let log = traced(
+        guest(fs.path("f")),
+        "fdatasync",
+        &[("KEEPMYDATA_VERIFY", "on")],
+    );
+    let syncs = log.matches(" fdatasync(").count();
+    assert!((1..=2).contains(&syncs), "{log}");
+}
+
 /// Where msync asks the filesystem for a part of what the shim's fdatasync does, that alone is left: two
 /// would ask the disk twice. A daemon is asked twice, and so is who was not told all errors yet.
 #[test]

@@ -1,5 +1,8 @@
 //! Results and errno of the hooked calls, interrupted and cancelled ones included.
 
+use std::path::PathBuf;
+use std::time::Instant;
+
 use preload_tests::harness::{
     Flags, LoopFs, Program, TearFs, Tmpfs, assert_same, assert_same_under_shim, kernel,
 };
@@ -211,4 +214,62 @@ fn tmpfs_is_not_tracked() {
         .expect_success("reads on tmpfs");
     let enforced = run.records().of("msync").count();
     assert_eq!(enforced, 0, "{}", run.log_text());
+}
+
+fn many(file: PathBuf, what: &str, count: u32) -> Program {
+    let guest = Program::guest("many").arg(file).arg(what);
+    guest.arg(count.to_string())
+}
+
+/// What a mapping grows by stays one mapping with it: mremap(2) refuses a range of two, and on FUSE what was split once
+/// is never one again.
+#[test]
+fn a_mapping_that_grows_page_by_page_stays_one() {
+    or_skip!(TearFs::available());
+    let fuse = TearFs::mount(&["--mode", "honest"]);
+    let block = or_skip!(LoopFs::mount("ext4"));
+    for file in [fuse.path("f"), block.path("f")] {
+        let guest = many(file, "grow", 100);
+        let native = guest.natively().expect_success("natively");
+        for settings in [&[][..], &[("KEEPMYDATA_VERIFY", "on")]] {
+            let shimmed = guest.under_shim(settings);
+            assert_same(&native, &shimmed, "grown");
+            assert_eq!(shimmed.stderr, "");
+        }
+    }
+}
+
+/// A file that is mapped once more is looked through for what its page cache may lose then, all of its mappings: but only
+/// where mmap drops the page cache. There the disease is still to be seen.
+#[test]
+fn mapping_a_file_many_times_takes_no_longer_each_time() {
+    or_skip!(TearFs::available());
+    let took = |arguments: &[&str], count: u32| {
+        let fs = TearFs::mount(arguments);
+        let guest = many(fs.path("f"), "windows", count);
+        let native = guest.natively().expect_success("natively");
+        let started = Instant::now();
+        let shimmed = guest.under_shim(&[]);
+        let took = started.elapsed();
+        assert_same(&native, &shimmed, "windows");
+        took
+    };
+    let drops = ["--mode", "honest", "--direct-io", "all"];
+    let (dropping, keeping) = (took(&drops, 600), took(&["--mode", "honest"], 600));
+    assert!(dropping > 3 * keeping, "{dropping:?}, and {keeping:?}");
+}
+
+/// Natively msync refuses it: there is no file to hand anything to.
+#[test]
+fn secret_memory_is_nobodys_data() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = many(fs.path("f"), "secret", 0);
+    let native = guest.natively();
+    or_skip!(match native.code() {
+        Some(0) => Ok(()),
+        _ => Err(format!("memfd_secret: {}", native.stderr)),
+    });
+    let shimmed = guest.under_shim(&[]);
+    assert_same(&native, &shimmed, "secret");
+    assert_eq!(shimmed.stderr, "");
 }

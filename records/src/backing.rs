@@ -40,6 +40,10 @@ const NOTHING: &[u32] = &[
     0x6367_7270, // cgroup2
     0x6165_676c, // pstore
     0x6265_6570, // configfs
+    0x5345_434d, // secretmem, memfd_secret(2)
+    0x474d_454d, // guest_memfd, the memory of a KVM guest
+    0x444d_4142, // dma-buf
+    0x0904_1934, // anonymous inodes
 ];
 
 const LOCAL_BLOCK: &[u32] = &[

@@ -256,6 +256,9 @@ fn note_answer(
     let state = table.get_mut(file);
     state.dropped |= dropped;
     state.dropped_unseen |= dropped;
+    if dropped {
+        table.doubt_mapping(file);
+    }
     Answer { dropped, unknown }
 }
 

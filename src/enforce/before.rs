@@ -69,7 +69,12 @@ pub fn moving(start: usize, end: usize) {
 /// Runs `run` while no other thread's call drops the page cache of `file`: it would find marks and a drop, and not
 /// know that the stores were proved before that.
 fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
-    let calls = [MayDrop::OpenToRead, MayDrop::Open, MayDrop::Map];
+    let calls = [
+        MayDrop::OpenToRead,
+        MayDrop::Open,
+        MayDrop::Map,
+        MayDrop::MapToRead,
+    ];
     let drops = || {
         let table = mappings::lock();
         calls.into_iter().any(|call| table.drops(file, call))
@@ -186,8 +191,10 @@ impl Dropping {
     /// The call is done; it has changed `range`, or failed.
     pub fn end(self, range: Option<Range<u64>>) {
         let alone = self.quiesced.iter().all(Option::is_none);
-        if let Some(range) = range.clone().filter(|_| alone) {
-            dirty::removal::changed(self.inode, range);
+        if let Some(range) = range.as_ref().filter(|_| alone) {
+            mappings::each_of_inode(self.inode.0, self.inode.1, |file| {
+                dirty::removal::changed_by(self.call, file, range, None);
+            });
         }
         for (quiesced, pinned) in self.quiesced.into_iter().flatten() {
             let file = &quiesced.file;

@@ -34,8 +34,14 @@ pub enum MayDrop {
     Open,
     /// mmap(2): on FUSE with FOPEN_DIRECT_IO.
     Map,
+    /// mmap(2) of what was opened for reading alone.
+    MapToRead,
     /// write(2): there, what it writes.
     Write,
+}
+
+impl MayDrop {
+    const KINDS: usize = MayDrop::Write as usize + 1;
 }
 
 /// Files of which [`MayDrop::Write`] is not known to drop nothing.
@@ -95,7 +101,7 @@ pub struct State {
     /// Calls of the program's under way that may drop the page cache, by threads of a process that has several.
     pub dropping: u32,
     /// Whether the calls of the program's that may drop the page cache do, by [`MayDrop`]: once one was seen to.
-    pub drops: [Option<bool>; 4],
+    pub drops: [Option<bool>; MayDrop::KINDS],
     /// It is one of the files whose writes may drop pages.
     writes_may_drop: bool,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
@@ -340,7 +346,7 @@ impl Files {
                     changed: FewRanges::new(),
                     kept: false,
                     dropping: 0,
-                    drops: [None; 4],
+                    drops: [None; MayDrop::KINDS],
                     writes_may_drop: false,
                     dropped: false,
                     dropped_unseen: false,

@@ -413,6 +413,14 @@ impl Guard {
         }
     }
 
+    /// Somebody has dropped the page cache of `file`: what mmap does to it is to be seen anew.
+    pub fn doubt_mapping(&mut self, file: &File) {
+        let drops = &mut self.get_mut(file).drops;
+        for call in [MayDrop::Map, MayDrop::MapToRead] {
+            drops[call as usize] = drops[call as usize].filter(|&dropped| dropped);
+        }
+    }
+
     /// Whether such a call is expected to: also where none was seen yet.
     pub fn drops(&self, file: &File, call: MayDrop) -> bool {
         !file.traits.local_block && self.get(file).drops[call as usize] != Some(false)

@@ -107,8 +107,9 @@ fn mmap_other(call: &Mmap) -> *mut c_void {
     before_replacing(call);
     if before::is_needed() && call.flags & libc::MAP_ANONYMOUS == 0 {
         let state = next_fn::enter();
-        let inode = removal::tracked_fd(call.fd).filter(|&inode| may_drop(inode));
-        let result = inode.map(|inode| replace_dropping(call, inode));
+        let kind = maps(sys::fd::flags(call.fd));
+        let inode = removal::tracked_fd(call.fd).filter(|&inode| may_drop(inode, kind));
+        let result = inode.map(|inode| replace_dropping(call, inode, kind));
         next_fn::leave(state);
         if let Some(result) = result {
             return result;
@@ -143,8 +144,8 @@ fn replace(call: &Mmap) -> *mut c_void {
 /// the sake of small stacks.
 #[cold]
 #[inline(never)]
-fn replace_dropping(call: &Mmap, inode: Inode) -> *mut c_void {
-    let dropping = before::Dropping::begin(inode, MayDrop::Map);
+fn replace_dropping(call: &Mmap, inode: Inode, kind: MayDrop) -> *mut c_void {
+    let dropping = before::Dropping::begin(inode, kind);
     let result = replace(call);
     dropping.end(Some(0..0));
     result
@@ -161,8 +162,10 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     };
     before_replacing(call);
     let result = match &candidate {
-        Ok(Candidate { key, .. }) if before::is_needed() && may_drop((key.dev, key.ino)) => {
-            replace_dropping(call, (key.dev, key.ino))
+        Ok(Candidate { key, writable })
+            if before::is_needed() && may_drop((key.dev, key.ino), maps_to(*writable)) =>
+        {
+            replace_dropping(call, (key.dev, key.ino), maps_to(*writable))
         }
         _ => replace(call),
     };
@@ -177,13 +180,29 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     result
 }
 
-/// Whether the kernel may drop the page cache of a tracked file because it is mapped once more: on local filesystems
-/// it does not, and need not be looked through for what is owed.
-fn may_drop((dev, ino): Inode) -> bool {
-    mappings::may_know(dev, ino)
-        && lock()
-            .of_inode(dev, ino)
-            .any(|file| !file.traits.local_block)
+/// Whether the kernel may drop the page cache of a tracked file because it is mapped once more, by a descriptor of that
+/// `kind`: on local filesystems it does not, and where it did not the last time it is not expected to. Then the file's
+/// mappings, of which there may be thousands, need not be looked through for what is owed. Where that turns out wrong,
+/// what was stored there is in doubt, and the next call is taken for one that drops ([`Guard::doubt_mapping`]).
+fn may_drop((dev, ino): Inode, kind: MayDrop) -> bool {
+    if !mappings::may_know(dev, ino) {
+        return false;
+    }
+    let table = lock();
+    table.of_inode(dev, ino).any(|file| table.drops(file, kind))
+}
+
+/// What mmap of a descriptor may do: a FUSE daemon may have answered its open otherwise if it was for reading alone.
+fn maps_to(writable: bool) -> MayDrop {
+    match writable {
+        true => MayDrop::Map,
+        false => MayDrop::MapToRead,
+    }
+}
+
+/// The same by the `flags` of its open file, where they are known.
+fn maps(flags: Option<c_int>) -> MayDrop {
+    maps_to(flags.is_some_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR))
 }
 
 /// Adds a mapping that overlaps none; says whether the table could take it.
@@ -595,7 +614,7 @@ pub fn remap_file_pages(
     unmapping(start, len);
     let quiet = sys::signals::Blocked::all();
     let inode = (entry.file.key.dev, entry.file.key.ino);
-    let dropping = (before::is_needed() && may_drop(inode))
+    let dropping = (before::is_needed() && may_drop(inode, MayDrop::Map))
         .then(|| before::Dropping::begin(inode, MayDrop::Map));
     let is_quiet = dropping.as_ref().is_some_and(|it| it.has(&entry.file));
     let quiesced = (!is_quiet).then(|| before::quiesce(&entry.file));
