@@ -100,6 +100,27 @@ pub const PROGRAMS: &[Program] = &[
         ["gdb", "gcore", "strace", "gcc"]
     ),
     program!(
+        "redis",
+        "redis-server: RDB and AOF by fork children, kill -9",
+        ["redis-server", "redis-cli"]
+    ),
+    program!(
+        "php",
+        "PHP with opcache in shared memory, in files and compiled",
+        ["php"]
+    ),
+    program!(
+        "ccache",
+        "ccache with its cache of inodes, 6 at a time",
+        ["ccache", "gcc"]
+    ),
+    program!(
+        "init",
+        "tini and dumb-init, in PID namespaces too",
+        ["tini", "dumb-init", "gcc", "unshare"]
+    ),
+    program!("aria2", "aria2c into a mapped file", ["aria2c", "python3"]),
+    program!(
         "others",
         "setpriv, sudo, su, bwrap, unshare, nsenter, chroot, script and the like",
         [
