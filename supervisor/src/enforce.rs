@@ -11,7 +11,7 @@ use crate::there::There;
 use keepmydata_promise::{self as promise, Patience, Target, Terms, Verdict, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
-use keepmydata_sync::commit::Ticket;
+use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
 use keepmydata_sys::cachestat::cachestat;
 use keepmydata_sys::extents::{self, Hole};
@@ -60,18 +60,27 @@ pub fn enforce(
     let number = claim.begin().number;
     // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
     let steps = || steps(log, call, &claim, areas, patience);
-    let result = catch_unwind(AssertUnwindSafe(steps)).unwrap_or(Err(Errno::IO));
-    claim.leave(number, result);
+    let done = catch_unwind(AssertUnwindSafe(steps)).unwrap_or((Err(Errno::IO), false));
+    let (result, is_untold) = done;
+    // Who waits is served by what was proved, or refused, or told of, and by nothing else.
+    claim.leave(
+        number,
+        match is_untold {
+            true => ABANDONED,
+            false => Zero::hand_on(result),
+        },
+    );
     result
 }
 
+/// Says, too, whether something is neither proved nor refused, and nobody was told of it.
 fn steps(
     log: &Log,
     call: Call,
     claim: &Claim,
     areas: &[Area],
     patience: &mut Patience,
-) -> Result<Zero, Errno> {
+) -> (Result<Zero, Errno>, bool) {
     let (image, file) = (call.image.clone(), call.file.clone());
     let settings = &log.settings;
     let terms = Terms {
@@ -82,7 +91,9 @@ fn steps(
         copy_budget: settings.copy_budget.0,
         seen_elsewhere: false,
     };
-    let request = Pooled::new(call).ok_or(Errno::NOMEM)?;
+    let Some(request) = Pooled::new(call) else {
+        return (Err(Errno::NOMEM), false);
+    };
     let mut snapshot = Snapshot::begin::<Boxes>(request, terms);
     let began = Began::now();
     learn(settings, &mut snapshot, claim, areas);
@@ -109,8 +120,9 @@ fn steps(
     note_clean(&there, &ended, &unchanged);
     report::ended(log, claim, &ended);
     let result = ended.zero();
+    let is_untold = ended.settles && result.is_ok() && ended.unknown_pages() > 0;
     ended.let_go_copies(&there);
-    result
+    (result, is_untold)
 }
 
 /// What is dirty, and whether the page cache was dropped since the last enforcement.

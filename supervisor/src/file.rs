@@ -4,7 +4,7 @@ use crate::image::{Image, errno, lock};
 use crate::maps::{self, Area, Inode};
 use crate::own;
 use crate::probe::{Answer, Probe};
-use keepmydata_promise::{Debt, Traits, Zero, page_cache};
+use keepmydata_promise::{Debt, Traits, page_cache};
 use keepmydata_ranges::Ranges;
 use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
 use keepmydata_sys::{
@@ -155,11 +155,11 @@ impl Claim {
         unsafe { self.group.under(lock, 1) }.begin()
     }
 
-    /// Ends flush `number`.
-    pub fn leave(&self, number: u32, outcome: Result<Zero, Errno>) {
+    /// Ends flush `number`; those that wait for it get `outcome`.
+    pub fn leave(&self, number: u32, outcome: i32) {
         let lock = || lock(&self.group_lock);
         // SAFETY: as above.
-        unsafe { self.group.under(lock, 1) }.leave(number, Zero::hand_on(outcome));
+        unsafe { self.group.under(lock, 1) }.leave(number, outcome);
     }
 }
 
