@@ -41,13 +41,8 @@ pub fn wants_marks(settings: &Settings<'_>, file: &File) -> bool {
     wanted && !file.traits.dax
 }
 
-/// Has the file of `call` take all steps. `areas` are its mappings in the image of the call.
-pub fn enforce(
-    log: &Log,
-    call: Call,
-    areas: &[Area],
-    patience: &mut Patience,
-) -> Result<Zero, Errno> {
+/// Has the file of `call` take all steps.
+pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, Errno> {
     let claim = call.file.claim(&call.image);
     if let Ticket::Served(number) = claim.enter() {
         let outcome = Zero::handed_on(number);
@@ -59,7 +54,11 @@ pub fn enforce(
     let _turn = lock(&file.turn);
     let number = claim.begin().number;
     // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
-    let steps = || steps(log, call, &claim, areas, patience);
+    let steps = || {
+        // Others may have been made while it waited.
+        let areas = maps::of_file(call.tid, file.inode);
+        steps(log, call, &claim, &areas, patience)
+    };
     let done = catch_unwind(AssertUnwindSafe(steps)).unwrap_or((Err(Errno::IO), false));
     let (result, is_untold) = done;
     // Who waits is served by what was proved, or refused, or told of, and by nothing else.
@@ -164,7 +163,8 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     }
     unknown.add_all(state.unmapped.iter());
     state.unmapped.clear();
-    let mapped = (state.making == 0).then_some((state.made, now));
+    let is_all = state.making == 0 && now == areas;
+    let mapped = is_all.then_some((state.made, now));
     drop(state);
     let mut cached = Ranges::new();
     if file.add_cached(&mut cached).is_err() {

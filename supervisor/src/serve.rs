@@ -423,8 +423,6 @@ impl Supervisor {
                     // Nobody has seen whether the page cache was dropped until now, and opening it may have done so.
                     lock(&file.claim(image).state).seen_drops = u64::MAX;
                 }
-                let is_of_file = |area: &&Area| area.inode == file.inode;
-                let own: Vec<Area> = areas.iter().filter(is_of_file).cloned().collect();
                 let call = Call {
                     image: image.clone(),
                     file,
@@ -437,7 +435,7 @@ impl Supervisor {
                     settles: false,
                     offset: area.offset,
                 };
-                result = result.and(enforce(&self.log, call, &own, &mut patience).map(drop));
+                result = result.and(enforce(&self.log, call, &mut patience).map(drop));
             }
         }
         result
@@ -476,8 +474,7 @@ impl Supervisor {
             settles: true,
             offset: 0,
         };
-        let areas = maps::of_file(image.pid, file.inode);
-        let _ = enforce(&self.log, call, &areas, &mut self.patience());
+        let _ = enforce(&self.log, call, &mut self.patience());
     }
 
     /// Those that argument number `n`, a descriptor, is open on.
