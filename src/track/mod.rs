@@ -183,13 +183,17 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
 /// Whether the kernel may drop the page cache of a tracked file because it is mapped once more, by a descriptor of that
 /// `kind`: on local filesystems it does not, and where it did not the last time it is not expected to. Then the file's
 /// mappings, of which there may be thousands, need not be looked through for what is owed. Where that turns out wrong,
-/// what was stored there is in doubt, and the next call is taken for one that drops ([`Guard::doubt_mapping`]).
+/// what was stored there is in doubt, and the next call is taken for one that drops ([`Guard::doubt_mapping`]). In a process of
+/// several threads it keeps their enforcements of the file out all the same.
 fn may_drop((dev, ino): Inode, kind: MayDrop) -> bool {
     if !mappings::may_know(dev, ino) {
         return false;
     }
-    let table = lock();
-    table.of_inode(dev, ino).any(|file| table.drops(file, kind))
+    let (table, single) = (lock(), sys::thread::is_single());
+    table.of_inode(dev, ino).any(|file| match single {
+        true => table.drops(file, kind),
+        false => !file.traits.local_block,
+    })
 }
 
 /// What mmap of a descriptor may do: a FUSE daemon may have answered its open otherwise if it was for reading alone.
