@@ -104,10 +104,6 @@ fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
 /// How the names of the shim's variables begin.
 const PREFIX: &str = "KEEPMYDATA_";
 
-unsafe extern "C" {
-    static environ: *const *const c_char;
-}
-
 /// The text of variable `name`, as it stands in the environment now.
 fn lookup(name: &str) -> Option<&'static [u8]> {
     // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings, of which none is
@@ -122,6 +118,11 @@ fn lookup(name: &str) -> Option<&'static [u8]> {
         }
     }
     None
+}
+
+unsafe extern "C" {
+    /// environ(7).
+    pub static environ: *const *const c_char;
 }
 
 /// The part of the environment that begins with the first variable of the shim's. Called before main. Every process

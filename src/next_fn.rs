@@ -6,7 +6,7 @@
 //! an abort.
 
 use crate::sys::signals;
-use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,6 +64,7 @@ macro_rules! real {
         pub fn boot() {
             $(next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));)*
             address::boot();
+            look_up_for_children();
             note_whose_msync();
         }
     };
@@ -158,71 +159,85 @@ pub mod address {
     address! { execl execlp execle syscall }
 }
 
-/// Functions that glibc has since 2.34 alone: without them, the system call.
-macro_rules! newer {
-    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty, else $call:expr;)*) => {$(
-        #[doc = concat!("The next `", stringify!($name), "` in line.")]
-        ///
-        /// # Safety
-        /// As the C function.
-        pub unsafe fn $name($($arg: $type),*) -> $ret {
-            type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
-            let name = concat!(stringify!($name), "\0").as_ptr().cast();
-            // SAFETY: looks the name up; nothing is called.
-            let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
-            if next.is_null() {
-                return $call;
-            }
-            // SAFETY: the symbol of that name has that type in the C library.
-            let next: Next = unsafe { core::mem::transmute(next) };
-            // SAFETY: the caller's contract.
-            unsafe { next($($arg),*) }
-        }
-    )*};
+/// A function of the C library's that it may not have: glibc has some since 2.34 alone, others in its own stdio.
+struct Optional {
+    name: &'static CStr,
+    found: AtomicUsize,
 }
 
-newer! {
-    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, else raw_close_range(first, last, flags);
-    fn closefrom(first: c_int) -> (), else {
-        raw_close_range(first.max(0) as c_uint, c_uint::MAX, 0);
+impl Optional {
+    const NOT_LOOKED_UP: usize = 0;
+    const NONE: usize = 1;
+
+    const fn new(name: &'static CStr) -> Optional {
+        Optional {
+            name,
+            found: AtomicUsize::new(Optional::NOT_LOOKED_UP),
+        }
+    }
+
+    fn get(&self) -> Option<usize> {
+        let mut found = self.found.load(Ordering::Relaxed);
+        if found == Optional::NOT_LOOKED_UP {
+            // SAFETY: looks the name up; nothing is called.
+            let symbol = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+            found = (symbol as usize).max(Optional::NONE);
+            self.found.store(found, Ordering::Relaxed);
+        }
+        (found != Optional::NONE).then_some(found)
+    }
+}
+
+macro_rules! optional {
+    ($($(#[$about:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty as $symbol:literal, else $other:expr;)*) => {
+        #[allow(non_upper_case_globals, reason = "named as the functions are")]
+        mod optional {
+            $(pub static $name: super::Optional = super::Optional::new($symbol);)*
+        }
+
+        $(
+            $(#[$about])*
+            ///
+            /// # Safety
+            /// As the C function.
+            pub unsafe fn $name($($arg: $type),*) -> $ret {
+                type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
+                match optional::$name.get() {
+                    Some(next) => {
+                        // SAFETY: the symbol of that name has that type in the C library.
+                        let next: Next = unsafe { core::mem::transmute(next) };
+                        // SAFETY: the caller's contract.
+                        unsafe { next($($arg),*) }
+                    }
+                    None => $other,
+                }
+            }
+        )*
     };
+}
+
+optional! {
+    /// The next `close_range` in line, or the system call.
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int as c"close_range",
+        else raw_close_range(first, last, flags);
+    /// The next `closefrom` in line, or the system call.
+    fn closefrom(first: c_int) -> () as c"closefrom",
+        else { raw_close_range(first.max(0) as c_uint, c_uint::MAX, 0); };
+    /// Takes the lock of the list of streams, which the thread may have.
+    fn lock_streams() -> () as c"_IO_list_lock", else ();
+    /// Lets go of it.
+    fn unlock_streams() -> () as c"_IO_list_unlock", else ();
+}
+
+/// Looks up while booting what is called between fork and exec: another thread may have been in the dynamic loader, which
+/// nobody leaves in the child.
+fn look_up_for_children() {
+    let _ = (optional::close_range.get(), optional::closefrom.get());
 }
 
 fn raw_close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     // SAFETY: the program closes its descriptors.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) as c_int }
-}
-
-/// Functions of the C library's that it may not have, and that are none of the shim's.
-macro_rules! optional {
-    ($($(#[$about:meta])* fn $name:ident() as $symbol:literal;)*) => {$(
-        $(#[$about])*
-        pub fn $name() {
-            const NOT_LOOKED_UP: usize = 0;
-            const NONE: usize = 1;
-            static FOUND: AtomicUsize = AtomicUsize::new(NOT_LOOKED_UP);
-            let mut found = FOUND.load(Ordering::Relaxed);
-            if found == NOT_LOOKED_UP {
-                // SAFETY: looks the name up; nothing is called.
-                let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, $symbol.as_ptr()) };
-                found = (symbol as usize).max(NONE);
-                FOUND.store(found, Ordering::Relaxed);
-            }
-            if found != NONE {
-                // SAFETY: the symbol of that name has that type in the C library.
-                let function: unsafe extern "C" fn() = unsafe { core::mem::transmute(found) };
-                // SAFETY: it takes nothing, and whoever calls it lets go of what it locks.
-                unsafe { function() };
-            }
-        }
-    )*};
-}
-
-optional! {
-    /// Takes the lock of the list of streams, which the thread may have.
-    fn lock_streams() as c"_IO_list_lock";
-    /// Lets go of it.
-    fn unlock_streams() as c"_IO_list_unlock";
 }
 
 /// An array of strings that a null pointer ends.

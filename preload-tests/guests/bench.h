@@ -1,7 +1,7 @@
 /*
- * What the guests of the benchmark share. Each sets itself up, prints "ready", and
- * then does one round for each line on standard input and prints what it took:
- * names and nanoseconds. So that several can take turns, round by round.
+ * What the guests of the benchmark share. Those that `serve` set themselves up, print
+ * "ready", and then do one round for each line on standard input and print what it
+ * took: names and nanoseconds. So that several can take turns, round by round.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -49,6 +49,19 @@ static inline long now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static inline double now_us(void)
+{
+	return now_ns() / 1e3;
+}
+
+/* For qsort(3) of doubles. */
+static inline int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
 }
 
 /* Says that the setup is done, and calls `round` with each line until they end. */

@@ -7,28 +7,13 @@
  * microseconds: pread, write (and lseek), pwrite, open and close, fsync with nothing to sync; and of as many rounds of a third file
  * that is opened, mapped, stored to, unmapped and closed.
  */
-#include "guest.h"
+#include "bench.h"
 #include <limits.h>
 #include <stdbool.h>
 
 enum { CALLS = 1000, ROUNDS = 11, KINDS = 6 };
 
 static char buffer[64];
-
-static double microseconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 static bool call(int kind, int fd, const char *other, const char *third)
 {
@@ -75,12 +60,12 @@ int main(int argc, char **argv)
 	close(open_filled(third, 1));
 	for (int i = 0; i < ROUNDS; i++)
 		for (int kind = 0; kind < KINDS; kind++) {
-			double start = microseconds();
+			double start = now_us();
 
 			for (int n = 0; n < CALLS; n++)
 				if (!call(kind, fd, other, third))
 					setup_failed("call %d", kind);
-			took[kind][i] = microseconds() - start;
+			took[kind][i] = now_us() - start;
 		}
 	for (int kind = 0; kind < KINDS; kind++) {
 		qsort(took[kind], ROUNDS, sizeof(double), by_size);

@@ -6,24 +6,9 @@
  * Maps so much of a file of 1 MiB, stores to a page, syncs that, and unmaps, in each round. Prints the medians of
  * mmap, msync and munmap, in microseconds. A small mapping stays throughout, so that the file stays known.
  */
-#include "guest.h"
+#include "bench.h"
 
 enum { SIZE = 1 << 20, MOST = 1000 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 int main(int argc, char **argv)
 {
@@ -40,19 +25,19 @@ int main(int argc, char **argv)
 	fd = open_filled(argv[1], SIZE / PAGE);
 	map_shared(fd, PAGE);
 	for (int i = 0; i < rounds; i++) {
-		double start = now(), mapped, stored, synced;
+		double start = now_us(), mapped, stored, synced;
 		char *base = map_shared(fd, length);
 
-		mapped = now();
+		mapped = now_us();
 		base[i * 7 % (SIZE / PAGE) * PAGE] = (char)i;
-		stored = now();
+		stored = now_us();
 		if (msync(base, SIZE, MS_SYNC) != 0)
 			setup_failed("msync");
-		synced = now();
+		synced = now_us();
 		munmap(base, length);
 		took[0][i] = mapped - start;
 		took[1][i] = synced - stored;
-		took[2][i] = now() - synced;
+		took[2][i] = now_us() - synced;
 	}
 	for (int i = 0; i < 3; i++) {
 		qsort(took[i], rounds, sizeof(double), by_size);

@@ -7,7 +7,7 @@
  * Starts itself anew with the file alone, so many times: that maps 1 MiB of it, stores to a page, syncs that and ends.
  * Prints the median of a start to the end of the process, in microseconds.
  */
-#include "guest.h"
+#include "bench.h"
 #include <spawn.h>
 
 enum { SIZE = 1 << 20, MOST = 1000 };
@@ -21,13 +21,6 @@ static void live(const char *path)
 	base[getpid() % (SIZE / PAGE) * PAGE] = 1;
 	if (msync(base, SIZE, MS_SYNC) != 0)
 		setup_failed("msync");
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)

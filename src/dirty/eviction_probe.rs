@@ -55,8 +55,7 @@ pub fn forked() {
         adopt(&mut state.probes, true);
         for probe in &mut state.probes.all {
             if probe.addr != 0 && vm::is_cached(probe.addr) {
-                let locked = vm::lock(probe.addr, size);
-                probe.lives = locked.is_ok() || vm::populate_read(probe.addr, size).is_ok();
+                probe.lives = vm::populate_locked(probe.addr, size).is_ok();
             }
         }
     });
@@ -113,11 +112,8 @@ fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
     let Some(addr) = duplicate(file, source, offset) else {
         return;
     };
-    // Faults it in, and no neighbour: the mapping is marked as read at random. Not by mlock(2), which tries for ever
-    // where the page cannot be read, as of a FUSE daemon that is gone (`__mm_populate` in mm/gup.c).
-    if vm::populate_read(addr, sys::page_size()).is_ok() {
-        let _ = vm::lock(addr, sys::page_size());
-    }
+    // Faults it in, and no neighbour: the mapping is marked as read at random.
+    let _ = vm::populate_locked(addr, sys::page_size());
     let Some(pagemap) = worker.pagemap() else {
         return;
     };

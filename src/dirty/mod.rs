@@ -419,7 +419,9 @@ pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
     let size = size(worker, entry.file);
     mappings::lock().mark(entry.start, entry.end, |found, marks| {
         if found.file != entry.file {
-        } else if marks.registered == generation {
+            return;
+        }
+        if marks.registered == generation {
             // What it has grown by, if all before that is tracked. Otherwise the next msync does it.
             if marks.tracked >= entry.start {
                 pagemap::track_rest(worker, found, marks, size);

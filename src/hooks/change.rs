@@ -310,7 +310,7 @@ fn after_write(inode: Inode, fd: c_int, offset: off_t, result: ssize_t) {
 /// What `fd` is open on may be longer now.
 #[cold]
 #[inline(never)]
-fn grew(fd: c_int) {
+pub fn grew(fd: c_int) {
     let state = next_fn::enter();
     if let Some(inode) = removal::tracked_fd(fd) {
         removal::grown(inode);

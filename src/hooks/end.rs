@@ -4,16 +4,13 @@
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
 use super::{foreign, prctl};
+use crate::config::environ;
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
 use crate::next_fn::Strings;
 use crate::{helper, mappings, next_fn, stats};
 use core::ffi::c_char;
 use libc::{c_int, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
-
-unsafe extern "C" {
-    static environ: Strings;
-}
 
 /// Runs when the program returns from main or calls exit(3).
 #[used]
@@ -82,10 +79,7 @@ hook! {
         executing(path, false);
         // SAFETY: as the program has called this one.
         unsafe {
-            match foreign::is(path, false) {
-                true => foreign::without(env, |env| next_fn::execve(path, argv, env)),
-                false => real(),
-            }
+            foreign::start(path, false, env, real, |env| next_fn::execve(path, argv, env))
         }
     }
 }
@@ -96,10 +90,7 @@ hook! {
         executing(path, false);
         // SAFETY: as the program has called this one; the environment is the C library's.
         unsafe {
-            match foreign::is(path, false) {
-                true => foreign::without(environ, |env| next_fn::execve(path, argv, env)),
-                false => real(),
-            }
+            foreign::start(path, false, environ, real, |env| next_fn::execve(path, argv, env))
         }
     }
 }
@@ -110,10 +101,7 @@ hook! {
         executing(file, true);
         // SAFETY: as the program has called this one; the environment is the C library's.
         unsafe {
-            match foreign::is(file, true) {
-                true => foreign::without(environ, |env| next_fn::execvpe(file, argv, env)),
-                false => real(),
-            }
+            foreign::start(file, true, environ, real, |env| next_fn::execvpe(file, argv, env))
         }
     }
 }
@@ -124,10 +112,7 @@ hook! {
         executing(file, true);
         // SAFETY: as the program has called this one.
         unsafe {
-            match foreign::is(file, true) {
-                true => foreign::without(env, |env| next_fn::execvpe(file, argv, env)),
-                false => real(),
-            }
+            foreign::start(file, true, env, real, |env| next_fn::execvpe(file, argv, env))
         }
     }
 }
@@ -144,12 +129,9 @@ hook! {
     ) -> c_int, real => {
         // SAFETY: as the program has called this one.
         unsafe {
-            match foreign::is(path, false) {
-                true => foreign::without(env, |env| {
-                    next_fn::posix_spawn(pid, path, actions, attributes, argv, env)
-                }),
-                false => real(),
-            }
+            foreign::start(path, false, env, real, |env| {
+                next_fn::posix_spawn(pid, path, actions, attributes, argv, env)
+            })
         }
     }
 }
@@ -166,12 +148,9 @@ hook! {
     ) -> c_int, real => {
         // SAFETY: as the program has called this one.
         unsafe {
-            match foreign::is(file, true) {
-                true => foreign::without(env, |env| {
-                    next_fn::posix_spawnp(pid, file, actions, attributes, argv, env)
-                }),
-                false => real(),
-            }
+            foreign::start(file, true, env, real, |env| {
+                next_fn::posix_spawnp(pid, file, actions, attributes, argv, env)
+            })
         }
     }
 }

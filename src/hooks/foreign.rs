@@ -44,11 +44,33 @@ fn is_own(library: &[u8]) -> bool {
     name.is_some_and(|name| name.starts_with(LIBRARY))
 }
 
-/// Whether the program at `file`, or one of that name that is `searched` for, is such a one.
+/// Runs `real`, which starts the program at `file`, or one of that name that is `searched` for; or, where that is such
+/// a one, `run` with the environment `env` less the library.
 ///
 /// # Safety
 /// As for execve(2), or, where it is searched for, execvp(3).
-pub unsafe fn is(file: *const c_char, searched: bool) -> bool {
+#[inline]
+pub unsafe fn start<R>(
+    file: *const c_char,
+    searched: bool,
+    env: Strings,
+    real: impl FnOnce() -> R,
+    run: impl FnOnce(Strings) -> R,
+) -> R {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match is(file, searched) {
+            true => without(env, run),
+            false => real(),
+        }
+    }
+}
+
+/// Whether it is such a one.
+///
+/// # Safety
+/// As [`start`].
+unsafe fn is(file: *const c_char, searched: bool) -> bool {
     if !IS_PASSED_ON.load(Ordering::Relaxed) {
         return false;
     }
@@ -71,7 +93,7 @@ pub unsafe fn is(file: *const c_char, searched: bool) -> bool {
 /// `env` is null, or as for execve(2).
 #[cold]
 #[inline(never)]
-pub unsafe fn without<R>(env: Strings, run: impl FnOnce(Strings) -> R) -> R {
+unsafe fn without<R>(env: Strings, run: impl FnOnce(Strings) -> R) -> R {
     let mut strings = [ptr::null(); MOST];
     let mut rest = [0u8; REST];
     // SAFETY: the caller's contract.

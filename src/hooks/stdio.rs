@@ -55,11 +55,13 @@ struct StreamCall(Call);
 
 impl StreamCall {
     fn begin(call: impl FnOnce() -> Option<Call>) -> Option<StreamCall> {
-        next_fn::lock_streams();
+        // SAFETY: let go of below, or by `end`.
+        unsafe { next_fn::lock_streams() };
         let call = call();
         if call.is_none() {
             // The open itself may be a point of cancellation.
-            next_fn::unlock_streams();
+            // SAFETY: taken above.
+            unsafe { next_fn::unlock_streams() };
         }
         call.map(StreamCall)
     }
@@ -74,7 +76,8 @@ impl StreamCall {
         let is_locked = call.is_some();
         opened(call.map(|StreamCall(call)| call), flags, result);
         if is_locked {
-            next_fn::unlock_streams();
+            // SAFETY: taken by `begin`.
+            unsafe { next_fn::unlock_streams() };
         }
     }
 }

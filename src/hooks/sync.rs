@@ -97,10 +97,16 @@ macro_rules! closes_streams {
 
 closes_streams! { fclose _IO_fclose }
 
+/// Whether a close may have an error to tell.
+#[inline]
+fn may_be_told() -> bool {
+    untold::are_any() && !prctl::is_strict()
+}
+
 /// What `fd` is open on, which is about to be closed, where an error may have to be told then.
 #[inline]
 fn closes(fd: c_int) -> Option<Whose> {
-    match untold::are_any() && !prctl::is_strict() {
+    match may_be_told() {
         true => whose(fd),
         false => None,
     }
@@ -120,7 +126,7 @@ fn whose(fd: c_int) -> Option<Whose> {
 /// The same for a stream.
 #[inline]
 pub fn closes_stream(stream: *mut FILE) -> Option<Whose> {
-    match untold::are_any() && !prctl::is_strict() {
+    match may_be_told() {
         true => whose_stream(stream),
         false => None,
     }
@@ -210,7 +216,7 @@ type Closed = [Option<Whose>; untold::MOST];
 
 #[inline]
 fn closes_range(first: c_uint, last: c_uint) -> Option<Closed> {
-    match untold::are_any() && !prctl::is_strict() {
+    match may_be_told() {
         true => Some(in_range(first, last)),
         false => None,
     }
@@ -223,18 +229,13 @@ const LOOKED_AT: c_uint = 1 << 16;
 #[inline(never)]
 fn in_range(first: c_uint, last: c_uint) -> Closed {
     let mut closed = [None; untold::MOST];
-    let mut free = closed.iter_mut();
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    let end = match untold::are_any_for(By::Close) {
-        true => last.min(first.saturating_add(LOOKED_AT)),
-        false => 0,
-    };
-    for fd in first..=end {
-        let whose = c_int::try_from(fd).ok().and_then(classify::whose);
-        if let Some(whose) = whose.filter(|&whose| untold::peek(whose, By::Close).is_some())
-            && let Some(free) = free.next()
-        {
+    if untold::are_any_for(By::Close) {
+        let end = last.min(first.saturating_add(LOOKED_AT));
+        let open = (first..=end).filter_map(|fd| classify::whose(c_int::try_from(fd).ok()?));
+        let owed = open.filter(|&whose| untold::peek(whose, By::Close).is_some());
+        for (free, whose) in closed.iter_mut().zip(owed) {
             *free = Some(whose);
         }
     }

@@ -1,7 +1,7 @@
 //! ftruncate, truncate and their names with 64: see [`findings`](crate::findings) and
 //! [`removal`].
 
-use super::change::{Call, Change};
+use super::change::{Call, Change, grew};
 use crate::dirty::removal;
 use crate::enforce::before;
 use crate::{findings, mappings, next_fn, stats, sys};
@@ -68,11 +68,7 @@ fn size_before_growth(fd: c_int, size: off_t) -> Option<u64> {
 fn growing(fd: c_int, grows: bool, real: impl FnOnce() -> c_int) -> c_int {
     let result = real();
     if result == 0 && grows {
-        let state = next_fn::enter();
-        if let Some(inode) = removal::tracked_fd(fd) {
-            removal::grown(inode);
-        }
-        next_fn::leave(state);
+        grew(fd);
     }
     result
 }

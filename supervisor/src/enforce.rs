@@ -155,8 +155,9 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
             .for_each(|area| state.unmapped.add(area.offset, area.end_offset()));
     }
     state.look(&now);
-    let clean_at = state.clean_at.take();
-    if clean_at.is_some() && clean_at == image.dirtied() {
+    let is_clean = state.is_clean(&image);
+    state.clean_at = None;
+    if is_clean {
         // Nothing was stored since all was proved: there was nothing to lose.
         state.unmapped.clear();
         dropped = false;
@@ -177,15 +178,14 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
         snapshot.gone.remove_all(&cached);
     }
     let mut assumed = Ranges::new();
-    let may_be_gone = dropped;
     for range in unknown.within(0, size) {
-        match may_be_gone {
+        match dropped {
             true => assumed.add(range.offset, range.end()),
             false => assumed.add_all(cached.within(range.offset, range.end())),
         }
     }
     // Where stores are seen, what is not in the page cache any more is missing if it was stored to.
-    if !exact || !may_be_gone || assumed.bytes() > LARGEST {
+    if !exact || !dropped || assumed.bytes() > LARGEST {
         assumed.remove_all(&snapshot.dirty);
         snapshot.assumed_dirty.add_all(assumed.iter());
     }

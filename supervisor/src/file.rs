@@ -164,6 +164,11 @@ impl Claim {
 }
 
 impl State {
+    /// Whether the image has stored to nothing, in any file, since all of this one was proved.
+    pub fn is_clean(&self, image: &Image) -> bool {
+        self.clean_at.is_some() && self.clean_at == image.dirtied()
+    }
+
     /// What is known of the mappings is not known any more: all may be others by now.
     pub fn doubt(&mut self) {
         for area in std::mem::take(&mut self.areas) {
@@ -241,7 +246,7 @@ impl File {
             };
             let (debt, mut state) = (lock(&claim.debt), lock(&claim.state));
             state.look(&[]);
-            if state.clean_at.is_some() && state.clean_at == image.dirtied() {
+            if state.is_clean(&image) {
                 state.unmapped.clear();
             }
             is_verified

@@ -5,7 +5,7 @@
 use crate::own;
 use keepmydata_sys::{self as sys, vm};
 use rustix::fd::BorrowedFd;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 
 /// One, or none yet.
 #[derive(Default)]
@@ -39,17 +39,11 @@ impl Probe {
             mmap(at, page, ProtFlags::READ, MapFlags::SHARED, file, 0)
         };
         let Ok(addr) = mapped else { return };
-        // SAFETY: neither changes a byte.
-        let locked = unsafe {
-            let _ = madvise(addr, page, Advice::Random);
-            mlock(addr, page)
-        };
-        let addr = addr as usize;
-        if locked.is_err() {
-            let _ = vm::populate_read(addr, page);
-        }
-        self.addr = addr;
-        self.lives = own::is_present(addr);
+        // SAFETY: changes no byte.
+        let _ = unsafe { madvise(addr, page, Advice::Random) };
+        self.addr = addr as usize;
+        let _ = vm::populate_locked(self.addr, page);
+        self.lives = own::is_present(self.addr);
         if !self.lives {
             self.clear();
         }

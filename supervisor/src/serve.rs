@@ -6,7 +6,7 @@
 
 use crate::call::{Began, Call};
 use crate::enforce::{enforce, is_verified, wants_marks};
-use crate::file::{Bypass, Claim, File, Files, State};
+use crate::file::{Bypass, Claim, File, Files};
 use crate::image::{
     Image, Images, copy_descriptor, has_our_rights, lock, read_memory, read_string,
 };
@@ -458,8 +458,7 @@ impl Supervisor {
             return;
         }
         let claim = file.claim(image);
-        let clean_at = lock(&claim.state).clean_at;
-        if clean_at.is_some() && clean_at == image.dirtied() {
+        if lock(&claim.state).is_clean(image) {
             return;
         }
         let call = Call {
@@ -563,11 +562,9 @@ impl Supervisor {
     /// missing, and what was dropped is not taken for stored to.
     fn look_after_drop(&self, image: &Image, file: &File) {
         let claim = file.claim(image);
-        let is_clean =
-            |state: &State| state.clean_at.is_some() && state.clean_at == image.dirtied();
         let drops = file.ask_probe(true).drops;
         let mut state = lock(&claim.state);
-        if !is_clean(&state) {
+        if !state.is_clean(image) {
             return;
         }
         let size = file.size().unwrap_or(0);
@@ -577,7 +574,7 @@ impl Supervisor {
                 let _ = marks::take(image, &marks::inside(area, size), &mut written);
             }
         }
-        match is_clean(&state) {
+        match state.is_clean(image) {
             true => state.seen_drops = drops,
             false => lock(&claim.debt).owe(&written, false),
         }
@@ -760,7 +757,7 @@ impl Supervisor {
         let drops = file.ask_probe(true).drops;
         state.look(&maps::of_file(tid, file.inode));
         // Asked last: what is gone by now was not stored to before it went.
-        if state.clean_at.is_some() && state.clean_at == image.dirtied() {
+        if state.is_clean(image) {
             state.unmapped.clear();
             state.seen_drops = drops;
         }

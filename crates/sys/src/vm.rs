@@ -76,9 +76,12 @@ pub fn populate_read(addr: usize, len: usize) -> Result<(), Errno> {
     raw::sys_populate_read(addr, len).map(drop)
 }
 
-/// Locks the pages in memory, which faults them in, and no neighbours of theirs (mlock(2)).
-pub fn lock(addr: usize, len: usize) -> Result<(), Errno> {
-    raw::sys_mlock(addr, len).map(drop)
+/// The same, and locks them in memory where that is allowed. Not by mlock(2) alone, which tries for ever where a page
+/// cannot be read, as of a FUSE daemon that is gone (`__mm_populate` in mm/gup.c).
+pub fn populate_locked(addr: usize, len: usize) -> Result<(), Errno> {
+    populate_read(addr, len)?;
+    let _ = raw::sys_mlock(addr, len);
+    Ok(())
 }
 
 /// Has the processor that the calling thread runs on let go of the pages that it is about to put on a list of the
