@@ -104,6 +104,14 @@ static void tell(int page)
 	close(fd);
 }
 
+static void unmap_in_vfork_child(void)
+{
+	if (vfork() == 0) {
+		munmap(base, SIZE);
+		_exit(0);
+	}
+}
+
 static void drop_and_sync(char *at, size_t length, int page)
 {
 	let_go();
@@ -271,6 +279,15 @@ int main(int argc, char **argv)
 		}
 		waitpid(child, NULL, 0);
 		sync_and_tell(base, SIZE);
+	} else if (HOW("unmapped by a vfork child") || HOW("unmapped by a vfork child, all")) {
+		other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (HOW("unmapped by a vfork child, all"))
+			munmap(other, SIZE);
+		store(base + 2 * PAGE);
+		unmap_in_vfork_child();
+		if (HOW("unmapped by a vfork child, all"))
+			other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		drop_and_sync(other, SIZE, 2);
 	} else if (HOW("two mappings") || HOW("two mappings, one of them for writing")) {
 		int prot = HOW("two mappings") ? PROT_READ | PROT_WRITE : PROT_WRITE;
 

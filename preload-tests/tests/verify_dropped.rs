@@ -428,6 +428,29 @@ fn what_a_vfork_child_syncs_itself_is_in_doubt() {
     assert_eq!(run.stdout, "msync 0\nheld new\nmsync 0\n", "{run:?}");
 }
 
+/// It may also take its parent's mappings away.
+#[test]
+fn what_a_vfork_child_unmaps_is_still_owed() {
+    or_skip!(TearFs::available());
+    let lying = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let honest = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    is_found_out(
+        [&lying, &honest],
+        ["unmapped by a vfork child", "none"],
+        &["auto", "cachestat", "whole"],
+        |out| out == "msync EIO\nheld old\n",
+    );
+
+    // Where it was the last mapping the pages may have left the page cache until the file is mapped again.
+    let how = "unmapped by a vfork child, all";
+    let settings = [("KEEPMYDATA_DEADLINE_MS", "100")];
+    let run = unseen(&lying, how, "none").under_shim(&settings);
+    assert!(run.stdout.starts_with("msync EIO\n"), "{run:?}");
+    let run = unseen(&honest, how, "none").under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nheld new\n", "{run:?}");
+    assert!(run.stderr.contains("not proved to be safe"), "{run:?}");
+}
+
 /// What was stored through a mapping that is gone is in the page table of the one that is left: it is not evicted.
 #[test]
 fn what_was_stored_through_a_mapping_that_is_gone_stays_in_the_page_cache() {

@@ -38,6 +38,9 @@ fn is_possible() -> bool {
 /// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced.
 pub fn unmapping(start: usize, end: usize) {
     defect!(ForgetsWhatIsUnmapped => return);
+    if process::this().is_borrowed() {
+        return leave_to_parent(start, end);
+    }
     let patience = &mut patience();
     each(start, end, |entry| {
         let uncovered = |worker: &mut Worker| {
@@ -53,6 +56,9 @@ pub fn unmapping(start: usize, end: usize) {
 /// Pages of `[start, end)` are about to leave the page tables, and perhaps the page cache.
 pub fn dropping(start: usize, end: usize) {
     defect!(DropsPagesUnproved => return);
+    if process::this().is_borrowed() {
+        return leave_to_parent(start, end);
+    }
     let patience = &mut patience();
     each(start, end, |entry| prove_owed(entry.file, patience));
 }
@@ -61,6 +67,9 @@ pub fn dropping(start: usize, end: usize) {
 /// the caller has quiesced.
 pub fn moving(start: usize, end: usize) {
     defect!(ForgetsWhatMoves => return);
+    if process::this().is_borrowed() {
+        return leave_to_parent(start, end);
+    }
     each(start, end, |entry| {
         let _ = helper::run(process::this(), |worker| dirty::harvest(worker, entry));
     });
@@ -209,11 +218,30 @@ impl Dropping {
     }
 }
 
-/// Runs `run` for every writable mapping of a verified file in `[start, end)`.
-fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
-    if !is_possible() {
+/// The same in a vfork child, which has no helper to look at marks or to prove anything with: its parent owes all of that
+/// which is cached. Of what is mapped nowhere else nobody will know, and the parent's next msync says so.
+#[cold]
+fn leave_to_parent(start: usize, end: usize) {
+    if !is_needed() {
         return;
     }
+    let worker = Worker::without_descriptors(process::this());
+    each_verified(start, end, |entry| {
+        dirty::assume_cached(&worker, entry);
+        if is_uncovered(entry, start, end) {
+            mappings::lock().doubt_owed(entry);
+        }
+    });
+}
+
+/// Runs `run` for every writable mapping of a verified file in `[start, end)`.
+fn each(start: usize, end: usize, run: impl FnMut(&Entry<'_>)) {
+    if is_possible() {
+        each_verified(start, end, run);
+    }
+}
+
+fn each_verified(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
     let _quiet = Blocked::all();
     mappings::each(start, end, |entry| {
         if entry.writable && is_verified(entry.file) {

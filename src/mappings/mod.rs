@@ -370,6 +370,15 @@ impl Guard {
         self.get_mut(file).debt.owe(pages, assumed_dirty);
     }
 
+    /// What is owed in `entry` cannot be proved any more: the next msync of the file says so.
+    pub fn doubt_owed(&mut self, entry: &Entry<'_>) {
+        let debt = &mut self.get_mut(entry.file).debt;
+        let end = entry.offset + entry.len() as u64;
+        debt.untold.add_all(debt.owed.within(entry.offset, end));
+        // There is a mapping that holds the file.
+        let _ = self.settle_debt(entry.file);
+    }
+
     /// Notes that `pages` of `file` are about to be proved, before anybody can take their mapping away.
     pub fn prove(&mut self, file: &File, pages: &Ranges) {
         let debt = &mut self.get_mut(file).debt;

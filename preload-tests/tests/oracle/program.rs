@@ -416,7 +416,18 @@ fn any_call() -> BoxedStrategy<Call> {
     .boxed()
 }
 
-fn thread(most: usize) -> impl Strategy<Value = Vec<Call>> {
+/// Any call; or, as often as that, one of those that are wanted.
+fn calls(only: Only) -> BoxedStrategy<Call> {
+    match only {
+        None => any_call(),
+        Some(names) => {
+            let is_wanted = move |call: &Call| names.contains(&call.name());
+            prop_oneof![any_call(), any_call().prop_filter("wanted", is_wanted)].boxed()
+        }
+    }
+}
+
+fn thread(most: usize, only: Only) -> impl Strategy<Value = Vec<Call>> {
     let first = (
         0i64..2,
         prop_oneof![4 => Just(16i64), 1 => 1i64..16],
@@ -426,10 +437,12 @@ fn thread(most: usize) -> impl Strategy<Value = Vec<Call>> {
     // Calls that a program does without, by a mask of its own: fewer kinds meet more often.
     let mask = any::<u32>().no_shrink();
     let (all, plain) = (any::<bool>().no_shrink(), any::<bool>().no_shrink());
-    (first, vec(any_call(), 1..most), (mask, all, plain)).prop_map(
-        |(first, calls, (mask, all, plain))| {
+    (first, vec(calls(only), 1..most), (mask, all, plain)).prop_map(
+        move |(first, calls, (mask, all, plain))| {
             let kept = |call: &Call| {
-                all || mask >> call.kind & 1 == 0 || matches!(call.name(), "store" | "sync" | "map")
+                let by_chance = || all || mask >> call.kind & 1 == 0;
+                matches!(call.name(), "store" | "sync" | "map")
+                    || only.map_or_else(by_chance, |names| names.contains(&call.name()))
             };
             let mut thread = vec![first];
             thread.extend(calls.into_iter().filter(kept));
@@ -443,13 +456,16 @@ fn thread(most: usize) -> impl Strategy<Value = Vec<Call>> {
     )
 }
 
+/// The calls that a program has besides map, store and sync; `None` is any.
+pub type Only = Option<&'static [&'static str]>;
+
 /// Random programs.
-pub fn any_program() -> impl Strategy<Value = Program> {
+pub fn any_program(only: Only) -> impl Strategy<Value = Program> {
     let pages = prop_oneof![4 => 4i64..20, 1 => 1i64..48];
     let threads = prop_oneof![
-        6 => vec(thread(28), 1),
-        2 => vec(thread(14), 2),
-        1 => vec(thread(10), 3..5),
+        6 => vec(thread(28, only), 1),
+        2 => vec(thread(14, only), 2),
+        1 => vec(thread(10, only), 3..5),
     ];
     (pages, threads).prop_map(|(pages, threads)| Program { pages, threads })
 }
@@ -459,7 +475,7 @@ fn programs_are_read_as_they_are_written() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..200 {
-        let program = any_program()
+        let program = any_program(None)
             .new_tree(&mut runner)
             .expect("a program")
             .current();

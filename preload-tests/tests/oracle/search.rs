@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::bed::Mounted;
 use super::model::{Judgement, Kind};
-use super::program::{Program, any_program};
+use super::program::{Only, Program, any_program};
 
 /// What a program with a race in it must fail of this many runs once, to count as failing.
 pub const TRIES: usize = 12;
@@ -15,6 +15,7 @@ pub const TRIES: usize = 12;
 /// The sequence of programs of a seed.
 pub struct Programs {
     runner: TestRunner,
+    only: Only,
 }
 
 pub type Tree = Box<dyn ValueTree<Value = Program>>;
@@ -26,12 +27,21 @@ impl Programs {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         Self {
             runner: TestRunner::new_with_rng(Config::default(), rng),
+            only: None,
+        }
+    }
+
+    /// The same of few kinds of calls.
+    pub fn of(seed: u64, calls: &'static [&'static str]) -> Self {
+        Self {
+            only: Some(calls),
+            ..Self::new(seed)
         }
     }
 
     pub fn next(&mut self) -> Tree {
         Box::new(
-            any_program()
+            any_program(self.only)
                 .new_tree(&mut self.runner)
                 .expect("programs without conditions"),
         )
