@@ -1,8 +1,9 @@
 /*
- * usage: denied FILE before|after EPERM|ENOSYS
+ * usage: denied FILE before|after EPERM|ENOSYS|trap
  * Maps FILE, stores and syncs in a sandbox that denies one system call: each in turn, but those that this needs
  * itself. The sandbox is entered before the first mapping, or after a first sync; by seccomp(2), which no library
- * has a function for. In a PID namespace of its own: what is told to end one process may end no other.
+ * has a function for. In a PID namespace of its own: what is told to end one process may end no other. With `trap` a
+ * handler of SIGSYS answers with ENOSYS, as those of browsers do: where that signal is blocked, the kernel kills.
  */
 #include "guest.h"
 #include <linux/filter.h>
@@ -18,7 +19,7 @@ static const int needed[] = { SYS_write, SYS_mmap, SYS_munmap, SYS_msync, SYS_pr
 	SYS_rt_sigreturn };
 
 static const char *path;
-static int is_after, error;
+static int is_after, is_trap, error;
 static char said[256];
 
 static void say(const char *what, int result)
@@ -28,17 +29,31 @@ static void say(const char *what, int result)
 	snprintf(said + at, sizeof(said) - at, " %s %s", what, result < 0 ? errname(errno) : "ok");
 }
 
+static void answer(int signal, siginfo_t *info, void *context)
+{
+	mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
+
+	(void)signal;
+	(void)info;
+#ifdef __aarch64__
+	machine->regs[0] = -ENOSYS;
+#else
+	machine->gregs[REG_RAX] = -ENOSYS;
+#endif
+}
+
 static void deny(int call)
 {
+	const struct sigaction action = { .sa_sigaction = answer, .sa_flags = SA_SIGINFO };
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, is_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	if (sigaction(SIGSYS, &action, NULL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
 		_exit(EXIT_SETUP);
 }
@@ -106,6 +121,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	path = argv[1];
 	is_after = strcmp(argv[2], "after") == 0;
+	is_trap = strcmp(argv[3], "trap") == 0;
 	error = strcmp(argv[3], "ENOSYS") == 0 ? ENOSYS : EPERM;
 	close(open_sized(path, LENGTH));
 	if (unshare(CLONE_NEWPID) != 0 || (child = fork()) < 0)

@@ -120,7 +120,8 @@ fn entering_a_namespace_of_each_kind() {
     }
 }
 
-/// Each system call denied in turn: msync says what it says natively, nothing hangs, and nobody is killed. (A process
+/// Each system call denied in turn, by an error or by a handler of the program's, as in the sandboxes of browsers:
+/// msync says what it says natively, nothing hangs, and nobody is killed. (A process
 /// id of -1, which is what a denied getpid(2) may be taken for, is everybody's.)
 #[test]
 fn every_system_call_denied() {
@@ -132,6 +133,8 @@ fn every_system_call_denied() {
         (fuse.path("a"), "after", "ENOSYS"),
         (ext4.path("b"), "before", "ENOSYS"),
         (ext4.path("a"), "after", "EPERM"),
+        (fuse.path("c"), "before", "trap"),
+        (fuse.path("d"), "after", "trap"),
     ] {
         let guest = Program::guest("denied").arg(file).args([when, error]);
         let guest = guest.timeout(Duration::from_secs(300));

@@ -29,11 +29,7 @@ pub fn tracked_fd(fd: c_int) -> Option<Inode> {
 
 /// The file at `path`, which may be any pointer, seen from the directory `dir`, if it may be tracked.
 pub fn tracked_path(dir: c_int, path: *const c_char) -> Option<Inode> {
-    let mut text = [0u8; libc::PATH_MAX as usize];
-    tracked(sys::fd::inode_at(
-        dir,
-        sys::vm::read_path(path, &mut text)?,
-    )?)
+    tracked(sys::fd::found_at(dir, path)?.inode)
 }
 
 fn tracked((dev, ino): Inode) -> Option<Inode> {

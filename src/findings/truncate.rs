@@ -18,15 +18,7 @@ pub fn truncate_fd(fd: c_int, size: off_t, real: impl FnOnce() -> c_int) -> c_in
 /// `real` truncates the file at `path`, which may be any pointer, to `size` bytes.
 #[cold]
 pub fn truncate_path(path: *const c_char, size: off_t, real: impl FnOnce() -> c_int) -> c_int {
-    let mut text = [0u8; libc::PATH_MAX as usize];
-    let path = sys::vm::read_path(path, &mut text);
-    let file = path.and_then(|path| {
-        let stat = rustix::fs::stat(path).ok()?;
-        Some((
-            (stat.st_dev, stat.st_ino),
-            u64::try_from(stat.st_size).ok()?,
-        ))
-    });
+    let file = sys::fd::found_at(libc::AT_FDCWD, path).map(|found| (found.inode, found.size));
     watch(file, size, real)
 }
 

@@ -68,16 +68,21 @@ pub fn whose(fd: c_int) -> Option<Whose> {
     Some(Whose::of(&key_of(&sys::fd::kind(fd)?, 0)))
 }
 
-/// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems the kernel's
-/// handle of the inode too.
+/// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems one more, and the
+/// kernel's handle of the inode.
 pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     let kind = sys::fd::kind(fd).ok_or(Bypass::BadDescriptor)?;
     if kind.file_type != FileType::RegularFile {
         return Err(Bypass::NotRegular);
     }
+    let is_on_device = is_on_device(&kind);
+    // Sandboxes that share memory allow this call, and deny most of those that come later.
+    if !is_on_device && sys::fd::is_memory(fd) {
+        return Err(Bypass::NoBackingStore);
+    }
     let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
     // Filesystems on a block device of this machine have one inode for a file; others may not.
-    let handle = match is_on_device(&kind) {
+    let handle = match is_on_device {
         true => 0,
         false => sys::fd::inode_handle(fd),
     };

@@ -1,10 +1,10 @@
 //! Descriptors: what a descriptor of the program's is, and the helper's own.
 
 use super::raw;
-use crate::kernel::FileHandle;
-use core::ffi::{CStr, c_int};
+use crate::kernel::{FileHandle, Statx};
+use core::ffi::{CStr, c_char, c_int};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
+use rustix::fs::{AtFlags, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
 use rustix::io::Errno;
 use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -126,12 +126,37 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
     })
 }
 
-/// The same of the file at `path`, seen from the program's descriptor `dir`, or `AT_FDCWD`.
-pub fn inode_at(dir: c_int, path: &CStr) -> Option<(u64, u64)> {
-    match dir {
-        libc::AT_FDCWD => inode_of(CWD, path, AtFlags::empty()),
-        dir => of_program(dir, |dir| inode_of(dir, path, AtFlags::empty()))?,
-    }
+/// A file that a path leads to.
+pub struct Found {
+    /// Its device and inode.
+    pub inode: (u64, u64),
+    /// Its size, bytes.
+    pub size: u64,
+}
+
+/// The file at the address `path` of the program's, which may be any pointer, seen from the program's descriptor `dir`, or
+/// `AT_FDCWD`. The kernel reads the path itself: a sandbox would deny what copies it first (process_vm_readv(2)).
+pub fn found_at(dir: c_int, path: *const c_char) -> Option<Found> {
+    let mut stat = Statx::default();
+    let wanted = libc::STATX_INO | libc::STATX_SIZE;
+    raw::sys_statx(
+        dir,
+        path as usize,
+        libc::AT_STATX_DONT_SYNC,
+        wanted,
+        &mut stat,
+    )
+    .ok()?;
+    Some(Found {
+        inode: (makedev(stat.dev_major, stat.dev_minor), stat.ino),
+        size: stat.size,
+    })
+}
+
+/// Whether `fd` is open on a file of memory: tmpfs, memfd_create(2), hugetlbfs, which alone have seals (fcntl(2),
+/// F_GET_SEALS). Any context.
+pub fn is_memory(fd: c_int) -> bool {
+    raw::sys_get_seals(fd).is_ok()
 }
 
 /// The flags that `fd` is open with (fcntl(2), F_GETFL); nothing where it is not. Any context.

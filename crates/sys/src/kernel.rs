@@ -67,6 +67,32 @@ impl FileHandle {
     }
 }
 
+/// `struct statx` (include/uapi/linux/stat.h), of which the first half is looked at.
+#[derive(Default)]
+#[repr(C)]
+pub struct Statx {
+    pub mask: u32,
+    pub blksize: u32,
+    pub attributes: u64,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u16,
+    pub pad: u16,
+    pub ino: u64,
+    pub size: u64,
+    pub blocks: u64,
+    pub attributes_mask: u64,
+    /// Last access, creation, change, modification.
+    pub times: [[u64; 2]; 4],
+    pub rdev: [u32; 2],
+    pub dev_major: u32,
+    pub dev_minor: u32,
+    pub rest: [u64; 14],
+}
+
+const _: () = assert!(size_of::<Statx>() == 256);
+
 /// `FS_IOC_FIEMAP`: `_IOWR('f', 11, struct fiemap)` (include/uapi/linux/fiemap.h).
 pub const FS_IOC_FIEMAP: usize = 0xc020_660b;
 

@@ -3,7 +3,7 @@
 use super::kernel::pagemap_scan::{PAGEMAP_SCAN, Region, ScanArg};
 use super::kernel::{
     CacheRange, CacheStat, Cpus, FS_IOC_FIEMAP, Fiemap, FileHandle, FutexWaiter, SYS_CACHESTAT,
-    userfaultfd,
+    Statx, userfaultfd,
 };
 use core::ffi::c_int;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -155,9 +155,15 @@ calls! {
     sys_dup3(from: BorrowedFd<'_>, to: RawFd, flags: c_int) = libc::SYS_dup3, [from, to, flags];
     /// fcntl(2), `F_GETLEASE`: which lease the process has on the file.
     sys_get_lease(fd: RawFd) = libc::SYS_fcntl, [fd, libc::F_GETLEASE];
+    /// fcntl(2), `F_GET_SEALS`: only files of memory have them.
+    sys_get_seals(fd: RawFd) = libc::SYS_fcntl, [fd, libc::F_GET_SEALS];
     /// name_to_handle_at(2), `AT_EMPTY_PATH`: the kernel's own handle of the inode that `fd` is open on.
     sys_name_to_handle_at(fd: RawFd, handle: &mut FileHandle, mount: &mut c_int) =
         libc::SYS_name_to_handle_at, [fd, c"", handle.with_room(), mount, libc::AT_EMPTY_PATH];
+    /// statx(2) of the path at an address, which is checked.
+    sys_statx(dir: RawFd, path: usize, flags: c_int, wanted: u32, into: &mut Statx) = libc::SYS_statx, [
+        dir, path, flags, wanted, into
+    ];
     /// ioctl_fiemap(2): the extents of a part of a file.
     sys_fiemap(file: BorrowedFd<'_>, map: &mut Fiemap) = libc::SYS_ioctl, [file, FS_IOC_FIEMAP, map.with_room()];
     /// getresuid(2): real, effective and saved user id of the calling thread.

@@ -4,10 +4,13 @@
 //! C library's `sigprocmask` refuses to block its own two signals (cancellation and setxid), and a handler for those must not run
 //! in here either. The program cannot notice: a signal that arrives during msync(2) is delivered when the system call returns,
 //! natively too.
+//!
+//! SIGSYS stays as the program has it: where a sandbox has a handler answer a system call (seccomp(2), SECCOMP_RET_TRAP), the
+//! kernel kills a process that blocks it.
 
 use super::{raw, thread};
 
-/// All signals are blocked while this lives; the previous mask returns with its drop.
+/// All signals but SIGSYS are blocked while this lives; the previous mask returns with its drop.
 pub struct Blocked {
     /// None on a thread of the shim's own, on which they are blocked anyway.
     old: Option<u64>,
@@ -23,13 +26,20 @@ impl Blocked {
     }
 }
 
-/// Whether all signals that can be blocked are blocked of the calling thread.
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What is blocked.
+const ALL: u64 = !bit(libc::SIGSYS);
+
+/// Whether all signals that can be blocked, but SIGSYS, are blocked of the calling thread.
 pub fn are_blocked() -> bool {
-    const NEVER: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+    const NEVER: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
     let mut old = 0u64;
     // Blocks nothing more.
     change(libc::SIG_BLOCK, 0, &mut old);
-    old | NEVER == u64::MAX
+    (old | NEVER) & ALL == ALL
 }
 
 /// Says that all signals of the calling thread are blocked, until [`Quiet::end`]. Nothing is to be dropped.
@@ -41,7 +51,7 @@ pub struct Quiet {
 #[inline]
 pub fn block() -> Quiet {
     let mut old = 0u64;
-    set(u64::MAX, &mut old);
+    change(libc::SIG_BLOCK, ALL, &mut old);
     Quiet { old }
 }
 

@@ -40,6 +40,11 @@ pub const PROGRAMS: &[Program] = &[
         ["chromium"]
     ),
     program!(
+        "firefox",
+        "firefox --headless: a page drawn, twice with one profile, in its sandboxes",
+        ["firefox-esr", "sqlite3"]
+    ),
+    program!(
         "memcached",
         "memcached with a memory file, restarted, with memory locked and not",
         ["memcached", "python3"]
