@@ -1,9 +1,9 @@
 /*
  * usage: reopeners FILE THREADS ROUNDS HOW
  * Threads that open the file, store something new to pages of their own and sync, again and again: through a mapping of
- * their own, made anew each time (`own`), or through one of all (`shared`). Then one thread is left, and syncs what nobody
- * changes any more. Prints how many msyncs have failed by then, and how many after the first since; on the way two in a
- * row of the same thread count as well (`in a row`).
+ * their own, made anew each time (`own`, or `slowly`, with pauses between the stores), or through one of all (`shared`).
+ * Then one thread is left, and syncs what nobody changes any more. Prints how many msyncs have failed by then, and how
+ * many after the first since; on the way two in a row of the same thread count as well (`in a row`).
  */
 #include "guest.h"
 #include <pthread.h>
@@ -12,7 +12,7 @@
 enum { EACH = 4, MOST = 16, QUIET = 20 };
 
 static const char *path;
-static int threads, rounds, own;
+static int threads, rounds, own, slowly;
 static char *all;
 static atomic_int syncs, failed, in_a_row;
 
@@ -20,14 +20,18 @@ static void *run(void *argument)
 {
 	long me = (long)argument;
 	size_t length = (size_t)threads * EACH * PAGE;
+	unsigned pause = me;
 	int before = 0;
 
 	for (int i = 0; i < rounds; i++) {
 		int fd = open(path, O_RDWR), now;
 		char *base = own ? map_shared(fd, length) : all;
 
-		for (int n = 0; n < EACH; n++)
+		for (int n = 0; n < EACH; n++) {
+			if (slowly)
+				usleep(rand_r(&pause) % 1500);
 			base[(me * EACH + n) * PAGE + i % PAGE]++;
+		}
 		now = msync(base, length, MS_SYNC) != 0;
 		syncs++;
 		failed += now;
@@ -50,7 +54,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	path = argv[1];
 	rounds = atoi(argv[3]);
-	own = strcmp(argv[4], "own") == 0;
+	slowly = strcmp(argv[4], "slowly") == 0;
+	own = slowly || strcmp(argv[4], "own") == 0;
 	length = (size_t)threads * EACH * PAGE;
 	fd = open_sized(path, length);
 	all = map_shared(fd, length);

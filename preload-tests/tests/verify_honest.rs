@@ -174,13 +174,14 @@ fn a_collision_with_direct_writes_is_told_once_on_xfs() {
 }
 
 /// Each open drops the page cache under the stores of the other threads. What they hold then is kept and compared, and
-/// no thread maps or unmaps the file meanwhile.
+/// no thread maps or unmaps the file meanwhile. (Where they stored slowly, 9 runs of 20 had doubts: of pages that somebody
+/// had stored to when they were kept, and of pages of mappings that were not in the table yet.)
 #[test]
 fn threads_that_open_map_and_unmap_their_file_raise_no_doubt() {
     or_skip!(TearFs::available());
     or_skip!(kernel::page_tracking());
     let fs = TearFs::mount(&["--mode", "honest"]);
-    for how in ["own", "own", "own", "shared"] {
+    for how in ["own", "shared"].into_iter().chain(["slowly"; 5]) {
         let guest = Program::guest("reopeners").arg(fs.path("f"));
         let run = guest.args(["8", "60", how]).under_shim(&[
             ("KEEPMYDATA_LOG", "warn"),

@@ -319,6 +319,27 @@ fn may_be_owed(worker: &Worker, table: &mut mappings::Guard, file: &File, size: 
     owed || !table.get(file).debt.owed.is_empty()
 }
 
+/// Adds what may be owed of `file`, page by page. On a helper thread.
+///
+/// Errors: `EOPNOTSUPP` where the stores to one of its mappings are not tracked.
+pub fn add_owed(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), Errno> {
+    let query = Query::of(worker, file, mappings::handle_of(file));
+    let size = query.size()?;
+    if !are_stores_seen(worker, file) {
+        return Err(Errno::OPNOTSUPP);
+    }
+    pagemap::stored_since(&query, into)?;
+    let table = mappings::lock();
+    table.for_each_of(file, 0, |entry| {
+        if let Some(range) = reach::untracked(&entry, size).filter(|_| entry.writable) {
+            into.add(range.start, range.end);
+        }
+        true
+    });
+    into.add_all(table.get(file).debt.owed.iter());
+    Ok(())
+}
+
 /// All that an msync has found stored to in `file` is proved. Where the page cache was dropped after it was copied, by
 /// the shim's own open, say, that has taken nothing unless something was stored since: the next msync need not know of
 /// it. On a helper thread.

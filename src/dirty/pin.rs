@@ -37,8 +37,10 @@ pub struct Pinned {
     /// Where in the file, bytes, in the order in which they are in the pipe.
     pieces: [(u64, usize); PIECES],
     count: usize,
-    /// What they held when nothing was owed of the file, in the same order; nothing where something was.
+    /// What they held when all of them were proved, in the same order; then for each, whether it was: not those that were
+    /// stored to in that moment. Nothing where that is not known.
     proved: Option<Region>,
+    pages: usize,
 }
 
 /// Keeps every page of the writable mappings of `file`; nothing where there are too many. On a
@@ -72,7 +74,14 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
         });
     }
     let mut pinned = (fits && count > 0).then(|| keep(&mut places)).flatten()?;
-    pinned.proved = copy(&places, pages).filter(|_| !super::is_owed(worker, file));
+    pinned.pages = pages;
+    pinned.proved = copy(&places, pages);
+    // Asked now: what was stored until it was copied has its marks.
+    let mut owed = Ranges::new();
+    match super::add_owed(worker, file, &mut owed) {
+        Ok(()) => pinned.note_proved(&owed),
+        Err(_) => pinned.proved = None,
+    }
     Some(pinned)
 }
 
@@ -93,12 +102,13 @@ fn keep(places: &mut [Option<(Mapping, u64)>]) -> Option<Pinned> {
         pieces,
         count,
         proved: None,
+        pages: 0,
     })
 }
 
-/// What the `pages` at `places` hold.
+/// What the `pages` at `places` hold, and zeros for what is known of them.
 fn copy(places: &[Option<(Mapping, u64)>], pages: usize) -> Option<Region> {
-    let mut copy = Region::new(pages * sys::page_size())?;
+    let mut copy = Region::new(pages * (sys::page_size() + 1))?;
     let mut done = 0;
     for (pages, _) in places.iter().flatten() {
         let read = vm::read_own_memory(pages.start(), copy.numbers_mut(done, pages.len()));
@@ -129,9 +139,31 @@ fn splice(pipe: &OwnedFd, pages: &Mapping) -> Result<(), Errno> {
 }
 
 impl Pinned {
-    /// Whether it is known what they held when all of it was proved.
+    /// All but what is `owed` is proved.
+    fn note_proved(&mut self, owed: &Ranges) {
+        let size = sys::page_size();
+        let Some(proved) = &mut self.proved else {
+            return;
+        };
+        let known = proved.numbers_mut::<u8>(self.pages * size, self.pages);
+        let offsets = self.pieces[..self.count]
+            .iter()
+            .flat_map(|&(offset, len)| (offset..offset + len as u64).step_by(size));
+        for (known, offset) in known.iter_mut().zip(offsets) {
+            *known = u8::from(!owed.has(offset));
+        }
+    }
+
+    /// Whether it is known of each what it held when it was proved.
     pub fn knows_what_was_proved(&self) -> bool {
-        self.proved.is_some()
+        (0..self.pages).all(|page| self.proved(page).is_some())
+    }
+
+    /// What page number `page` held when it was proved.
+    fn proved(&self, page: usize) -> Option<&[u8]> {
+        let (proved, size) = (self.proved.as_ref()?, sys::page_size());
+        let known = proved.numbers::<u8>(self.pages * size + page, 1) == [1];
+        known.then(|| proved.numbers(page * size, size))
     }
 
     /// Adds the pages of which the filesystem may not hold what they held last. On a helper thread.
@@ -164,8 +196,7 @@ impl Pinned {
                     continue;
                 }
                 let page = offset + at as u64..offset + (at + sys::page_size()) as u64;
-                let proved = self.proved.as_ref();
-                let proved = proved.map(|all| all.numbers(done + at, part.len()));
+                let proved = self.proved((done + at) / sys::page_size());
                 match proved
                     .is_some_and(|proved| is_newer(&last[part.clone()], &held[part], proved))
                 {

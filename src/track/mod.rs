@@ -161,22 +161,30 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
         classify::candidate(call.fd)
     };
     before_replacing(call);
-    let result = match &candidate {
-        Ok(Candidate { key, writable })
-            if before::is_needed() && may_drop((key.dev, key.ino), maps_to(*writable)) =>
-        {
-            replace_dropping(call, (key.dev, key.ino), maps_to(*writable))
-        }
-        _ => replace(call),
+    let may_drop = |candidate: &&Candidate| {
+        let Candidate { key, writable } = candidate;
+        before::is_needed() && may_drop((key.dev, key.ino), maps_to(*writable))
     };
-    if result == libc::MAP_FAILED {
-        return result;
+    let dropping = candidate.as_ref().ok().filter(may_drop).map(|candidate| {
+        let Candidate { key, writable } = candidate;
+        before::Dropping::begin((key.dev, key.ino), maps_to(*writable))
+    });
+    let result = replace(call);
+    let mapped = (result != libc::MAP_FAILED).then_some(result as usize);
+    let tracked = mapped.map(|start| {
+        candidate.and_then(|candidate| track(call, start, candidate, dropping.as_ref(), quiet))
+    });
+    // Not before the mapping is in the table: the kernel may take marks away that nobody has made, where a page is
+    // dropped in the moment of a fault, and who has it dropped mends that in the mappings that are known.
+    if let Some(dropping) = dropping {
+        dropping.end(Some(0..0));
     }
-    let tracked = candidate.and_then(|candidate| track(call, result as usize, candidate, quiet));
-    if let Ok(key) = &tracked {
-        before::wait_for_dropping(key);
+    if let Some(tracked) = tracked {
+        if let Ok(key) = &tracked {
+            before::wait_for_dropping(key);
+        }
+        records::mmap(call, result as usize, tracked, started);
     }
-    records::mmap(call, result as usize, tracked, started);
     result
 }
 
@@ -271,7 +279,13 @@ fn outcome(inserted: bool, excluded: bool, key: Key) -> Result<Key, Bypass> {
 }
 
 /// Puts a new mapping into the table and sees to the file's handle.
-fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Result<Key, Bypass> {
+fn track(
+    call: &Mmap,
+    start: usize,
+    candidate: Candidate,
+    dropping: Option<&before::Dropping>,
+    quiet: &Quiet,
+) -> Result<Key, Bypass> {
     if let Some(done) = track_known(call, start, &candidate, quiet) {
         return done;
     }
@@ -299,7 +313,8 @@ fn track(call: &Mmap, start: usize, candidate: Candidate, quiet: &Quiet) -> Resu
     let locks = lock_in_memory::times();
     // Two threads that map a file for the first time do not both open it: on FUSE each open may drop the page
     // cache, and what the other is about to find in it.
-    let first = writable && !handles::is_open(&file);
+    let is_quiet = dropping.is_some_and(|dropping| dropping.has(&file));
+    let first = writable && !is_quiet && !handles::is_open(&file);
     let quiesced = first.then(|| enforce::before::quiesce(&file));
     entry.marks = handles::open(call.fd, &entry);
     if let Some(quiesced) = quiesced {
