@@ -67,7 +67,7 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
 /// fsync(2) or fdatasync(2) of the program's has failed for what `fd` is open on. Where nothing is verified nobody knows what
 /// that was about: the next msync of the file that returns 0 says so. With all signals blocked.
 pub fn sync_failed(fd: c_int) {
-    let Ok(Candidate { key, .. }) = classify::candidate(fd) else {
+    let Ok(Candidate { key, .. }) = classify::candidate(fd, libc::PROT_NONE) else {
         return;
     };
     let is_watching = config::settings().enforce == Enforce::Off;

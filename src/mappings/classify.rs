@@ -68,9 +68,10 @@ pub fn whose(fd: c_int) -> Option<Whose> {
     Some(Whose::of(&key_of(&sys::fd::kind(fd)?, 0)))
 }
 
-/// Looks at `fd`: one statx(2) that asks no server, and one fcntl(2); for FUSE and network filesystems one more, and the
-/// kernel's handle of the inode.
-pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
+/// Looks at `fd`, of which a mapping with `prot` is to be made: one statx(2) that asks no server, and one fcntl(2) unless
+/// stores are asked for, which the kernel grants where it was opened for writing; for FUSE and network filesystems one
+/// fcntl(2) more, and the kernel's handle of the inode.
+pub fn candidate(fd: c_int, prot: c_int) -> Result<Candidate, Bypass> {
     let kind = sys::fd::kind(fd).ok_or(Bypass::BadDescriptor)?;
     if kind.file_type != FileType::RegularFile {
         return Err(Bypass::NotRegular);
@@ -80,7 +81,10 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     if !is_on_device && sys::fd::is_memory(fd) {
         return Err(Bypass::NoBackingStore);
     }
-    let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
+    let writable = prot & libc::PROT_WRITE != 0 || {
+        let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
+        mode & libc::O_ACCMODE == libc::O_RDWR
+    };
     // Filesystems on a block device of this machine have one inode for a file; others may not.
     let handle = match is_on_device {
         true => 0,
@@ -88,7 +92,7 @@ pub fn candidate(fd: c_int) -> Result<Candidate, Bypass> {
     };
     Ok(Candidate {
         key: key_of(&kind, handle),
-        writable: mode & libc::O_ACCMODE == libc::O_RDWR,
+        writable,
     })
 }
 

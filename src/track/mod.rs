@@ -155,10 +155,9 @@ fn replace_dropping(call: &Mmap, inode: Inode, kind: MayDrop) -> *mut c_void {
 #[inline(never)]
 fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
-    let candidate = if process::this().is_borrowed() {
-        Err(Bypass::VforkChild)
-    } else {
-        classify::candidate(call.fd)
+    let candidate = match before::is_needed() && process::this().is_borrowed() {
+        true => Err(Bypass::VforkChild),
+        false => classify::candidate(call.fd, call.prot),
     };
     before_replacing(call);
     let may_drop = |candidate: &&Candidate| {
@@ -289,6 +288,9 @@ fn track(
     if let Some(done) = track_known(call, start, &candidate, quiet) {
         return done;
     }
+    if process::this().is_borrowed() {
+        return Err(Bypass::VforkChild);
+    }
     let Candidate { key, writable } = candidate;
     let known = match mappings::may_know(key.dev, key.ino) {
         true => lock().find(&key).map(|file| file.traits),
@@ -376,7 +378,7 @@ fn munmap_tracked(addr: usize, len: size_t, real: impl FnOnce() -> c_int, quiet:
 
 /// What is owed in a range that a call is about to unmap is noted, or proved, while it can be.
 fn unmapping(addr: usize, len: usize) {
-    if addr & (sys::page_size() - 1) == 0 && overlaps(addr, len) {
+    if before::is_needed() && addr & (sys::page_size() - 1) == 0 && overlaps(addr, len) {
         let end = addr.saturating_add(sys::page_up(len as u64) as usize);
         enforce::before::unmapping(addr, end);
     }
@@ -753,7 +755,9 @@ fn relocate(moved: Taken, call: &Mremap, to: usize) {
 
 /// Takes what a call is about to unmap; nothing where the kernel will refuse the range anyway.
 fn take(addr: usize, len: size_t, quiet: Option<&Quiet>) -> Option<Taken> {
-    if addr & (sys::page_size() - 1) != 0 || len == 0 || !overlaps(addr, len) {
+    // Two system calls are spared; where signals are blocked already, there are none.
+    let is_nothing = || quiet.is_none() && !overlaps(addr, len);
+    if addr & (sys::page_size() - 1) != 0 || len == 0 || is_nothing() {
         return None;
     }
     let end = addr.checked_add(sys::page_up(len as u64) as usize)?;
@@ -835,9 +839,9 @@ impl Closing {
         }
     }
 
-    fn all(self) {
-        let probes = self.probes.into_iter().take(self.probe_count);
-        probes.for_each(eviction_probe::unmap);
+    fn all(&self) {
+        let probes = &self.probes[..self.probe_count];
+        probes.iter().copied().for_each(eviction_probe::unmap);
         close(&self.handles[..self.handle_count]);
     }
 }

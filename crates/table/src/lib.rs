@@ -16,7 +16,7 @@
 
 use core::cell::Cell;
 use core::mem::size_of;
-use core::ops::{Deref, RangeInclusive};
+use core::ops::{Deref, Range, RangeInclusive};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use keepmydata_sys::pool::Pool;
@@ -250,6 +250,10 @@ impl<F: Copy, M: Memory> Table<F, M> {
         };
         let slots = slots(root);
         let at = slot_of(slots, entry.start);
+        if let Some(old) = leaf_of(&slots[at]).filter(|old| old.len() < LEAF) {
+            let place = old.first_from(entry.start);
+            return self.edit(&slots[at], old, place..place, Some(entry), |_| ());
+        }
         let scratch = self.scratch();
         let mut pending = Some(entry);
         for old in leaf_of(&slots[at]).into_iter().flat_map(entries) {
@@ -310,6 +314,17 @@ impl<F: Copy, M: Memory> Table<F, M> {
         let last = slot_of(slots, end - 1);
         if first > 0 && leaf_overlaps(&slots[first - 1], Ordering::Relaxed, start, end) {
             first -= 1;
+        }
+        if let (true, Some(old)) = (first == last, leaf_of(&slots[first])) {
+            let gone = old.first_from(start)..old.first_from(end);
+            // None is cut, and some stay.
+            let is_whole = gone.start == 0 || old.entry(gone.start - 1).end <= start;
+            if is_whole
+                && gone.len() < old.len()
+                && (gone.clone()).all(|at| old.entry(at).end <= end)
+            {
+                return self.edit(&slots[first], old, gone, None, |entry| removed(entry, 0));
+            }
         }
         // Only the leaf of `start`, the one before it and the last can keep entries: those between
         // lie inside the range. So the scratch is large enough.
@@ -452,23 +467,45 @@ impl<F: Copy, M: Memory> Table<F, M> {
         Ok(())
     }
 
+    /// Puts a new leaf in the place of `old`, which is that of `slot`: the entries `gone` are not in it, but `new` is, in
+    /// their place. Most changes are of one entry.
+    fn edit(
+        &self,
+        slot: &Slot<F>,
+        old: Block<Leaf<F>>,
+        gone: Range<usize>,
+        new: Option<Entry<F>>,
+        old_entry: impl FnMut(Entry<F>),
+    ) -> Result<(), OutOfMemory> {
+        let leaf = self.blank_leaf()?;
+        let mut len = 0;
+        let before = (0..gone.start).map(|at| old.entry(at));
+        let after = (gone.end..old.len()).map(|at| old.entry(at));
+        before.chain(new).chain(after).for_each(|entry| {
+            leaf.set(len, entry);
+            len += 1;
+        });
+        leaf.len.store(len, Ordering::Relaxed);
+        slot.leaf.store(leaf.as_ptr(), Ordering::Release);
+        gone.map(|at| old.entry(at)).for_each(old_entry);
+        self.give_leaves(&[Some(old)]);
+        Ok(())
+    }
+
     fn scratch(&self) -> &Scratch<F> {
         self.scratch.len.set(0);
         &self.scratch
     }
 
-    fn new_leaf(&self, from: &[Cell<Option<Entry<F>>>]) -> Result<Block<Leaf<F>>, OutOfMemory> {
+    fn blank_leaf(&self) -> Result<Block<Leaf<F>>, OutOfMemory> {
         let block = self.leaves.recycled().or_else(|| self.leaves.fresh());
-        let leaf = Block(block.ok_or(OutOfMemory)?);
+        Ok(Block(block.ok_or(OutOfMemory)?))
+    }
+
+    fn new_leaf(&self, from: &[Cell<Option<Entry<F>>>]) -> Result<Block<Leaf<F>>, OutOfMemory> {
+        let leaf = self.blank_leaf()?;
         for (i, entry) in from.iter().filter_map(Cell::get).enumerate() {
-            leaf.starts[i].store(entry.start, Ordering::Relaxed);
-            leaf.ends[i].store(entry.end, Ordering::Relaxed);
-            leaf.rest[i].set(Rest {
-                offset: entry.offset,
-                file: entry.file,
-                writable: entry.writable,
-                marks: entry.marks,
-            });
+            leaf.set(i, entry);
         }
         leaf.len.store(from.len(), Ordering::Relaxed);
         Ok(leaf)
@@ -558,17 +595,43 @@ fn leaf_overlaps<F>(slot: &Slot<F>, order: Ordering, start: usize, end: usize) -
 }
 
 fn entries<F: Copy>(leaf: Block<Leaf<F>>) -> impl Iterator<Item = Entry<F>> {
-    (0..leaf.len.load(Ordering::Relaxed)).map(move |i| {
-        let rest = leaf.rest[i].get();
+    (0..leaf.len()).map(move |i| leaf.entry(i))
+}
+
+/// For the one thread that changes the table.
+impl<F: Copy> Leaf<F> {
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn entry(&self, at: usize) -> Entry<F> {
+        let rest = self.rest[at].get();
         Entry {
-            start: leaf.starts[i].load(Ordering::Relaxed),
-            end: leaf.ends[i].load(Ordering::Relaxed),
+            start: self.starts[at].load(Ordering::Relaxed),
+            end: self.ends[at].load(Ordering::Relaxed),
             offset: rest.offset,
             file: rest.file,
             writable: rest.writable,
             marks: rest.marks,
         }
-    })
+    }
+
+    fn set(&self, at: usize, entry: Entry<F>) {
+        self.starts[at].store(entry.start, Ordering::Relaxed);
+        self.ends[at].store(entry.end, Ordering::Relaxed);
+        self.rest[at].set(Rest {
+            offset: entry.offset,
+            file: entry.file,
+            writable: entry.writable,
+            marks: entry.marks,
+        });
+    }
+
+    /// Of the first entry that starts at or above `address`.
+    fn first_from(&self, address: usize) -> usize {
+        let starts = &self.starts[..self.len()];
+        starts.partition_point(|start| start.load(Ordering::Relaxed) < address)
+    }
 }
 
 #[cfg(test)]
