@@ -1,6 +1,6 @@
 //! What need not be done is not done: shared flushes, unmaps of what is clean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, installed, kernel};
 use preload_tests::{or_skip, page_size};
@@ -141,6 +141,62 @@ fn a_verified_msync_is_one_trip_to_the_helper() {
     );
     let [sync, ask] = callers("behind", Some("naive_msync"));
     assert!(sync.is_superset(&ask), "{sync:?} {ask:?}");
+}
+
+/// A file that has its mapping and handle already is mapped once more, and unmapped, at the cost of knowing which file it is
+/// (statx) and of four changes of the signal mask.
+#[test]
+fn another_mapping_of_a_file_takes_no_more_system_calls_than_it_must() {
+    or_skip!(installed("strace"));
+    const TIMES: usize = 100;
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = one_round("bench_mappings", &TIMES.to_string())
+        .arg(fs.path("f"))
+        .arg("1");
+    let log = traced(guest, "all", &[]);
+    let guest = log.lines().rfind(|line| line.contains(" execve("));
+    let pid = guest.and_then(|line| line.split(' ').next());
+    let mut counts = BTreeMap::new();
+    for line in log.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() == pid {
+            let call = words.next().and_then(|call| call.split('(').next());
+            *counts.entry(call.unwrap_or("")).or_insert(0) += 1;
+        }
+    }
+    let often: BTreeSet<_> = (counts.into_iter())
+        .filter(|&(_, count)| count >= TIMES)
+        .map(|(name, count)| (name, count / TIMES))
+        .collect();
+    // Of the file and of memory.
+    let expected = [
+        ("mmap", 2),
+        ("munmap", 2),
+        ("rt_sigprocmask", 4),
+        ("statx", 1),
+    ];
+    assert_eq!(often, BTreeSet::from(expected));
+}
+
+/// The page tables of thousands of mappings are looked through with one call, and not with one for each.
+#[test]
+fn mappings_side_by_side_are_looked_through_at_once() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let looks = |count: &str| {
+        let guest = Program::guest("many").arg(fs.path(count));
+        let log = traced(guest.args(["windows", count]), "ioctl", &[]);
+        // strace may not know the call.
+        let is_scan = |line: &&str| line.contains("PAGEMAP_SCAN") || line.contains("0x66, 0x10");
+        log.lines().filter(is_scan).count()
+    };
+    let (few, many) = (looks("2"), looks("200"));
+    assert!(
+        few > 0 && many < few + 40,
+        "{few} for 2 mappings, {many} for 200"
+    );
 }
 
 /// The memory for the copies of a small msync is mapped once, and not for each.

@@ -301,19 +301,15 @@ pub fn is_owed(worker: &Worker, file: &File) -> bool {
 }
 
 fn may_be_owed(worker: &Worker, table: &mut mappings::Guard, file: &File, size: u64) -> bool {
-    let mut owed = false;
-    let mut unknown = false;
+    let (mut owed, mut unknown) = (false, false);
     table.for_each_of(file, 0, |entry| {
-        owed = entry.writable
-            && match entry.marks.registered == worker.process().generation() {
-                true => pagemap::is_written(worker, &entry, size),
-                false => {
-                    unknown = true;
-                    may_be_stored(&entry, size)
-                }
-            };
+        if entry.writable && entry.marks.registered != worker.process().generation() {
+            unknown = true;
+            owed = may_be_stored(&entry, size);
+        }
         !owed
     });
+    owed = owed || pagemap::is_any_written(worker, table, file, size);
     // Asked last: what was dropped before is not found in the page cache.
     owed |= unknown && eviction_probe::is_dropped(worker, table, file);
     owed || !table.get(file).debt.owed.is_empty()

@@ -5,7 +5,7 @@
 //! flusher has written the page back, to a daemon that may have lied. It also shows a page that was stored to and then dropped:
 //! its entry is empty, where it should carry a mark.
 
-use super::reach::{end_inside, tracked, untracked};
+use super::reach::{end_inside, has_untracked, tracked, untracked};
 use super::{Found, LARGEST, Query, Ranges, eviction_probe, locking, mincore, size};
 use crate::helper::Worker;
 use crate::mappings::{
@@ -29,26 +29,22 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
     let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
     let size = query.size()?;
     let (mut unknown, mut grown) = (Ranges::new(), Ranges::new());
-    let mut result = Ok(());
     {
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
+        if is_any_locked(&table, query.file) {
+            unregister_locked(&mut table, query, userfaultfd);
+            return Err(Errno::BUSY);
+        }
+        if let Err(errno) = scan_each(&table, query.worker, query.file, pagemap, into.dirty) {
+            table.prove(query.file, into.dirty);
+            return Err(errno);
+        }
         table.mark_each(query.file, |entry, marks| {
-            if !entry.writable || result.is_err() {
+            if !entry.writable {
                 return;
             }
-            let registered = entry.marks.registered == query.generation();
-            // Locked, perhaps behind the C library's back.
-            if vm::is_locked(entry.start, entry.len()) {
-                if registered {
-                    userfaultfd::unregister(userfaultfd, entry.start, entry.len());
-                    marks.registered = 0;
-                }
-                result = Err(Errno::BUSY);
-                return;
-            }
-            if registered {
-                result = scan(pagemap, entry, into.dirty);
+            if entry.marks.registered == query.generation() {
                 if let Some(new) = untracked(entry, size) {
                     track(userfaultfd, entry, marks, size);
                     grown.add(new.start, new.end);
@@ -72,7 +68,6 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         // Whoever unmaps what was found from here on waits until it is proved.
         table.prove(query.file, into.dirty);
     }
-    result?;
     absent(query, into.dirty, into.absent)?;
     only_uncached(query, into.absent, into.gone);
     let all = || unknown.within(0, size);
@@ -93,6 +88,44 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Whether a writable mapping of `file` is locked in memory, perhaps behind the C library's back.
+fn is_any_locked(table: &Guard, file: &File) -> bool {
+    let mut locked = false;
+    let whole = |entry: &Entry<'_>| entry.start as u64..entry.end as u64;
+    each_span(table, file, whole, |span| {
+        locked = vm::is_locked(span.start as usize, (span.end - span.start) as usize);
+        !locked
+    });
+    locked
+}
+
+/// Stores to a locked mapping are not tracked any more.
+#[cold]
+fn unregister_locked(table: &mut Guard, query: &Query<'_>, userfaultfd: BorrowedFd<'_>) {
+    table.mark_each(query.file, |entry, marks| {
+        let registered = entry.writable && marks.registered == query.generation();
+        if registered && vm::is_locked(entry.start, entry.len()) {
+            userfaultfd::unregister(userfaultfd, entry.start, entry.len());
+            marks.registered = 0;
+        }
+    });
+}
+
+/// Adds what was stored to the registered mappings of `file` since the last scan, and takes the marks away.
+fn scan_each(
+    table: &Guard,
+    worker: &Worker,
+    file: &File,
+    pagemap: BorrowedFd<'_>,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    each_registered_span(table, worker, file, |span| {
+        each_run(pagemap, span, Find::WrittenAndProtect, |run| {
+            add_of(table, file, into, run)
+        })
+    })
 }
 
 /// Registers a mapping of a file of `size` bytes; returns what to note in its entry, which is nothing where the
@@ -243,15 +276,16 @@ pub fn take_marks(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(),
     if !super::are_stores_seen(worker, file) {
         return Err(Errno::OPNOTSUPP);
     }
-    let (mut result, mut anew) = (Ok(()), Ranges::new());
-    mappings::lock().for_each_of(file, 0, |entry| {
-        if entry.writable {
-            stored_anew(worker, &entry, &mut anew);
-            result = scan_part(worker, &entry, into);
-        }
-        result.is_ok()
+    let pagemap = worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let mut anew = Ranges::new();
+    let mut table = mappings::lock();
+    let _ = each_registered_span(&table, worker, file, |span| {
+        each_run(pagemap, span, Find::WrittenPresent, |run| {
+            add_of(&table, file, &mut anew, run)
+        })
     });
-    mappings::lock().stored_anew(file, &anew);
+    let result = scan_each(&table, worker, file, pagemap, into);
+    table.stored_anew(file, &anew);
     result
 }
 
@@ -279,22 +313,23 @@ pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
 ///
 /// Errors: `EOPNOTSUPP` where no mapping can have been registered.
 pub fn stored_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
-    query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
-    each_registered(query, |pagemap, entry| {
-        each_run(pagemap, tracked(entry), Find::Written, |run| {
-            add(into, entry, run)
-        })
-    })
+    stored_as(query, Find::Written, into)
 }
 
 /// Adds what was stored to since the last scan and has not been dropped since; the marks stay.
 ///
 /// Errors: as [`stored_since`].
 pub fn present_since(query: &Query<'_>, into: &mut Ranges) -> Result<(), Errno> {
+    stored_as(query, Find::WrittenPresent, into)
+}
+
+fn stored_as(query: &Query<'_>, find: Find, into: &mut Ranges) -> Result<(), Errno> {
     query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
-    each_registered(query, |pagemap, entry| {
-        each_run(pagemap, tracked(entry), Find::WrittenPresent, |run| {
-            add(into, entry, run)
+    let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let table = mappings::lock();
+    each_registered_span(&table, query.worker, query.file, |span| {
+        each_run(pagemap, span, find, |run| {
+            add_of(&table, query.file, into, run)
         })
     })
 }
@@ -467,6 +502,83 @@ pub fn is_written(worker: &Worker, entry: &Entry<'_>, size: u64) -> bool {
     }
     let mut written = false;
     let scanned = each_run(pagemap, tracked(entry), Find::Written, |_| written = true);
+    written || scanned.is_err()
+}
+
+/// Tells `each` of what is tracked of the registered writable mappings of `file`, as [`each_span`] does, until it fails.
+fn each_registered_span(
+    table: &Guard,
+    worker: &Worker,
+    file: &File,
+    mut each: impl FnMut(Range<u64>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let generation = worker.process().generation();
+    let mut result = Ok(());
+    let part = |entry: &Entry<'_>| match entry.marks.registered == generation {
+        true => tracked(entry),
+        false => 0..0,
+    };
+    each_span(table, file, part, |span| {
+        result = each(span);
+        result.is_ok()
+    });
+    result
+}
+
+/// Tells `each` of the addresses of the writable mappings of `file`, as far as `part` says of each, until it returns false:
+/// of those that lie side by side at once. A file may have thousands of mappings, and a call for each of them takes longer
+/// than all else.
+fn each_span(
+    table: &Guard,
+    file: &File,
+    part: impl Fn(&Entry<'_>) -> Range<u64>,
+    mut each: impl FnMut(Range<u64>) -> bool,
+) {
+    let (mut span, mut goes_on) = (0..0, true);
+    table.for_each_of(file, 0, |entry| {
+        let part = match entry.writable {
+            true => part(&entry),
+            false => 0..0,
+        };
+        if part.is_empty() {
+            return true;
+        }
+        if part.start == span.end {
+            span.end = part.end;
+        } else {
+            let before = core::mem::replace(&mut span, part);
+            goes_on = before.is_empty() || each(before);
+        }
+        goes_on
+    });
+    if goes_on && !span.is_empty() {
+        each(span);
+    }
+}
+
+/// Adds a run of addresses in mappings of `file` as what it is of the file.
+fn add_of(table: &Guard, file: &File, into: &mut Ranges, run: &Region) {
+    table.for_each(run.start as usize, run.end as usize, |entry| {
+        if entry.file == file {
+            into.add(entry.offset, entry.offset + entry.len() as u64);
+        }
+        true
+    });
+}
+
+/// Whether the registered writable mappings of `file`, of `size` bytes, were stored to since the last scan, or that is
+/// not known. Under the table lock.
+pub fn is_any_written(worker: &Worker, table: &Guard, file: &File, size: u64) -> bool {
+    let Some(pagemap) = worker.pagemap() else {
+        return true;
+    };
+    let mut written = has_untracked(worker, table, file, size);
+    let scanned = each_registered_span(table, worker, file, |span| {
+        if !written {
+            each_run(pagemap, span, Find::Written, |_| written = true)?;
+        }
+        Ok(())
+    });
     written || scanned.is_err()
 }
 
