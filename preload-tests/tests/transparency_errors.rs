@@ -134,3 +134,45 @@ fn error_of_a_flush_before_munmap_is_told_by_what_tells_it_natively_and_by_nothi
         assert_eq!(run.stdout, expected, "{mode} {how}: {run:?}");
     }
 }
+
+/// Where nothing is verified, and the filesystem tells an error once: to another call than msync, or to a child. The 0 of
+/// the msync after it does not come without a word.
+#[test]
+fn msync_knows_of_an_error_that_another_call_was_told() {
+    or_skip!(TearFs::available());
+    for (mode, how) in [
+        ("eio-once", "fsync"),
+        ("eio-once", "O_SYNC"),
+        ("eio-once", "RWF_DSYNC"),
+        ("silent-eio", "close"),
+        ("silent-eio", "fclose"),
+        ("eio-once", "thread's fsync"),
+        ("eio-once", "child's fsync"),
+        ("eio-once", "vfork child's fsync"),
+        ("eio-once", "vfork child's msync"),
+    ] {
+        let run = |mode, settings: Option<&[(&str, &str)]>| {
+            let fs = TearFs::mount(&["--mode", mode, "--keep-cache", "--writeback-cache"]);
+            let mut guest = Program::guest("toldonce").arg(fs.path("f")).arg(how);
+            if how.starts_with("thread") {
+                guest = guest.preload_after(Program::guest_library("slow_fsync"));
+            }
+            match settings {
+                Some(settings) => guest.under_shim(settings),
+                None => guest.natively(),
+            }
+        };
+        let native = run(mode, None);
+        assert_eq!(native.stdout, "call EIO\nmsync 0\n", "{how}: {native:?}");
+        let settings = [("KEEPMYDATA_VERIFY", "off")];
+        let shim = run(mode, Some(&settings));
+        assert_eq!(shim.stdout, native.stdout, "{how}: {shim:?}");
+        assert!(
+            shim.stderr.contains("An earlier sync of it failed"),
+            "{how}: {shim:?}"
+        );
+        let shim = run("honest", Some(&settings));
+        let output = (&*shim.stdout, &*shim.stderr);
+        assert_eq!(output, ("call 0\nmsync 0\n", ""), "{how}");
+    }
+}

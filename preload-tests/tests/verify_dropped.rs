@@ -422,6 +422,10 @@ fn what_a_vfork_child_syncs_itself_is_in_doubt() {
     );
     let run = guest.under_shim(&[("KEEPMYDATA_UNCERTAIN", "error"), settings[0]]);
     assert_eq!(run.stdout, "msync EIO\nheld old\nmsync EIO\n", "{run:?}");
+    assert!(
+        run.stderr.contains("msync of a vfork child failed"),
+        "{run:?}"
+    );
 
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
     let run = unseen(&fs, "vfork", "none").under_shim(&settings);

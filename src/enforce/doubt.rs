@@ -5,7 +5,7 @@ use super::elsewhere;
 use super::request::{Ended, Request};
 use crate::helper::{self, Worker};
 use crate::log::{self, FileName};
-use crate::mappings::{self, file::Held};
+use crate::mappings::{self, family, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, dirty};
@@ -82,12 +82,14 @@ fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message:
 /// this one says for what they hold now, and for that alone.
 fn of_told(worker: &Worker, ended: &Ended) {
     let mut handle = None;
+    let key = ended.file.key;
+    let is_told_to_kin = !ended.verify && family::take((key.dev, key.ino));
     let (pages, failed) = {
         let mut table = mappings::lock();
         let debt = &mut table.get_mut(&ended.file).debt;
         let told = (
             core::mem::take(&mut debt.told_pages),
-            core::mem::take(&mut debt.failed),
+            core::mem::take(&mut debt.failed) | is_told_to_kin,
         );
         if told != (0, false) {
             handle = table.settle_debt(&ended.file);
@@ -148,23 +150,33 @@ pub fn of_borrowed(addr: usize, len: usize) -> Result<(), Errno> {
     let Some((known, file)) = name else {
         return Ok(());
     };
-    if config::settings().uncertain == Uncertain::Error {
-        return Err(Errno::IO);
+    let fails = config::settings().uncertain == Uncertain::Error;
+    if !fails {
+        OWN.get().msyncs.fetch_add(1, Ordering::Relaxed);
+        OWN.get().pages.fetch_add(pages, Ordering::Relaxed);
     }
-    OWN.get().msyncs.fetch_add(1, Ordering::Relaxed);
-    OWN.get().pages.fetch_add(pages, Ordering::Relaxed);
     if !known {
         let name = FileName::of(&file);
         let process = process::this();
         let mut record = log::record(process, Level::Warn, sys::gettid(), event::DOUBT);
         name.fill(&mut record);
-        record.message =
-            "msync of a vfork child returned 0, and what it stored is not proved to be safe: the \
-             parent's next msync of this file proves it. KEEPMYDATA_UNCERTAIN=error makes it fail"
-                .into();
+        record.message = match fails {
+            true => {
+                "msync of a vfork child failed: nothing can be compared for it, and KEEPMYDATA_UNCERTAIN=error is \
+                 set. The parent's next msync of this file proves what it stored"
+            }
+            false => {
+                "msync of a vfork child returned 0, and what it stored is not proved to be safe: the \
+                 parent's next msync of this file proves it. KEEPMYDATA_UNCERTAIN=error makes it fail"
+            }
+        }
+        .into();
         log::notice(&Worker::without_descriptors(process), &record);
     }
-    Ok(())
+    match fails {
+        true => Err(Errno::IO),
+        false => Ok(()),
+    }
 }
 
 /// What msync has failed for in so many files that are not mapped any more that this one is not remembered: said once.

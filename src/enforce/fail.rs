@@ -9,19 +9,12 @@
 
 use super::here::{Here, make_page_dirty};
 use super::request::Refused;
-use crate::config;
 use crate::dirty::{self, Ranges};
-use crate::mappings::{
-    self,
-    classify::{self, Candidate},
-    file::File,
-};
-use crate::process;
+use crate::mappings::{self, file::File};
 use crate::sys::extents::{self, Hole};
 use crate::sys::{self, vm, wipe::Region};
 use keepmydata_promise::{BUFFER, State};
-use keepmydata_records::{ByteRange, Enforce};
-use libc::c_int;
+use keepmydata_records::ByteRange;
 use rustix::io::Errno;
 
 /// Keeps the data of a file whose sync failed, and remembers the failure. Returns how many pages are lost.
@@ -62,36 +55,6 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
     }
     crate::reads::set_fresh(&here.file.key, false);
     lost
-}
-
-/// fsync(2) or fdatasync(2) of the program's has failed for what `fd` is open on. Where nothing is verified nobody knows what
-/// that was about: the next msync of the file that returns 0 says so. With all signals blocked.
-pub fn sync_failed(fd: c_int) {
-    let Ok(Candidate { key, .. }) = classify::candidate(fd, libc::PROT_NONE) else {
-        return;
-    };
-    let is_watching = config::settings().enforce == Enforce::Off;
-    if is_watching || process::this().is_borrowed() || !mappings::may_know(key.dev, key.ino) {
-        return;
-    }
-    let known = mappings::lock().find(&key).map(|file| file.traits);
-    let Some(traits) = known.or_else(|| classify::traits(fd).ok()) else {
-        return;
-    };
-    if traits.dax || dirty::is_verified(traits.local_block) {
-        return;
-    }
-    let handles = {
-        let mut table = mappings::lock();
-        let Some(file) = table.find_or_add(key, traits) else {
-            return;
-        };
-        table.get_mut(&file).debt.failed = true;
-        [table.settle_debt(&file), table.release(file)]
-    };
-    if handles.iter().any(Option::is_some) {
-        mappings::close(&handles);
-    }
 }
 
 fn stale_dirty_again(here: &Here<'_>, refused: &Refused) {

@@ -33,9 +33,9 @@ mod reverify;
 mod spare;
 mod steps;
 mod ticket;
+pub mod told;
 mod zero;
 
-pub use fail::sync_failed;
 pub use request::keep_memory;
 
 use crate::helper::{self, Worker};
@@ -79,7 +79,7 @@ fn test_cancel() {
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
-    request::boot() && reverify::boot() && doubt::boot() && spare::boot()
+    request::boot() && reverify::boot() && doubt::boot() && spare::boot() && told::boot()
 }
 
 fn is_enforced(flags: c_int) -> bool {
@@ -99,10 +99,14 @@ fn promises(flags: c_int) -> bool {
 #[cold]
 fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let result = watch(addr, len, flags);
+    let state = next_fn::enter();
     let Some(passed) = Passed::of(result) else {
+        let errno = next_fn::errno();
+        told::msync_failed(addr as usize, len, Errno::from_raw_os_error(errno));
+        next_fn::set_errno(errno);
+        next_fn::leave(state);
         return result;
     };
-    let state = next_fn::enter();
     let outcome = doubt::of_borrowed(addr as usize, len);
     next_fn::leave(state);
     returned(outcome.map(|()| Zero::Passed(passed)))
@@ -159,9 +163,13 @@ fn enforced(_quiet: &Quiet, addr: usize, len: size_t, flags: c_int) -> Result<Ze
         // other threads wait for what will not be done.
         let timer = log::Timer::at(Level::Info);
         let real = real_msync(addr, len, flags);
-        if is_refusal(real.map(|_| ())) {
+        if let Err(errno) = real
+            && errno != Errno::NOMEM
+        {
             observer::refused(addr, len, flags, timer);
-            return real.map(Zero::Passed);
+            // Of what comes before the mapping for which it is refused.
+            told::msync_failed(addr, len, errno);
+            return Err(errno);
         }
     }
     let mut files = MsyncCall::collect(process, addr, len, flags);

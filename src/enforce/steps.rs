@@ -4,13 +4,13 @@ use super::here::Here;
 use super::invalidate::{self, Dropped};
 use super::observer::{self, Event, Observer};
 use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
-use super::{fail, prepare, report, reverify};
+use super::{fail, prepare, report, reverify, told};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::handles;
 use crate::helper::Worker;
 use crate::log::{self, Timer};
 use crate::mappings::{
-    self,
+    self, family,
     untold::{self, By, Whose},
 };
 use crate::reads;
@@ -32,6 +32,9 @@ pub fn flush(
     let tells_once = snapshot.settles && here.tells_once();
     let settling = tells_once.then(|| untold::Flush::begin(whose));
     let flushed = promise::flush(&here, &Observer(worker), snapshot, real);
+    if !flushed.verify && told::is_needed() {
+        told::wait(&flushed.file);
+    }
     if let Some(settling) = settling {
         settling.end(flushed.flush_failed);
     }
@@ -78,6 +81,9 @@ pub fn conclude(
         Verdict::Refused(refused) => of_refused(here, refused),
     };
     pay(here, &ended);
+    if !ended.verify && ended.facts.flush_error.is_some() {
+        family::note((here.file.key.dev, here.file.key.ino));
+    }
     note_untold(here, &ended);
     if ended.is_all_proved() {
         dirty::forget_drop(here.worker, &here.file);

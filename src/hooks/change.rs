@@ -5,11 +5,13 @@ use super::prctl;
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
+use crate::enforce::told;
 use crate::mappings::file::{MayDrop, may_writes_drop};
 use crate::{next_fn, sys};
 use core::ffi::c_void;
 use core::ops::Range;
 use libc::{c_char, c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
+use rustix::io::Errno;
 
 /// The file that `fd` is open on is about to be changed in `range`. Any context.
 #[cold]
@@ -247,14 +249,38 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
     result
 }
 
+/// `real` writes to what `fd` is open on, which nobody verifies: with `O_SYNC`, `O_DSYNC` or such `flags` of its own it also tells
+/// what a sync would have been told.
+#[cold]
+#[inline(never)]
+fn syncing(fd: c_int, flags: c_int, real: impl FnOnce() -> ssize_t) -> ssize_t {
+    let result = real();
+    let errno = next_fn::errno();
+    let is_failure = result < 0 && sys::vm::is_failure(Errno::from_raw_os_error(errno));
+    if is_failure && !prctl::is_strict() {
+        let state = next_fn::enter();
+        let syncs = flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0
+            || sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DSYNC != 0);
+        if syncs {
+            told::sync_failed(fd);
+        }
+        next_fn::leave(state);
+        next_fn::set_errno(errno);
+    }
+    result
+}
+
 macro_rules! writes {
-    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr, $len:expr;)*) => {$(
+    ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) at $offset:expr, $len:expr $(, syncs $flags:expr)?;)*) => {$(
         hook! {
             #[doc = concat!("Hook for `", stringify!($name), "`.")]
             fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t, real => {
-                match before::is_needed() {
-                    true => writing($fd, $offset, $len, real),
-                    false => real(),
+                if before::is_needed() {
+                    writing($fd, $offset, $len, real)
+                } else if told::is_needed() {
+                    syncing($fd, 0 $(| $flags)?, real)
+                } else {
+                    real()
                 }
             }
         }
@@ -330,8 +356,8 @@ writes! {
     fn __pwrite64(fd, buf: *const c_void, count: size_t, offset: off_t) at offset, count;
     fn pwritev(fd, iov: *const iovec, count: c_int, offset: off_t) at offset, MANY;
     fn pwritev64(fd, iov: *const iovec, count: c_int, offset: off_t) at offset, MANY;
-    fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
-    fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY;
+    fn pwritev2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY, syncs flags;
+    fn pwritev64v2(fd, iov: *const iovec, count: c_int, offset: off_t, flags: c_int) at offset, MANY, syncs flags;
     fn sendfile(fd, from: c_int, offset: *mut off_t, count: size_t) at -1, count;
     fn sendfile64(fd, from: c_int, offset: *mut off_t, count: size_t) at -1, count;
 }
@@ -347,7 +373,10 @@ hook! {
         flags: c_uint,
     ) -> ssize_t, real => {
         if !before::is_needed() {
-            return real();
+            return match told::is_needed() {
+                true => syncing(to, 0, real),
+                false => real(),
+            };
         }
         // Any pointer: the kernel answers a bad one.
         let mut offset = [0; size_of::<off_t>()];

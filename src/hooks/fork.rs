@@ -1,12 +1,18 @@
 //! fork: what a child inherits of the shim's own mappings is of no use to it as it is.
 
 use crate::dirty::eviction_probe;
-use crate::mappings;
+use crate::mappings::{self, family};
 
 /// `_Fork`, vfork and raw system calls run no handlers. Called once, while booting.
 pub fn boot() {
-    // SAFETY: the handler lives as long as the process, and is async-signal-safe.
-    unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    // SAFETY: the handlers live as long as the process, and are async-signal-safe.
+    unsafe { libc::pthread_atfork(Some(forking), None, Some(forked)) };
+}
+
+extern "C" fn forking() {
+    if mappings::any() {
+        family::found();
+    }
 }
 
 extern "C" fn forked() {

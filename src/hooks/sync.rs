@@ -5,6 +5,7 @@
 //! of their own.
 
 use super::prctl;
+use crate::enforce::told::{self, Unverified};
 use crate::mappings::classify;
 use crate::mappings::untold::{self, By, Whose};
 use crate::sys::vm::is_failure;
@@ -28,6 +29,9 @@ macro_rules! syncs {
         hook! {
             #[doc = concat!("Hook for [`libc::", stringify!($name), "`].")]
             fn $name(fd: c_int) -> c_int, real => {
+                if told::is_needed() && !prctl::is_strict() {
+                    return watched(fd, real);
+                }
                 let result = real();
                 let matters = untold::may_be_any() || result != 0 && mappings::any();
                 match matters && !prctl::is_strict() {
@@ -41,14 +45,40 @@ macro_rules! syncs {
 
 syncs! { fsync fdatasync }
 
+/// A sync of what is not verified, perhaps: an msync in another thread must know of what it is told.
+#[cold]
+#[inline(never)]
+fn watched(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    let state = next_fn::enter();
+    let errno = next_fn::errno();
+    let call = told::Call::begin(fd);
+    next_fn::set_errno(errno);
+    let result = real();
+    let errno = next_fn::errno();
+    if let Some(call) = call {
+        call.end(has_failed(result, errno));
+    }
+    next_fn::set_errno(errno);
+    next_fn::leave(state);
+    match untold::may_be_any() {
+        true => synced(fd, result),
+        false => result,
+    }
+}
+
+/// Whether a call that has returned `result` was told an error of the filesystem's.
+fn has_failed(result: c_int, errno: c_int) -> bool {
+    result != 0 && is_failure(Errno::from_raw_os_error(errno))
+}
+
 /// What a sync of `fd` returns that has returned `result`: an error is told once, whoever tells it.
 #[cold]
 #[inline(never)]
 fn synced(fd: c_int, result: c_int) -> c_int {
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    if result != 0 && is_failure(Errno::from_raw_os_error(errno)) {
-        enforce::sync_failed(fd);
+    if has_failed(result, errno) {
+        told::sync_failed(fd);
     }
     let untold = classify::whose(fd).and_then(|whose| {
         untold::wait(whose);
@@ -103,50 +133,77 @@ fn may_be_told() -> bool {
     untold::are_any() && !prctl::is_strict()
 }
 
-/// What `fd` is open on, which is about to be closed, where an error may have to be told then.
+/// What is about to be closed: an error may have to be told of it then, or its own be remembered.
+pub struct Closes {
+    whose: Option<Whose>,
+    unverified: Option<Unverified>,
+}
+
+/// What `fd` is open on, if that matters.
 #[inline]
-fn closes(fd: c_int) -> Option<Whose> {
-    match may_be_told() {
-        true => whose(fd),
+fn closes(fd: c_int) -> Option<Closes> {
+    match may_be_told() || told::is_needed() {
+        true => look_at(fd),
         false => None,
     }
 }
 
 #[cold]
 #[inline(never)]
-fn whose(fd: c_int) -> Option<Whose> {
+fn look_at(fd: c_int) -> Option<Closes> {
+    if prctl::is_strict() {
+        return None;
+    }
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    let whose = classify::whose(fd);
+    let found = Closes {
+        whose: untold::are_any().then(|| classify::whose(fd)).flatten(),
+        unverified: told::is_needed().then(|| Unverified::of(fd)).flatten(),
+    };
     next_fn::set_errno(errno);
     next_fn::leave(state);
-    whose
+    Some(found)
 }
 
 /// The same for a stream.
 #[inline]
-pub fn closes_stream(stream: *mut FILE) -> Option<Whose> {
-    match may_be_told() {
-        true => whose_stream(stream),
+pub fn closes_stream(stream: *mut FILE) -> Option<Closes> {
+    match may_be_told() || told::is_needed() {
+        true => look_at_stream(stream),
         false => None,
     }
 }
 
 #[cold]
 #[inline(never)]
-fn whose_stream(stream: *mut FILE) -> Option<Whose> {
+fn look_at_stream(stream: *mut FILE) -> Option<Closes> {
     let errno = next_fn::errno();
     // SAFETY: a stream of the program's, which is open.
     let fd = unsafe { libc::fileno(stream) };
     next_fn::set_errno(errno);
-    whose(fd)
+    look_at(fd)
 }
 
 /// What a close returns that has returned `result`.
-fn closing(closed: Option<Whose>, result: c_int) -> c_int {
-    match closed {
-        Some(closed) => told(result, taken(closed)),
-        None => result,
+fn closing(closed: Option<Closes>, result: c_int) -> c_int {
+    let Some(closed) = closed else {
+        return result;
+    };
+    if let Some(file) = closed.unverified {
+        remember(file, result);
+    }
+    told(result, closed.whose.and_then(taken))
+}
+
+#[cold]
+#[inline(never)]
+fn remember(file: Unverified, result: c_int) {
+    let errno = next_fn::errno();
+    if has_failed(result, errno) {
+        let state = next_fn::enter();
+        file.failed();
+        next_fn::leave(state);
+        next_fn::set_errno(errno);
     }
 }
 
@@ -160,9 +217,9 @@ fn taken(closed: Whose) -> Option<Errno> {
 }
 
 /// It was closed, and nobody was told: natively the error is gone.
-pub fn swallow(closed: Option<Whose>) {
-    if let Some(closed) = closed {
-        taken(closed);
+pub fn swallow(closed: Option<Closes>) {
+    if let Some(whose) = closed.and_then(|closed| closed.whose) {
+        taken(whose);
     }
 }
 
@@ -245,5 +302,7 @@ fn in_range(first: c_uint, last: c_uint) -> Closed {
 }
 
 fn swallow_all(closed: Option<Closed>) {
-    closed.iter().flatten().for_each(|&one| swallow(one));
+    for whose in closed.into_iter().flatten().flatten() {
+        taken(whose);
+    }
 }

@@ -5,6 +5,7 @@
 //! may then take its memory for a tracked file's.
 
 pub mod classify;
+pub mod family;
 pub mod file;
 pub mod probes;
 pub mod table;
@@ -56,6 +57,8 @@ static ANY: AtomicBool = AtomicBool::new(false);
 static LOST: AtomicBool = AtomicBool::new(false);
 /// Whether a file was ever tracked that is verified.
 static VERIFIED: AtomicBool = AtomicBool::new(false);
+/// The same of one that is not, on a filesystem that may tell an error once, to whoever asks first.
+static TELLS_ONCE: AtomicBool = AtomicBool::new(false);
 /// Filter over (device, inode) of every file ever tracked: a clear bit says "none".
 static SEEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
@@ -69,6 +72,13 @@ pub fn any() -> bool {
 #[inline]
 pub fn any_verified() -> bool {
     VERIFIED.load(Ordering::Relaxed)
+}
+
+/// Whether a file that is not verified was ever tracked on a filesystem that may tell an error once. Any context, before
+/// boot too.
+#[inline]
+pub fn any_tells_once() -> bool {
+    TELLS_ONCE.load(Ordering::Relaxed)
 }
 
 /// Runs `run` for every mapping, clipped to `[start, end)`, each with a hold on its file and without the lock.
@@ -327,6 +337,8 @@ impl Guard {
         }
         if config::is_verified(traits.local_block) && !traits.dax {
             VERIFIED.store(true, Ordering::Relaxed);
+        } else if !traits.local_block && !traits.dax {
+            TELLS_ONCE.store(true, Ordering::Relaxed);
         }
         let (word, bit) = seen(key.dev, key.ino);
         SEEN[word].fetch_or(bit, Ordering::Relaxed);

@@ -55,6 +55,12 @@ pub fn map_wiped(bytes: usize) -> Option<(NonNull<u8>, bool)> {
     Some((memory.leave(), wiped.is_ok()))
 }
 
+/// Maps `bytes` of zeroed memory that fork children share.
+pub fn map_shared(bytes: usize) -> Option<NonNull<u8>> {
+    let prot = ProtFlags::READ | ProtFlags::WRITE;
+    Mapping::place_as(bytes, prot, MapFlags::SHARED).map(Mapping::leave)
+}
+
 /// A mapping of the shim's own, unmapped when it is dropped. What is mapped there may be anything.
 pub struct Mapping {
     start: NonNull<u8>,
@@ -73,6 +79,10 @@ impl Mapping {
     }
 
     fn place(len: usize, prot: ProtFlags) -> Option<Mapping> {
+        Mapping::place_as(len, prot, MapFlags::PRIVATE)
+    }
+
+    fn place_as(len: usize, prot: ProtFlags, kind: MapFlags) -> Option<Mapping> {
         // A page stays free between two, so that the kernel does not join them.
         let step = crate::page_up(len as u64) as usize + crate::page_size();
         let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
@@ -82,8 +92,8 @@ impl Mapping {
         }
         let flags = match cfg!(miri) {
             // Miri knows no other.
-            true => MapFlags::PRIVATE,
-            false => MapFlags::PRIVATE | MapFlags::NORESERVE,
+            true => kind,
+            false => kind | MapFlags::NORESERVE,
         };
         let hint = core::ptr::without_provenance_mut(hint);
         // SAFETY: a fresh anonymous mapping; the address is a hint only.

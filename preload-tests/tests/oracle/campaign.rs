@@ -114,7 +114,7 @@ impl Campaign {
     ) {
         let whole = tree.current();
         let is_alone = !whole.is_threaded() && !whole.uses("fork") && !whole.uses("other");
-        let races = !is_alone && known::is_race(&row.name, kind);
+        let races = !is_alone && known::is_race(&row.name, kind, &whole);
         let is_known = !self.native
             && !self.strict
             && (races || known::is_listed(&row.name, kind) || known::is_known(&row.name, kind));

@@ -2,6 +2,7 @@
 //! must fail for as long as the entry stands.
 
 use super::model::Kind;
+use super::program::Program;
 
 /// Rows whose names match the glob, and what is wrong there.
 const KNOWN: &[(&str, Kind)] = &[];
@@ -11,8 +12,8 @@ const KNOWN: &[(&str, Kind)] = &[];
 /// that, nobody can compare. That is a doubt where there is no loss; docs/proof.md counts them.
 const RACES: &[&str] = &["*"];
 
-/// Rows where nothing is verified and an error is told once: of what another process was told, a fork child too, or another
-/// thread in the same moment, an msync knows nothing there, as natively (docs/limitations.md, "Zeros that are not proofs").
+/// Rows where nothing is verified and an error is told once: of what a process was told that is no relative of it, or one
+/// that is in the same moment, an msync knows nothing there, as natively (docs/limitations.md, "Zeros that are not proofs").
 const TOLD_ELSEWHERE: &[&str] = &[
     "eio-once/*VERIFY=off*",
     "ext4/disk-full",
@@ -30,9 +31,10 @@ pub fn is_listed(row: &str, kind: Kind) -> bool {
 
 /// Whether it is a doubt on one of the [`RACES`], or a zero on one of those [`TOLD_ELSEWHERE`], in a program of several
 /// threads or processes.
-pub fn is_race(row: &str, kind: Kind) -> bool {
+pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
+    let is_told_elsewhere = program.uses("other") || program.uses("fork") && program.is_threaded();
     let (rows, may_be) = match kind {
-        Kind::FalseZero => (TOLD_ELSEWHERE, true),
+        Kind::FalseZero => (TOLD_ELSEWHERE, is_told_elsewhere),
         _ => (RACES, may_be_doubted(row, kind)),
     };
     may_be && rows.iter().any(|glob| matches(glob, row))

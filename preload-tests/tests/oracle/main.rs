@@ -14,6 +14,8 @@
 //!
 //! The test `one_program` runs the program in `KEEPMYDATA_ORACLE_PROGRAM`, as a failure prints it, on such rows. If
 //! `KEEPMYDATA_ORACLE_LOG` names a file, it stops at the first failure and leaves the shim's log of that run there.
+//! `KEEPMYDATA_ORACLE_LIBRARY` and `KEEPMYDATA_ORACLE_DEFECT` are of [`defects`].
+//!
 //! `KEEPMYDATA_ORACLE_STRICT=1` also fails for known defects, and shows the shortest program of each row and kind;
 //! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim.
 
@@ -225,6 +227,10 @@ fn one_program() {
         if let Some(path) = log {
             let settings = [("KEEPMYDATA_LOG", "debug"), ("KEEPMYDATA_LOG_FILE", path)];
             row.settings.extend(settings);
+        }
+        if let (Some(library), Some(defect)) = (setting("LIBRARY"), setting("DEFECT")) {
+            let planted = [("LD_PRELOAD", library), ("KEEPMYDATA_DEFECT", defect)];
+            (row.settings).extend(planted.map(|(name, value)| (name, &*value.leak())));
         }
         let mut mounted = or_skip!(Mounted::new(&row, setting("NATIVE").is_some()));
         let mut tally = tally::Tally::default();
