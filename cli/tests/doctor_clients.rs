@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// A coherence of the bed, the verdict, the exit code, and words of the sentences.
-const MODES: [(&str, &str, i32, &[&str]); 7] = [
+const MODES: [(&str, &str, i32, &[&str]); 8] = [
     (
         "coherent",
         "at-once",
@@ -47,6 +47,15 @@ const MODES: [(&str, &str, i32, &[&str]); 7] = [
         "on-lock",
         1,
         &["record lock (fcntl(2)); without one neither"],
+    ),
+    (
+        "on-open",
+        "never",
+        2,
+        &[
+            "That is so where the writer had the file open before the other read it; where it opens it afterwards: at once.",
+            "readers on the second get the new data with their first read",
+        ],
     ),
     (
         "no-invalidation",

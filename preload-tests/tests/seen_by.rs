@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::harness::{Outcome, Program, TearFs, writes_documents};
+use preload_tests::markdown::Table;
 use preload_tests::or_skip;
 use serde_json::Value;
 
@@ -37,9 +38,47 @@ fn look(outcome: &Outcome) -> [&'static str; 6] {
     })
 }
 
-/// What the readers see without the setting, under the shim too, and with it.
-fn check(coherence: &str, without: [&str; 6], with: [&str; 6]) {
+/// What the readers see without the setting, under the shim too, and with it, by `WAYS`. docs/modes.md has this table.
+const ROWS: [(&str, [&str; 6], [&str; 6]); 8] = [
+    ("coherent", ["now"; 6], ["now"; 6]),
+    // The mapping too: the look for the new data has that client ask for attributes, again and again.
+    (
+        "attribute-cache",
+        ["later", "later", "now", "never", "later", "now"],
+        ["now"; 6],
+    ),
+    // The mapping too: the open that looks for the new data drops all pages there.
+    (
+        "close-to-open",
+        ["never", "now", "now", "never", "never", "now"],
+        ["now"; 6],
+    ),
+    (
+        "on-lock",
+        ["never", "never", "now", "never", "now", "now"],
+        SHOWN,
+    ),
+    // The guest has the file open before the other client reads it.
+    (
+        "on-open",
+        ["never", "never", "now", "never", "never", "now"],
+        SHOWN,
+    ),
+    (
+        "no-invalidation",
+        ["never", "never", "now", "never", "never", "now"],
+        SHOWN,
+    ),
+    ("propagation", ["later"; 6], ["now"; 6]),
+    ("stale-writeback", ["now"; 6], ["now"; 6]),
+];
+/// A mapping that is held keeps its page in use, which is told.
+const SHOWN: [&str; 6] = ["now", "now", "now", "never", "now", "now"];
+
+fn check(coherence: &str) {
     or_skip!(TearFs::available());
+    let row = ROWS.into_iter().find(|row| row.0 == coherence);
+    let (_, without, with) = row.expect("a row");
     let probe = |fs: &TearFs| {
         let guest = Program::guest("two_clients");
         guest.arg(fs.dir()).arg(fs.second()).arg(SECONDS)
@@ -60,37 +99,58 @@ fn check(coherence: &str, without: [&str; 6], with: [&str; 6]) {
     assert_eq!(told > 0, with.contains(&"never"), "{coherence}: {told}");
 }
 
-/// The mapping too: the look for the new data has that client ask for attributes, again and again.
-#[test]
-fn attribute_cache() {
-    let without = ["later", "later", "now", "never", "later", "now"];
-    check("attribute-cache", without, ["now"; 6]);
+macro_rules! rows {
+    ($($test:ident: $coherence:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($coherence);
+            }
+        )*
+
+        #[test]
+        fn every_row_has_a_test() {
+            assert_eq!(ROWS.map(|row| row.0), [$($coherence),*]);
+        }
+    };
 }
 
-/// The mapping too: the open that looks for the new data drops all pages there.
-#[test]
-fn close_to_open() {
-    let without = ["never", "now", "now", "never", "never", "now"];
-    check("close-to-open", without, ["now"; 6]);
+rows! {
+    coherent: "coherent";
+    attribute_cache: "attribute-cache";
+    close_to_open: "close-to-open";
+    on_lock: "on-lock";
+    on_open: "on-open";
+    no_invalidation: "no-invalidation";
+    propagation: "propagation";
+    stale_writeback: "stale-writeback";
 }
 
+/// The table in docs/modes.md is that of the rows, which the others check.
 #[test]
-fn on_lock() {
-    let without = ["never", "never", "now", "never", "now", "now"];
-    let with = ["now", "now", "now", "never", "now", "now"];
-    check("on-lock", without, with);
-}
-
-#[test]
-fn no_invalidation() {
-    let without = ["never", "never", "now", "never", "never", "now"];
-    let with = ["now", "now", "now", "never", "now", "now"];
-    check("no-invalidation", without, with);
-}
-
-#[test]
-fn propagation() {
-    check("propagation", ["later"; 6], ["now"; 6]);
+fn the_document_has_the_rows() {
+    let mut table = Table::new(["coherence"].into_iter().chain(WAYS));
+    for (coherence, without, with) in ROWS {
+        let both = without.iter().zip(with);
+        let cells = both.map(|(without, with)| match *without == with {
+            true => with.to_owned(),
+            false => format!("{without}, {with}"),
+        });
+        table.row([coherence.to_owned()].into_iter().chain(cells));
+    }
+    let table = table.to_string();
+    for document in ["tests/modes/document.md", "../docs/modes.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        let text = fs::read_to_string(&path).expect(document);
+        let begin = text.find("| coherence |").expect("a table");
+        let end = begin + text[begin..].find("\n\n").expect("its end") + 1;
+        if text[begin..end] == table {
+            continue;
+        }
+        assert!(writes_documents(), "{document} has not:\n{table}");
+        let text = format!("{}{table}{}", &text[..begin], &text[end..]);
+        fs::write(&path, text).expect(document);
+    }
 }
 
 /// A file of old data, all of which the guest stores to and syncs, twice.

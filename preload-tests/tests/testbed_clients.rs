@@ -80,6 +80,13 @@ fn on_lock() {
     check("on-lock", ways, false);
 }
 
+/// The guest has the file open before the other client reads it.
+#[test]
+fn on_open() {
+    let ways = ["never", "never", "now", "never", "never", "now"];
+    check("on-open", ways, false);
+}
+
 #[test]
 fn no_invalidation() {
     let ways = ["never", "never", "now", "never", "never", "now"];

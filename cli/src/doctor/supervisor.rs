@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// How long nothing may end, of all that is tried,
 const LIMIT: Duration = Duration::from_secs(30);
 /// with a second client,
-const CLIENTS_LIMIT: Duration = Duration::from_secs(60);
+const CLIENTS_LIMIT: Duration = Duration::from_secs(120);
 /// and how long all of it may take.
 const LONGEST: Duration = Duration::from_secs(300);
 

@@ -1,18 +1,25 @@
 //! How each filesystem is started and mounted twice: everything in a directory of the test's, over an ext4 of its own, on
 //! loopback. All daemons die with this process.
 
+mod ceph;
+mod gluster;
+pub mod hosts;
+mod moosefs;
+mod object_store;
+
 use preload_tests::harness::{LoopFs, Scratch, installed, wait_until};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Mount = fn() -> Result<Cluster, String>;
 
-pub const ALL: [(&str, Mount); 9] = [
+pub const ALL: [(&str, Mount); 15] = [
     ("bindfs", || twice(|dir| format!("bindfs -f {dir}"))),
     ("bindfs, kernel_cache", || {
         twice(|dir| format!("bindfs -f -o kernel_cache {dir}"))
@@ -24,17 +31,36 @@ pub const ALL: [(&str, Mount); 9] = [
     ("sshfs, kernel_cache", || sshfs("-o kernel_cache")),
     ("sshfs, auto_cache", || sshfs("-o auto_cache")),
     ("rclone mount, --dir-cache-time 1s", rclone),
-    ("GlusterFS, replica 2", || gluster("")),
+    (
+        "rclone mount of S3, --dir-cache-time 1s",
+        object_store::rclone,
+    ),
+    ("s3fs", object_store::s3fs),
+    ("GlusterFS, replica 2", || gluster::mount("")),
     ("GlusterFS, replica 2, fopen-keep-cache", || {
-        gluster("--fopen-keep-cache")
+        gluster::mount("--fopen-keep-cache")
     }),
+    ("GlusterFS, replica 2, two hosts", || {
+        gluster::mount_on(hosts::start()?, "")
+    }),
+    ("CephFS, ceph-fuse", || ceph::mount("")),
+    ("CephFS, ceph-fuse, fuse_use_invalidate_cb=false", || {
+        ceph::mount("--fuse_use_invalidate_cb=false")
+    }),
+    ("MooseFS", moosefs::mount),
 ];
 
 /// Two mounts, unmounted when dropped, and what they need.
 pub struct Cluster {
     pub first: PathBuf,
     pub second: PathBuf,
-    daemons: Vec<Child>,
+    daemons: Vec<(String, Child)>,
+    /// How each is mounted, and by which daemon.
+    clients: Vec<(String, usize)>,
+    /// The daemon that is killed in the trial of that, in words, and its number.
+    victim: (&'static str, usize),
+    /// Where each client is on a host of its own: what its commands begin with.
+    pub hosts: Option<[String; 2]>,
     // Dropped in this order.
     _points: Scratch,
     _below: LoopFs,
@@ -53,6 +79,9 @@ impl Cluster {
             first,
             second,
             daemons: Vec::new(),
+            clients: Vec::new(),
+            victim: ("the first client", 0),
+            hosts: None,
             _points: points,
             _below: below,
         })
@@ -69,46 +98,138 @@ impl Cluster {
 
     /// Starts a program in the foreground, which dies with this process.
     fn start(&mut self, command: &str) -> Result<(), String> {
+        let daemon = self.daemon(command)?;
+        self.daemons.push((command.to_owned(), daemon));
+        Ok(())
+    }
+
+    fn daemon(&self, command: &str) -> Result<Child, String> {
         let words: Vec<&str> = command.split_whitespace().collect();
         installed(words[0])?;
         let log = self.path(&format!("log-{}", self.daemons.len()));
-        let log = fs::File::create(log).map_err(|error| error.to_string())?;
+        let log = fs::File::options().create(true).append(true).open(log);
         let child = Command::new("setpriv")
             .arg("--pdeathsig=KILL")
             .args(&words)
+            // Go's library for S3 wants a transport that rclone does not give it.
+            .env_remove("AWS_CA_BUNDLE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(log.map_err(|error| error.to_string())?)
             .spawn();
-        self.daemons
-            .push(child.map_err(|error| format!("{command}: {error}"))?);
-        Ok(())
+        child.map_err(|error| format!("{command}: {error}"))
+    }
+
+    /// Runs a program to its end.
+    fn run(&self, command: &str) -> Result<String, String> {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        installed(words[0])?;
+        let output = Command::new("timeout")
+            .args(["--kill-after=1", "60"])
+            .args(&words)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{command}: {error}"))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(format!(
+                "{command}: {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )),
+        }
     }
 
     /// Mounts both with this command, to which the mount point is added.
     fn mount(&mut self, command: impl Fn(usize) -> String) -> Result<(), String> {
         for (number, point) in [self.first.clone(), self.second.clone()].iter().enumerate() {
-            self.start(&format!("{} {}", command(number), point.display()))?;
-            let shown = format!(" {} ", point.display());
-            let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            wait_until(&command(number), PATIENCE, || mounts().contains(&shown));
-            // Mounted, and answering.
-            wait_until(&command(number), PATIENCE, || fs::read_dir(point).is_ok());
+            let command = match &self.hosts {
+                None => format!("{} {}", command(number), point.display()),
+                Some(hosts) => {
+                    let point = hosts::inside(point);
+                    format!("{} {} {}", hosts[number], command(number), point.display())
+                }
+            };
+            self.clients.push((command.clone(), self.daemons.len()));
+            self.start(&command)?;
+            answers(point);
         }
         Ok(())
     }
+
+    /// Kills a daemon, and starts it anew after this time.
+    pub fn kill(&mut self, pause: Duration) -> Result<(), String> {
+        let number = self.victim.1;
+        let (command, daemon) = &mut self.daemons[number];
+        let command = command.clone();
+        daemon.kill().map_err(|error| error.to_string())?;
+        let _ = daemon.wait();
+        std::thread::sleep(pause);
+        let client = self.clients.iter().position(|client| client.1 == number);
+        if let Some(client) = client {
+            self.unmount(client);
+        }
+        let daemon = self.daemon(&command)?;
+        self.daemons[number].1 = daemon;
+        if let Some(client) = client {
+            answers([&self.first, &self.second][client]);
+        }
+        Ok(())
+    }
+
+    /// The daemon that is killed then.
+    pub fn victim(&self) -> &'static str {
+        self.victim.0
+    }
+
+    /// Mounts both anew, so that nothing is left of what clients had cached.
+    pub fn mount_anew(&mut self) -> Result<(), String> {
+        for client in 0..self.clients.len() {
+            self.unmount(client);
+            let (command, number) = self.clients[client].clone();
+            // What it writes back when it ends is written.
+            let daemon = &mut self.daemons[number].1;
+            let until = Instant::now() + PATIENCE;
+            while daemon.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            self.daemons[number].1 = self.daemon(&command)?;
+        }
+        for point in [&self.first, &self.second] {
+            answers(point);
+        }
+        Ok(())
+    }
+
+    fn unmount(&self, client: usize) {
+        let point = [&self.first, &self.second][client];
+        for lazily in [&[][..], &["-l"]] {
+            let mut umount = Command::new("umount");
+            umount.args(lazily).arg(point).stderr(Stdio::null());
+            if umount.status().is_ok_and(|status| status.success()) {
+                return;
+            }
+        }
+    }
+}
+
+/// It is mounted, and answers.
+fn answers(point: &Path) {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let above = point.parent().and_then(device);
+    wait_until(utf8(point), PATIENCE, || {
+        device(point).is_some_and(|own| Some(own) != above) && fs::read_dir(point).is_ok()
+    });
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for point in [&self.first, &self.second] {
-            let _ = Command::new("umount")
-                .arg("-l")
-                .arg(point)
-                .stderr(Stdio::null())
-                .status();
+        for client in 0..2 {
+            self.unmount(client);
         }
-        for daemon in &mut self.daemons {
+        for (_, daemon) in &mut self.daemons {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
@@ -151,92 +272,6 @@ fn rclone() -> Result<Cluster, String> {
              --dir-cache-time 1s {}",
             utf8(&work),
             utf8(&data)
-        )
-    })?;
-    Ok(cluster)
-}
-
-/// Two bricks with a server each, and clients that replicate, with the translators of a volume as `gluster volume create
-/// replica 2` makes it; no management daemon.
-fn gluster(options: &str) -> Result<Cluster, String> {
-    let mut cluster = Cluster::new()?;
-    installed("glusterfsd")?;
-    let volume = |name: &str, kind: &str, options: &[String], below: &str| {
-        let mut text = format!("volume {name}\n    type {kind}\n");
-        for option in options {
-            text += &format!("    option {option}\n");
-        }
-        if !below.is_empty() {
-            text += &format!("    subvolumes {below}\n");
-        }
-        text + "end-volume\n"
-    };
-    let none = &[][..];
-    let mut client = String::new();
-    for number in 1..=2 {
-        let port = free_port()?;
-        let brick = cluster.data(&format!("brick-{number}"));
-        fs::create_dir(&brick).map_err(|error| error.to_string())?;
-        let text = volume(
-            "posix",
-            "storage/posix",
-            &[format!("directory {}", utf8(&brick))],
-            "",
-        ) + &volume("locks", "features/locks", none, "posix")
-            + &volume(
-                "brick",
-                "protocol/server",
-                &[
-                    "transport-type tcp".to_owned(),
-                    "transport.socket.bind-address 127.0.0.1".to_owned(),
-                    format!("transport.socket.listen-port {port}"),
-                    "auth.addr.locks.allow *".to_owned(),
-                ],
-                "locks",
-            );
-        let file = cluster.path(&format!("brick-{number}.vol"));
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        let pid = cluster.path(&format!("brick-{number}.pid"));
-        let (file, pid) = (utf8(&file).to_owned(), utf8(&pid).to_owned());
-        cluster.start(&format!(
-            "glusterfsd --no-daemon --log-file /dev/stderr -f {file} -p {pid}"
-        ))?;
-        wait_until("a brick listens", PATIENCE, || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        client += &volume(
-            &format!("c{number}"),
-            "protocol/client",
-            &[
-                "transport-type tcp".to_owned(),
-                "remote-host 127.0.0.1".to_owned(),
-                format!("remote-port {port}"),
-                "remote-subvolume locks".to_owned(),
-            ],
-            "",
-        );
-    }
-    let replicate = [
-        "self-heal-daemon off".to_owned(),
-        "afr-pending-xattr c1,c2".to_owned(),
-    ];
-    client += &volume("replicate", "cluster/replicate", &replicate, "c1 c2");
-    for (name, below) in [
-        ("write-behind", "replicate"),
-        ("open-behind", "write-behind"),
-        ("quick-read", "open-behind"),
-        ("md-cache", "quick-read"),
-    ] {
-        client += &volume(name, &format!("performance/{name}"), none, below);
-    }
-    let file = cluster.path("client.vol");
-    fs::write(&file, client).map_err(|error| error.to_string())?;
-    let pid = cluster.path("client");
-    cluster.mount(|number| {
-        format!(
-            "glusterfs --no-daemon --log-file /dev/stderr {options} -f {} --pid-file {}-{number}.pid",
-            utf8(&file),
-            utf8(&pid)
         )
     })?;
     Ok(cluster)

@@ -54,6 +54,8 @@ pub enum Coherence {
     CloseToOpen,
     /// A client drops a file's pages when it gets a record lock of it.
     OnLock,
+    /// A client drops a file's pages when the other opens it to write, and not when that writes.
+    OnOpen,
     /// A client keeps its pages, whatever the other does.
     NoInvalidation,
     /// READs of the other client are answered with what was there before, until --coherence-ms after the write.
@@ -70,6 +72,7 @@ impl Coherence {
             Coherence::AttributeCache => "attribute-cache",
             Coherence::CloseToOpen => "close-to-open",
             Coherence::OnLock => "on-lock",
+            Coherence::OnOpen => "on-open",
             Coherence::NoInvalidation => "no-invalidation",
             Coherence::Propagation => "propagation",
             Coherence::StaleWriteback => "stale-writeback",

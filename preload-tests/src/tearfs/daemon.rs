@@ -149,6 +149,7 @@ impl Daemon {
             Coherence::AttributeCache
             | Coherence::CloseToOpen
             | Coherence::OnLock
+            | Coherence::OnOpen
             | Coherence::NoInvalidation => {}
         }
     }
@@ -167,6 +168,24 @@ impl Daemon {
             Some(own) if self.options.coherence == Coherence::OnLock => {
                 own.forget(inode.nodes());
                 own.then(move |_| job());
+            }
+            _ => job(),
+        }
+    }
+
+    /// The client opens the file: runs the job once the other has dropped what it must.
+    pub fn after_open(
+        &self,
+        client: Client,
+        inode: &Inode,
+        flags: i32,
+        job: impl FnOnce() + Send + 'static,
+    ) {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        match self.teller(client.other()) {
+            Some(other) if writes && self.options.coherence == Coherence::OnOpen => {
+                other.forget(inode.nodes());
+                other.then(move |_| job());
             }
             _ => job(),
         }

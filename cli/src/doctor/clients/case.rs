@@ -89,6 +89,20 @@ impl Step {
     }
 }
 
+/// When the writer opens and maps the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Opened {
+    /// Before the other reads the old data: a filesystem that takes back from readers what they have cached when a writer
+    /// opens does so too early.
+    Before,
+    /// Only to store.
+    After,
+}
+
+/// The steps of a writer that opens the file only to store.
+pub const LATE: [Step; 2] = [Step::Msync, Step::Close];
+
 /// What a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,20 +148,26 @@ pub struct Case {
     pub writer: Client,
     pub reader: Client,
     pub way: Way,
+    pub opened: Opened,
     pub step: Step,
 }
 
-/// All of them; the writer itself reads past its page cache, too.
+/// All of them. The writer itself reads past its page cache, too.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for writer in [Client::First, Client::Second] {
-        for step in Step::ALL {
+        let held = Step::ALL.map(|step| (Opened::Before, step));
+        for (opened, step) in held
+            .into_iter()
+            .chain(LATE.map(|step| (Opened::After, step)))
+        {
             for way in Way::ALL {
                 let reader = writer.other();
                 cases.push(Case {
                     writer,
                     reader,
                     way,
+                    opened,
                     step,
                 });
             }
@@ -156,6 +176,7 @@ pub fn all() -> Vec<Case> {
             writer,
             reader: writer,
             way: Way::Direct,
+            opened: Opened::Before,
             step: Step::Msync,
         });
     }

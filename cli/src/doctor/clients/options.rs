@@ -4,6 +4,7 @@
 pub fn advice(kind: &str, summary: &str) -> &'static str {
     let kind = match kind {
         "fuse" if summary.contains("daemon bindfs") => "fuse.bindfs",
+        "fuse" if summary.contains("daemon mfsmount") => "fuse.mfs",
         kind => kind,
     };
     match kind {
@@ -19,9 +20,13 @@ pub fn advice(kind: &str, summary: &str) -> &'static str {
         "virtiofs" => {
             "What decides it on virtiofs: the daemon's --cache=never, metadata, auto or always."
         }
-        "ceph" | "fuse.ceph" | "fuse.ceph-fuse" => {
-            "CephFS clients are coherent by capabilities of the MDS: fuse_disable_pagecache, client_oc and lazy I/O \
-             (client_force_lazyio) take that away."
+        "ceph" => {
+            "CephFS clients are coherent by capabilities of the MDS; lazy I/O (client_force_lazyio) takes that away."
+        }
+        "fuse.ceph-fuse" => {
+            "What decides it on ceph-fuse: the MDS takes back the right to cache when a writer opens the file, and \
+             what is read after that stays in the kernel's page cache. With fuse_use_invalidate_cb=false a new open \
+             drops it; with fuse_disable_pagecache=true there is none, and no shared mapping either."
         }
         "fuse.glusterfs" => {
             "What decides it on GlusterFS: the mount options attribute-timeout (1 s), entry-timeout, \

@@ -1,7 +1,7 @@
 //! What was found, for people and for programs.
 
 use super::super::arguments::Options;
-use super::case::{Case, Client, Step, Way};
+use super::case::{Case, Client, LATE, Opened, Step, Way};
 use super::side::About;
 use super::trials::Trials;
 use super::verdict::Judgement;
@@ -60,26 +60,32 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
     ] {
         let mut table = Table::indented(2);
         let heads = Step::ALL.map(Step::words);
-        table.row(["", heads[0], heads[1], heads[2], heads[3]]);
+        table.row([
+            "",
+            heads[0],
+            heads[1],
+            heads[2],
+            heads[3],
+            "opened only to store: msync",
+            "msync, fsync, close",
+        ]);
         for way in Way::ALL {
-            let cells = Step::ALL.map(|step| {
-                cell(
-                    trials,
-                    Case {
-                        writer,
-                        reader: writer.other(),
-                        way,
-                        step,
-                    },
-                )
-            });
-            let [a, b, c, d] = cells;
-            table.row([way.words().to_owned(), a, b, c, d]);
+            let case = |opened, step| Case {
+                writer,
+                reader: writer.other(),
+                way,
+                opened,
+                step,
+            };
+            let [a, b, c, d] = Step::ALL.map(|step| cell(trials, case(Opened::Before, step)));
+            let [e, f] = LATE.map(|step| cell(trials, case(Opened::After, step)));
+            table.row([way.words().to_owned(), a, b, c, d, e, f]);
         }
         let own = Case {
             writer,
             reader: writer,
             way: Way::Direct,
+            opened: Opened::Before,
             step: Step::Msync,
         };
         table.row(["the writer itself, O_DIRECT".to_owned(), cell(trials, own)]);

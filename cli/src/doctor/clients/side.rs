@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// The subcommand.
 pub const NAME: &str = "doctor-client";
 /// Of what is spoken; both sides must have the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,11 +42,12 @@ pub enum Ask {
     Put { file: String, text: String },
     /// The text of a file.
     Get { file: String },
-    /// Makes a file of this byte, and syncs it.
+    /// Makes a file of this byte, syncs it, and opens and maps it to store.
     Prepare {
         file: String,
         byte: u8,
         length: usize,
+        hold: bool,
     },
     /// Reads the old data.
     Prime { file: String, way: Way },
@@ -140,6 +141,7 @@ pub struct Open {
     way: Option<Way>,
     file: Option<File>,
     mapping: Option<Mapping>,
+    writer: Option<(File, Mapping)>,
 }
 
 impl Side {
@@ -151,7 +153,12 @@ impl Side {
             Ask::Enter { name } => done(self.enter(&name)),
             Ask::Put { file, text } => done(self.put(&file, text.as_bytes())),
             Ask::Get { file } => fs::read_to_string(self.path(&file)).map(Value::String),
-            Ask::Prepare { file, byte, length } => done(self.put(&file, &vec![byte; length])),
+            Ask::Prepare {
+                file,
+                byte,
+                length,
+                hold,
+            } => done(self.prepare(&file, &vec![byte; length], hold)),
             Ask::Prime { file, way } => self.prime(&file, way).map(|sees| to_json(&sees)),
             Ask::Store { file, step } => self.store(&file, step).map(|stored| to_json(&stored)),
             Ask::Watch { file, limit_ms } => self.watch(&file, limit_ms).map(|seen| to_json(&seen)),
@@ -215,6 +222,23 @@ impl Side {
         file.sync_all()
     }
 
+    fn prepare(&self, file: &str, bytes: &[u8], hold: bool) -> io::Result<()> {
+        self.put(file, bytes)?;
+        if hold {
+            let writer = self.writer(file)?;
+            let open = self.open(file);
+            open.lock().unwrap_or_else(PoisonError::into_inner).writer = Some(writer);
+        }
+        Ok(())
+    }
+
+    fn writer(&self, file: &str) -> io::Result<(File, Mapping)> {
+        let path = self.path(file);
+        let file = File::options().read(true).write(true).open(path)?;
+        let mapping = Mapping::new(&file, LENGTH)?;
+        Ok((file, mapping))
+    }
+
     fn prime(&self, file: &str, way: Way) -> io::Result<Sees> {
         let path = self.path(file);
         let open = self.open(file);
@@ -231,9 +255,12 @@ impl Side {
     }
 
     fn store(&self, file: &str, step: Step) -> io::Result<Stored> {
-        let path = self.path(file);
-        let writer = File::options().read(true).write(true).open(&path)?;
-        let mapping = Mapping::new(&writer, LENGTH)?;
+        let open = self.open(file);
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (writer, mapping) = match open.writer.take() {
+            Some(held) => held,
+            None => self.writer(file)?,
+        };
         mapping.store(0, &[NEW; LENGTH]);
         let started = Instant::now();
         mapping.sync()?;
@@ -241,8 +268,6 @@ impl Side {
         if step >= Step::Fsync {
             writer.sync_all()?;
         }
-        let open = self.open(file);
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
         match step {
             Step::Msync | Step::Fsync => open.file = Some(writer),
             // What close(2) says is another trial's business.

@@ -1,6 +1,6 @@
 //! All cases between two clients, and the turns.
 
-use super::case::{self, Case, Client, Step, Watched, Way};
+use super::case::{self, Case, Client, Opened, Step, Watched, Way};
 use super::link::Link;
 use super::side::{Ask, Stored};
 use super::turns::{self, Turn, Turned};
@@ -46,20 +46,26 @@ impl Pair {
                 name: name.to_owned(),
             })
             .map_err(|why| format!("No file can be made there: {why}"))?;
-        let enter = |link: &Link| {
-            link.ask::<()>(Ask::Enter {
+        let enter = |client: Client| {
+            self.of(client).ask::<()>(Ask::Enter {
                 name: name.to_owned(),
             })
         };
-        enter(&self.first)?;
-        let until = Instant::now() + NAME;
-        let different = "They do not show the same files: what is made in the one directory is not found in the other within 10 s. They are two filesystems, or this client caches names for longer";
-        while let Err(why) = enter(&self.second) {
-            if Instant::now() > until || sys::interrupted() {
-                return Err(format!("{different} ({why})"));
+        enter(Client::First)?;
+        let in_time = |what: &dyn Fn() -> Result<(), String>| {
+            let until = Instant::now() + NAME;
+            while let Err(why) = what() {
+                if Instant::now() > until || sys::interrupted() {
+                    return Err(format!(
+                        "They do not show the same files: what is made in the one directory is not found in the other \
+                         within {} s. They are two filesystems, or this client hands names on later ({why})",
+                        NAME.as_secs()
+                    ));
+                }
+                thread::sleep(Duration::from_millis(20));
             }
-            thread::sleep(Duration::from_millis(20));
-        }
+            Ok(())
+        };
         for (from, file) in [(Client::First, "first"), (Client::Second, "second")] {
             let text = format!("{token} {file}");
             self.of(from)
@@ -68,22 +74,18 @@ impl Pair {
                     text: text.clone(),
                 })
                 .map_err(|why| format!("No file can be made there: {why}"))?;
-            let until = Instant::now() + NAME;
-            loop {
-                let got = self.of(from.other()).ask::<String>(Ask::Get {
-                    file: file.to_owned(),
-                });
-                if got.as_deref() == Ok(text.as_str()) {
-                    break;
-                }
-                if Instant::now() > until || sys::interrupted() {
-                    let why = got
-                        .err()
-                        .unwrap_or_else(|| "it holds something else".to_owned());
-                    return Err(format!("{different} ({why})"));
-                }
-                thread::sleep(Duration::from_millis(20));
+            if from == Client::First {
+                // A directory without a file is none in object stores.
+                in_time(&|| enter(Client::Second))?;
             }
+            in_time(&|| {
+                let file = file.to_owned();
+                let got = self.of(from.other()).ask::<String>(Ask::Get { file })?;
+                match got == text {
+                    true => Ok(()),
+                    false => Err("it holds something else".to_owned()),
+                }
+            })?;
         }
         Ok(())
     }
@@ -213,18 +215,25 @@ pub fn waiting(writer: &Link, pair: &Pair, progress: &Progress) -> Result<Vec<Tr
 fn one((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
     let file = || file.to_owned();
     let mut msync_ns = None;
-    let begun = gate.through(|| -> Result<(), String> {
+    let prime = || {
+        reader.ask::<case::Sees>(Ask::Prime {
+            file: file(),
+            way: case.way,
+        })
+    };
+    let prepare = || {
         writer.ask::<()>(Ask::Prepare {
             file: file(),
             byte: case::OLD,
             length: case::LENGTH,
-        })?;
-        found_in_time(|| {
-            reader.ask::<case::Sees>(Ask::Prime {
-                file: file(),
-                way: case.way,
-            })
-        })?;
+            hold: case.opened == Opened::Before,
+        })
+    };
+    let prepared = gate.through(prepare).and_then(|()| found_in_time(prime));
+    let begun = gate.through(|| -> Result<(), String> {
+        prepared?;
+        // Others were waited for meanwhile.
+        found_in_time(prime)?;
         let stored = writer.ask::<Stored>(Ask::Store {
             file: file(),
             step: case.step,
@@ -280,6 +289,7 @@ fn turned(pair: &Pair, patience_ms: u64, turns: &mut Turns) -> Result<(), String
         file: file.clone(),
         byte: 0,
         length: turns::PAGES * 4096,
+        hold: false,
     })?;
     let began = Instant::now();
     // What each has stored last, and whether it had seen the other's then.

@@ -1,6 +1,6 @@
 //! What the other client sees, in words that people know.
 
-use super::case::{Case, Client, Step, Watched, Way};
+use super::case::{Case, Client, Opened, Step, Watched, Way};
 use super::options;
 use super::side::About;
 use super::trials::{Trials, WATCH_MS};
@@ -62,6 +62,7 @@ pub type Judgement = trial::Judgement<Verdict>;
 struct Seen<'a> {
     trials: &'a Trials,
     writer: Client,
+    opened: Opened,
     step: Step,
 }
 
@@ -71,6 +72,7 @@ impl Seen<'_> {
             writer: self.writer,
             reader: self.writer.other(),
             way,
+            opened: self.opened,
             step: self.step,
         };
         self.trials.find(case)?.found.clone().ok()
@@ -107,6 +109,7 @@ pub fn patience(trials: &Trials) -> u64 {
         let seen = Seen {
             trials,
             writer,
+            opened: Opened::Before,
             step: Step::Msync,
         };
         match seen.class() {
@@ -119,12 +122,18 @@ pub fn patience(trials: &Trials) -> u64 {
 
 /// Whether it can help that msync waits for the other client.
 pub fn may_wait(trials: &Trials) -> bool {
-    let seen = Seen {
-        trials,
-        writer: Client::First,
-        step: Step::Msync,
-    };
-    !matches!(seen.class(), Verdict::AtOnce | Verdict::Unknown)
+    let classes = [Opened::Before, Opened::After].map(|opened| {
+        let seen = Seen {
+            trials,
+            writer: Client::First,
+            opened,
+            step: Step::Msync,
+        };
+        seen.class()
+    });
+    classes
+        .iter()
+        .any(|class| !matches!(class, Verdict::AtOnce | Verdict::Unknown))
 }
 
 /// What it came to where msync waited for the other client.
@@ -135,11 +144,16 @@ fn waited(trials: &Trials, mounts: Option<[&Path; 2]>) -> Option<String> {
         first.display(),
         second.display()
     );
-    let late: Vec<&str> = waiting
+    let late = waiting
         .iter()
         .filter(|tried| tried.found.as_ref().is_ok_and(|seen| !seen.at_once()))
         .map(|tried| tried.case.way.words())
-        .collect();
+        .fold(Vec::new(), |mut late, words| {
+            if !late.contains(&words) {
+                late.push(words);
+            }
+            late
+        });
     let slowest = waiting.iter().filter_map(|tried| tried.msync_ns).max()?;
     Some(match late.as_slice() {
         [] => format!(
@@ -155,43 +169,33 @@ fn waited(trials: &Trials, mounts: Option<[&Path; 2]>) -> Option<String> {
 }
 
 pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -> Judgement {
-    let of = |writer| Seen {
+    let of = |writer, opened| Seen {
         trials,
         writer,
+        opened,
         step: Step::Msync,
     };
-    let both = [of(Client::First), of(Client::Second)];
-    let classes = [both[0].class(), both[1].class()];
-    // The worse of the two directions, unless nothing is known of it.
-    let worse = match classes {
-        [Verdict::Unknown, other] => (1, other),
-        [one, Verdict::Unknown] => (0, one),
-        [one, other] if other > one => (1, other),
-        [one, _] => (0, one),
-    };
-    let (seen, class) = (&both[worse.0], worse.1);
-    if class == Verdict::Unknown {
+    let classes = [Opened::Before, Opened::After]
+        .into_iter()
+        .flat_map(|opened| [Client::First, Client::Second].map(|writer| of(writer, opened)))
+        .map(|seen| (seen.class(), seen));
+    // The worst, of those of which something is known; the first of equals.
+    let known = classes.filter(|(class, _)| *class != Verdict::Unknown);
+    let worst = known.reduce(|worst, next| if next.0 > worst.0 { next } else { worst });
+    let Some((class, seen)) = &worst else {
         let why = trials
             .tried
             .iter()
             .find_map(|tried| tried.found.as_ref().err());
         let why = why.map_or("nothing could be tried", String::as_str);
         return unknown(format!("Nothing could be tried: {why}."));
-    }
+    };
+    let class = *class;
     let mut sentences = vec![sentence(seen, class)];
     sentences.extend(own(trials));
     sentences.extend(ways(seen, class));
     sentences.extend(steps(trials, seen, class));
-    if classes[0] != classes[1] && !classes.contains(&Verdict::Unknown) {
-        let (from, to) = match worse.0 {
-            0 => ("first", "second"),
-            _ => ("second", "first"),
-        };
-        sentences.push(format!(
-            "That is so where the {from} stores and the {to} reads; the other way round: {}.",
-            short(classes[1 - worse.0])
-        ));
-    }
+    sentences.extend(otherwise(of, seen, class));
     let mut verdict = class;
     let turns = &trials.turns;
     if let Some(why) = &turns.error {
@@ -236,6 +240,47 @@ pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -
         sentences.extend(advice.into_iter().map(str::to_owned));
     }
     Judgement { verdict, sentences }
+}
+
+/// Where the other direction is another case, or the other order of opens.
+fn otherwise<'a>(
+    of: impl Fn(Client, Opened) -> Seen<'a>,
+    seen: &Seen,
+    class: Verdict,
+) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let differs = |other: Verdict| other != class && other != Verdict::Unknown;
+    let back = of(seen.writer.other(), seen.opened).class();
+    if differs(back) {
+        let (from, to) = match seen.writer {
+            Client::First => ("first", "second"),
+            Client::Second => ("second", "first"),
+        };
+        sentences.push(format!(
+            "That is so where the {from} stores and the {to} reads; the other way round: {}.",
+            short(back)
+        ));
+    }
+    let (here, opened, elsewhere) = match seen.opened {
+        Opened::Before => (
+            "had the file open before the other read it",
+            Opened::After,
+            "opens it afterwards",
+        ),
+        Opened::After => (
+            "opened the file after the other had read it",
+            Opened::Before,
+            "has it open before",
+        ),
+    };
+    let then = of(seen.writer, opened).class();
+    if differs(then) {
+        sentences.push(format!(
+            "That is so where the writer {here}; where it {elsewhere}: {}.",
+            short(then)
+        ));
+    }
+    sentences
 }
 
 pub fn unknown(sentence: String) -> Judgement {
@@ -319,6 +364,7 @@ fn own(trials: &Trials) -> Option<String> {
             writer,
             reader: writer,
             way: Way::Direct,
+            opened: Opened::Before,
             step: Step::Msync,
         };
         let found = trials
@@ -372,6 +418,7 @@ fn steps(trials: &Trials, seen: &Seen, class: Verdict) -> Option<String> {
         let then = Seen {
             trials,
             writer: seen.writer,
+            opened: seen.opened,
             step,
         }
         .class();

@@ -172,7 +172,13 @@ impl Filesystem for TearFs {
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (ino, bits) = (inode_of(node), OpenBits(flags.0));
         let op = enter!(self, request, "Open", "ino({ino}) flags({bits})");
-        self.answer_open(op, node, self.open_file(node, flags.0), reply);
+        let opened = self.open_file(node, flags.0);
+        let Ok(inode) = self.inode(node) else {
+            return self.answer_open(op, node, opened, reply);
+        };
+        let fs = self.clone();
+        let answer = move || fs.answer_open(op, node, opened, reply);
+        self.daemon.after_open(self.client, &inode, flags.0, answer);
     }
 
     fn create(

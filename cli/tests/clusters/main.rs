@@ -1,19 +1,23 @@
 //! Two clients of real distributed and stacked filesystems, all on this machine: what the second sees of what was synced
 //! through the first, by `keepmydata doctor` and by a hand-written probe (`two_clients`), and what it sees where msync
-//! waits for it (`KEEPMYDATA_SEEN_BY`). `scripts/test --clusters` runs it; it makes `docs/clusters.md`.
+//! waits for it (`KEEPMYDATA_SEEN_BY`); LTP's rwtest04 with the file there; and what is left of what was acknowledged where a
+//! daemon is killed in the middle of msyncs. `scripts/test --clusters` runs it; it makes `docs/clusters.md`.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "clusters/mounts.rs"]
+mod killed;
 mod mounts;
+mod rwtest04;
 
-use common::{keepmydata, stderr};
-use mounts::{ALL, Cluster};
+use common::{keepmydata, keepmydata_environment, stderr};
+use mounts::{ALL, Cluster, hosts};
 use preload_tests::harness::{Outcome, Program, record_skip, shim};
 use preload_tests::markdown::Table;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/clusters.md");
 const INTRODUCTION: &str = "\
@@ -34,6 +38,10 @@ Written by a test, from real runs:
     KEEPMYDATA_WRITE_DOCS=1 scripts/test --clusters
 
 ";
+const KILLED: &str = "\
+## A daemon dies, and LTP's rwtest04
+
+";
 const WAYS: [&str; 6] = ["held", "fresh", "direct", "mapping", "lock", "drop"];
 
 #[test]
@@ -51,13 +59,23 @@ fn every_cluster_of_this_machine() {
         "two writers",
         "SEEN_BY",
     ]);
+    let mut killed = Table::new([
+        "filesystem",
+        "rwtest04",
+        "under keepmydata",
+        "killed",
+        "natively",
+        "under keepmydata",
+        "with SEEN_BY",
+    ]);
     let (mut sentences, mut wrong, mut missing) = (String::new(), Vec::new(), Vec::new());
-    for (name, mount) in ALL {
-        let cluster = match mount() {
+    let only = std::env::var("KEEPMYDATA_CLUSTERS").unwrap_or_default();
+    for (name, mount) in ALL.iter().filter(|(name, _)| name.contains(&only)) {
+        let mut cluster = match mount() {
             Ok(cluster) => cluster,
             Err(why) => {
                 record_skip(name, &why);
-                missing.push(name);
+                missing.push(*name);
                 continue;
             }
         };
@@ -73,6 +91,41 @@ fn every_cluster_of_this_machine() {
             ));
         }
         table.row(row(name, &found, waiting));
+        if cluster.hosts.is_some() {
+            continue;
+        }
+        let doio = rwtest04::run(&cluster).unwrap_or_else(|why| {
+            record_skip(&format!("rwtest04 on {name}"), &why);
+            missing.push("rwtest04");
+            ["", ""].map(str::to_owned)
+        });
+        let [native, shimmed, seen] = match killed::try_it(&mut cluster) {
+            Ok(found) => found,
+            Err(why) => {
+                wrong.push(format!("{name}: {why}"));
+                continue;
+            }
+        };
+        if shimmed.lost + seen.lost > 0 || seen.old > 0 {
+            wrong.push(format!(
+                "{name}: lost {} and {}, not seen {}",
+                shimmed.lost, seen.lost, seen.old
+            ));
+        }
+        let [doio, shimmed_doio] = doio;
+        let words = [native.words(), shimmed.words(), seen.words()];
+        println!("{name}: {doio}, {shimmed_doio}; {words:?}");
+        let [native, shimmed, seen] = words;
+        let victim = cluster.victim().to_owned();
+        killed.row([
+            (*name).to_owned(),
+            doio,
+            shimmed_doio,
+            victim,
+            native,
+            shimmed,
+            seen,
+        ]);
         let said = found["sentences"]
             .as_array()
             .unwrap()
@@ -85,11 +138,15 @@ fn every_cluster_of_this_machine() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    if preload_tests::harness::writes_documents() {
+    println!("{table}\n{killed}\n{sentences}");
+    if only.is_empty() && preload_tests::harness::writes_documents() {
         assert!(missing.is_empty(), "not written without {missing:?}");
         fs::write(
             DOCUMENT,
-            format!("{INTRODUCTION}{table}\n{}\n", sentences.trim()),
+            format!(
+                "{INTRODUCTION}{table}\n{}\n\n{KILLED}{killed}",
+                sentences.trim()
+            ),
         )
         .unwrap();
     }
@@ -99,7 +156,9 @@ fn every_cluster_of_this_machine() {
 fn remark(name: &str, sentence: &str) -> Option<String> {
     match sentence {
         _ if sentence.starts_with("What decides it") => Some(format!("- {sentence}\n")),
-        _ if sentence.starts_with("Where the writer does more") => {
+        _ if sentence.starts_with("Where the writer does more")
+            || sentence.starts_with("That is so where the writer") =>
+        {
             Some(format!("- {name}. {sentence}\n"))
         }
         _ => None,
@@ -107,12 +166,8 @@ fn remark(name: &str, sentence: &str) -> Option<String> {
 }
 
 fn examine(cluster: &Cluster) -> Value {
-    let output = keepmydata()
+    let output = doctor(cluster)
         .env("KEEPMYDATA_LIB", shim())
-        .args(["doctor", "--json"])
-        .arg(&cluster.first)
-        .arg("--client")
-        .arg(&cluster.second)
         .output()
         .unwrap();
     let found: Value =
@@ -120,6 +175,26 @@ fn examine(cluster: &Cluster) -> Value {
     assert_eq!(found["exit_code"], json!(output.status.code()));
     assert!(is_empty(&cluster.first), "left behind");
     found
+}
+
+/// On the first host, of a peer on the second, if they are hosts.
+fn doctor(cluster: &Cluster) -> Command {
+    let [first, second] = [&cluster.first, &cluster.second];
+    let Some([one, other]) = &cluster.hosts else {
+        let mut command = keepmydata();
+        command.args(["doctor", "--json"]).arg(first);
+        command.arg("--client").arg(second);
+        return command;
+    };
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_keepmydata"));
+    let path = own.parent().expect("a directory").display();
+    let mut words = one.split(' ');
+    let mut command = keepmydata_environment(Command::new(words.next().expect("a program")));
+    command.args(words).arg(&own).args(["doctor", "--json"]);
+    command.arg(format!("--peer={other} env PATH={path}:/usr/bin"));
+    command.arg(hosts::inside(first));
+    command.arg("--client").arg(hosts::inside(second));
+    command
 }
 
 fn is_empty(directory: &Path) -> bool {
@@ -174,7 +249,7 @@ fn waiting(found: &Value) -> String {
         .max();
     let ways = tried
         .iter()
-        .filter(|tried| tried["found"]["Ok"]["new-after-ms"] == 0)
+        .filter(|tried| tried["opened"] == "before" && tried["found"]["Ok"]["new-after-ms"] == 0)
         .filter_map(|tried| tried["way"].as_str());
     let ways = match ways.collect::<Vec<&str>>().join(", ") {
         none if none.is_empty() => "none".to_owned(),
@@ -193,6 +268,7 @@ fn row(name: &str, found: &Value, waiting: String) -> [String; 10] {
             tried["writer"] == "first"
                 && tried["reader"] == "second"
                 && tried["step"] == "msync"
+                && tried["opened"] == "before"
                 && tried["way"] == way
         });
         let found = cases.next().map(|tried| &tried["found"]);
