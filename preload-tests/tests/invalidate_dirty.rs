@@ -97,6 +97,32 @@ fn exactly_the_dirty_pages_on_fuse() {
 }
 
 /// Each by itself, also where there are more than a record tells of.
+/// Stores to 32 GiB are not tracked: what is dirty is counted, and all else stays.
+#[test]
+fn exactly_the_dirty_pages_of_a_file_that_is_too_long_to_be_tracked() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::cachestat());
+    let bed = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("bench_rounds");
+    let run = Program::new("sh")
+        .args(["-c", "echo '3 1 0' | \"$@\"", "sh"])
+        .arg(guest.file())
+        .arg(bed.path("f"))
+        .args([&(32u64 << 30).to_string(), "msync", "sparse"])
+        .under_shim(&[
+            ("KEEPMYDATA_LOG", "info"),
+            ("KEEPMYDATA_INVALIDATE", "dirty"),
+            ("KEEPMYDATA_VERIFY", "off"),
+        ])
+        .expect_success("bench_rounds");
+    let records = run.records();
+    let msync = records.of("msync").next().expect("one msync");
+    assert_eq!(msync["dirty"].as_array().map(Vec::len), Some(3), "{msync}");
+    assert_eq!(msync["dirty_pages"], 3, "{msync}");
+    // What was read with them is there.
+    assert!(msync["cached_pages"].as_u64() > Some(0), "{msync}");
+}
+
 #[test]
 fn exactly_the_dirty_pages_where_they_are_many() {
     or_skip!(TearFs::available());

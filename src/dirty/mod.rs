@@ -141,9 +141,14 @@ impl Tracker {
 
     /// Adds the ranges of the file that may be dirty. On an error the caller asks the next tracker; `EBUSY`
     /// is that of memory that is locked.
-    fn dirty(self, query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+    fn dirty(
+        self,
+        query: &Query<'_>,
+        into: &mut Found<'_>,
+        else_counted: bool,
+    ) -> Result<(), Errno> {
         match self {
-            Tracker::Pagemap => pagemap::dirty(query, into),
+            Tracker::Pagemap => pagemap::dirty(query, into, else_counted),
             Tracker::Cachestat => cachestat::all_unstable(query, into.dirty),
             Tracker::Whole => whole::dirty(query, into),
         }
@@ -205,7 +210,7 @@ pub fn learn(
         into.absent.clear();
         into.gone.clear();
         into.assumed_dirty.clear();
-        match tracker.dirty(query, into) {
+        match tracker.dirty(query, into, choices.contains(&Tracker::Cachestat)) {
             Ok(()) => return (Some(tracker), why),
             Err(Errno::BUSY) => why = "a mapping of the file is locked in memory",
             Err(_) => why = "the first choice is not available here",
@@ -521,7 +526,7 @@ pub fn wants_pagemap(traits: Traits) -> bool {
 /// Adds what this process stored to since the last scan, whatever tracker the file has otherwise,
 /// and takes the marks away.
 pub fn scan(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
-    pagemap::dirty(query, into)
+    pagemap::dirty(query, into, false)
 }
 
 /// The tracker that was asked for, and the one that is used, where that is another.

@@ -24,11 +24,14 @@ use rustix::io::Errno;
 const RUNS: usize = 128;
 
 /// Adds what this process stored to since the last scan, and takes the marks away.
-pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
+///
+/// Errors: `EOPNOTSUPP` where it cannot be told, or only by what is cached, and `else_counted`: somebody knows better.
+pub fn dirty(query: &Query<'_>, into: &mut Found<'_>, else_counted: bool) -> Result<(), Errno> {
     let pagemap = query.worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
     let userfaultfd = query.worker.userfaultfd().ok_or(Errno::OPNOTSUPP)?;
     let size = query.size()?;
     let (mut unknown, mut grown) = (Ranges::new(), Ranges::new());
+    let mut untrackable = false;
     {
         // Under the lock, so that the ranges stay what they are: a scan takes the marks away.
         let mut table = mappings::lock();
@@ -58,8 +61,12 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>) -> Result<(), Errno> {
                 errseq_seen: marks.errseq_seen,
                 ..register(query.worker, entry, size)
             };
+            untrackable |= marks.registered == 0;
             unknown.add(entry.offset, entry.offset + entry.len() as u64);
         });
+        if untrackable && else_counted {
+            return Err(Errno::OPNOTSUPP);
+        }
         into.assumed_dirty.remove_all(into.dirty);
         into.dirty.add_all(into.assumed_dirty.iter());
         if query.may_be_gone || may_be_gone(query.worker, &mut table, query.file, &grown) {

@@ -1,5 +1,6 @@
 //! What of a file is in the page cache, and in which state: cachestat(2), in parts and by halving.
 
+use core::ops::Range;
 use keepmydata_ranges::Ranges;
 use keepmydata_sys as sys;
 use keepmydata_sys::cachestat::{CacheStat, Cached, cachestat};
@@ -56,6 +57,8 @@ const PART_PAGES: u64 = 512;
 /// is split into so many parts at once.
 const SPARSE: u64 = 8;
 const SPLIT: u64 = 32;
+/// Fewer cached pages are counted again sooner than so many parts are asked about.
+const FEW: u64 = 64;
 
 fn find(file: Cached<'_>, what: Count, into: &mut Ranges) -> Result<(), Errno> {
     let size = sys::page_up(sys::fd::size(file.fd())?);
@@ -78,12 +81,24 @@ pub fn find_in(
         return Ok(());
     }
     let all = cachestat(file, start, end - start)?;
+    find_counted(file, what, start, end, &all, into)
+}
+
+/// The same where `all` is what [`cachestat`] has said of `[start, end)`.
+fn find_counted(
+    file: Cached<'_>,
+    what: Count,
+    start: u64,
+    end: u64,
+    all: &CacheStat,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
     let parts = (all.cached / PART_PAGES).clamp(1, PARTS);
     let pages = (end - start) / sys::page_size() as u64;
-    match what(&all) {
+    match what(all) {
         0 => return Ok(()),
-        _ if pages > SPARSE * SPLIT && all.cached < pages / SPARSE => {
-            return split(file, what, start, end, into);
+        found if pages > SPARSE * SPLIT && (FEW..pages / SPARSE).contains(&all.cached) => {
+            return split(file, what, start, end, found, into);
         }
         found if parts == 1 => return halve(file, what, start, end, found, into),
         _ => {}
@@ -101,23 +116,28 @@ pub fn find_in(
     Ok(())
 }
 
-/// The same in equal parts. Where something was found in one, the rest is asked about as a whole: what is cached of
-/// a sparse file often lies together.
+/// The same in equal parts, until the `found` pages are: what is cached of a sparse file often lies together.
 fn split(
     file: Cached<'_>,
     what: Count,
     start: u64,
     end: u64,
+    found: u64,
     into: &mut Ranges,
 ) -> Result<(), Errno> {
     let part = sys::page_up((end - start).div_ceil(SPLIT));
-    let mut at = start;
+    let (mut at, mut left) = (start, found);
     while at < end {
         let next = end.min(at + part);
-        let before = into.bytes();
-        find_in(file, what, at, next, into)?;
-        if into.bytes() > before && count(file, what, next, end)? == 0 {
-            break;
+        let all = cachestat(file, at, next - at)?;
+        find_counted(file, what, at, next, &all, into)?;
+        left = left.saturating_sub(what(&all));
+        // More may have been stored to since they were counted.
+        if left == 0 {
+            left = count(file, what, next, end)?;
+            if left == 0 {
+                break;
+            }
         }
         at = next;
     }
@@ -141,25 +161,59 @@ fn halve(
     found: u64,
     into: &mut Ranges,
 ) -> Result<(), Errno> {
-    let page = sys::page_size() as u64;
-    let pages = (end - start) / page;
-    if found >= pages || pages <= 1 {
-        into.add(start, end);
-        return Ok(());
-    }
-    let middle = start + pages / 2 * page;
-    let left = count(file, what, start, middle)?;
-    if left > 0 {
-        halve(file, what, start, middle, left, into)?;
-    }
-    // A page of the left half may have been stored to since the sum was taken: where nothing seems to be
-    // left for the right half, it is asked about.
-    let right = match found.saturating_sub(left) {
-        0 => count(file, what, middle, end)?,
-        right => right,
+    let mut search = Halving {
+        file,
+        what,
+        into,
+        unasked: 0..0,
     };
-    if right > 0 {
-        halve(file, what, middle, end, right, into)?;
+    search.halve(start, end, found)?;
+    search.ask()
+}
+
+struct Halving<'a, 'b> {
+    file: Cached<'a>,
+    what: Count,
+    into: &'b mut Ranges,
+    /// A part where nothing is left of the sum: a page beside it may have been stored to since that was taken, so
+    /// it is asked about, together with those that follow it.
+    unasked: Range<u64>,
+}
+
+impl Halving<'_, '_> {
+    fn halve(&mut self, start: u64, end: u64, found: u64) -> Result<(), Errno> {
+        let page = sys::page_size() as u64;
+        let pages = (end - start) / page;
+        if found >= pages || pages <= 1 {
+            self.into.add(start, end);
+            return Ok(());
+        }
+        let middle = start + pages / 2 * page;
+        let left = count(self.file, self.what, start, middle)?;
+        if left > 0 {
+            self.halve(start, middle, left)?;
+        }
+        match found.saturating_sub(left) {
+            0 => self.put_off(middle..end),
+            right => self.halve(middle, end, right),
+        }
     }
-    Ok(())
+
+    fn put_off(&mut self, part: Range<u64>) -> Result<(), Errno> {
+        if self.unasked.end == part.start {
+            self.unasked.end = part.end;
+            return Ok(());
+        }
+        self.ask()?;
+        self.unasked = part;
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<(), Errno> {
+        let part = core::mem::take(&mut self.unasked);
+        match count(self.file, self.what, part.start, part.end)? {
+            0 => Ok(()),
+            found => self.halve(part.start, part.end, found),
+        }
+    }
 }
