@@ -1,6 +1,7 @@
 //! Which mappings the shim looks at, and the named reasons for leaving the others alone.
 
 use super::file::{Key, Traits};
+use super::may_know;
 use super::untold::Whose;
 use crate::sys;
 use core::fmt;
@@ -15,6 +16,8 @@ pub enum Bypass {
     NotRegular,
     /// tmpfs, memfd, hugetlbfs, procfs...: nothing to hand data to.
     NoBackingStore,
+    /// For reading alone, and a sandbox denies what is to be asked about the file.
+    Sandbox,
     /// `KEEPMYDATA_FILES` leaves the file out.
     Excluded,
     /// The shim's own tables could not grow (`RLIMIT_AS`, overcommit).
@@ -29,6 +32,7 @@ impl fmt::Display for Bypass {
             Bypass::BadDescriptor => "bad descriptor",
             Bypass::NotRegular => "not a regular file",
             Bypass::NoBackingStore => "no backing store",
+            Bypass::Sandbox => "for reading, in a sandbox",
             Bypass::Excluded => "excluded by KEEPMYDATA_FILES",
             Bypass::OutOfMemory => "out of memory for the address table",
             Bypass::VforkChild => "vfork child",
@@ -85,6 +89,10 @@ pub fn candidate(fd: c_int, prot: c_int) -> Result<Candidate, Bypass> {
         let mode = sys::fd::flags(fd).ok_or(Bypass::BadDescriptor)?;
         mode & libc::O_ACCMODE == libc::O_RDWR
     };
+    // Browsers' sandboxes end a process for the calls that come later, and map fonts so.
+    if kind.without_statx && !writable && !may_know(kind.dev, kind.ino) {
+        return Err(Bypass::Sandbox);
+    }
     // Filesystems on a block device of this machine have one inode for a file; others may not.
     let handle = match is_on_device {
         true => 0,

@@ -93,6 +93,8 @@ pub struct Kind {
     pub file_type: FileType,
     /// When it was made, ns; 0 where that is not known without asking a server.
     pub born: u64,
+    /// The kernel has statx(2) not, or a sandbox denies it.
+    pub without_statx: bool,
 }
 
 /// What `fd` is open on, without asking a server: a plain fstat(2) may have FUSE drop the file's page cache
@@ -114,6 +116,7 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
             ino: stat.stx_ino,
             file_type: FileType::from_raw_mode(stat.stx_mode.into()),
             born: if is_known { born } else { 0 },
+            without_statx: false,
         });
     }
     // No statx(2): an old kernel, or a sandbox.
@@ -123,6 +126,7 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
         ino: stat.st_ino,
         file_type: FileType::from_raw_mode(stat.st_mode),
         born: 0,
+        without_statx: true,
     })
 }
 

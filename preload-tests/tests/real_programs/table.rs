@@ -36,7 +36,7 @@ macro_rules! program {
 pub const PROGRAMS: &[Program] = &[
     program!(
         "chromium",
-        "chromium --headless: a page and its DOM, twice with one profile",
+        "chromium --headless: a page and its DOM, with one profile, without sandboxes and in them",
         ["chromium"]
     ),
     program!(
