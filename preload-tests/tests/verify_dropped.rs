@@ -285,6 +285,38 @@ fn stores_that_are_not_tracked_are_in_doubt_when_the_page_cache_was_dropped() {
     }
 }
 
+/// What the program takes away itself, or drops by opening or truncating the file, is no other's doing, also where a
+/// second thread could have stored meanwhile and stores are not tracked: of that which stays, what it held last is known.
+#[test]
+fn what_the_program_takes_away_itself_is_in_no_doubt() {
+    or_skip!(TearFs::available());
+    let kept = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let plain = TearFs::mount(&["--mode", "honest"]);
+    let (mut wrong, mut files) = (Vec::new(), 0);
+    for call in ["remove", "zero", "direct", "shorter", "longer", "open"] {
+        for (variant, fs) in [("KEEP_CACHE", &kept), ("plain", &plain)] {
+            for (track, locked) in [("auto", true), ("cachestat", false), ("whole", false)] {
+                // The kernel refuses it.
+                if locked && call == "remove" {
+                    continue;
+                }
+                files += 1;
+                let file = fs.path(&format!("f{files}"));
+                let guest = Program::guest("takes").arg(file).arg(call);
+                let guest = if locked { guest.arg("locked") } else { guest };
+                let run = guest.under_shim(&[
+                    ("KEEPMYDATA_TRACK", track),
+                    ("KEEPMYDATA_UNCERTAIN", "error"),
+                ]);
+                if (run.stdout.as_str(), run.stderr.as_str()) != ("msync 0\n", "") {
+                    wrong.push(format!("{call}, {variant}, {track}: {run:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Where it was not dropped, or not by somebody else, there is nothing to doubt.
 #[test]
 fn stores_that_are_not_tracked_are_proved_where_the_page_cache_is_kept() {

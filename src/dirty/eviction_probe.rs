@@ -392,13 +392,13 @@ pub fn unmap(addr: usize) {
     }
 }
 
-/// Whether one of the probes of `file` is dead; nothing where it has none. On a helper
-/// thread.
-pub fn are_any_dead(worker: &Worker, file: &File) -> Option<bool> {
+/// Whether one of the probes of `file` is dead, of those not in the bytes `except`; nothing where there is none. On a
+/// helper thread.
+pub fn are_any_dead(worker: &Worker, file: &File, except: &Range<u64>) -> Option<bool> {
     let pagemap = worker.pagemap()?;
     let mut table = mappings::lock();
     let all = of(&mut table, file).all.iter();
-    let living = all.filter(|probe| probe.lives);
+    let living = all.filter(|probe| probe.lives && !except.contains(&probe.offset));
     living
         .map(|probe| !vm::is_present(pagemap, probe.addr))
         .reduce(|any, dead| any || dead)

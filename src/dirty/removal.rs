@@ -102,6 +102,17 @@ pub fn truncated(inode: Inode, size: off_t) {
     changed(inode, u64::try_from(size).unwrap_or(0)..u64::MAX);
 }
 
+/// `MADV_REMOVE` is about to take `[start, end)` out. With all signals blocked.
+pub fn advising(start: usize, end: usize) {
+    mappings::each(start, end, |entry| {
+        let range = entry.offset..entry.offset + entry.len() as u64;
+        make_way((entry.file.key.dev, entry.file.key.ino), &range);
+        if is_awaited() {
+            mappings::lock().change(entry.file, &range);
+        }
+    });
+}
+
 /// What `MADV_REMOVE` of `[start, end)` took out. With all signals blocked.
 pub fn advised(start: usize, end: usize) {
     mappings::each(start, end, |entry| {
@@ -162,7 +173,7 @@ fn is_cached(worker: &helper::Worker, file: &File, range: &Range<u64>) -> Option
     Some(stat.cached * sys::page_size() as u64 >= end - start)
 }
 
-/// Whether [`changing`] and [`advising`] have anything to do.
+/// Whether [`changing`] has anything to do.
 pub fn is_awaited() -> bool {
     config::settings().reverify_ms.0 > 0
 }
@@ -173,14 +184,6 @@ pub fn changing((dev, ino): Inode, range: Range<u64>) {
         return;
     }
     mappings::each_of_inode(dev, ino, |file| mappings::lock().change(file, &range));
-}
-
-/// `MADV_REMOVE` is about to take `[start, end)` out. With all signals blocked.
-pub fn advising(start: usize, end: usize) {
-    mappings::each(start, end, |entry| {
-        let range = entry.offset..entry.offset + entry.len() as u64;
-        mappings::lock().change(entry.file, &range);
-    });
 }
 
 /// What may have left the page cache with `range`. A folio of many pages leaves as a whole, and the marks of its
@@ -233,7 +236,7 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         // What another thread's call drops, that one sees to.
         let is_ours = by.is_some() || !mappings::lock().is_dropping(file);
         let dropped = match is_ours && !local_block {
-            true => eviction_probe::are_any_dead(worker, file),
+            true => are_any_dead(worker, file, range, by.is_some()),
             false => None,
         };
         if let (Some(dropped), Some((call, _))) = (dropped, by) {
@@ -275,7 +278,47 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
     });
 }
 
-/// Adds what has marks, and what the filesystem does not hold as the `pinned` pages held it last.
+/// Whether the eviction probes of `file` tell of a drop; nothing where it has none. A call that takes out `range` takes
+/// those in it, which says nothing of the rest, unless it drops `all` of the page cache.
+fn are_any_dead(
+    worker: &helper::Worker,
+    file: &File,
+    range: &Range<u64>,
+    all: bool,
+) -> Option<bool> {
+    let taken = match all {
+        true => 0..0,
+        false => sys::page_down(range.start)..range.end,
+    };
+    let others = eviction_probe::are_any_dead(worker, file, &taken);
+    let is_all_taken = || {
+        let size = super::size(worker, file);
+        let table = mappings::lock();
+        let mut taken_all = true;
+        table.for_each_of(file, 0, |entry| {
+            let end = size.min(entry.offset + entry.len() as u64);
+            taken_all = !entry.writable
+                || end <= entry.offset
+                || taken.start <= entry.offset && end <= taken.end;
+            taken_all
+        });
+        taken_all
+    };
+    others.or_else(|| {
+        let any = eviction_probe::are_any_dead(worker, file, &(0..0))?;
+        Some(any && (all || !is_all_taken()))
+    })
+}
+
+/// The program is about to take the bytes `range` out of the inode, or to put others in their place, past its mappings:
+/// other threads may store to the rest of it, and the eviction probes are to tell of that. With all signals blocked.
+pub fn make_way((dev, ino): Inode, range: &Range<u64>) {
+    if !range.is_empty() && !sys::thread::is_single() {
+        eviction_probe::make_way(dev, ino, sys::page_down(range.start)..range.end);
+    }
+}
+
+/// Adds what may have been stored to, and what the filesystem does not hold as the `pinned` pages held it last.
 fn find_lost(
     worker: &helper::Worker,
     file: &File,
@@ -284,7 +327,9 @@ fn find_lost(
 ) -> Result<(), Errno> {
     let mut lost = super::Ranges::new();
     pinned.find_lost(worker, file, &mut lost)?;
-    if !lost.is_empty() {
+    if !super::are_stores_seen(worker, file) {
+        into.add_all(lost.iter());
+    } else if !lost.is_empty() {
         let mut stored = super::Ranges::new();
         let query = super::Query::of(worker, file, mappings::handle_of(file));
         pagemap::stored_since(&query, &mut stored)?;

@@ -86,7 +86,8 @@ fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
     ];
     let drops = || {
         let table = mappings::lock();
-        calls.into_iter().any(|call| table.drops(file, call))
+        let expected = calls.into_iter().any(|call| table.drops(file, call));
+        expected || table.is_known_to_drop(file, MayDrop::Truncate)
     };
     let ticket = (!sys::thread::is_single() && drops()).then(|| quiesce(file));
     let done = run();
@@ -326,7 +327,7 @@ const AGAIN: usize = 8;
 const PINS: usize = 3;
 
 /// Proves what is owed of the file, until nobody has stored to it since: other threads come to rest when they sync
-/// or open it.
+/// or open it. Once where stores are not seen.
 fn prove_until_quiet(ticket: &Quiesced, patience: &mut Patience) {
     let is_owed = || {
         helper::run(process::this(), |worker| {
@@ -339,7 +340,17 @@ fn prove_until_quiet(ticket: &Quiesced, patience: &mut Patience) {
         }
         let files = MsyncCall::of_file(process::this(), &ticket.file, Some(ticket.number));
         drop(files.settle(patience));
+        if !sees_stores(&ticket.file) {
+            return;
+        }
     }
+}
+
+/// Whether all stores to the file are seen.
+fn sees_stores(file: &File) -> bool {
+    helper::run(process::this(), |worker| {
+        dirty::are_stores_seen(worker, file)
+    }) == Ok(true)
 }
 
 /// The same, and keeps the pages of the file where the call `drops` them, if possible from when nothing was owed.
@@ -356,7 +367,8 @@ fn prove_and_pin(ticket: &Quiesced, drops: bool, patience: &mut Patience) -> Opt
             pinned = pin(worker, &ticket.file);
         };
         let _ = helper::run(process::this(), again);
-        if pinned.as_ref().is_none_or(Pinned::knows_what_was_proved) {
+        let is_known = pinned.as_ref().is_none_or(Pinned::knows_what_was_proved);
+        if is_known || !sees_stores(&ticket.file) {
             break;
         }
     }

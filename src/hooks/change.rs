@@ -20,6 +20,7 @@ pub fn before_fd(fd: c_int, range: Range<u64>) {
     let state = next_fn::enter();
     if let Some(inode) = removal::tracked_fd(fd) {
         before::changing(inode);
+        removal::make_way(inode, &range);
         removal::changing(inode, range);
     }
     next_fn::leave(state);
@@ -36,18 +37,18 @@ impl Change {
     /// What an open with `flags` does.
     pub fn opened_with(flags: c_int) -> Change {
         let range = truncated_by(flags);
-        let reads = flags & libc::O_ACCMODE == libc::O_RDONLY && range.is_empty();
-        let call = if reads {
-            MayDrop::OpenToRead
-        } else {
-            MayDrop::Open
+        let reads = flags & libc::O_ACCMODE == libc::O_RDONLY;
+        let call = match range.is_empty() {
+            false => MayDrop::Truncate,
+            true if reads => MayDrop::OpenToRead,
+            true => MayDrop::Open,
         };
         Change { call, range }
     }
 
     /// What a truncation does that takes `range` out.
     pub fn truncated(range: Range<u64>) -> Change {
-        let call = MayDrop::Open;
+        let call = MayDrop::Truncate;
         Change { call, range }
     }
 }
@@ -226,10 +227,10 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
     }
     let direct = is_direct(fd);
     if direct {
-        before_fd(fd, 0..0);
+        before_fd(fd, target(fd, offset, len));
     }
     let writing = match !direct && may_writes_drop() {
-        true => before_write(fd),
+        true => before_write(fd, offset, len),
         false => None,
     };
     // After that: what is proved there counts as unchanged from then on.
@@ -312,9 +313,12 @@ fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
 /// The program is about to write to what `fd` is open on: returns what it is, where that may drop pages.
 #[cold]
 #[inline(never)]
-fn before_write(fd: c_int) -> Option<Inode> {
+fn before_write(fd: c_int, offset: off_t, len: usize) -> Option<Inode> {
     let state = next_fn::enter();
     let inode = removal::tracked_fd(fd).filter(|&inode| before::writing(inode));
+    if let Some(inode) = inode {
+        removal::make_way(inode, &target(fd, offset, len));
+    }
     next_fn::leave(state);
     inode
 }

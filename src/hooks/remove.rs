@@ -26,7 +26,7 @@ hook! {
         if drops && before::is_needed() {
             let state = next_fn::enter();
             before::dropping(addr as usize, end);
-            if advice == libc::MADV_REMOVE && removal::is_awaited() {
+            if advice == libc::MADV_REMOVE {
                 removal::advising(addr as usize, end);
             }
             next_fn::leave(state);

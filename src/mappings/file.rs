@@ -30,8 +30,10 @@ pub struct Key {
 pub enum MayDrop {
     /// open(2) for reading alone, which a FUSE daemon may answer otherwise.
     OpenToRead,
-    /// open(2) and truncation: on FUSE without FOPEN_KEEP_CACHE.
+    /// open(2): on FUSE without FOPEN_KEEP_CACHE.
     Open,
+    /// Truncation, also to a longer file: on FUSE.
+    Truncate,
     /// mmap(2): on FUSE with FOPEN_DIRECT_IO.
     Map,
     /// mmap(2) of what was opened for reading alone.
