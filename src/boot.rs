@@ -39,6 +39,12 @@ pub extern "C" fn boot() {
             format_args!("keepmydata: warning: {name}: no such setting; did you mean {meant}?\n");
         log::text(&mut bad, line);
     });
+    if let Some(why) = config::why_nothing_waits() {
+        log::text(
+            &mut bad,
+            format_args!("keepmydata: warning: KEEPMYDATA_SEEN_BY: {why}\n"),
+        );
+    }
     if !bad.as_bytes().is_empty() {
         log::say_before_main(bad.as_bytes());
     }

@@ -5,11 +5,15 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
+use core::fmt;
 use core::slice;
 use keepmydata_records::{
-    BadValue, Enforce, LogFile, OptionSpec, Prealloc, Settings, Value, Verify, variable_meant,
+    BadValue, Enforce, LineBuf, LogFile, OptionSpec, Prealloc, SeenBy, Settings, Value, Verify,
+    variable_meant,
 };
 use once_cell::sync::OnceCell;
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 
 static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
 
@@ -42,11 +46,67 @@ pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
     {
         settings.log_file = LogFile::parse(whole).unwrap_or(settings.log_file);
     }
+    if settings.seen_by.other().is_some() {
+        settings.seen_by = as_the_kernel_names_it(settings.seen_by);
+    }
     let _ = SETTINGS.set(settings);
     #[cfg(feature = "defects")]
     if let Some(name) = lookup("KEEPMYDATA_DEFECT").and_then(keep) {
         crate::sys::defect::plant(name);
     }
+}
+
+/// Why `KEEPMYDATA_SEEN_BY` cannot do what it says. Called before main, after [`boot`].
+pub fn why_nothing_waits() -> Option<&'static str> {
+    let settings = settings();
+    let (own, other) = (settings.seen_by.own()?, settings.seen_by.other()?);
+    if settings.verify == Verify::Off || settings.enforce == Enforce::Off {
+        return Some("has no effect where nothing is verified");
+    }
+    let (Some(own), other) = (device(own), device(other)) else {
+        return Some("there is no such directory as the first: nothing waits for the other client");
+    };
+    (Some(own) == other)
+        .then_some("both are one mount to the kernel, with one page cache: they are one client")
+}
+
+/// Paths of files are as the kernel has them: without symbolic links, `..` and `//`.
+#[cold]
+#[inline(never)]
+fn as_the_kernel_names_it(seen_by: SeenBy<'static>) -> SeenBy<'static> {
+    let resolved = || -> Option<&'static [u8]> {
+        let own = directory(seen_by.own()?)?;
+        let mut link = LineBuf::<32>::new();
+        fmt::write(
+            &mut link,
+            format_args!("/proc/self/fd/{}\0", own.as_raw_fd()),
+        )
+        .ok()?;
+        let link = CStr::from_bytes_with_nul(link.as_bytes()).ok()?;
+        let mut path = [0u8; libc::PATH_MAX as usize];
+        match crate::sys::thread::read_link(link, &mut path)? {
+            path @ [b'/', _, ..] => keep(path),
+            _ => None,
+        }
+    };
+    resolved().map_or(seen_by, |own| seen_by.with_own(own))
+}
+
+fn directory(path: &[u8]) -> Option<OwnedFd> {
+    let mut text = [0u8; libc::PATH_MAX as usize];
+    text.get_mut(..path.len())?.copy_from_slice(path);
+    let path = CStr::from_bytes_until_nul(&text).ok()?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).ok()
+}
+
+/// Of the filesystem at a directory, as far as the kernel knows it without asking a daemon that may be dead.
+#[cold]
+#[inline(never)]
+fn device(path: &[u8]) -> Option<(u32, u32)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = statx(directory(path)?, c"", flags, StatxFlags::TYPE).ok()?;
+    Some((found.stx_dev_major, found.stx_dev_minor))
 }
 
 /// Whether the program has rights that its caller has not (getauxval(3), `AT_SECURE`: set-user-ID,

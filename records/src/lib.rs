@@ -47,4 +47,4 @@ pub use stats::Stats;
 pub use text::write_text;
 pub use time::Utc;
 pub use typo::{meant, variable_meant};
-pub use value::{Bytes, LogFile, Millis, Value, Values};
+pub use value::{Bytes, LogFile, Millis, SeenBy, Value, Values};

@@ -198,6 +198,16 @@ fn without_slash(path: &[u8]) -> &[u8] {
 }
 
 impl<'a> SeenBy<'a> {
+    /// The first mount; nothing where there is none.
+    pub fn own(&self) -> Option<&'a [u8]> {
+        self.0.map(|(own, _)| own)
+    }
+
+    /// The same, with another name of the first mount.
+    pub fn with_own(&self, own: &'a [u8]) -> Self {
+        SeenBy(self.0.map(|(_, other)| (own, other)))
+    }
+
     /// The other mount; nothing where there is none.
     pub fn other(&self) -> Option<&'a [u8]> {
         self.0.map(|(_, other)| other)

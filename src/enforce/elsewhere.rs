@@ -7,10 +7,11 @@ use crate::mappings::{
 };
 use crate::sys;
 use crate::{config, log};
+use core::ffi::CStr;
 use core::num::NonZeroU64;
 use keepmydata_promise::Part;
 use keepmydata_records::LineBuf;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, CWD, Mode, OFlags, fadvise, openat};
 use rustix::io::Errno;
 
@@ -20,9 +21,9 @@ pub fn is_wanted(file: &File) -> bool {
     mounts.other().is_some() && mounts.concerns(mappings::lock().get(file).path())
 }
 
-/// Reads the parts through the other mount, on a helper thread.
-pub fn read(file: &File, parts: &mut [Part], buffer: &mut [u8]) {
-    let opened = open(file);
+/// Reads the parts through the other mount, on a helper thread. `handle` is open on the file here.
+pub fn read(file: &File, handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8]) {
+    let opened = open(file, handle);
     for part in parts {
         part.read = match &opened {
             Ok(fd) => read_part(fd, part, buffer),
@@ -31,17 +32,21 @@ pub fn read(file: &File, parts: &mut [Part], buffer: &mut [u8]) {
     }
 }
 
-fn open(file: &File) -> Result<OwnedFd, Errno> {
+fn open(file: &File, handle: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
+    let mounts = config::settings().seen_by;
     let mut path = [0u8; PATH + libc::PATH_MAX as usize];
-    let path = {
-        let table = mappings::lock();
-        let state = table.get(file);
-        let whole = if state.path_is_whole() {
-            state.path()
-        } else {
-            b""
-        };
-        config::settings().seen_by.elsewhere(whole, &mut path)
+    let mut now = [0u8; PATH];
+    let renamed = handle.and_then(|handle| name(handle, &mut now));
+    let path = match renamed {
+        Some(now) if mounts.concerns(now) => mounts.elsewhere(now, &mut path),
+        _ => {
+            let table = mappings::lock();
+            let state = table.get(file);
+            match state.path_is_whole() {
+                true => mounts.elsewhere(state.path(), &mut path),
+                false => None,
+            }
+        }
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let path = path.ok_or(Errno::NAMETOOLONG)?;
@@ -49,6 +54,19 @@ fn open(file: &File) -> Result<OwnedFd, Errno> {
         Err(Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
         opened => opened,
     }
+}
+
+/// What the file is called now: it may have been renamed since it was mapped, and its old name be another file's.
+fn name<'b>(handle: BorrowedFd<'_>, into: &'b mut [u8; PATH]) -> Option<&'b [u8]> {
+    let mut link = LineBuf::<48>::new();
+    log::text(
+        &mut link,
+        format_args!("/proc/thread-self/fd/{}\0", handle.as_raw_fd()),
+    );
+    let link = CStr::from_bytes_until_nul(link.as_bytes()).ok()?;
+    let path = sys::thread::read_link(link, into)?;
+    // What fills the room may be cut short.
+    (path.len() < PATH && !path.ends_with(b" (deleted)")).then_some(path)
 }
 
 fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -24,7 +24,10 @@ pub struct Found {
 
 impl Found {
     pub fn words(&self) -> String {
-        format!("{} and {}, {} lost", self.zeros, self.failed, self.lost)
+        format!(
+            "{} synced, {} failed, {} lost",
+            self.zeros, self.failed, self.lost
+        )
     }
 }
 
