@@ -199,6 +199,26 @@ fn mappings_side_by_side_are_looked_through_at_once() {
     );
 }
 
+/// The helper's first thread begins with what it was started for, and does not sleep until it is told.
+#[test]
+fn the_first_job_waits_for_its_thread_and_not_that_for_the_job() {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let guest = Program::guest("many").arg(fs.path("f"));
+    let log = traced(guest.args(["windows", "2"]), "openat,futex", &[]);
+    let calls = |tid: &str| -> Vec<_> {
+        let of_tid = |line: &&str| line.split(' ').next() == Some(tid);
+        log.lines().filter(of_tid).collect()
+    };
+    let opens_the_file = |line: &&str| line.contains("O_NOATIME");
+    let tid = log.lines().find(opens_the_file);
+    let tid = tid.and_then(|line| line.split(' ').next());
+    let calls = calls(tid.expect("the file is opened"));
+    let before = calls.iter().take_while(|line| !opens_the_file(line));
+    let slept: Vec<_> = before.filter(|line| line.contains("FUTEX_WAIT")).collect();
+    assert!(slept.is_empty(), "{slept:?}\n{log}");
+}
+
 /// The memory for the copies of a small msync is mapped once, and not for each.
 #[test]
 fn small_copies_are_made_in_the_same_memory() {

@@ -30,6 +30,7 @@ pub use worker::{Handle, Worker};
 use crate::process::{PerProcess, Process, Zeroed};
 use crate::sys::ids::Ids;
 use crate::sys::{lock, thread};
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -235,13 +236,26 @@ fn carry(
     });
     let pool = &own().pool;
     let _counted = Counted::in_(&own().jobs);
+    let queued = Cell::new(false);
     loop {
-        let hire = || process::start(process).map_err(|errno| errno.raw_os_error());
-        pool.ready(hire).map_err(Unavailable::Errno)?;
-        match pool.push(NonNull::from(&job)) {
-            Push::Queued => {}
-            Push::Closed => continue,
-            Push::Unheard => return Err(Unavailable::Errno(libc::EPERM)),
+        let hire = || {
+            // The first thread begins with it.
+            if !queued.replace(true) {
+                pool.push_first(NonNull::from(&job));
+            }
+            process::start(process).map_err(|errno| errno.raw_os_error())
+        };
+        match pool.ready(hire) {
+            // Else one that another caller has made has taken it.
+            Err(errno) if !queued.get() || pool.take_back(NonNull::from(&job)) => {
+                return Err(Unavailable::Errno(errno));
+            }
+            _ if queued.get() => {}
+            _ => match pool.push(NonNull::from(&job)) {
+                Push::Queued => {}
+                Push::Closed => continue,
+                Push::Unheard => return Err(Unavailable::Errno(libc::EPERM)),
+            },
         }
         own().life.watch_caller();
         let is_done = job.wait(|done| {
@@ -259,6 +273,7 @@ fn carry(
         if is_done {
             return Ok(());
         }
+        queued.set(false);
         orders::replace(process);
     }
 }

@@ -84,6 +84,8 @@ fn start_process(process: &'static Process) -> Result<(), Errno> {
         match life.arrived.load(Ordering::Acquire) {
             ARRIVED => return Ok(()),
             0 if !life.is_dead() => lock::wait_for(&life.arrived, 0, super::LOOK_NS),
+            // Who is killed at work has arrived before.
+            0 if life.arrived.load(Ordering::Acquire) == ARRIVED => return Ok(()),
             _ => break,
         }
     }

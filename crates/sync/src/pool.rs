@@ -274,18 +274,24 @@ impl<P, O: Copy> WorkerPool<P, O> {
             if !queue.open {
                 return Push::Closed;
             }
-            match NonNull::new(queue.tail) {
-                // SAFETY: a queued job is live, and the lock is held.
-                Some(last) => unsafe { last.as_ref().next.with_mut(|next| *next = job.as_ptr()) },
-                None => queue.head = job.as_ptr(),
-            }
-            queue.tail = job.as_ptr();
+            queue.append(job);
             defect!(ForgetsTheNewsOfAJob => 0; self.news.fetch_add(1, Ordering::Relaxed));
         }
         match port::wake_one(&self.news) || !self.queue.lock().withdraw(job) {
             true => Push::Queued,
             false => Push::Unheard,
         }
+    }
+
+    /// Queues the job of who makes the first thread, in `hire` of [`WorkerPool::ready`]: that thread finds it when it
+    /// comes, and need not be woken. Where there is no pool then, [`WorkerPool::take_back`].
+    pub fn push_first(&self, job: NonNull<Job<P>>) {
+        self.queue.lock().append(job);
+    }
+
+    /// Takes `job` out of the queue; false where a member has taken it.
+    pub fn take_back(&self, job: NonNull<Job<P>>) -> bool {
+        self.queue.lock().withdraw(job)
     }
 
     /// Takes `job` out of the queue, where members that do not live any more have left it; false where they have
@@ -492,6 +498,15 @@ impl<P, O: Copy> Queue<P, O> {
     /// Whether a member more may be hired, and none is idle.
     fn lacks_a_member(&self) -> bool {
         self.open && self.idle == 0 && self.members + self.hiring < MOST
+    }
+
+    fn append(&mut self, job: NonNull<Job<P>>) {
+        match NonNull::new(self.tail) {
+            // SAFETY: a queued job is live, and the lock is held.
+            Some(last) => unsafe { last.as_ref().next.with_mut(|next| *next = job.as_ptr()) },
+            None => self.head = job.as_ptr(),
+        }
+        self.tail = job.as_ptr();
     }
 
     /// Takes `job` out again, if no member has.

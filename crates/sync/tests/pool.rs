@@ -12,6 +12,7 @@ use checking::{
     sync::port::{self, UnsafeCell},
     thread,
 };
+use core::cell::Cell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -120,13 +121,17 @@ impl Process {
             runs: AtomicU32::new(0),
         });
         let job = Kept::new(Job::new(&raw const *call));
+        let queued = Cell::new(false);
         loop {
             let hire = || {
+                if !queued.replace(true) {
+                    self.pool.push_first(NonNull::from(&*job));
+                }
                 self.hire(self.user.load(Ordering::SeqCst), true);
                 Ok(())
             };
             self.pool.ready(hire).expect("a pool");
-            if self.pool.push(NonNull::from(&*job)) == Push::Queued {
+            if queued.get() || self.pool.push(NonNull::from(&*job)) == Push::Queued {
                 break;
             }
         }
