@@ -10,6 +10,7 @@
  */
 #include "guest.h"
 #include <sched.h>
+#include <sys/uio.h>
 #include <sys/syscall.h>
 
 enum { PAGES = 6, SIZE = PAGES * PAGE, LARGE = 1100 };
@@ -110,6 +111,31 @@ static void unmap_in_vfork_child(void)
 		munmap(base, SIZE);
 		_exit(0);
 	}
+}
+
+/* In its parent's memory. */
+static void map_in_vfork_child(int fd)
+{
+	if (vfork() == 0) {
+		base = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		_exit(0);
+	}
+}
+
+/* As the C library does it since version 2.36. */
+ssize_t process_madvise(int, const struct iovec *, size_t, int, unsigned);
+#pragma weak process_madvise
+
+static void page_itself_out(void)
+{
+	struct iovec all = { .iov_base = base, .iov_len = SIZE };
+	int self = syscall(SYS_pidfd_open, getpid(), 0);
+
+	if (process_madvise == NULL || process_madvise(self, &all, 1, 21 /* MADV_PAGEOUT */, 0) != SIZE)
+		setup_failed("process_madvise");
+	close(self);
+	for (size_t at = 0; at < SIZE; at += PAGE)
+		*(volatile char *)(base + at);
 }
 
 static void drop_and_sync(char *at, size_t length, int page)
@@ -279,6 +305,17 @@ int main(int argc, char **argv)
 		}
 		waitpid(child, NULL, 0);
 		sync_and_tell(base, SIZE);
+	} else if (HOW("mapped by a vfork child") || HOW("mapped by a vfork child, first")) {
+		if (HOW("mapped by a vfork child, first"))
+			munmap(base, SIZE);
+		map_in_vfork_child(fd);
+		store(base + 2 * PAGE);
+		drop_and_sync(base, SIZE, 2);
+	} else if (HOW("paged out by itself")) {
+		store(base + 2 * PAGE);
+		fsync(fd);
+		page_itself_out();
+		drop_and_sync(base, SIZE, 2);
 	} else if (HOW("unmapped by a vfork child") || HOW("unmapped by a vfork child, all")) {
 		other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (HOW("unmapped by a vfork child, all"))

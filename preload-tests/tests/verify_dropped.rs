@@ -487,6 +487,43 @@ fn what_a_vfork_child_unmaps_is_still_owed() {
     assert!(run.stderr.contains("not proved to be safe"), "{run:?}");
 }
 
+/// What a vfork child maps is mapped in its parent.
+#[test]
+fn what_is_stored_where_a_vfork_child_has_mapped_the_file_is_verified() {
+    or_skip!(TearFs::available());
+    let lying = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let honest = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    is_found_out(
+        [&lying, &honest],
+        ["mapped by a vfork child", "none"],
+        &["auto", "cachestat", "whole"],
+        |out| out == "msync EIO\nheld old\n",
+    );
+
+    // Where it is the file's first mapping, stores before the first msync may be in doubt.
+    let first = "mapped by a vfork child, first";
+    let settings = [("KEEPMYDATA_DEADLINE_MS", "100")];
+    let run = unseen(&lying, first, "none").under_shim(&settings);
+    assert_eq!(run.stdout, "msync EIO\nheld old\n", "{run:?}");
+    let run = unseen(&honest, first, "none").under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nheld new\n", "{run:?}");
+}
+
+/// process_madvise(2) of the program's own pages is no other than madvise(2).
+#[test]
+fn what_a_program_has_paged_out_of_its_own_is_proved_before() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let lying = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    let honest = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    is_found_out(
+        [&lying, &honest],
+        ["paged out by itself", "none"],
+        &["auto"],
+        |out| out == "msync EIO\nheld old\n",
+    );
+}
+
 /// What was stored through a mapping that is gone is in the page table of the one that is left: it is not evicted.
 #[test]
 fn what_was_stored_through_a_mapping_that_is_gone_stays_in_the_page_cache() {

@@ -39,7 +39,7 @@ fn is_possible() -> bool {
 pub fn unmapping(start: usize, end: usize) {
     defect!(ForgetsWhatIsUnmapped => return);
     if process::this().is_borrowed() {
-        return leave_to_parent(start, end);
+        return leave_to_parent(start, end, true);
     }
     let patience = &mut patience();
     each(start, end, |entry| {
@@ -53,11 +53,11 @@ pub fn unmapping(start: usize, end: usize) {
     });
 }
 
-/// Pages of `[start, end)` are about to leave the page tables, and perhaps the page cache.
-pub fn dropping(start: usize, end: usize) {
+/// Pages of `[start, end)` are about to leave the page tables, and, where the call `evicts`, perhaps the page cache.
+pub fn dropping(start: usize, end: usize, evicts: bool) {
     defect!(DropsPagesUnproved => return);
     if process::this().is_borrowed() {
-        return leave_to_parent(start, end);
+        return leave_to_parent(start, end, evicts);
     }
     let patience = &mut patience();
     each(start, end, |entry| prove_owed(entry.file, patience));
@@ -68,7 +68,7 @@ pub fn dropping(start: usize, end: usize) {
 pub fn moving(start: usize, end: usize) {
     defect!(ForgetsWhatMoves => return);
     if process::this().is_borrowed() {
-        return leave_to_parent(start, end);
+        return leave_to_parent(start, end, false);
     }
     each(start, end, |entry| {
         let _ = helper::run(process::this(), |worker| dirty::harvest(worker, entry));
@@ -220,16 +220,16 @@ impl Dropping {
 }
 
 /// The same in a vfork child, which has no helper to look at marks or to prove anything with: its parent owes all of that
-/// which is cached. Of what is mapped nowhere else nobody will know, and the parent's next msync says so.
+/// which is cached. Where pages are `lost` if no other mapping has them, nobody will know, and the parent's next msync says so.
 #[cold]
-fn leave_to_parent(start: usize, end: usize) {
+fn leave_to_parent(start: usize, end: usize, lost: bool) {
     if !is_needed() {
         return;
     }
     let worker = Worker::without_descriptors(process::this());
     each_verified(start, end, |entry| {
         dirty::assume_cached(&worker, entry);
-        if is_uncovered(entry, start, end) {
+        if lost && is_uncovered(entry, start, end) {
             mappings::lock().doubt_owed(entry);
         }
     });

@@ -3,10 +3,11 @@
 use super::change;
 use crate::dirty::removal;
 use crate::enforce::before;
+use crate::sys::{raw, vm};
 use crate::track::lock_in_memory;
 use crate::{mappings, next_fn};
 use core::ffi::c_void;
-use libc::{c_int, off_t, size_t};
+use libc::{c_int, c_uint, iovec, off_t, size_t, ssize_t};
 
 /// `MADV_GUARD_INSTALL` (Linux 6.13; of files 6.15), for which the call empties page table entries until they are: those
 /// that are write-protected for a userfaultfd never are, and it does not return.
@@ -25,7 +26,7 @@ hook! {
         let end = (addr as usize).saturating_add(len);
         if drops && before::is_needed() {
             let state = next_fn::enter();
-            before::dropping(addr as usize, end);
+            before::dropping(addr as usize, end, advice != libc::MADV_DONTNEED);
             if advice == libc::MADV_REMOVE {
                 removal::advising(addr as usize, end);
             }
@@ -39,6 +40,64 @@ hook! {
         }
         result
     }
+}
+
+/// Of this many ranges a call takes no more (`UIO_MAXIOV`).
+const MOST: size_t = 1024;
+
+/// Hook for process_madvise(2), by its system call: C libraries before 2.36 have no such function. The process may be this
+/// one; where it is another, what is proved here does no harm.
+///
+/// # Safety
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn process_madvise(
+    process: c_int,
+    ranges: *const iovec,
+    count: size_t,
+    advice: c_int,
+    flags: c_uint,
+) -> ssize_t {
+    if matches!(advice, libc::MADV_DONTNEED | libc::MADV_PAGEOUT) && before::is_needed() {
+        dropping(ranges, count.min(MOST), advice != libc::MADV_DONTNEED);
+    }
+    let a = [
+        process as usize,
+        ranges as usize,
+        count,
+        advice as usize,
+        flags as usize,
+        0,
+    ];
+    // SAFETY: as the program has called this one.
+    match unsafe { raw::syscall(libc::SYS_process_madvise, a) } {
+        Ok(done) => done as ssize_t,
+        Err(errno) => {
+            next_fn::set_errno(errno.raw_os_error());
+            -1
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn dropping(ranges: *const iovec, count: size_t, evicts: bool) {
+    let state = next_fn::enter();
+    for at in 0..count {
+        // Any pointer: the kernel answers a bad one.
+        let mut range = [0; size_of::<iovec>()];
+        let size = range.len();
+        if vm::read_own_memory(ranges.wrapping_add(at) as usize, &mut range) != Ok(size) {
+            break;
+        }
+        let (start, len) = range.split_at(size / 2);
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes);
+        let (start, len) = (number(start), number(len));
+        if mappings::overlaps(start, len) {
+            before::dropping(start, start.saturating_add(len), evicts);
+        }
+    }
+    next_fn::leave(state);
 }
 
 macro_rules! fallocate {

@@ -22,8 +22,6 @@ pub enum Bypass {
     Excluded,
     /// The shim's own tables could not grow (`RLIMIT_AS`, overcommit).
     OutOfMemory,
-    /// A `vfork` child, which runs in its parent's memory.
-    VforkChild,
 }
 
 impl fmt::Display for Bypass {
@@ -35,7 +33,6 @@ impl fmt::Display for Bypass {
             Bypass::Sandbox => "for reading, in a sandbox",
             Bypass::Excluded => "excluded by KEEPMYDATA_FILES",
             Bypass::OutOfMemory => "out of memory for the address table",
-            Bypass::VforkChild => "vfork child",
         })
     }
 }

@@ -155,10 +155,7 @@ fn replace_dropping(call: &Mmap, inode: Inode, kind: MayDrop) -> *mut c_void {
 #[inline(never)]
 fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
-    let candidate = match before::is_needed() && process::this().is_borrowed() {
-        true => Err(Bypass::VforkChild),
-        false => classify::candidate(call.fd, call.prot),
-    };
+    let candidate = classify::candidate(call.fd, call.prot);
     before_replacing(call);
     let may_drop = |candidate: &&Candidate| {
         let Candidate { key, writable } = candidate;
@@ -288,9 +285,6 @@ fn track(
     if let Some(done) = track_known(call, start, &candidate, quiet) {
         return done;
     }
-    if process::this().is_borrowed() {
-        return Err(Bypass::VforkChild);
-    }
     let Candidate { key, writable } = candidate;
     let known = match mappings::may_know(key.dev, key.ino) {
         true => lock().find(&key).map(|file| file.traits),
@@ -316,7 +310,9 @@ fn track(
     // Two threads that map a file for the first time do not both open it: on FUSE each open may drop the page
     // cache, and what the other is about to find in it.
     let is_quiet = dropping.is_some_and(|dropping| dropping.has(&file));
-    let first = writable && !is_quiet && !handles::is_open(&file);
+    // A vfork child opens nothing, and what it maps is its parent's: the next msync opens it.
+    let opens = !is_quiet && !process::this().is_borrowed();
+    let first = writable && opens && !handles::is_open(&file);
     let quiesced = first.then(|| enforce::before::quiesce(&file));
     entry.marks = handles::open(call.fd, &entry);
     if let Some(quiesced) = quiesced {

@@ -18,9 +18,7 @@ pub fn mmap(call: &Mmap, addr: usize, tracked: Result<Key, Bypass>, timer: Timer
         Err(Bypass::NotRegular | Bypass::NoBackingStore | Bypass::BadDescriptor) => return,
         // What is stored there is not promised.
         Err(Bypass::OutOfMemory) => (event::BYPASS, Level::Error),
-        Err(Bypass::Excluded | Bypass::Sandbox | Bypass::VforkChild) => {
-            (event::BYPASS, Level::Trace)
-        }
+        Err(Bypass::Excluded | Bypass::Sandbox) => (event::BYPASS, Level::Trace),
     };
     if !enabled(level) {
         return;

@@ -108,7 +108,8 @@ const DEFECTS: &[Defect] = &[
         "RacingIsNewer",
         "pages that another thread stores to all the time",
         &["black-hole/keep-cache", "black-hole/writeback"],
-    ),
+    )
+    .met_by(&["count"]),
     lie(
         "TrustsWhatWasReadAgain",
         "stores before the kernel dropped the page cache",
