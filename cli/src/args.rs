@@ -224,7 +224,8 @@ fn demo() -> Command {
             "Exit code:\n  \
                0    torn without the shim, whole with it\n  \
                1    anything else\n  \
-               125  bad usage, or it could not be tried\n\
+               125  bad usage, or it could not be tried\n  \
+               130  interrupted\n\
              \n\
              Examples:\n  \
                keepmydata demo\n  \

@@ -1,8 +1,10 @@
 //! A program that is run to be looked at, within a limit of time.
 
+use crate::failure::reason;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::env;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
@@ -30,7 +32,7 @@ pub struct Ended {
 /// # Errors
 /// Where it cannot be started.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
-    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let (mut stdout, mut stderr) = (unnamed()?, unnamed()?);
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -49,6 +51,14 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
         timed_out: !ended?,
         stdout: contents(&mut stdout)?,
         stderr: contents(&mut stderr)?,
+    })
+}
+
+/// A file without a name. Where it cannot be made, the error names the directory.
+pub fn unnamed() -> io::Result<File> {
+    tempfile::tempfile().map_err(|error| {
+        let directory = env::temp_dir();
+        io::Error::other(format!("{}: {}", directory.display(), reason(&error)))
     })
 }
 

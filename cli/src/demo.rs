@@ -5,6 +5,7 @@ mod mount;
 
 use crate::args::{DemoKind, DemoOptions};
 use crate::failure::Failure;
+use crate::output::print;
 use crate::run::{Library, reason};
 use crate::sys;
 use crate::table::Table;
@@ -22,9 +23,11 @@ struct Outcome {
 }
 
 pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
+    sys::note_interruptions();
     let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
     let tearfs = beside(&command, options.tearfs.as_deref(), "tearfs")?;
-    let made = tempfile::tempdir().map_err(|error| Failure::of("a directory", &error))?;
+    let made =
+        tempfile::tempdir().map_err(|error| Failure::of(env::temp_dir().display(), &error))?;
     let guest = match options.kind {
         DemoKind::Dynamic => {
             Library::find()?;
@@ -32,31 +35,26 @@ pub fn demo(options: &DemoOptions) -> Result<c_int, Failure> {
         }
         kind => compiled::guest(kind, made.path())?,
     };
-    sys::note_interruptions();
 
-    println!("keepmydata demo: does a read after msync(2) get the data?");
-    match options.kind {
-        DemoKind::Dynamic => {}
-        DemoKind::Static => println!("The program is static: no library can be preloaded into it."),
-        DemoKind::Go => println!("The program is in Go, which calls the kernel without libc."),
-    }
-    println!();
     let page = rustix::param::page_size();
-    println!(
-        "The filesystem (tearfs --mode first-page) acknowledges an fsync after it has applied"
-    );
-    println!(
-        "only {} KiB. The program stores {} bytes over four pages of a mapped file, calls",
+    print(format_args!(
+        "keepmydata demo: does a read after msync(2) get the data?\n{}\n\
+         The filesystem (tearfs --mode first-page) acknowledges an fsync after it has applied\n\
+         only {} KiB. The program stores {} bytes over four pages of a mapped file, calls\n\
+         msync, which returns 0, and at once reads the file back. For each page, it got:\n\n",
+        match options.kind {
+            DemoKind::Dynamic => "",
+            DemoKind::Static => "The program is static: no library can be preloaded into it.\n",
+            DemoKind::Go => "The program is in Go, which calls the kernel without libc.\n",
+        },
         page >> 10,
         2 * page + 1735
-    );
-    println!("msync, which returns 0, and at once reads the file back. For each page, it got:");
-    println!();
+    ))?;
     let without = run(&tearfs, &guest, None)?;
     let with = run(&tearfs, &guest, Some(&command))?;
-    print_pages(&without, &with);
-    println!();
-    verdict(&without, &with)
+    let (said, code) = verdict(&without, &with);
+    print(format_args!("{}\n{said}\n", pages(&without, &with)))?;
+    Ok(code)
 }
 
 /// The path given, or the file of that name beside this command or in `../lib/keepmydata`.
@@ -99,7 +97,7 @@ fn run(tearfs: &Path, guest: &Path, wrapper: Option<&Path>) -> Result<Outcome, F
         .map_err(|error| Failure::of(guest.display(), &error))?;
     drop(mount);
     if sys::interrupted() {
-        return Err(Failure::new(130, "interrupted"));
+        return Err(Failure::interrupted());
     }
     outcome(guest, &output)
 }
@@ -112,51 +110,45 @@ fn outcome(guest: &Path, output: &Output) -> Result<Outcome, Failure> {
         .map(|(page, content)| (page.to_owned(), content.to_owned()))
         .collect();
     let code = output.status.code();
-    if !matches!(code, Some(0 | 1 | 3)) || pages.is_empty() {
+    let guest = guest.display();
+    if !matches!(code, Some(0 | 1 | 3)) {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::own(format!(
-            "{} ended with {}: {}",
-            guest.display(),
-            output.status,
-            said.trim()
-        )));
+        let ended = format!("{guest} ended with {}: {}", output.status, said.trim());
+        return Err(Failure::own(ended.trim_end_matches(": ")));
+    }
+    if pages.is_empty() {
+        let why = "prints no pages; the demo needs a guest such as seed";
+        return Err(Failure::own(format!("{guest} {why}")));
     }
     Ok(Outcome { pages, code })
 }
 
-fn print_pages(without: &Outcome, with: &Outcome) {
+fn pages(without: &Outcome, with: &Outcome) -> Table {
     let mut table = Table::indented(2);
     table.row(["page of the file", "without keepmydata", "with keepmydata"]);
     for (i, (page, content)) in without.pages.iter().enumerate() {
         let healed = with.pages.get(i).map_or("?", |(_, content)| content);
         table.row([page.as_str(), content, healed]);
     }
-    print!("{table}");
+    table
 }
 
-fn verdict(without: &Outcome, with: &Outcome) -> Result<c_int, Failure> {
+/// In words, and as the exit code.
+fn verdict(without: &Outcome, with: &Outcome) -> (String, c_int) {
+    let not = |why: &str| (why.to_owned(), 1);
     match (without.code, with.code) {
         (Some(1), Some(0)) => {
-            println!("Torn without keepmydata, whole with it; the program is the same binary.");
             // As it was called: it may not be in PATH.
             let name = env::args_os().next().unwrap_or_default();
-            println!(
-                "Next: {} --log=info -- YOUR-PROGRAM ARGS...",
+            let said = format!(
+                "Torn without keepmydata, whole with it; the program is the same binary.\n\
+                 Next: {} --log=info -- YOUR-PROGRAM ARGS...",
                 name.display()
             );
-            Ok(0)
+            (said, 0)
         }
-        (Some(0), _) => {
-            println!("Not shown: the file was whole without keepmydata too.");
-            Ok(1)
-        }
-        (_, Some(3)) => {
-            println!("Not cured: msync failed under keepmydata.");
-            Ok(1)
-        }
-        _ => {
-            println!("Not cured: the file was torn with keepmydata too.");
-            Ok(1)
-        }
+        (Some(0), _) => not("Not shown: the file was whole without keepmydata too."),
+        (_, Some(3)) => not("Not cured: msync failed under keepmydata."),
+        _ => not("Not cured: the file was torn with keepmydata too."),
     }
 }

@@ -29,6 +29,11 @@ impl Failure {
         Failure::new(OWN, message)
     }
 
+    /// By a signal that [`crate::sys::note_interruptions`] notes.
+    pub fn interrupted() -> Self {
+        Failure::new(130, "interrupted")
+    }
+
     /// `PATH: No such file or directory`: what it was about, and why it failed.
     pub fn of(what: impl Display, error: &io::Error) -> Self {
         Failure::own(format!("{what}: {}", reason(error)))

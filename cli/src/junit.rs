@@ -1,10 +1,10 @@
 //! Results as JUnit XML, which build servers show.
 
 use crate::failure::Failure;
+use crate::output::Target;
 use clap::{Arg, value_parser};
 use quick_junit::{NonSuccessKind, Report, TestCaseStatus, TestSuite};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The option of a subcommand that has a verdict.
 pub fn option() -> Arg {
@@ -15,12 +15,12 @@ pub fn option() -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-/// Writes a file with these suites.
-pub fn write(path: &Path, name: &str, suites: Vec<TestSuite>) -> Result<(), Failure> {
+/// Writes these suites.
+pub fn write(target: Target, name: &str, suites: Vec<TestSuite>) -> Result<(), Failure> {
     let mut report = Report::new(name);
     report.add_test_suites(suites);
     let text = report.to_string().expect("names are UTF-8");
-    fs::write(path, text).map_err(|error| Failure::of(path.display(), &error))
+    target.write(&text)
 }
 
 /// It ran, and the result is bad.

@@ -1,5 +1,11 @@
 //! The command `keepmydata`: runs a program under the shim, tests filesystems and failing programs, and shows what logs say.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic on a full disk"
+)]
+
 mod args;
 mod child;
 mod demo;
@@ -9,6 +15,7 @@ mod failure;
 mod generate;
 mod junit;
 mod ltp;
+mod output;
 mod progress;
 mod report;
 mod run;
@@ -28,9 +35,13 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let result = match args::parse(&arguments) {
         Err(ended) => {
-            // A closed standard output is no reason for another exit code.
-            let _ = ended.print();
-            return args::exit_code(&ended);
+            let code = args::exit_code(&ended);
+            if code == 0 {
+                output::print(ended.render()).map(|()| code)
+            } else {
+                let _ = ended.print();
+                Ok(code)
+            }
         }
         Ok(Request::Run {
             settings,
@@ -50,7 +61,7 @@ pub fn keepmydata(arguments: impl IntoIterator<Item = OsString>) -> c_int {
         Ok(Request::DoctorClient) => doctor::client(),
     };
     result.unwrap_or_else(|Failure { message, code }| {
-        eprintln!("keepmydata: {message}");
+        output::say(message);
         code
     })
 }

@@ -41,7 +41,7 @@ impl Progress {
             let _ = stdout.write_all(&[PULSE]).and_then(|()| stdout.flush());
         }
         match sys::interrupted() {
-            true => Err(Failure::new(130, "interrupted")),
+            true => Err(Failure::interrupted()),
             false => Ok(result),
         }
     }

@@ -1,5 +1,6 @@
 //! Variables that are named almost like a setting.
 
+use crate::output::say;
 use keepmydata_records::variable_meant;
 use std::env;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,9 @@ pub fn warn_of_variables() {
     for (name, _) in env::vars_os() {
         if let Some(meant) = variable_meant(name.as_bytes()) {
             let shown = name.display();
-            eprintln!("keepmydata: warning: {shown}: no such setting; did you mean {meant}?");
+            say(format_args!(
+                "warning: {shown}: no such setting; did you mean {meant}?"
+            ));
             crate::sys::remove_variable(&name);
         }
     }

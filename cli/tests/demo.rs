@@ -5,8 +5,11 @@ mod common;
 use common::{keepmydata, stderr, stdout};
 use preload_tests::harness::{TearFs, shim};
 use preload_tests::or_skip;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The test bed's filesystem, which cargo builds beside the command.
 fn tearfs() -> PathBuf {
@@ -72,6 +75,63 @@ fn torn_without_and_whole_with_it() {
         0,
         "nothing is left behind"
     );
+}
+
+/// Ctrl-C at any time: the program and the filesystem get the signal too, as they are of one group.
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    or_skip!(TearFs::available());
+    let directory = tempfile::tempdir().unwrap();
+    let temporary = directory.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let seed = seed(directory.path());
+    for ms in (0..80).step_by(4) {
+        let child = keepmydata()
+            .env("KEEPMYDATA_LIB", shim())
+            .env("TMPDIR", &temporary)
+            .arg("demo")
+            .arg("--tearfs")
+            .arg(tearfs())
+            .arg("--guest")
+            .arg(&seed)
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let group = Pid::from_child(&child);
+        std::thread::sleep(Duration::from_millis(ms));
+        kill_process_group(group, Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let left = std::fs::read_dir(&temporary).unwrap().count();
+        assert_eq!(left, 0, "after {ms} ms: {}", stderr(&output));
+        // Before it notes signals, they end it.
+        if output.status.code() == Some(130) {
+            assert_eq!(stderr(&output), "keepmydata: interrupted\n");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_guest_or_no_filesystem_is_named() {
+    or_skip!(TearFs::available());
+    let tearfs = tearfs();
+    for (tearfs, guest, why) in [
+        (tearfs.as_path(), "/bin/true", "true prints no pages; "),
+        (
+            Path::new("/bin/true"),
+            "/bin/true",
+            "true cannot be mounted: it ended without a word\n",
+        ),
+    ] {
+        let mut command = keepmydata();
+        let command = command.env("KEEPMYDATA_LIB", shim()).arg("demo");
+        let command = command.arg("--tearfs").arg(tearfs);
+        let output = command.args(["--guest", guest]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let said = stderr(&output);
+        assert!(said.contains(why), "{said}");
+    }
 }
 
 #[test]

@@ -67,6 +67,10 @@ fn not_executable() {
     refused(&place, &text, 126, "Permission denied");
     let below = text.join("below");
     refused(&place, &below, 127, "No such file or directory");
+    let turning = place.path("loop");
+    std::os::unix::fs::symlink(&turning, &turning).unwrap();
+    let why = "Too many levels of symbolic links";
+    refused(&place, &turning, 126, why);
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let empty = scratch.path("empty.log");
     File::create(&empty).unwrap();
     let empty = empty.to_str().unwrap();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (
             &["/no/such.log"],
             125,
@@ -207,6 +207,12 @@ fn what_cannot_be_done_is_said_in_a_line() {
         ),
         (&["/no/*.log"], 125, "/no/*.log: no file matches"),
         (&["/proc/self/fdinfo"], 125, "name the logs"),
+        (&["/dev/zero"], 125, "/dev/zero: a device, and no log"),
+        (
+            &[empty, "--daemon", "/dev/zero"],
+            125,
+            "/dev/zero: a device, and no log",
+        ),
         (
             &[empty, "--html", "/no/page.html"],
             125,
@@ -245,20 +251,20 @@ fn what_cannot_be_done_is_said_in_a_line() {
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
         assert_eq!(stdout(&output), "", "{arguments:?}");
     }
-    // A disk without room.
+    // A disk without room: what can be said is said.
     let logged = generate(1000);
-    let output = keepmydata()
-        .arg("report")
-        .arg(logged.path())
-        .args(["--trace", "/dev/full"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(125));
-    assert!(
-        stderr(&output).contains("/dev/full: No space left on device"),
-        "{}",
-        stderr(&output)
-    );
+    for way in ["--trace", "--html"] {
+        let mut command = keepmydata();
+        let command = command.arg("report").arg(logged.path());
+        let output = command.args([way, "/dev/full"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(
+            stderr(&output).contains("/dev/full: No space left on device"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(stdout(&output).contains(": 1000 records from "));
+    }
 }
 
 /// What each log without a record is said to be, in one line, and nothing else is said or written.

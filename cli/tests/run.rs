@@ -4,7 +4,7 @@ mod common;
 
 use common::{Place, compile, keepmydata, stderr, stdout};
 use preload_tests::harness::shim;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -301,6 +301,103 @@ fn a_misspelt_variable_is_named_and_the_program_runs() {
         "keepmydata: warning: KEEPMYDATA_VERFIY: no such setting; did you mean KEEPMYDATA_VERIFY?\n"
     );
     assert_eq!(stdout(&output), "ran\n");
+}
+
+/// Each command says that it could not say what it found; none is killed by that.
+#[test]
+fn a_full_disk_is_an_error_in_one_line() {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let text = r#"{"time_ns":1795210800000000000,"level":"info","event":"msync","pid":1,"tid":1,"call":1,"path":"/f","dev":"0:39","ino":2,"duration_ns":1,"offset":0,"length":4096,"result":0}"#;
+    fs::write(&log, format!("{text}\n")).unwrap();
+    let log = log.to_str().unwrap();
+    for arguments in [
+        &["--help"][..],
+        &["doctor", "--help"],
+        &["--version"],
+        &["report", log],
+        &["diagnose", "--runs=1", "true"],
+        &["doctor", "/proc"],
+    ] {
+        let mut command = keepmydata();
+        let command = command.env("KEEPMYDATA_LIB", shim());
+        let command = command.args(arguments).stdout(full());
+        let output = command.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}: {said}");
+        assert!(said.ends_with(": No space left on device\n"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let output = keepmydata().arg("/no/such").stderr(full()).output();
+    assert_eq!(output.unwrap().status.code(), Some(127));
+    let output = keepmydata()
+        .env("KEEPMYDATA_VERFIY", "on")
+        .env("KEEPMYDATA_LIB", shim())
+        .args(["sh", "-c", "exit 4"])
+        .stderr(full())
+        .output();
+    assert_eq!(output.unwrap().status.code(), Some(4));
+}
+
+/// Before anything is run, and with the name of what is missing.
+#[test]
+fn what_cannot_be_written_is_said_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = directory.path().join("ran");
+    let ran = ran.to_str().unwrap();
+    let kept = directory.path().join("results.xml");
+    fs::write(&kept, "of yesterday").unwrap();
+    let run = |arguments: &[&str], temporary: &str| {
+        let mut command = keepmydata();
+        let command = command.env("KEEPMYDATA_LIB", shim());
+        command.args(arguments).env("TMPDIR", temporary).output()
+    };
+    let nowhere = ["--junit", "/no/such/x"];
+    for arguments in [
+        &["diagnose", "--runs=1", nowhere[0], nowhere[1], "touch", ran][..],
+        &["doctor", nowhere[0], nowhere[1], "."],
+        &["doctor", nowhere[0], nowhere[1], ".", "--client", "/tmp"],
+    ] {
+        let output = run(arguments, "/tmp").unwrap();
+        let said = stderr(&output);
+        assert_eq!(said, "keepmydata: /no/such/x: No such file or directory\n");
+        assert_eq!(output.status.code(), Some(125));
+        assert_eq!(stdout(&output), "");
+    }
+    assert!(!Path::new(ran).exists());
+    for arguments in [
+        &["diagnose", "--runs=1", "true"][..],
+        &["doctor", "."],
+        &["demo", "--tearfs=/bin/true", "--guest=/bin/true"],
+    ] {
+        let output = run(arguments, "/no/such").unwrap();
+        let said = stderr(&output);
+        assert!(
+            said.contains("/no/such: No such file or directory"),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(125));
+    }
+    // A disk that fills up later takes nothing but the file.
+    let full = ["diagnose", "--runs=1", "--junit=/dev/full", "true"];
+    let output = run(&full, "/tmp").unwrap();
+    assert!(stdout(&output).contains("It passes natively."));
+    assert!(stderr(&output).contains("/dev/full: No space left on device"));
+    // And what is refused leaves the older results.
+    let junit = format!("--junit={}", kept.display());
+    let output = run(&["doctor", &junit, "/no/such"], "/tmp").unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "of yesterday");
+}
+
+#[test]
+fn a_file_is_no_directory_for_what_is_generated() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut command = keepmydata();
+    let output = command.args(["generate", "man"]).arg(file.path()).output();
+    let expected = format!("keepmydata: {}: Not a directory\n", file.path().display());
+    assert_eq!(stderr(&output.unwrap()), expected);
 }
 
 /// With the commit, except where it was built from sources without one.

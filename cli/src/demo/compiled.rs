@@ -3,6 +3,7 @@
 use crate::args::DemoKind;
 use crate::failure::Failure;
 use crate::run::reason;
+use crate::sys;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,9 @@ pub fn guest(kind: DemoKind, directory: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| {
             Failure::own(format!("{compiler}, which this needs: {}", reason(&error)))
         })?;
+    if sys::interrupted() {
+        return Err(Failure::interrupted());
+    }
     match output.status.success() {
         true => Ok(directory.join("seed")),
         false => Err(Failure::own(format!(

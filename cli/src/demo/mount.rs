@@ -1,9 +1,11 @@
 //! A misbehaving filesystem, mounted for as long as it is looked at.
 
 use crate::failure::Failure;
+use crate::output;
 use crate::run::reason;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ impl Mount {
             .args(arguments)
             .arg("--exit-with-stdin")
             .arg(&point)
+            // Ctrl-C is not for it: while a program is on it, it stays.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -51,10 +55,12 @@ impl Mount {
         if let Some(mut stderr) = mount.daemon.stderr.take() {
             let _ = stderr.read_to_string(&mut said);
         }
-        Err(Failure::own(format!(
-            "the test bed cannot be mounted: {}",
-            said.trim()
-        )))
+        let why = match said.trim() {
+            "" => "it ended without a word",
+            said => said,
+        };
+        let tearfs = tearfs.display();
+        Err(Failure::own(format!("{tearfs} cannot be mounted: {why}")))
     }
 
     /// A path on the filesystem.
@@ -80,8 +86,8 @@ impl Drop for Mount {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        if let Err(error) = fs::remove_dir(&self.point) {
-            eprintln!("keepmydata: {}: {}", self.point.display(), reason(&error));
+        if let Err(error) = fs::remove_dir_all(&self.point) {
+            output::say(format_args!("{}: {}", self.point.display(), reason(&error)));
         }
     }
 }

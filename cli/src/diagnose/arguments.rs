@@ -39,7 +39,8 @@ pub fn command() -> Command {
                     passes natively and fails under the shim\n  \
                125  bad usage, or the command itself failed\n  \
                126  the program cannot be run, or not under the shim\n  \
-               127  there is no such program\n\
+               127  there is no such program\n  \
+               130  interrupted\n\
              \n\
              Examples:\n  \
                keepmydata diagnose -- ./mytest /mnt/data\n  \

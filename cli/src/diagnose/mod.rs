@@ -12,6 +12,7 @@ pub use arguments::{Options, command, options};
 
 use crate::failure::Failure;
 use crate::junit;
+use crate::output::{self, Target};
 use crate::progress::Progress;
 use crate::sys;
 use crate::trial::Verdict as _;
@@ -24,6 +25,7 @@ use verdict::Verdict;
 pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
     typo::warn_of_variables();
     let mut program = Program::new(options)?;
+    let results = options.junit.as_deref().map(Target::open).transpose()?;
     sys::note_interruptions();
     let progress = Progress::new(u64::from(options.runs) * SETTINGS.len() as u64);
     let mut all: Vec<Runs> = Vec::new();
@@ -35,14 +37,19 @@ pub fn diagnose(options: &Options) -> Result<c_int, Failure> {
     }
     let judgement = verdict::judge(&all, program.clients.as_ref());
     drop(progress);
-    if let Some(path) = &options.junit {
-        junit::write(path, "keepmydata diagnose", report::junit(&all, &judgement))?;
-    }
     let report = match options.json {
         true => report::json(options, &all, &judgement, program.clients.as_ref()),
         false => report::text(options, &all, &judgement, program.clients.as_ref()),
     };
-    print!("{report}");
+    let printed = output::print(report);
+    if let Some(results) = results {
+        junit::write(
+            results,
+            "keepmydata diagnose",
+            report::junit(&all, &judgement),
+        )?;
+    }
+    printed?;
     Ok(judgement.said.verdict.code())
 }
 

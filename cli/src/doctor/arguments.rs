@@ -44,14 +44,16 @@ pub fn command() -> Command {
                1    msync breaks its promise, and the shim cures it\n  \
                2    msync breaks its promise, and the shim does not cure it, or was not found\n  \
                3    not known: no file can be made or mapped there, or msync fails\n  \
-               125  bad usage, or the command itself failed\n\
+               125  bad usage, or the command itself failed\n  \
+               130  interrupted\n\
              \n\
              Exit code with --client:\n  \
                0    the other client sees the data at once\n  \
                1    after a time, when it opens the file anew, or once it takes a record lock\n  \
                2    not within 10 s, or an update was lost\n  \
                3    not known: the two are not clients of one filesystem, or nothing could be tried\n  \
-               125  bad usage, or the command itself failed\n\
+               125  bad usage, or the command itself failed\n  \
+               130  interrupted\n\
              \n\
              Examples:\n  \
                keepmydata doctor /mnt/data\n  \

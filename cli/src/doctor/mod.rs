@@ -24,6 +24,7 @@ pub use filesystem::Filesystem;
 
 use crate::failure::Failure;
 use crate::junit;
+use crate::output::{self, Target};
 use crate::progress::Progress;
 use crate::run::reason;
 use crate::sys;
@@ -49,6 +50,7 @@ fn work(options: &Options) -> Result<c_int, Failure> {
         return Err(Failure::own(format!("{shown}: Not a directory")));
     }
     sys::note_interruptions();
+    let results = options.junit.as_deref().map(Target::open).transpose()?;
     let kernel = kernel::Kernel::look();
     let filesystem = filesystem::Filesystem::look(&directory).map_err(failed)?;
     let mut report = Report::new(&directory, filesystem.summary());
@@ -72,10 +74,12 @@ fn work(options: &Options) -> Result<c_int, Failure> {
         }
     }
     .code();
-    if let Some(path) = &options.junit {
-        junit::write(path, "keepmydata doctor", report.junit())?;
+    let suites = report.junit();
+    let printed = output::print(report.render(options));
+    if let Some(results) = results {
+        junit::write(results, "keepmydata doctor", suites)?;
     }
-    print!("{}", report.render(options));
+    printed?;
     Ok(code)
 }
 

@@ -5,9 +5,10 @@
 use super::arguments::Options;
 use super::guest::{NAME, Task};
 use super::verdict::Verdict;
-use crate::child::has_ended;
+use crate::child::{has_ended, unnamed};
 use crate::failure::{Failure, OWN};
 use crate::junit;
+use crate::output::Target;
 use crate::progress::PULSE;
 use crate::sys;
 use crate::trial::Verdict as _;
@@ -48,7 +49,7 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
                 let mut suite = TestSuite::new("doctor");
                 let status = junit::error(why.as_str());
                 suite.add_test_case(TestCase::new("msync keeps its promise", status));
-                junit::write(path, "keepmydata doctor", vec![suite])?;
+                junit::write(Target::open(path)?, "keepmydata doctor", vec![suite])?;
             }
             Err(Failure::new(Verdict::Unknown.code(), why))
         }
@@ -59,8 +60,7 @@ pub fn doctor(options: &Options) -> Result<c_int, Failure> {
 fn supervise(task: &str, limit: Duration) -> io::Result<Option<c_int>> {
     let started = Instant::now();
     // Whoever is left behind must hold nothing open that others read to its end.
-    let mut stdout = tempfile::tempfile()?;
-    let mut stderr = tempfile::tempfile()?;
+    let (mut stdout, mut stderr) = (unnamed()?, unnamed()?);
     let shown = io::stderr().is_terminal();
     let mut child = Command::new(env::current_exe()?)
         .args([NAME, task])

@@ -71,7 +71,10 @@ pub fn generate(options: &Options, visible: fn() -> Command) -> Result<c_int, Fa
         What::Man => man::write(visible(), directory),
         What::Completions => completions(visible, directory),
     });
-    made.map_err(|error| Failure::of(directory.display(), &error))?;
+    made.map_err(|error| match directory.is_file() {
+        true => Failure::own(format!("{}: Not a directory", directory.display())),
+        false => Failure::of(directory.display(), &error),
+    })?;
     Ok(0)
 }
 

@@ -24,6 +24,7 @@ pub use args::{LtpRequest, command, request};
 use crate::doctor::Filesystem;
 use crate::failure::Failure;
 use crate::junit;
+use crate::output::{self, Target};
 use crate::run::{Library, reason};
 use crate::sys;
 use crate::typo;
@@ -31,7 +32,7 @@ use args::{How, Options};
 use install::Install;
 use keepmydata_records::OPTIONS;
 use outcome::Difference;
-use plan::{Plan, Side, Test, write_json};
+use plan::{Plan, Side, Test, as_json, write_json};
 use progress::Progress;
 use results::{RESULTS, Results, Row, TestResult};
 use runner::Reported;
@@ -45,10 +46,7 @@ use std::time::SystemTime;
 pub fn ltp(request: LtpRequest) -> Result<c_int, Failure> {
     match request {
         LtpRequest::Run(options) => run(&options),
-        LtpRequest::Report { output } => {
-            print!("{}", report::report(&output)?);
-            Ok(0)
-        }
+        LtpRequest::Report { output } => output::print(report::report(&output)?).map(|()| 0),
         LtpRequest::Test { side, number } => test::test(&Side(side), number),
         LtpRequest::Guest { side, command } => stand_in::guest(&Side(side), &command),
     }
@@ -60,6 +58,8 @@ fn run(options: &Options) -> Result<c_int, Failure> {
     let tests = suite::select(&install.root, &options.files, &options.patterns)?;
     let directory = directory(&options.directory)?;
     let settings = settings(options)?;
+    let json = options.json.as_deref().map(Target::open).transpose()?;
+    let junit = options.junit.as_deref().map(Target::open).transpose()?;
     let output = Output::new(options.output.as_deref())?;
     sys::note_interruptions();
 
@@ -110,14 +110,23 @@ fn run(options: &Options) -> Result<c_int, Failure> {
         settings,
         tests: rows.collect(),
     };
-    write(options, &output, &results)?;
+    write_json(&output.path.join(RESULTS), &results)?;
 
-    print!("{}", results.table());
-    println!("\n{}", results.summary());
-    println!("output: {}", output.path.display());
+    let mut text = format!(
+        "{}\n{}\noutput: {}\n",
+        results.table(),
+        results.summary(),
+        output.path.display()
+    );
     if options.report {
-        println!("\n{}", report::text(&results, &output.path));
+        text += &format!("\n{}\n", report::text(&results, &output.path));
     }
+    let printed = output::print(text);
+    let written = json.map_or(Ok(()), |json| json.write(&as_json(&results)));
+    if let Some(junit) = junit {
+        junit::write(junit, "keepmydata ltp", results.junit())?;
+    }
+    written.and(printed)?;
     Ok(results.code())
 }
 
@@ -170,17 +179,6 @@ fn run_side(
     (0..tests.len())
         .map(|number| TestResult::gather(&side, number, &tests[number], plan.shimmed, &reported))
         .collect()
-}
-
-fn write(options: &Options, output: &Output, results: &Results) -> Result<(), Failure> {
-    write_json(&output.path.join(RESULTS), results)?;
-    if let Some(path) = &options.json {
-        write_json(path, results)?;
-    }
-    if let Some(path) = &options.junit {
-        junit::write(path, "keepmydata ltp", results.junit())?;
-    }
-    Ok(())
 }
 
 /// What the tests' environment must hold for the shim: the caller's settings, and a log for us.
@@ -286,11 +284,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!(
-                "keepmydata: warning: {}: {}",
-                self.0.display(),
-                reason(&error)
-            );
+            let path = self.0.display();
+            output::say(format_args!("warning: {path}: {}", reason(&error)));
         }
     }
 }

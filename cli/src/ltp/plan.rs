@@ -103,9 +103,11 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
 /// Whoever sees the file sees all of it.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     let unfinished = path.with_extension("unfinished");
-    let mut bytes = serde_json::to_vec_pretty(value).expect("has no maps with other keys");
-    bytes.push(b'\n');
-    fs::write(&unfinished, bytes)
+    fs::write(&unfinished, as_json(value))
         .and_then(|()| fs::rename(&unfinished, path))
         .map_err(|error| Failure::of(path.display(), &error))
+}
+
+pub fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("has no maps with other keys") + "\n"
 }

@@ -3,7 +3,7 @@
 use super::outcome::Outcome;
 use super::plan::{Record, Side, Test, read_json};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 pub struct Progress<'a> {
     name: &'static str,
@@ -15,7 +15,7 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub fn new(name: &'static str, tests: &'a [Test], side: &'a Side) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
                 "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}",
             );
@@ -61,14 +61,15 @@ impl<'a> Progress<'a> {
         let record: Option<Record> = read_json(&self.side.record(number)).ok();
         let outcome = Outcome::of(record.as_ref(), &test.command);
         let seconds = record.map_or(0.0, |record| record.duration_ns as f64 / 1e9);
-        eprintln!(
-            "{} {}/{} {}: {} ({seconds:.1} s)",
+        let line = format!(
+            "{} {}/{} {}: {} ({seconds:.1} s)\n",
             self.name,
             number + 1,
             self.tests.len(),
             test.name,
             outcome.word()
         );
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 
     pub fn end(self) {

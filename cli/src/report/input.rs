@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// How the files of a directory end that are taken for logs.
@@ -35,10 +36,16 @@ impl Source {
     pub fn open(&self) -> Result<Box<dyn Read>, Failure> {
         match self {
             Source::Stdin => Ok(Box::new(io::stdin())),
-            Source::File(path) => match File::open(path) {
-                Ok(file) => Ok(Box::new(file)),
-                Err(error) => Err(self.failure(&error)),
-            },
+            Source::File(path) => {
+                let failed = |error| self.failure(&error);
+                let kind = fs::metadata(path).map_err(failed)?.file_type();
+                // Some have no end.
+                if kind.is_char_device() || kind.is_block_device() {
+                    let name = self.name();
+                    return Err(Failure::own(format!("{name}: a device, and no log")));
+                }
+                Ok(Box::new(File::open(path).map_err(failed)?))
+            }
         }
     }
 
@@ -169,7 +176,7 @@ fn is_text_record(line: &[u8]) -> bool {
 pub fn read(
     source: &Source,
     progress: &mut Progress,
-    mut each: impl FnMut(&Record<'_>) -> io::Result<()>,
+    mut each: impl FnMut(&Record<'_>),
 ) -> Result<Unreadable, Failure> {
     let mut lines = Lines::new(progress.counted(source.open()?));
     let mut unreadable = Unreadable::default();
@@ -187,7 +194,7 @@ pub fn read(
             continue;
         }
         match record(line) {
-            Ok(record) => each(&record).map_err(written)?,
+            Ok(record) => each(&record),
             Err(why) => {
                 unreadable.as_text += u64::from(is_text_record(line));
                 unreadable.add(number, &why);
@@ -198,15 +205,10 @@ pub fn read(
     // The last line may be whole and lack only its end.
     let rest = lines.rest();
     match record(rest) {
-        Ok(record) => each(&record).map_err(written)?,
+        Ok(record) => each(&record),
         Err(_) => unreadable.unfinished = !rest.trim_ascii().is_empty(),
     }
     Ok(unreadable)
-}
-
-/// `each` fails only where a file cannot be written, whose name it put into the error.
-fn written(error: io::Error) -> Failure {
-    Failure::own(reason(&error))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod summary;
 mod trace;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::words::{WHAT_DROPS_PAGES, count};
 use args::ReportOptions;
 use input::{Source, Unreadable};
@@ -39,7 +40,7 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
         let mut records = 0;
         let unreadable = input::read(&source, &mut progress, |record| {
             records += 1;
-            outputs.add(record)
+            outputs.add(record);
         })?;
         read.push(Log {
             source,
@@ -52,10 +53,10 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
         let mut elsewhen = 0;
         daemon::read(log, index, &mut progress, |op| {
             if outputs.is_of_these_times(op) {
-                return outputs.add_op(op);
+                outputs.add_op(op);
+            } else {
+                elsewhen += 1;
             }
-            elsewhen += 1;
-            Ok(())
         })?;
         if elsewhen > 0 {
             complaints.push(format!(
@@ -67,14 +68,16 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
     }
     progress.done();
     for complaint in &complaints {
-        eprintln!("keepmydata: {complaint}");
+        output::say(complaint);
     }
     let unreadable = read.iter().map(|log| log.unreadable.lines).sum();
-    let (catalog, summary) = outputs.finish(read.len(), unreadable)?;
+    let (catalog, summary, written) = outputs.finish(read.len(), unreadable);
     if summary.records == 0 {
         if complaints.is_empty() {
             let logs = name(&read);
-            eprintln!("keepmydata: {logs}: no record; below --log=info only trouble is logged");
+            output::say(format_args!(
+                "{logs}: no record; below --log=info only trouble is logged"
+            ));
         }
         return Ok(NO_RECORDS);
     }
@@ -82,8 +85,8 @@ pub fn report(options: &ReportOptions) -> Result<c_int, Failure> {
         catalog: &catalog,
         summary: &summary,
     };
-    print(&heading(&read, &whole));
-    print(&summary::text(&whole));
+    let printed = output::print(heading(&read, &whole) + &summary::text(&whole));
+    written.and(printed)?;
     Ok(c_int::from(summary.at_risk()))
 }
 
@@ -176,12 +179,6 @@ fn heading(read: &[Log], whole: &Whole<'_>) -> String {
         );
     }
     text
-}
-
-/// Standard output; a reader that has gone is no error.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// At most `bytes` of a text.

@@ -20,7 +20,8 @@ pub struct Outputs {
     catalog: Catalog,
     summary: Summary,
     page: Option<(Kept, Named)>,
-    trace: Option<Trace<Named>>,
+    /// An error, once it cannot be written: what the logs say is still to be told.
+    trace: io::Result<Option<Trace<Named>>>,
     daemons: Vec<String>,
 }
 
@@ -37,21 +38,18 @@ impl Outputs {
             page: page
                 .map_err(failed)?
                 .map(|file| (Kept::new(options.records), file)),
-            trace: trace.map_err(failed)?,
+            trace: Ok(trace.map_err(failed)?),
             daemons: daemons.iter().map(|log| log.name.clone()).collect(),
         })
     }
 
-    pub fn add(&mut self, record: &Record<'_>) -> io::Result<()> {
+    pub fn add(&mut self, record: &Record<'_>) {
         let about = self.catalog.about(record);
         let tear = self.summary.add(record, about);
         if let Some((kept, _)) = &mut self.page {
             kept.add(record, about, tear);
         }
-        match &mut self.trace {
-            Some(trace) => trace.add(record),
-            None => Ok(()),
-        }
+        self.traced(|trace, _| trace.add(record));
     }
 
     /// Whether an operation of a daemon fell into the time of the records, give or take a second. A
@@ -64,21 +62,30 @@ impl Outputs {
         })
     }
 
-    pub fn add_op(&mut self, op: &Op) -> io::Result<()> {
+    pub fn add_op(&mut self, op: &Op) {
         if let Some((kept, _)) = &mut self.page {
             kept.add_op(op);
         }
-        match &mut self.trace {
-            Some(trace) => trace.add_op(op, &self.daemons[op.daemon as usize]),
-            None => Ok(()),
+        self.traced(|trace, daemons| trace.add_op(op, &daemons[op.daemon as usize]));
+    }
+
+    fn traced(&mut self, add: impl FnOnce(&mut Trace<Named>, &[String]) -> io::Result<()>) {
+        if let Ok(Some(trace)) = &mut self.trace
+            && let Err(error) = add(trace, &self.daemons)
+        {
+            self.trace = Err(error);
         }
     }
 
     /// Writes what remains to be written. Where there was no record, no file is written, and what
     /// had its name before is untouched.
-    pub fn finish(mut self, logs: usize, unreadable: u64) -> Result<(Catalog, Summary), Failure> {
+    pub fn finish(
+        mut self,
+        logs: usize,
+        unreadable: u64,
+    ) -> (Catalog, Summary, Result<(), Failure>) {
         if self.summary.records == 0 {
-            return Ok((self.catalog, self.summary));
+            return (self.catalog, self.summary, Ok(()));
         }
         let page = match self.page.take() {
             None => Ok(()),
@@ -95,13 +102,14 @@ impl Outputs {
                 html::write(&contents, &mut file).and_then(|()| file.keep())
             }
         };
-        let trace = match self.trace.take() {
+        let trace = self.trace.and_then(|trace| match trace {
             None => Ok(()),
             Some(trace) => trace.finish().and_then(Named::keep),
-        };
-        page.and(trace)
-            .map_err(|error| Failure::own(error.to_string()))?;
-        Ok((self.catalog, self.summary))
+        });
+        let written = page
+            .and(trace)
+            .map_err(|error| Failure::own(error.to_string()));
+        (self.catalog, self.summary, written)
     }
 }
 

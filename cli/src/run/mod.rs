@@ -12,6 +12,7 @@ pub use program::can_be_reached;
 
 pub use crate::failure::reason;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
+use crate::output;
 use crate::sys;
 use crate::typo;
 use std::env;
@@ -136,11 +137,11 @@ pub fn checked(name: &OsStr, library: &Library) -> Result<PathBuf, Failure> {
         Failure::new(refusal.code(), format!("{}: {refusal}", name.display()))
     })?;
     if notes.is_go {
-        eprintln!(
-            "keepmydata: warning: {}: a Go program: only what it does through libc is seen, and Go \
-             calls the kernel itself",
+        output::say(format_args!(
+            "warning: {}: a Go program: only what it does through libc is seen, and Go calls the \
+             kernel itself",
             name.display()
-        );
+        ));
     }
     Ok(file)
 }

@@ -22,11 +22,18 @@ pub enum Refusal {
     NotFound,
     IsDirectory,
     NotExecutable,
+    /// The kernel does not find it, and says why.
+    Unreachable(io::Error),
     Unreadable(io::Error),
     Static,
-    NoLibc { is_go: bool },
+    NoLibc {
+        is_go: bool,
+    },
     OtherLoader(String),
-    OtherArchitecture { program: String, shim: String },
+    OtherArchitecture {
+        program: String,
+        shim: String,
+    },
     OtherUser(&'static str),
     NoFormat,
     TooManyInterpreters,
@@ -59,6 +66,7 @@ impl fmt::Display for Refusal {
             Refusal::NotFound => f.write_str("No such file or directory"),
             Refusal::IsDirectory => f.write_str("Is a directory"),
             Refusal::NotExecutable => f.write_str("Permission denied"),
+            Refusal::Unreachable(error) => f.write_str(&reason(error)),
             Refusal::Unreadable(error) => write!(
                 f,
                 "cannot be read, so it is not known whether the shim can be loaded: {}",
@@ -137,10 +145,11 @@ pub fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Failure> {
 /// Whether execve(2) would take the file.
 fn executable(file: &Path) -> Result<(), Refusal> {
     match fs::metadata(file) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(Refusal::NotExecutable)
-        }
-        Err(_) => Err(Refusal::NotFound),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::PermissionDenied => Refusal::NotExecutable,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::NotFound,
+            _ => Refusal::Unreachable(error),
+        }),
         Ok(metadata) if metadata.is_dir() => Err(Refusal::IsDirectory),
         Ok(_) if access(file, Access::EXEC_OK).is_err() => Err(Refusal::NotExecutable),
         Ok(_) => Ok(()),

@@ -5,6 +5,7 @@
 //! control stay as they are.
 
 use crate::failure::Failure;
+use crate::output;
 use crate::sys::{self, Fork};
 use keepmydata_records::{Munmap, Prealloc};
 use keepmydata_supervisor::{Log, filter, run, settings};
@@ -44,7 +45,7 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
     said.extend(nothing.map(|(_, name)| {
         format!("warning: {name} has no effect on a supervised program (docs/reach.md)")
     }));
-    said.iter().for_each(|line| eprintln!("keepmydata: {line}"));
+    said.iter().for_each(output::say);
     let log = Log::new(settings);
     let failed = |what: &str, error: std::io::Error| Failure::of(what, &error);
     let (here, there) = UnixStream::pair().map_err(|error| failed("socketpair", error))?;

@@ -9,6 +9,7 @@
 //! before the program's first record.
 
 use crate::failure::Failure;
+use crate::output;
 use crate::sys::{self, Fork};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
@@ -89,10 +90,10 @@ fn listen(program: &OsStr, mut here: UnixStream) {
         Ok(_) => "it ended without saying so".to_owned(),
         Err(_) => format!("no sign of it in {} s", PATIENCE.as_secs()),
     };
-    eprintln!(
-        "keepmydata: warning: the shim was not loaded into {}: {when}; its msync is not enforced",
+    output::say(format_args!(
+        "warning: the shim was not loaded into {}: {when}; its msync is not enforced",
         program.display()
-    );
+    ));
     sys::close_standard_error();
     // While this end is open, a late hello cannot raise SIGPIPE in the program.
     let _ = here

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::run::Library;
 use keepmydata_records::OPTIONS;
 use serde_json::Value;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -58,7 +59,7 @@ impl Runner {
         let scratch = tempfile::Builder::new()
             .prefix("keepmydata-")
             .tempdir()
-            .map_err(|error| Failure::of("temporary directory", &error))?;
+            .map_err(|error| Failure::of(env::temp_dir().display(), &error))?;
         Ok(Runner {
             native,
             shimmed,

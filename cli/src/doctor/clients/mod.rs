@@ -15,6 +15,7 @@ pub use side::{NAME, command, serve};
 use super::arguments::Options;
 use crate::failure::Failure;
 use crate::junit;
+use crate::output::{self, Target};
 use crate::progress::Progress;
 use crate::sys;
 use crate::trial::Verdict as _;
@@ -29,6 +30,7 @@ use verdict::Judgement;
 /// The work itself, in a process that may be left behind where a filesystem hangs.
 pub fn work(options: &Options, client: &Path) -> Result<c_int, Failure> {
     sys::note_interruptions();
+    let results = options.junit.as_deref().map(Target::open).transpose()?;
     let pair = Pair {
         first: Link::local()?,
         second: match &options.peer {
@@ -47,15 +49,16 @@ pub fn work(options: &Options, client: &Path) -> Result<c_int, Failure> {
         Ok((judgement, trials)) => (judgement, Some(trials)),
         Err(why) => (verdict::unknown(why), None),
     };
-    if let Some(path) = &options.junit {
-        let suites = report::junit(names, abouts, &judgement, trials.as_ref());
-        junit::write(path, "keepmydata doctor", suites)?;
-    }
     let report = match options.json {
         true => report::json(names, abouts, &judgement, trials.as_ref()),
         false => report::text(options, names, abouts, &judgement, trials.as_ref()),
     };
-    print!("{report}");
+    let printed = output::print(report);
+    if let Some(results) = results {
+        let suites = report::junit(names, abouts, &judgement, trials.as_ref());
+        junit::write(results, "keepmydata doctor", suites)?;
+    }
+    printed?;
     Ok(judgement.verdict.code())
 }
 
@@ -101,7 +104,7 @@ fn examine(
     let name = format!(".keepmydata-doctor-{token}");
     let tried = try_all(pair, mounts, &name, &token, &progress);
     if let Err(why) = pair.first.ask::<()>(Ask::Remove) {
-        eprintln!("keepmydata: {name} is left behind: {why}");
+        output::say(format_args!("{name} is left behind: {why}"));
     }
     let tried = match tried? {
         Ok(tried) => tried,

@@ -17,6 +17,7 @@ pub use workload::{WorkloadFound, WorkloadTask};
 
 use super::Options;
 use crate::failure::Failure;
+use crate::output;
 use serde::{Deserialize, Serialize};
 use std::ffi::c_int;
 use std::io;
@@ -51,8 +52,8 @@ pub fn guest(task: &str) -> Result<c_int, Failure> {
     };
     match found {
         Ok(text) => {
-            println!("{}", text.map_err(|error| Failure::own(error.to_string()))?);
-            Ok(0)
+            let text = text.map_err(|error| Failure::own(error.to_string()))?;
+            output::print(text + "\n").map(|()| 0)
         }
         Err(SetupFailed { what, error }) => Err(Failure::of(what, &error)),
     }

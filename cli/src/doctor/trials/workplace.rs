@@ -1,5 +1,6 @@
 //! A directory on the filesystem that is looked at, removed with all it holds.
 
+use crate::output::say;
 use crate::run::reason;
 use std::fs;
 use std::io;
@@ -39,7 +40,7 @@ impl Drop for Workplace {
         while let Err(error) = fs::remove_dir_all(&self.path) {
             if Instant::now() > deadline {
                 let path = self.path.display();
-                eprintln!("keepmydata: {path} is left behind: {}", reason(&error));
+                say(format_args!("{path} is left behind: {}", reason(&error)));
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));

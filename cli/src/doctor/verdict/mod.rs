@@ -171,15 +171,16 @@ impl trial::Verdict for Verdict {
             Verdict::Keeps => "msync keeps its promise here",
             Verdict::Cured => "msync breaks its promise here, and keepmydata cures it",
             Verdict::NotCured => "msync breaks its promise here, and keepmydata does not cure it",
-            Verdict::Unknown => "whether msync keeps its promise here is not known",
+            Verdict::Unknown => "Whether msync keeps its promise here is not known",
         }
     }
 }
 
-/// `1.2 ms`, `310 ms`.
+/// `35 us`, `1.2 ms`, `310 ms`.
 fn ms(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
     match ms {
+        ms if ms < 0.1 => format!("{} us", ns / 1000),
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms => format!("{ms:.0} ms"),
     }

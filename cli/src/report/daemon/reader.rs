@@ -7,10 +7,8 @@ use crate::failure::Failure;
 use crate::report::lines::{Line, Lines};
 use crate::report::progress::Progress;
 use crate::report::short;
-use crate::run::reason;
 use regex::bytes::Regex;
 use std::collections::HashMap;
-use std::io;
 
 /// So many requests may wait for their answer.
 const PENDING: usize = 10_000;
@@ -20,7 +18,7 @@ pub fn read(
     log: &Log,
     daemon: u32,
     progress: &mut Progress,
-    mut each: impl FnMut(&Op) -> io::Result<()>,
+    mut each: impl FnMut(&Op),
 ) -> Result<(), Failure> {
     let mut lines = Lines::new(progress.counted(log.source.open()?));
     let mut reader = Reader {
@@ -32,18 +30,15 @@ pub fn read(
         timeless: 0,
         each: &mut each,
     };
-    let written = |error: io::Error| Failure::own(reason(&error));
     while let Some(line) = lines.next().map_err(|error| log.source.failure(&error))? {
         if let Line::Whole(line) = line {
-            reader.line(line.trim_ascii_end()).map_err(written)?;
+            reader.line(line.trim_ascii_end());
         }
         progress.show();
     }
-    reader
-        .line(lines.rest().trim_ascii_end())
-        .map_err(written)?;
+    reader.line(lines.rest().trim_ascii_end());
     let (matched, timeless) = (reader.matched, reader.timeless);
-    reader.finish().map_err(written)?;
+    reader.flush();
     let name = log.source.name();
     match (matched, timeless) {
         (0, 0) => Err(Failure::own(format!(
@@ -84,15 +79,15 @@ struct Said {
     took: Option<u64>,
 }
 
-impl<F: FnMut(&Op) -> io::Result<()>> Reader<'_, F> {
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+impl<F: FnMut(&Op)> Reader<'_, F> {
+    fn line(&mut self, line: &[u8]) {
         let format = self.format;
         let Some(pattern) = format.lines.iter().find(|one| one.pattern.is_match(line)) else {
-            return Ok(());
+            return;
         };
         let Some(time_ns) = time_of(format, line) else {
             self.timeless += 1;
-            return Ok(());
+            return;
         };
         self.matched += 1;
         let mut said = said(pattern, line);
@@ -109,48 +104,41 @@ impl<F: FnMut(&Op) -> io::Result<()>> Reader<'_, F> {
                 {
                     add(op, said.op);
                 }
-                Ok(())
             }
             Is::Whole => (self.each)(&whole(said)),
             Is::Moment => (self.each)(&said.op),
         }
     }
 
-    fn begin(&mut self, said: Said) -> io::Result<()> {
+    fn begin(&mut self, said: Said) {
         if self.pending.len() == PENDING {
-            self.flush()?;
+            self.flush();
         }
         let key = key(&said);
         self.latest = Some(key.clone());
-        match self.pending.insert(key, said.op) {
-            // Never answered: its number is in use again.
-            Some(lost) => (self.each)(&lost),
-            None => Ok(()),
+        // Never answered: its number is in use again.
+        if let Some(lost) = self.pending.insert(key, said.op) {
+            (self.each)(&lost);
         }
     }
 
-    fn end(&mut self, said: Said) -> io::Result<()> {
+    fn end(&mut self, said: Said) {
         let Some(mut op) = self.pending.remove(&key(&said)) else {
-            return match said.op.name.is_empty() {
-                true => Ok(()),
-                false => (self.each)(&whole(said)),
-            };
+            if !said.op.name.is_empty() {
+                (self.each)(&whole(said));
+            }
+            return;
         };
         let waited = said.op.time_ns.saturating_sub(op.time_ns);
         op.duration_ns = Some(said.took.unwrap_or(waited));
         add(&mut op, said.op);
-        (self.each)(&op)
+        (self.each)(&op);
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) {
         for (_, op) in self.pending.drain() {
-            (self.each)(&op)?;
+            (self.each)(&op);
         }
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.flush()
     }
 }
 
@@ -232,7 +220,6 @@ mod tests {
         let mut found = Vec::new();
         let mut each = |op: &Op| {
             found.push(op.clone());
-            Ok(())
         };
         let mut reader = Reader {
             format: &format,
@@ -244,9 +231,9 @@ mod tests {
             each: &mut each,
         };
         for line in lines.lines() {
-            reader.line(line.as_bytes()).unwrap();
+            reader.line(line.as_bytes());
         }
-        reader.finish().unwrap();
+        reader.flush();
         found
     }
 
