@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
+use clap::ValueEnum;
 use preload_tests::harness::{Program, TearFs, kernel, seconds};
+use preload_tests::tearfs::modes::Mode;
 use preload_tests::{or_skip, page_size};
 use serde_json::json;
 
@@ -229,6 +231,23 @@ const DISEASES: &[Disease] = &[
         ..HONEST
     },
 ];
+
+/// And has its rows in docs/testbed.md.
+#[test]
+fn each_mode_is_among_the_diseases() {
+    let text = include_str!("../../docs/testbed.md");
+    let (modes, seen) = text.split_once("## Who sees the damage").unwrap();
+    for mode in Mode::value_variants() {
+        let word = mode.word();
+        let is_listed = |disease: &Disease| disease.arguments.starts_with(&["--mode", word]);
+        assert!(DISEASES.iter().any(is_listed), "{word} is not in DISEASES");
+        assert!(modes.contains(&format!("\n| {word} | ")), "{word}");
+        let rows = seen.lines().filter_map(|line| line.strip_prefix("| "));
+        let mut first = rows.filter_map(|row| row.split(" | ").next());
+        let is_seen = first.any(|names| names.split(", ").any(|name| name == word));
+        assert!(is_seen, "{word} is not under \"Who sees the damage\"");
+    }
+}
 
 #[test]
 fn each_mode_shows_its_disease_and_control_tells_the_truth() {
