@@ -1,7 +1,7 @@
-//! prctl, and syscall: a thread in seccomp's strict mode may make no system call of the shim's. The C library has no
-//! function for seccomp(2).
+//! prctl, and syscall: a thread in seccomp's strict mode may make no system call of the shim's, and a filter may have a handler of
+//! the program's answer one. The C library has no function for seccomp(2).
 
-use crate::next_fn;
+use crate::{next_fn, sys};
 use core::ffi::{c_long, c_ulong};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, pthread_self};
@@ -49,12 +49,26 @@ hook! {
         fourth: c_ulong,
         fifth: c_ulong,
     ) -> c_int, real => {
-        let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
-        match option == libc::PR_SET_SECCOMP && second == strict {
-            true => entering(real),
-            false => real(),
+        match mode(option, second) {
+            libc::SECCOMP_MODE_STRICT => entering(real),
+            libc::SECCOMP_MODE_FILTER => filtering(real),
+            _ => real(),
         }
     }
+}
+
+/// The mode of seccomp that prctl(2) with these arguments enters.
+fn mode(option: c_int, second: c_ulong) -> u32 {
+    match u32::try_from(second) {
+        Ok(mode) if option == libc::PR_SET_SECCOMP => mode,
+        _ => libc::SECCOMP_MODE_DISABLED,
+    }
+}
+
+/// Makes a call that adds a filter.
+fn filtering<R>(call: impl FnOnce() -> R) -> R {
+    sys::signals::expect_traps();
+    call()
 }
 
 /// Makes a call by which the calling thread enters that mode if the result is 0.
@@ -156,19 +170,20 @@ unsafe extern "C" fn asked(
 ) -> c_long {
     type Next = unsafe extern "C" fn(c_long, c_ulong, c_ulong, c_ulong, c_ulong, c_ulong) -> c_long;
     const SET_MODE_STRICT: u32 = 0;
-    let enters = match number {
-        libc::SYS_seccomp => first as u32 == SET_MODE_STRICT,
-        _ => {
-            let strict = c_ulong::from(libc::SECCOMP_MODE_STRICT);
-            first as c_int == libc::PR_SET_SECCOMP && second == strict
-        }
+    const SET_MODE_FILTER: u32 = 1;
+    let mode = match (number, first as u32) {
+        (libc::SYS_seccomp, SET_MODE_STRICT) => libc::SECCOMP_MODE_STRICT,
+        (libc::SYS_seccomp, SET_MODE_FILTER) => libc::SECCOMP_MODE_FILTER,
+        (libc::SYS_seccomp, _) => libc::SECCOMP_MODE_DISABLED,
+        _ => mode(first as c_int, second),
     };
     // SAFETY: the C library's `syscall` takes the arguments so.
     let next: Next = unsafe { core::mem::transmute(find()) };
     // SAFETY: the caller's contract.
     let call = || unsafe { next(number, first, second, third, fourth, fifth) };
-    match enters {
-        true => entering(call),
-        false => call(),
+    match mode {
+        libc::SECCOMP_MODE_STRICT => entering(call),
+        libc::SECCOMP_MODE_FILTER => filtering(call),
+        _ => call(),
     }
 }

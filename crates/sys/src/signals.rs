@@ -5,12 +5,13 @@
 //! in here either. The program cannot notice: a signal that arrives during msync(2) is delivered when the system call returns,
 //! natively too.
 //!
-//! SIGSYS stays as the program has it: where a sandbox has a handler answer a system call (seccomp(2), SECCOMP_RET_TRAP), the
-//! kernel kills a process that blocks it.
+//! In a process that has a filter (seccomp(2)) SIGSYS stays as the program has it: where a handler is to answer a system call
+//! (SECCOMP_RET_TRAP), the kernel kills a process that blocks it.
 
 use super::{raw, thread};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-/// All signals but SIGSYS are blocked while this lives; the previous mask returns with its drop.
+/// All signals are blocked while this lives; the previous mask returns with its drop.
 pub struct Blocked {
     /// None on a thread of the shim's own, on which they are blocked anyway.
     old: Option<u64>,
@@ -30,16 +31,24 @@ const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// What is blocked.
-const ALL: u64 = !bit(libc::SIGSYS);
+/// All but SIGSYS.
+const FEWEST: u64 = !bit(libc::SIGSYS);
 
-/// Whether all signals that can be blocked, but SIGSYS, are blocked of the calling thread.
+/// What is blocked: all, or [`FEWEST`].
+static ALL: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// The process is about to have a filter that may answer system calls by SIGSYS. Any context.
+pub fn expect_traps() {
+    ALL.store(FEWEST, Ordering::Relaxed);
+}
+
+/// Whether all signals that can be blocked, but perhaps SIGSYS, are blocked of the calling thread.
 pub fn are_blocked() -> bool {
     const NEVER: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
     let mut old = 0u64;
     // Blocks nothing more.
     change(libc::SIG_BLOCK, 0, &mut old);
-    (old | NEVER) & ALL == ALL
+    (old | NEVER) & FEWEST == FEWEST
 }
 
 /// Says that all signals of the calling thread are blocked, until [`Quiet::end`]. Nothing is to be dropped.
@@ -51,7 +60,7 @@ pub struct Quiet {
 #[inline]
 pub fn block() -> Quiet {
     let mut old = 0u64;
-    change(libc::SIG_BLOCK, ALL, &mut old);
+    change(libc::SIG_BLOCK, ALL.load(Ordering::Relaxed), &mut old);
     Quiet { old }
 }
 
