@@ -391,6 +391,36 @@ fn what_cannot_be_written_is_said_at_once() {
     assert_eq!(fs::read_to_string(&kept).unwrap(), "of yesterday");
 }
 
+/// A file below no mount would wait for nobody, without a word.
+#[test]
+fn mounts_that_are_not_there_are_named() {
+    let place = Place::new();
+    let file = place.file("file", b"");
+    for (mounts, why) in [
+        ("/nope=/nada".to_owned(), "/nope: No such file or directory"),
+        ("/tmp=/nada".to_owned(), "/nada: No such file or directory"),
+        (format!("/tmp={}", file.display()), ": Not a directory"),
+    ] {
+        let by_option = format!("--seen-by={mounts}");
+        let mut with_option = place.keepmydata();
+        let with_option = with_option.args([by_option.as_str(), "echo", "ran"]);
+        let mut with_variable = place.keepmydata();
+        let with_variable = with_variable.env("KEEPMYDATA_SEEN_BY", &mounts);
+        let with_variable = with_variable.args(["echo", "ran"]);
+        for (command, from) in [
+            (with_option, "--seen-by: "),
+            (with_variable, "KEEPMYDATA_SEEN_BY: "),
+        ] {
+            let output = command.output().unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(125), "{said}");
+            assert!(said.starts_with(&format!("keepmydata: {from}")), "{said}");
+            assert!(said.trim_end().ends_with(why), "{said}");
+            assert_eq!(stdout(&output), "");
+        }
+    }
+}
+
 #[test]
 fn a_file_is_no_directory_for_what_is_generated() {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -4,6 +4,7 @@ mod elf;
 mod library;
 mod log_target;
 mod program;
+mod seen_by;
 mod supervise;
 mod watcher;
 
@@ -97,6 +98,7 @@ fn preloaded(
     let name = &command[0];
     let file = checked(name, &library)?;
     let preload = library.preload(env::var_os("LD_PRELOAD").as_deref())?;
+    seen_by::check(settings)?;
     let fifo = log_target::check(settings)?;
     let mut changes: Vec<(&str, OsString)> = settings.to_vec();
     changes.push(("LD_PRELOAD", preload));

@@ -3,7 +3,7 @@
 use super::super::catalog::{About, FileId};
 use super::super::histogram::Histogram;
 use super::super::short;
-use keepmydata_records::{Finding, Record, Stats, event};
+use keepmydata_records::{Finding, Record, Rung, Stats, event};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -16,6 +16,8 @@ pub struct Counts {
     pub failed: u64,
     /// msyncs whose pages came right only after healing.
     pub healed: u64,
+    /// By which rung how many of them.
+    pub rungs: BTreeMap<Rung, u64>,
     /// Records that say that data is not safe, or may not be.
     pub tears: u64,
     /// Pages, over all msyncs.
@@ -37,7 +39,10 @@ impl Counts {
             event::MSYNC => {
                 self.msyncs += 1;
                 self.failed += u64::from(record.result.is_some_and(|result| result < 0));
-                self.healed += u64::from(record.rung.is_some());
+                if let Some(rung) = record.rung {
+                    self.healed += 1;
+                    *self.rungs.entry(rung).or_default() += 1;
+                }
                 self.dirty += record.dirty_pages.unwrap_or(0);
                 self.dropped += record.dropped_pages.unwrap_or(0);
                 if let Some(verdicts) = record.verdicts {

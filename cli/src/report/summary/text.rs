@@ -99,7 +99,7 @@ fn counts_row(counts: &Counts, name: &str) -> [String; 12] {
     [
         counts.msyncs.to_string(),
         counts.failed.to_string(),
-        counts.healed.to_string(),
+        healed(counts),
         counts.dirty.to_string(),
         counts.verified.to_string(),
         counts.newer.to_string(),
@@ -110,6 +110,18 @@ fn counts_row(counts: &Counts, name: &str) -> [String; 12] {
         Duration(counts.durations.longest).to_string(),
         name.to_owned(),
     ]
+}
+
+/// `0`, `1 (redirty)`, `3 (redirty 2, wait 1)`.
+fn healed(counts: &Counts) -> String {
+    let rungs: Vec<String> = match counts.rungs.len() {
+        0 => return counts.healed.to_string(),
+        1 => counts.rungs.keys().map(ToString::to_string).collect(),
+        _ => (counts.rungs.iter())
+            .map(|(rung, times)| format!("{rung} {times}"))
+            .collect(),
+    };
+    format!("{} ({})", counts.healed, rungs.join(", "))
 }
 
 fn processes(text: &mut String, catalog: &Catalog, summary: &Summary) {
