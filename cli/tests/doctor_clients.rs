@@ -148,6 +148,58 @@ fn the_class_is_that_of_a_probe_by_hand() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is wrong elsewhere is not taken for what the clients do: old data that comes back, a cache that is short, msyncs
+/// that fail, and data that nobody has.
+#[test]
+fn what_is_not_between_the_clients_is_told_apart() {
+    or_skip!(TearFs::available());
+    let expected: [(&str, &[&str], &str, &[&str]); 4] = [
+        (
+            "coherent",
+            &["--mode=reorder"],
+            "lost-update",
+            &["Old data came back"],
+        ),
+        (
+            "attribute-cache",
+            &["--coherence-ms=250"],
+            "after-time",
+            &["an attribute cache"],
+        ),
+        (
+            "coherent",
+            &["--mode=eio-once", "--every=10"],
+            "at-once",
+            &["trials could not be made: Input/output error"],
+        ),
+        (
+            "coherent",
+            &["--mode=black-hole"],
+            "never",
+            &[
+                "msync breaks its promise, whoever reads",
+                "not even their writer's mount had them",
+            ],
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (coherence, options, verdict, words) in expected {
+            scope.spawn(move || {
+                let fs = TearFs::mount_twice(coherence, options);
+                let found = examine(&fs.dir(), &fs.second());
+                assert_eq!(found["verdict"], verdict, "{options:?}: {found}");
+                let text = found["sentences"].to_string();
+                for words in words {
+                    assert!(
+                        text.contains(words),
+                        "{options:?}: {words:?} is not in: {text}"
+                    );
+                }
+            });
+        }
+    });
+}
+
 fn complaints(
     coherence: &str,
     found: &Value,

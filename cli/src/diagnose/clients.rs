@@ -48,14 +48,17 @@ fn find_in(
         let mount = on.max_by_key(|mount| mount.point.as_os_str().len())?;
         Some((mount, path.strip_prefix(&mount.point).ok()?.to_owned()))
     };
+    let synced: Vec<_> = synced.iter().filter_map(|path| place(path)).collect();
     let opened: Vec<_> = opened.iter().filter_map(|path| place(path)).collect();
-    synced
-        .iter()
-        .filter_map(|path| place(path))
+    // Each run may name its files otherwise: what one run has opened on both mounts counts, and where others have synced.
+    let is_synced = |mount: &Mount| synced.iter().any(|(other, _)| other.device == mount.device);
+    let stored = synced.iter().chain(&opened);
+    stored
+        .filter(|(mount, _)| is_synced(mount))
         .find_map(|(mount, name)| {
             let other = opened.iter().find(|(other, their_name)| {
                 let same = |part: fn(&Mount) -> &str| part(mount) == part(other);
-                *their_name == name
+                their_name == name
                     && mount.device != other.device
                     && same(|mount| &mount.kind)
                     && same(|mount| &mount.source)
@@ -130,6 +133,18 @@ mod tests {
         ] {
             assert_eq!(look("/mnt/a/d/f", opened), None, "{opened}");
         }
+    }
+
+    #[test]
+    fn names_may_be_others_in_each_run() {
+        let set = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
+        let look = |opened: &[&str]| {
+            let found = find_in(&parse(MOUNTS), &set(&["/mnt/a/f-17"]), &set(opened));
+            found.map(|clients| clients.setting())
+        };
+        let both = Some("/mnt/a=/mnt/b".to_owned());
+        assert_eq!(look(&["/mnt/a/f-21", "/mnt/b/f-21"]), both);
+        assert_eq!(look(&["/mnt/a/f-21", "/mnt/b/f-22"]), None);
     }
 
     #[test]

@@ -130,10 +130,12 @@ impl Sees {
 pub struct Watched {
     /// When the new data was seen first, ms since the writer had synced: 0 is with the first look.
     pub new_after_ms: Option<u64>,
-    /// How long was looked, ms.
+    /// How long was looked in all, ms.
     pub looked_ms: u64,
     /// Whether something was seen that was neither old nor new.
     pub mixed: bool,
+    /// When old data was seen again, ms after the new.
+    pub old_again_ms: Option<u64>,
 }
 
 impl Watched {

@@ -24,9 +24,11 @@ use std::time::{Duration, Instant};
 /// The subcommand.
 pub const NAME: &str = "doctor-client";
 /// Of what is spoken; both sides must have the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// What has been seen is to stay for so long.
+const STAYS: Duration = Duration::from_secs(1);
 
 /// What is asked. Files are names in the directory of the trials.
 #[derive(Debug, Serialize, Deserialize)]
@@ -298,18 +300,35 @@ impl Side {
                 Sees::New => Some(ms(at).max(1)),
                 _ => None,
             };
-            let looked_ms = ms(Instant::now());
-            if found.is_some() || looked_ms >= limit_ms || self.stopped.load(Ordering::Relaxed) {
+            let is_over = ms(Instant::now()) >= limit_ms;
+            if found.is_some() || is_over || self.stopped.load(Ordering::Relaxed) {
+                let old_again_ms = match found {
+                    Some(_) => self.old_again(|| open.look(&path, way))?,
+                    None => None,
+                };
                 return Ok(Watched {
                     new_after_ms: found,
-                    looked_ms,
+                    looked_ms: ms(Instant::now()),
                     mixed,
+                    old_again_ms,
                 });
             }
             first = false;
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Replicas that are behind, or a cache, may bring it back.
+    fn old_again(&self, look: impl Fn() -> io::Result<Sees>) -> io::Result<Option<u64>> {
+        let began = Instant::now();
+        while began.elapsed() < STAYS && !self.stopped.load(Ordering::Relaxed) {
+            thread::sleep(LONGEST_PAUSE);
+            if look()? != Sees::New {
+                return Ok(Some(began.elapsed().as_millis() as u64));
+            }
+        }
+        Ok(None)
     }
 
     fn remove(&self) -> io::Result<()> {

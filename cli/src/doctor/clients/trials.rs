@@ -97,6 +97,8 @@ pub struct Tried {
     pub case: Case,
     pub found: Result<Watched, String>,
     pub msync_ns: Option<u64>,
+    /// Up to when the first look may have been, ms since msync had returned.
+    pub first_look_ms: Option<u64>,
 }
 
 /// How two writers fared that took turns.
@@ -241,16 +243,23 @@ fn one((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) ->
         msync_ns = Some(stored.msync_ns);
         Ok(())
     });
+    let stored = Instant::now();
     let found = begun.and_then(|()| {
         reader.ask::<Watched>(Ask::Watch {
             file: file(),
             limit_ms: WATCH_MS,
         })
     });
+    let asked_ms = stored.elapsed().as_millis() as u64;
+    let first_look_ms = found
+        .as_ref()
+        .ok()
+        .map(|seen| asked_ms.saturating_sub(seen.looked_ms));
     Tried {
         case,
         found,
         msync_ns,
+        first_look_ms,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::case::{Case, Client, Opened, Step, Watched, Way};
 use super::options;
 use super::side::About;
-use super::trials::{Trials, WATCH_MS};
+use super::trials::{Trials, Tried, WATCH_MS};
 use crate::trial;
 use crate::words::{count, verb};
 use serde::Serialize;
@@ -50,11 +50,14 @@ impl trial::Verdict for Verdict {
                 "The other client sees what msync has synced only once it takes a record lock"
             }
             Verdict::Never => "The other client does not see within 10 s what msync has synced",
-            Verdict::LostUpdate => "An update was lost: a client writes stale pages back",
+            Verdict::LostUpdate => "An update was lost, though synced",
             Verdict::Unknown => "What the other client sees is not known",
         }
     }
 }
+
+/// A cache that expires within so many ms is not told from one that an open expires.
+const SHORT: u64 = 100;
 
 pub type Judgement = trial::Judgement<Verdict>;
 
@@ -67,15 +70,24 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn by(&self, way: Way) -> Option<Watched> {
-        let case = Case {
+    fn tried(&self, way: Way) -> Option<&Tried> {
+        self.trials.find(Case {
             writer: self.writer,
             reader: self.writer.other(),
             way,
             opened: self.opened,
             step: self.step,
-        };
-        self.trials.find(case)?.found.clone().ok()
+        })
+    }
+
+    fn by(&self, way: Way) -> Option<Watched> {
+        self.tried(way)?.found.clone().ok()
+    }
+
+    /// How late a first look may have been, ms.
+    fn late(&self, way: Way) -> u64 {
+        let tried = self.tried(way);
+        tried.and_then(|tried| tried.first_look_ms).unwrap_or(0)
     }
 
     fn at_once(&self, way: Way) -> bool {
@@ -92,6 +104,8 @@ impl Seen<'_> {
         };
         match (held.new_after_ms, fresh.new_after_ms) {
             (Some(0), Some(0)) => Verdict::AtOnce,
+            // What is cached so shortly is old enough by the first look, whoever opens.
+            (Some(ms), Some(0)) if ms <= SHORT + 2 * self.late(Way::Fresh) => Verdict::AfterTime,
             (_, Some(0)) => Verdict::CloseToOpen,
             (Some(_), Some(_)) => Verdict::AfterTime,
             (None, Some(_)) => Verdict::CloseToOpen,
@@ -203,9 +217,12 @@ pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -
             "Two writers that take turns could not be tried: {why}."
         ));
     } else if turns.lost > 0 {
+        let cause = match own(trials) {
+            None => "a client writes back pages that are older than the other's store",
+            Some(_) => "not even their writer's mount had them there",
+        };
         let lost = format!(
-            "Of {} by two writers in turn under record locks, {} {} gone at the writer's next turn, though synced: a \
-             client writes back pages that are older than the other's store.",
+            "Of {} by two writers in turn under record locks, {} {} gone at the writer's next turn, though synced: {cause}.",
             count(turns.stores, "store"),
             turns.lost,
             verb(turns.lost, "was", "were")
@@ -230,6 +247,11 @@ pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -
             count(turns.stores, "store")
         ));
     }
+    if let Some(sentence) = old_again(trials) {
+        verdict = Verdict::LostUpdate;
+        sentences.insert(0, sentence);
+    }
+    sentences.extend(failed(trials));
     sentences.extend(waited(trials, mounts));
     if verdict != Verdict::AtOnce {
         let mut advice: Vec<&str> = abouts
@@ -308,15 +330,19 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
         None => format!("not within {} s", WATCH_MS / 1000),
     };
     match class {
-        Verdict::AtOnce => {
-            "After msync returned 0 on the one, readers on the other got the new data with their first read, \
-             through a descriptor held open and through a new open."
-                .to_owned()
-        }
+        Verdict::AtOnce => format!(
+            "After msync returned 0 on the one, readers on the other got the new data with their first read, not more \
+             than {} ms later, through a descriptor held open and through a new open.",
+            seen.late(Way::Held).max(seen.late(Way::Fresh)).max(1)
+        ),
         Verdict::AfterTime => {
             let cause = match seen.at_once(Way::Direct) || seen.at_once(Way::Drop) {
-                true => "the other client serves them from its cache meanwhile (an attribute cache)",
-                false => "reads past its cache are as late, so the filesystem itself hands the data on late",
+                true => {
+                    "the other client serves them from its cache meanwhile (an attribute cache)"
+                }
+                false => {
+                    "reads past its cache are as late, so the filesystem itself hands the data on late"
+                }
             };
             format!(
                 "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, a new \
@@ -336,7 +362,9 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
             after(Way::Lock)
         ),
         _ => {
-            let past = [Way::Direct, Way::Drop].into_iter().find(|&way| seen.after(way).is_some());
+            let past = [Way::Direct, Way::Drop]
+                .into_iter()
+                .find(|&way| seen.after(way).is_some());
             let past = match past {
                 Some(way) => format!(
                     "; {} it is seen {}: the other client serves readers from a cache that nothing invalidates",
@@ -377,6 +405,39 @@ fn own(trials: &Trials) -> Option<String> {
          reads. See keepmydata doctor of the one directory."
             .to_owned()
     })
+}
+
+/// Where what had been seen was gone again.
+fn old_again(trials: &Trials) -> Option<String> {
+    let seen = trials.tried.iter().filter(|tried| tried.found.is_ok());
+    let again = seen.filter_map(|tried| {
+        let seen = tried.found.as_ref().ok()?;
+        Some((tried.case.way, seen.old_again_ms?))
+    });
+    let (way, ms) = again.min_by_key(|(_, ms)| *ms)?;
+    Some(format!(
+        "Old data came back: a reader on the other client ({}) had seen the new data, and {ms} ms later it was gone.",
+        way.words()
+    ))
+}
+
+/// What could not be tried, other than ways of reading that a filesystem may refuse.
+fn failed(trials: &Trials) -> Option<String> {
+    let may_refuse = |way: Way| matches!(way, Way::Direct | Way::Lock | Way::Mapping);
+    let plain = trials
+        .tried
+        .iter()
+        .filter(|tried| !may_refuse(tried.case.way));
+    let failed: Vec<&String> = plain
+        .clone()
+        .filter_map(|tried| tried.found.as_ref().err())
+        .collect();
+    let why = failed.first()?;
+    Some(format!(
+        "{} of {} could not be made: {why}.",
+        failed.len(),
+        count(plain.count() as u64, "trial")
+    ))
 }
 
 /// Ways of reading that are another case than the verdict says.
