@@ -52,7 +52,7 @@ events! {
     /// Verified data was read back once more, some time after msync returned.
     REVERIFY = "reverify";
 
-    /// Data is not safe, or may not be: the page table says where.
+    /// Data is not safe, or may not be: the page table says where. With `addr` 0x0 found before a call that may drop pages, such as an open.
     REPORT = "report";
     /// An msync returned 0 without a proof: the first one of a file, and at the end of the process their number. At any level but `off`.
     DOUBT = "doubt";
