@@ -303,6 +303,33 @@ fn near_pages_are_read_back_in_one_read() {
     assert_eq!(reads(["3", "20", "40"]), (3, 0), "the control");
 }
 
+/// A program that stores here and there in a file that is not cached has the kernel read single pages after some time. That
+/// the shim touches them once more, where they are cached, counts for nothing.
+#[test]
+fn a_verified_file_is_not_read_ahead_for_stores_here_and_there() {
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("bench_rounds");
+    let rounds = (1..=12).map(|seed| format!("40 {seed} 0\n"));
+    Program::new("sh")
+        .args(["-c", "printf \"$1\" | { shift; \"$@\"; }", "sh"])
+        .arg(rounds.collect::<String>())
+        .arg(guest.file())
+        .arg(fs.path("f"))
+        .args([&(64 << 20).to_string(), "msync", "sparse"])
+        .under_shim(&[("KEEPMYDATA_VERIFY", "on")])
+        .expect_success("under the shim");
+    let log = fs.op_log();
+    let page = format!("len({})", page_size());
+    let is_fault = |line: &&str| line.contains("Read enter:") && !line.contains("DIRECT");
+    let reads: Vec<_> = log.lines().filter(is_fault).collect();
+    assert!(reads.len() > 200, "{} reads", reads.len());
+    let last = &reads[reads.len() - 100..];
+    let ahead = last.iter().filter(|line| !line.contains(&page)).count();
+    assert!(ahead < 20, "{ahead} of the last 100 are longer than a page");
+}
+
 /// What the kernel tells of a kind of event that the calling thread, and what it starts, causes meanwhile (tracefs).
 struct Trace(std::path::PathBuf);
 

@@ -13,7 +13,7 @@ use crate::mappings::{
 use crate::sys::{
     self,
     cachestat::{CacheStat, cachestat},
-    extents, vm,
+    extents, userfaultfd, vm,
     wipe::{Mapping, Region},
 };
 use core::num::NonZeroU64;
@@ -137,6 +137,12 @@ impl Target for Here<'_> {
         // reading and writing.
         if defect!(WitnessKeepsItsProtection => false; true) {
             let _ = witness.make_writable();
+        }
+        // The kernel stops reading ahead in a file of which most that is touched is not cached. The pages of a witness
+        // are: they are not to be counted, neither one by one nor, as is prevented by a userfaultfd, with their neighbours.
+        if let Some(fd) = self.worker.userfaultfd() {
+            witness.expect_random();
+            let _ = userfaultfd::register(fd, witness.start(), witness.len(), 0);
         }
         // Noted by the caller, and taken away by `unmap`.
         Some(witness.leave().as_ptr().expose_provenance())
