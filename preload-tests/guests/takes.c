@@ -22,6 +22,8 @@ static int take(const char *path, int fd, char *base, const char *call)
 		return madvise(base + PAGE, (PAGES - 1) * PAGE, MADV_REMOVE);
 	if (strcmp(call, "zero") == 0)
 		return fallocate(fd, FALLOC_FL_ZERO_RANGE, PAGE, PAGES * PAGE);
+	if (strcmp(call, "write") == 0)
+		return pwrite(fd, page, PAGE / 2, 0) != PAGE / 2;
 	if (strcmp(call, "shorter") == 0)
 		return ftruncate(fd, 2 * PAGE);
 	other = open(path, O_RDWR | (strcmp(call, "direct") == 0 ? O_DIRECT : 0));
@@ -31,6 +33,8 @@ static int take(const char *path, int fd, char *base, const char *call)
 		return pwrite(other, page, PAGE, (PAGES - 1) * PAGE) != PAGE;
 	if (strcmp(call, "longer") == 0)
 		return ftruncate(fd, 8 * PAGE);
+	if (strcmp(call, "map") == 0)
+		return map_shared(fd, PAGES * PAGE) == NULL;
 	return strcmp(call, "open") != 0;
 }
 

@@ -287,15 +287,28 @@ fn stores_that_are_not_tracked_are_in_doubt_when_the_page_cache_was_dropped() {
 
 /// What the program takes away itself, or drops by opening or truncating the file, is no other's doing, also where a
 /// second thread could have stored meanwhile and stores are not tracked: of that which stays, what it held last is known.
+/// Nor is what the shim drops, which opens the file anew where direct reads are refused.
 #[test]
 fn what_the_program_takes_away_itself_is_in_no_doubt() {
     or_skip!(TearFs::available());
     let kept = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
     let plain = TearFs::mount(&["--mode", "honest"]);
+    let refusing = TearFs::mount(&["--mode", "honest", "--refuse-direct-reads"]);
+    let direct = TearFs::mount(&["--mode", "honest", "--direct-io", "all"]);
+    let untracked = [("auto", true), ("cachestat", false), ("whole", false)];
+    let tracked = [("auto", false)];
+    let variants = [
+        ("KEEP_CACHE", &kept, &untracked[..]),
+        ("plain", &plain, &untracked[..]),
+        ("no direct reads", &refusing, &tracked[..]),
+        ("direct_io", &direct, &tracked[..]),
+    ];
     let (mut wrong, mut files) = (Vec::new(), 0);
-    for call in ["remove", "zero", "direct", "shorter", "longer", "open"] {
-        for (variant, fs) in [("KEEP_CACHE", &kept), ("plain", &plain)] {
-            for (track, locked) in [("auto", true), ("cachestat", false), ("whole", false)] {
+    for call in [
+        "remove", "zero", "direct", "shorter", "longer", "open", "map",
+    ] {
+        for (variant, fs, settings) in variants {
+            for (track, locked) in settings.iter().copied() {
                 // The kernel refuses it.
                 if locked && call == "remove" {
                     continue;

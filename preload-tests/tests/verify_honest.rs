@@ -265,3 +265,16 @@ fn what_the_shims_own_open_drops_raises_no_doubt() {
         assert_eq!(halved.stdout, told, "{who}: {halved:?}");
     }
 }
+
+/// Each mapping with dirty pages takes one of the shim's. (From the 129th on they were in doubt.)
+#[test]
+fn hundreds_of_mappings_of_one_file_are_proved() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("spread")
+        .arg(fs.path("f"))
+        .args(["300", "parts"]);
+    let run = guest.under_shim(&[("KEEPMYDATA_UNCERTAIN", "error")]);
+    assert!(run.stdout.starts_with("msync 0 "), "{run:?}");
+    assert_eq!(run.stderr, "");
+}

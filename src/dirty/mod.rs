@@ -343,15 +343,11 @@ pub fn add_owed(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), E
 
 /// All that an msync has found stored to in `file` is proved. Where the page cache was dropped after it was copied, by
 /// the shim's own open, say, that has taken nothing unless something was stored since: the next msync need not know of
-/// it. On a helper thread.
+/// it. No call of the program's drops it meanwhile: that would wait for the enforcement. On a helper thread.
 #[inline(never)]
 pub fn forget_drop(worker: &Worker, file: &File) {
-    {
-        let mut table = mappings::lock();
-        // A call of the program's that may drop it looks at the probes itself.
-        if table.is_dropping(file) || !eviction_probe::is_dropped(worker, &mut table, file) {
-            return;
-        }
+    if !eviction_probe::is_dropped(worker, &mut mappings::lock(), file) {
+        return;
     }
     // The drop stays noted while the probes come back to life, and is forgotten only then: the next one is seen.
     let _ = eviction_probe::ask(worker, file, false);

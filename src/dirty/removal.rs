@@ -135,34 +135,14 @@ pub fn written((dev, ino): Inode, range: Range<u64>) {
             return;
         }
         let asked = helper::run_if_there(process::this(), |worker| is_cached(worker, file, &range));
-        let cached = asked.flatten();
-        let is_first = !mappings::lock().is_known_to_drop(file, MayDrop::Write);
-        if let Some(cached) = cached {
-            mappings::lock().note_drop(file, MayDrop::Write, !cached);
-        }
-        if cached == Some(false) {
-            // What was stored there before the first one was not proved.
-            let mut lost = super::Ranges::new();
-            let find = |worker: &mut helper::Worker| owed_in(worker, file, &range, &mut lost);
-            if is_first {
-                let _ = helper::run_if_there(process::this(), find);
-            }
+        let Some(cached) = asked.flatten() else {
+            return;
+        };
+        mappings::lock().note_drop(file, MayDrop::Write, !cached);
+        if !cached {
             changed_file(file, &range);
-            if !lost.is_empty() {
-                mappings::lock().doubt(file, &lost);
-            }
         }
     });
-}
-
-/// Adds what is owed in `range`, in whole pages.
-fn owed_in(worker: &helper::Worker, file: &File, range: &Range<u64>, into: &mut super::Ranges) {
-    let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
-    let mut stored = super::Ranges::new();
-    let query = super::Query::of(worker, file, mappings::handle_of(file));
-    let _ = pagemap::stored_since(&query, &mut stored);
-    stored.add_all(mappings::lock().get(file).debt.owed.iter());
-    into.add_all(stored.within(start, end));
 }
 
 /// Whether all of `range` is in the page cache; nothing where nobody can tell.

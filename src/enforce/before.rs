@@ -140,21 +140,18 @@ pub fn changing((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| prove_owed(file, patience));
 }
 
-/// A write(2) to the inode is about to be made. Where writes are known to go past the page cache (FOPEN_DIRECT_IO), what
-/// is owed is proved. Says whether it must be looked at afterwards. With all signals blocked.
+/// A write(2) to the inode is about to be made. Unless writes are known not to go past the page cache (FOPEN_DIRECT_IO),
+/// what is owed is proved. Says whether it must be looked at afterwards. With all signals blocked.
 pub fn writing(inode: Inode) -> bool {
-    let (mut unknown, mut known) = (false, false);
-    if is_possible() {
+    let may_drop = is_possible() && {
         let table = mappings::lock();
-        for file in table.of_inode(inode.0, inode.1) {
-            unknown |= table.drops(file, MayDrop::Write);
-            known |= table.is_known_to_drop(file, MayDrop::Write);
-        }
-    }
-    if known {
+        let mut files = table.of_inode(inode.0, inode.1);
+        files.any(|file| table.drops(file, MayDrop::Write))
+    };
+    if may_drop {
         changing(inode);
     }
-    unknown
+    may_drop
 }
 
 /// A call of the program's is under way that may drop the page cache of a file.

@@ -12,8 +12,10 @@ use keepmydata_records::page_hash;
 use keepmydata_sys::{self as sys, list::List, wipe::Region};
 use rustix::io::Errno;
 
-/// Mappings of one file that can be witnessed in one msync.
-pub const WITNESSES: usize = 128;
+/// Witnesses that need no memory of their own.
+const FEW_WITNESSES: usize = 32;
+/// Mappings of one file that can be witnessed in one msync: a quarter of what a process may have (`vm.max_map_count`).
+pub const WITNESSES: usize = 1 << 14;
 /// Pieces that need no memory of their own.
 const FEW: usize = 32;
 /// Pages that are looked for and copied at a time: one of them that leaves the page cache in between is
@@ -122,7 +124,7 @@ struct Witness {
 
 /// The copies of one msync, in memory of their own. Its witnesses must be let go before it is dropped.
 pub struct Copies {
-    witnesses: List<Witness, WITNESSES, WITNESSES>,
+    witnesses: List<Witness, FEW_WITNESSES, WITNESSES>,
     pieces: List<Piece, FEW>,
     /// One mapping: read-back buffer, scratch page, hashes, states, copied pages.
     region: Option<Region>,
@@ -145,7 +147,7 @@ impl Default for Copies {
 }
 
 impl Copies {
-    /// None: 4 KiB.
+    /// None: 2 KiB.
     pub const fn new() -> Copies {
         Copies {
             witnesses: List::new(),
@@ -234,9 +236,13 @@ impl Copies {
         (piece.offset + into as u64, piece.witness + into)
     }
 
-    /// Notes a duplicate, for which there is room.
-    pub fn add_witness(&mut self, start: usize, len: usize) {
-        self.witnesses.push(Witness { start, len });
+    /// Notes a duplicate; where memory is out it is unmapped. Says whether it is there.
+    pub fn add_witness(&mut self, target: &impl Target, start: usize, len: usize) -> bool {
+        let added = self.witnesses.push(Witness { start, len });
+        if !added {
+            target.unmap(start, len);
+        }
+        added
     }
 
     /// Adds a piece; `known` are those that other mappings have brought.

@@ -57,8 +57,8 @@ fn witness_mapping(
     let len = (last.end() - first.offset) as usize;
     if copies.has_room()
         && let Some(start) = target.duplicate(mapping.part(first.offset, len))
+        && copies.add_witness(target, start, len)
     {
-        copies.add_witness(start, len);
         for range in ranges() {
             let at = start + (range.offset - first.offset) as usize;
             copies.add_piece(known, range.offset, range.length as usize, at);
@@ -83,8 +83,10 @@ fn witness_range(
     if !copies.has_room() {
         copies.miss(len / sys::page_size());
     } else if let Some(start) = target.duplicate(mapping.part(from, len)) {
-        copies.add_witness(start, len);
-        copies.add_piece(known, from, len, start);
+        match copies.add_witness(target, start, len) {
+            true => copies.add_piece(known, from, len, start),
+            false => copies.miss(len / sys::page_size()),
+        }
     } else if len > sys::page_size() {
         let middle = from + sys::page_up(len as u64 / 2);
         witness_range(target, copies, known, mapping, from, middle);

@@ -22,7 +22,7 @@ const TOLD_ELSEWHERE: &[&str] = &[
 
 /// Rows in which doubts come about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
 /// with `KEEPMYDATA_ORACLE_STRICT` shows them.
-const LISTED: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
+const LISTED: &[&str] = &["*/auto-inval*", "*TRACK=*"];
 
 /// Whether it is a doubt on one of the rows that are listed, in a program of any kind.
 pub fn is_listed(row: &str, kind: Kind) -> bool {
