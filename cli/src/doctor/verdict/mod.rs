@@ -192,6 +192,12 @@ mod tests {
     use crate::doctor::trials::Shimmed;
 
     #[test]
+    fn a_time_is_never_zero_for_want_of_digits() {
+        let shown = [35_400, 99_999, 100_000, 9_940_000, 310_000_000].map(ms);
+        assert_eq!(shown, ["35 us", "99 us", "0.1 ms", "9.9 ms", "310 ms"]);
+    }
+
+    #[test]
     fn a_daemon_that_rules_out_shared_mappings_is_told_how_to_allow_them() {
         fn not_tried<T>() -> Result<T, String> {
             Err("mmap MAP_SHARED: No such device".to_owned())
