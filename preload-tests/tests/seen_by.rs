@@ -298,3 +298,29 @@ fn a_file_that_has_the_old_name_is_no_witness() {
         .under_shim(&settings);
     assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
 }
+
+/// What other calls had proved before is still to be shown.
+#[test]
+fn what_was_proved_before_the_msync_is_waited_for() {
+    or_skip!(TearFs::available());
+    for (late, answer) in [("60000", "msync EIO\n"), ("200", "msync 0\n")] {
+        let late = format!("--coherence-ms={late}");
+        let fs = TearFs::mount_twice("propagation", &[&late]);
+        let mounts = seen_by(&fs);
+        for call in ["none", "grow", "shrink", "punch", "open", "madvise"] {
+            let mut settings = vec![
+                ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+                ("KEEPMYDATA_UNCERTAIN", "error"),
+                ("KEEPMYDATA_LOG", "off"),
+            ];
+            if answer != "msync 0\n" {
+                settings.push(("KEEPMYDATA_DEADLINE_MS", "50"));
+            }
+            let path = fs.path(call);
+            fs::write(&path, [b'o'; 16384]).expect("old data");
+            let guest = Program::guest("settled").arg(&path).arg(call);
+            let run = guest.under_shim(&settings);
+            assert_eq!(run.stdout, answer, "{call}: {run:?}");
+        }
+    }
+}

@@ -116,7 +116,7 @@ impl Request {
     /// By what its file is judged.
     pub fn terms(&self) -> Terms {
         let (settings, traits) = (config::settings(), self.file.traits);
-        let elsewhere = !self.settles && elsewhere::is_wanted(&self.file);
+        let elsewhere = elsewhere::is_wanted(&self.file);
         Terms {
             is_verified: dirty::is_verified(traits.local_block) && !traits.dax,
             local_block: traits.local_block,

@@ -274,7 +274,7 @@ fn check<R: Request, T: Target>(
         copies: &mut snapshot.copies,
         local_block: snapshot.terms.local_block,
         unwritten,
-        seen_elsewhere: snapshot.terms.seen_elsewhere && !unwritten,
+        seen_elsewhere: snapshot.terms.waits_elsewhere() && !unwritten,
     });
     if let Err(errno) = checked {
         c.facts.unreadable = Some(errno);

@@ -99,6 +99,13 @@ impl Debt {
         } else if judged.terms.settles {
             self.owed.add_all(judged.uncovered.iter());
             add_pages(&judged.copies, &mut self.untold, State::is_doubtful);
+            if judged.terms.seen_elsewhere {
+                // Owed for what they hold, whoever drops them meanwhile: the next msync waits until that is shown.
+                let mut held = Ranges::new();
+                let is_held = |state| matches!(state, State::Verified | State::Newer);
+                add_pages(&judged.copies, &mut held, is_held);
+                self.owe(&held, true);
+            }
         }
         if !judged.terms.settles {
             // The program is told now.

@@ -30,10 +30,17 @@ pub struct Terms {
     pub settles: bool,
     /// What is neither proved nor refuted fails.
     pub uncertain_fails: bool,
-    /// What the filesystem holds must be shown to another client of it, too.
+    /// What the filesystem holds must be shown to another client of it, too, before an msync returns.
     pub seen_elsewhere: bool,
     /// Memory for copies, bytes.
     pub copy_budget: u64,
+}
+
+impl Terms {
+    /// Whether this enforcement waits for the other client. What answers no msync leaves that to the next.
+    pub(crate) fn waits_elsewhere(&self) -> bool {
+        self.seen_elsewhere && !self.settles
+    }
 }
 
 /// What was dirty before the flush, and, where it is verified, copies of that.

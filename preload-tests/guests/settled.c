@@ -1,0 +1,33 @@
+/* Before the msync of what was stored, a call that has the shim prove it first: settled FILE CALL. */
+#include "guest.h"
+
+enum { SIZE = 4 * PAGE };
+
+int main(int argc, char **argv)
+{
+	const char *call = argc == 3 ? argv[2] : "";
+	char *map;
+	int fd;
+
+	if (argc != 3)
+		return EXIT_USAGE;
+	fd = open(argv[1], O_RDWR);
+	if (fd < 0)
+		setup_failed("open");
+	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		setup_failed("mmap");
+	memset(map, 'n', SIZE);
+	if (!strcmp(call, "grow") && ftruncate(fd, 2 * SIZE) != 0)
+		setup_failed("ftruncate");
+	if (!strcmp(call, "shrink") && ftruncate(fd, SIZE - PAGE) != 0)
+		setup_failed("ftruncate");
+	if (!strcmp(call, "punch") && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE) != 0)
+		setup_failed("fallocate");
+	if (!strcmp(call, "open"))
+		close(open(argv[1], O_RDONLY));
+	if (!strcmp(call, "madvise") && madvise(map, SIZE, MADV_DONTNEED) != 0)
+		setup_failed("madvise");
+	printf("msync %s\n", errname(msync(map, SIZE - PAGE, MS_SYNC) ? errno : 0));
+	return 0;
+}
