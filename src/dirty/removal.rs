@@ -121,6 +121,16 @@ pub fn advised(start: usize, end: usize) {
     });
 }
 
+/// `MADV_PAGEOUT` of `[start, end)`, after all that was owed was proved: to take one page out of a folio of many the kernel
+/// empties the entries of all (`split_folio`), and an eviction probe's with them. With all signals blocked.
+pub fn paged_out(start: usize, end: usize) {
+    mappings::each(start, end, |entry| {
+        if !entry.file.traits.local_block {
+            changed_file(entry.file, &(0..0));
+        }
+    });
+}
+
 /// The program has taken the bytes `range` out of the inode, or put others in their place, past its mappings; the
 /// rest of the page cache may have gone with them. With all signals blocked.
 pub fn changed((dev, ino): Inode, range: Range<u64>) {

@@ -33,9 +33,15 @@ hook! {
             next_fn::leave(state);
         }
         let result = real();
-        if drops && advice == libc::MADV_REMOVE && result == 0 {
+        let after = match advice {
+            libc::MADV_REMOVE if result == 0 => Some(removal::advised as fn(usize, usize)),
+            // It may have done a part of it.
+            libc::MADV_PAGEOUT => Some(removal::paged_out as fn(usize, usize)),
+            _ => None,
+        };
+        if let Some(after) = after.filter(|_| drops) {
             let state = next_fn::enter();
-            removal::advised(addr as usize, end);
+            after(addr as usize, end);
             next_fn::leave(state);
         }
         result
@@ -58,8 +64,12 @@ pub unsafe extern "C-unwind" fn process_madvise(
     advice: c_int,
     flags: c_uint,
 ) -> ssize_t {
-    if matches!(advice, libc::MADV_DONTNEED | libc::MADV_PAGEOUT) && before::is_needed() {
-        dropping(ranges, count.min(MOST), advice != libc::MADV_DONTNEED);
+    let is_needed = before::is_needed();
+    let evicts = advice == libc::MADV_PAGEOUT;
+    if (evicts || advice == libc::MADV_DONTNEED) && is_needed {
+        for_each(ranges, count, |start, end| {
+            before::dropping(start, end, evicts);
+        });
     }
     let a = [
         process as usize,
@@ -70,7 +80,11 @@ pub unsafe extern "C-unwind" fn process_madvise(
         0,
     ];
     // SAFETY: as the program has called this one.
-    match unsafe { raw::syscall(libc::SYS_process_madvise, a) } {
+    let result = unsafe { raw::syscall(libc::SYS_process_madvise, a) };
+    if evicts && is_needed {
+        for_each(ranges, count, removal::paged_out);
+    }
+    match result {
         Ok(done) => done as ssize_t,
         Err(errno) => {
             next_fn::set_errno(errno.raw_os_error());
@@ -79,11 +93,12 @@ pub unsafe extern "C-unwind" fn process_madvise(
     }
 }
 
+/// Tells `each` of the start and end of those `ranges` that are tracked.
 #[cold]
 #[inline(never)]
-fn dropping(ranges: *const iovec, count: size_t, evicts: bool) {
+fn for_each(ranges: *const iovec, count: size_t, each: impl Fn(usize, usize)) {
     let state = next_fn::enter();
-    for at in 0..count {
+    for at in 0..count.min(MOST) {
         // Any pointer: the kernel answers a bad one.
         let mut range = [0; size_of::<iovec>()];
         let size = range.len();
@@ -94,7 +109,7 @@ fn dropping(ranges: *const iovec, count: size_t, evicts: bool) {
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes);
         let (start, len) = (number(start), number(len));
         if mappings::overlaps(start, len) {
-            before::dropping(start, start.saturating_add(len), evicts);
+            each(start, start.saturating_add(len));
         }
     }
     next_fn::leave(state);
