@@ -251,7 +251,9 @@ impl<'a> Model<'a> {
         if zero.floor == 0 || other || self.traits.native {
             return None;
         }
-        let behind = |word: &Option<u64>| word.unwrap_or(0) < zero.floor;
+        // What the file is full of at first is larger than any count.
+        let counted = |word: u64| (word != u64::from_ne_bytes([FILL; 8])).then_some(word);
+        let behind = |word: &Option<u64>| word.and_then(counted).unwrap_or(0) < zero.floor;
         let held = zero.words.iter().find(|word| behind(word))?;
         Some(format!(
             "the counter had reached {} before msync, and the filesystem has {held:?}",
