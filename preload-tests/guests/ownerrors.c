@@ -31,6 +31,9 @@ int main(int argc, char **argv)
 	if (second < 0 || third < 0)
 		setup_failed("open %s", argv[1]);
 	base = map_shared(mapped, LENGTH);
+	/* What is stored before the first write is proved before it. */
+	if (strcmp(argv[2], "write") == 0)
+		tell("first pwrite", pwrite(second, "o", 1, 0) != 1);
 	for (int round = 0; round < 2; round++) {
 		memset(base, 'a' + round, LENGTH);
 		/* To stderr: what it returned is not for comparison. */

@@ -69,10 +69,11 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	fd = open_sized(argv[1], 2 * PAGE);
 	base = map_shared(fd, PAGE);
-	base[0] = 'n';
 	memset(page, 'n', sizeof(page));
+	/* First: what is stored before the first write is proved before it. */
 	if (pwrite(fd, page, sizeof(page), PAGE) != sizeof(page))
 		setup_failed("pwrite");
+	base[0] = 'n';
 	munmap(base, PAGE);
 	for (int i = 0; i < 2; i++)
 		tell(argv[2], fd);
