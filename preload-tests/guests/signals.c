@@ -1,6 +1,6 @@
 /*
  * usage: signals FILE SECONDS handler|jump MICROSECONDS
- * Two timers of that interval, one of which sends SIGSYS, against a main thread in malloc, mmap, msync and munmap. Their
+ * A signal in each such interval, every other time SIGSYS, against a main thread in malloc, mmap, msync and munmap. Their
  * handler calls read, pread, msync and munmap (`handler`), or jumps out of
  * whatever it interrupted (`jump`).
  */
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 
 	if (argc != 5)
 		return EXIT_USAGE;
-	every.it_interval.tv_nsec = every.it_value.tv_nsec = atoi(argv[4]) * 1000L;
+	every.it_interval.tv_nsec = 2 * atoi(argv[4]) * 1000L;
 	jump = strcmp(argv[3], "jump") == 0;
 	fd = open_sized(argv[1], LENGTH);
 	shared = map_shared(fd, LENGTH);
@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++) {
 		struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = sent[i] };
 
+		every.it_value.tv_nsec = (i + 1) * atoi(argv[4]) * 1000L;
 		if (sigaction(sent[i], &action, NULL) != 0 || timer_create(CLOCK_MONOTONIC, &event, &timers[i]) != 0 ||
 		    timer_settime(timers[i], 0, &every, NULL) != 0)
 			setup_failed("a timer");
