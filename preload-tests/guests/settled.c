@@ -28,6 +28,8 @@ int main(int argc, char **argv)
 		close(open(argv[1], O_RDONLY));
 	if (!strcmp(call, "madvise") && madvise(map, SIZE, MADV_DONTNEED) != 0)
 		setup_failed("madvise");
+	if (!strcmp(call, "pageout") && madvise(map, SIZE, MADV_PAGEOUT) != 0)
+		setup_failed("madvise");
 	printf("msync %s\n", errname(msync(map, SIZE - PAGE, MS_SYNC) ? errno : 0));
 	return 0;
 }

@@ -307,7 +307,9 @@ fn what_was_proved_before_the_msync_is_waited_for() {
         let late = format!("--coherence-ms={late}");
         let fs = TearFs::mount_twice("propagation", &[&late]);
         let mounts = seen_by(&fs);
-        for call in ["none", "grow", "shrink", "punch", "open", "madvise"] {
+        for call in [
+            "none", "grow", "shrink", "punch", "open", "madvise", "pageout",
+        ] {
             let mut settings = vec![
                 ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
                 ("KEEPMYDATA_UNCERTAIN", "error"),

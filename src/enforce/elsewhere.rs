@@ -15,10 +15,16 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, CWD, Mode, OFlags, fadvise, openat};
 use rustix::io::Errno;
 
-/// Whether `file` must be shown to the other client.
+/// Whether `file` must be shown to the other client. One whose path is too long to be kept is not found there, which is told.
 pub fn is_wanted(file: &File) -> bool {
     let mounts = config::settings().seen_by;
-    mounts.other().is_some() && mounts.concerns(mappings::lock().get(file).path())
+    if mounts.other().is_none() {
+        return false;
+    }
+    let table = mappings::lock();
+    let state = table.get(file);
+    let is_cut = !state.path_is_whole() && !state.path().is_empty();
+    is_cut || mounts.concerns(state.path())
 }
 
 /// Reads the parts through the other mount, on a helper thread. `handle` is open on the file here.

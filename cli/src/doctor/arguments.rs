@@ -36,7 +36,7 @@ pub fn command() -> Command {
              With --client it tests instead when a second client of the same filesystem sees what was \
              synced in DIR, for each way of reading and in both directions, and whether two writers \
              that take turns under a record lock lose updates. Takes about fifteen seconds, at most \
-             60.",
+             120.",
         )
         .after_long_help(
             "Exit code:\n  \

@@ -497,11 +497,18 @@ impl Copies {
         before != 0 && before != hash
     }
 
-    /// Copies every page, but those that are `gone`.
-    pub fn fill(&mut self, target: &impl Target, gone: &Ranges, assumed_dirty: &Ranges) {
+    /// Copies every page, but those that are `gone`. Those `to_be_shown` are read in again where they have left the page cache: they
+    /// were proved, and another client has not seen them yet.
+    pub fn fill(
+        &mut self,
+        target: &impl Target,
+        gone: &Ranges,
+        assumed_dirty: &Ranges,
+        to_be_shown: Option<&Ranges>,
+    ) {
         for i in 0..self.pieces.as_slice().len() {
             let piece = self.pieces.as_slice()[i];
-            self.fill_piece(target, &piece, gone, assumed_dirty);
+            self.fill_piece(target, &piece, gone, assumed_dirty, to_be_shown);
         }
     }
 
@@ -545,6 +552,7 @@ impl Copies {
         piece: &Piece,
         gone: &Ranges,
         assumed_dirty: &Ranges,
+        to_be_shown: Option<&Ranges>,
     ) {
         let size = sys::page_size();
         let pages = piece.len / size;
@@ -560,7 +568,8 @@ impl Copies {
             let mut run = first..first;
             for (n, there) in (first..).zip(there) {
                 let offset = piece.offset + (n * size) as u64;
-                if *there & 1 != 0 && !gone.has(offset) {
+                let is_wanted = to_be_shown.is_some_and(|pages| pages.has(offset));
+                if (*there & 1 != 0 || is_wanted) && !gone.has(offset) {
                     run.end = n + 1;
                     continue;
                 }

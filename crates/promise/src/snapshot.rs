@@ -16,7 +16,9 @@ pub fn take<R: Request>(target: &impl Target, snapshot: &mut Snapshot<R>) -> Res
         copies.set_file_size(size);
     }
     copies.allocate(target, snapshot.terms.copy_budget)?;
-    copies.fill(target, &snapshot.gone, &snapshot.assumed_dirty);
+    let waits = snapshot.terms.waits_elsewhere();
+    let to_be_shown = waits.then_some(&snapshot.assumed_dirty);
+    copies.fill(target, &snapshot.gone, &snapshot.assumed_dirty, to_be_shown);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
     let mut since = Ranges::new();
