@@ -84,7 +84,7 @@ impl Seen<'_> {
         self.tried(way)?.found.clone().ok()
     }
 
-    /// How late a first look may have been, ms.
+    /// How long what the reader had cached may have been there at its first look, ms.
     fn late(&self, way: Way) -> u64 {
         let tried = self.tried(way);
         tried.and_then(|tried| tried.first_look_ms).unwrap_or(0)
