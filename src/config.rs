@@ -5,10 +5,9 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
-use core::fmt;
 use core::slice;
 use keepmydata_records::{
-    BadValue, Enforce, LineBuf, LogFile, OptionSpec, Prealloc, SeenBy, Settings, Value, Verify,
+    BadValue, Enforce, LogFile, OptionSpec, Prealloc, SeenBy, Settings, Value, Verify,
     variable_meant,
 };
 use once_cell::sync::OnceCell;
@@ -76,15 +75,8 @@ pub fn why_nothing_waits() -> Option<&'static str> {
 fn as_the_kernel_names_it(seen_by: SeenBy<'static>) -> SeenBy<'static> {
     let resolved = || -> Option<&'static [u8]> {
         let own = directory(seen_by.own()?)?;
-        let mut link = LineBuf::<32>::new();
-        fmt::write(
-            &mut link,
-            format_args!("/proc/self/fd/{}\0", own.as_raw_fd()),
-        )
-        .ok()?;
-        let link = CStr::from_bytes_with_nul(link.as_bytes()).ok()?;
         let mut path = [0u8; libc::PATH_MAX as usize];
-        match crate::sys::thread::read_link(link, &mut path)? {
+        match crate::sys::fd::path(own.as_raw_fd(), &mut path)? {
             path @ [b'/', _, ..] => keep(path),
             _ => None,
         }

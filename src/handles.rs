@@ -18,10 +18,10 @@ use crate::mappings::{
 use crate::process;
 use crate::sys;
 use crate::sys::signals::Blocked;
-use crate::{config, dirty, log, stats};
+use crate::{config, dirty, stats};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
-use keepmydata_records::{Enforce, LineBuf};
+use keepmydata_records::Enforce;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
@@ -93,15 +93,12 @@ static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]))
 /// Notes the path of a file, if it has none, by the program's descriptor `fd`: without
 /// a descriptor of the shim's (readlink(2)). Says whether the file is excluded.
 fn name(file: &File, fd: RawFd) -> bool {
-    let mut link = LineBuf::<48>::new();
-    log::text(&mut link, format_args!("/proc/thread-self/fd/{fd}\0"));
     let mut table = mappings::lock();
     let f = table.get_mut(file);
     if f.path().is_empty() {
         // SAFETY: `table`, the guard of the lock, is held until `buffer` is used no more.
         let buffer = unsafe { &mut *SCRATCH.0.get() };
-        let link = CStr::from_bytes_until_nul(link.as_bytes()).unwrap_or(c"");
-        if let Some(path) = sys::thread::read_link(link, buffer) {
+        if let Some(path) = sys::fd::path(fd, buffer) {
             f.set_path(path);
             f.excluded = !config::settings().files.includes(path);
         }

@@ -7,7 +7,6 @@ use crate::mappings::{
 };
 use crate::sys;
 use crate::{config, log};
-use core::ffi::CStr;
 use core::num::NonZeroU64;
 use keepmydata_promise::Part;
 use keepmydata_records::LineBuf;
@@ -64,13 +63,7 @@ fn open(file: &File, handle: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
 
 /// What the file is called now: it may have been renamed since it was mapped, and its old name be another file's.
 fn name<'b>(handle: BorrowedFd<'_>, into: &'b mut [u8; PATH]) -> Option<&'b [u8]> {
-    let mut link = LineBuf::<48>::new();
-    log::text(
-        &mut link,
-        format_args!("/proc/thread-self/fd/{}\0", handle.as_raw_fd()),
-    );
-    let link = CStr::from_bytes_until_nul(link.as_bytes()).ok()?;
-    let path = sys::thread::read_link(link, into)?;
+    let path = sys::fd::path(handle.as_raw_fd(), into)?;
     // What fills the room may be cut short.
     (path.len() < PATH && !path.ends_with(b" (deleted)")).then_some(path)
 }

@@ -38,7 +38,10 @@ impl Unverified {
             return None;
         }
         let known = mappings::lock().find(&key).map(|file| file.traits);
-        let traits = known.or_else(|| classify::traits(fd).ok())?;
+        Unverified::new(key, known.or_else(|| classify::traits(fd).ok())?)
+    }
+
+    fn new(key: Key, traits: Traits) -> Option<Unverified> {
         let is = !traits.dax && !dirty::is_verified(traits.local_block);
         is.then_some(Unverified { key, traits })
     }
@@ -81,9 +84,8 @@ pub fn msync_failed(addr: usize, len: usize, errno: Errno) {
         return;
     }
     mappings::each(addr, addr.saturating_add(len), |entry| {
-        let (key, traits) = (entry.file.key, entry.file.traits);
-        if !traits.dax && !dirty::is_verified(traits.local_block) {
-            Unverified { key, traits }.failed();
+        if let Some(file) = Unverified::new(entry.file.key, entry.file.traits) {
+            file.failed();
         }
     });
 }

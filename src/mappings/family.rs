@@ -38,10 +38,8 @@ pub fn found() {
         && let Some(memory) = wipe::map_shared(size_of::<Family>())
     {
         let new = memory.as_ptr().cast();
-        let old =
-            FAMILY.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
-        // Another thread's, which forks too: a page more.
-        let _ = old;
+        // Where another thread forks too, it may have one: then this is a page more.
+        let _ = FAMILY.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 

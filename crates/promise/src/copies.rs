@@ -497,18 +497,18 @@ impl Copies {
         before != 0 && before != hash
     }
 
-    /// Copies every page, but those that are `gone`. Those `to_be_shown` are read in again where they have left the page cache: they
-    /// were proved, and another client has not seen them yet.
+    /// Copies every page, but those that are `gone`. With `reads_in`, those `assumed_dirty` are read in again where they have left the
+    /// page cache: they were proved, and another client has not seen them yet.
     pub fn fill(
         &mut self,
         target: &impl Target,
         gone: &Ranges,
         assumed_dirty: &Ranges,
-        to_be_shown: Option<&Ranges>,
+        reads_in: bool,
     ) {
         for i in 0..self.pieces.as_slice().len() {
             let piece = self.pieces.as_slice()[i];
-            self.fill_piece(target, &piece, gone, assumed_dirty, to_be_shown);
+            self.fill_piece(target, &piece, gone, assumed_dirty, reads_in);
         }
     }
 
@@ -552,7 +552,7 @@ impl Copies {
         piece: &Piece,
         gone: &Ranges,
         assumed_dirty: &Ranges,
-        to_be_shown: Option<&Ranges>,
+        reads_in: bool,
     ) {
         let size = sys::page_size();
         let pages = piece.len / size;
@@ -568,13 +568,14 @@ impl Copies {
             let mut run = first..first;
             for (n, there) in (first..).zip(there) {
                 let offset = piece.offset + (n * size) as u64;
-                let is_wanted = to_be_shown.is_some_and(|pages| pages.has(offset));
-                if (*there & 1 != 0 || is_wanted) && !gone.has(offset) {
+                let is_gone = gone.has(offset);
+                let is_assumed = !is_gone && assumed_dirty.has(offset);
+                if !is_gone && *there & 1 != 0 || is_assumed && reads_in {
                     run.end = n + 1;
                     continue;
                 }
                 // A page that nobody saw stored to need never have been there.
-                let state = match assumed_dirty.has(offset) && !gone.has(offset) {
+                let state = match is_assumed {
                     true => State::Skipped,
                     false => State::Gone,
                 };

@@ -16,9 +16,8 @@ pub fn take<R: Request>(target: &impl Target, snapshot: &mut Snapshot<R>) -> Res
         copies.set_file_size(size);
     }
     copies.allocate(target, snapshot.terms.copy_budget)?;
-    let waits = snapshot.terms.waits_elsewhere();
-    let to_be_shown = waits.then_some(&snapshot.assumed_dirty);
-    copies.fill(target, &snapshot.gone, &snapshot.assumed_dirty, to_be_shown);
+    let reads_in = snapshot.terms.waits_elsewhere();
+    copies.fill(target, &snapshot.gone, &snapshot.assumed_dirty, reads_in);
     // A page that was dropped while it was to be copied has been read in again: its copy is what the
     // filesystem holds.
     let mut since = Ranges::new();

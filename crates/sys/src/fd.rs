@@ -1,12 +1,13 @@
 //! Descriptors: what a descriptor of the program's is, and the helper's own.
 
-use super::raw;
+use super::{raw, thread};
 use crate::kernel::{FileHandle, Statx};
 use core::ffi::{CStr, c_char, c_int};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
 use rustix::io::Errno;
 use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::path::DecInt;
 
 /// What descriptor `fd` of the program's is open on, for as long as `look` runs: it may look at any number, and where that
 /// is not open, its calls fail with `EBADF`. Nothing for a negative number.
@@ -128,6 +129,18 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
         born: 0,
         without_statx: true,
     })
+}
+
+/// The path of what `fd` of the calling thread's table is open on (proc(5), /proc/PID/fd), as far as there is room.
+pub fn path(fd: RawFd, into: &mut [u8]) -> Option<&[u8]> {
+    let number = DecInt::new(fd);
+    let parts = [&b"/proc/thread-self/fd/"[..], number.as_bytes_with_nul()];
+    let mut link = [0u8; 48];
+    let bytes = parts.into_iter().flatten();
+    link.iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
+    thread::read_link(CStr::from_bytes_until_nul(&link).ok()?, into)
 }
 
 /// A file that a path leads to.
