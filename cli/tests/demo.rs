@@ -37,21 +37,28 @@ fn seed(directory: &Path) -> PathBuf {
     seed
 }
 
+/// `keepmydata demo` with this test's tools, which makes its files in `temporary`.
+fn demo(temporary: &Path, seed: &Path) -> Command {
+    let mut command = keepmydata();
+    command
+        .env("KEEPMYDATA_LIB", shim())
+        .env("TMPDIR", temporary)
+        .arg("demo")
+        .arg("--tearfs")
+        .arg(tearfs())
+        .arg("--guest")
+        .arg(seed);
+    command
+}
+
 #[test]
 fn torn_without_and_whole_with_it() {
     or_skip!(TearFs::available());
     let directory = tempfile::tempdir().unwrap();
     let temporary = directory.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let output = keepmydata()
-        .env("KEEPMYDATA_LIB", shim())
+    let output = demo(&temporary, &seed(directory.path()))
         .env("KEEPMYDATA_ENFORCE", "off")
-        .env("TMPDIR", &temporary)
-        .arg("demo")
-        .arg("--tearfs")
-        .arg(tearfs())
-        .arg("--guest")
-        .arg(seed(directory.path()))
         .output()
         .unwrap();
     let text = stdout(&output);
@@ -86,14 +93,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     std::fs::create_dir(&temporary).unwrap();
     let seed = seed(directory.path());
     for ms in (0..80).step_by(4) {
-        let child = keepmydata()
-            .env("KEEPMYDATA_LIB", shim())
-            .env("TMPDIR", &temporary)
-            .arg("demo")
-            .arg("--tearfs")
-            .arg(tearfs())
-            .arg("--guest")
-            .arg(&seed)
+        let child = demo(&temporary, &seed)
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

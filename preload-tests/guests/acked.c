@@ -28,15 +28,9 @@ static void bus(int number)
 
 static int shown(const char *other, uint64_t value, off_t at)
 {
-	uint64_t found = 0;
-	int fd = open(other, O_RDONLY);
+	uint64_t found;
 
-	if (fd < 0)
-		return 0;
-	if (pread(fd, &found, sizeof found, at) != sizeof found)
-		found = 0;
-	close(fd);
-	return found == value;
+	return read_anew(other, &found, sizeof(found), at) == sizeof(found) && found == value;
 }
 
 int main(int argc, char **argv)
@@ -51,9 +45,7 @@ int main(int argc, char **argv)
 	fd = open(argv[1], O_RDWR);
 	if (fd < 0)
 		setup_failed("open");
-	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		setup_failed("mmap");
+	map = map_shared(fd, SIZE);
 	signal(SIGBUS, bus);
 	for (uint64_t value = 1; time(NULL) < end; value++) {
 		int page = value % PAGES;

@@ -104,6 +104,19 @@ static inline int open_allocated(const char *path, off_t size)
 	return fd;
 }
 
+/* Reads from the file at `path`, opened anew; says how much. */
+static inline ssize_t read_anew(const char *path, void *into, size_t length, off_t at)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = pread(fd, into, length, at);
+	close(fd);
+	return n;
+}
+
 static inline void *map_shared(int fd, size_t length)
 {
 	void *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -14,9 +14,7 @@ int main(int argc, char **argv)
 	fd = open(argv[1], O_RDWR);
 	if (fd < 0)
 		setup_failed("open");
-	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		setup_failed("mmap");
+	map = map_shared(fd, SIZE);
 	memset(map, 'n', SIZE);
 	if (!strcmp(call, "grow") && ftruncate(fd, 2 * SIZE) != 0)
 		setup_failed("ftruncate");

@@ -295,6 +295,7 @@ fn a_file_that_has_the_old_name_is_no_witness() {
     let run = guest
         .arg(fs.path("f"))
         .arg(fs.path("g"))
+        .arg(fs.second().join("f"))
         .under_shim(&settings);
     assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
 }
