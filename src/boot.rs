@@ -6,6 +6,8 @@
 
 #[cfg(not(test))]
 use crate::hooks;
+use crate::sys::raw;
+use crate::sys::strings::{BeforeMain, value_of};
 use crate::{config, dirty, enforce, helper, log, mappings, next_fn, process, sys};
 use keepmydata_records::{Enforce, Level, LineBuf, PathText, event};
 
@@ -21,19 +23,23 @@ pub extern "C" fn boot() {
     }
     // A program may start with any, and must start with the same.
     let before = next_fn::errno();
+    // SAFETY: the loader runs this before main.
+    let mut environment = unsafe { BeforeMain::new() };
     sys::boot();
     sys::thread::boot();
     helper::note_main_thread();
     next_fn::boot();
     if config::is_secure() {
         // Rights that whoever set the environment has not. The gate stays closed.
-        config::clear_environment();
+        config::clear_environment(&mut environment);
         next_fn::set_errno(before);
         return;
     }
     let mut bad = LineBuf::<512>::new();
-    config::boot(&mut |value| log::text(&mut bad, format_args!("keepmydata: {value}\n")));
-    config::find_typos(&mut |name, meant| {
+    config::boot(&environment, &mut |value| {
+        log::text(&mut bad, format_args!("keepmydata: {value}\n"))
+    });
+    config::find_typos(&mut environment, &mut |name, meant| {
         let name = PathText::from(name);
         let line =
             format_args!("keepmydata: warning: {name}: no such setting; did you mean {meant}?\n");
@@ -59,12 +65,12 @@ pub extern "C" fn boot() {
         say_hello();
         say_what_is_missing();
         #[cfg(not(test))]
-        hooks::boot();
+        hooks::boot(&environment);
         process::open();
         // A supervisor leaves to this library what it does itself.
         sys::supervised::say(sys::supervised::Word::Preloaded);
     }
-    handshake();
+    handshake(&mut environment);
     next_fn::set_errno(before);
 }
 
@@ -118,28 +124,19 @@ fn say_what_is_missing() {
 
 /// Tells `keepmydata` (the command) that the shim was loaded: `KEEPMYDATA_HANDSHAKE` names a
 /// descriptor that is written to, closed and forgotten before main.
-fn handshake() {
-    const NAME: &core::ffi::CStr = c"KEEPMYDATA_HANDSHAKE";
-    // SAFETY: before main nobody changes the environment; the strings are NUL-terminated.
-    let fd = unsafe {
-        let value = libc::getenv(NAME.as_ptr());
-        if value.is_null() {
-            return;
-        }
-        let fd = libc::atoi(value);
-        libc::unsetenv(NAME.as_ptr());
-        fd
+fn handshake(environment: &mut BeforeMain) {
+    const NAME: &str = "KEEPMYDATA_HANDSHAKE";
+    let Some(value) = environment.get(NAME) else {
+        return;
     };
+    let fd = str::from_utf8(value).map_or(0, |value| value.parse().unwrap_or(0));
+    environment.retain(|variable| value_of(NAME, variable).is_none());
     if fd > 2 {
         let hello = concat!("keepmydata ", env!("CARGO_PKG_VERSION"), "\n");
         // A variable that was inherited without its descriptor may name a file of the program's:
         // send(2) takes nothing but a socket, and only what took the line is closed.
-        // SAFETY: the buffer is live.
-        unsafe {
-            let sent = libc::send(fd, hello.as_ptr().cast(), hello.len(), libc::MSG_NOSIGNAL);
-            if sent >= 0 {
-                libc::close(fd);
-            }
+        if raw::sys_send(fd, hello.as_bytes(), libc::MSG_NOSIGNAL).is_ok() {
+            let _ = raw::sys_close(fd);
         }
     }
 }

@@ -3,9 +3,10 @@
 //! The program may overwrite its environment in place (setproctitle does), so the texts that
 //! outlive the parsing are copied.
 
+use crate::sys::strings::{BeforeMain, value_of};
+use crate::sys::{clib, raw};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char};
-use core::slice;
+use core::ffi::CStr;
 use keepmydata_records::{
     BadValue, Enforce, LogFile, OptionSpec, Prealloc, SeenBy, Settings, Value, Verify,
     variable_meant,
@@ -37,7 +38,19 @@ pub fn preallocates() -> bool {
 }
 
 /// Reads the environment; `bad` gets each value that cannot be used. Called once.
-pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
+pub fn boot(environment: &BeforeMain, bad: &mut dyn FnMut(BadValue<'_>)) {
+    // Every process that starts waits for this, and most have none.
+    let mut ours = [c""; MOST];
+    let mut count = 0;
+    let found = environment.variables().filter(|variable| is_ours(variable));
+    for (ours, found) in ours.iter_mut().zip(found) {
+        *ours = found;
+        count += 1;
+    }
+    let lookup = |name| {
+        let mut ours = ours[..count].iter();
+        ours.find_map(|variable| value_of(name, variable))
+    };
     let mut settings = Settings::parse(&|option: &OptionSpec| keep(lookup(option.env)?), bad);
     if let Some(template) = settings.log_file.template()
         && !template.starts_with(b"/")
@@ -50,7 +63,7 @@ pub fn boot(bad: &mut dyn FnMut(BadValue<'_>)) {
     }
     let _ = SETTINGS.set(settings);
     #[cfg(feature = "defects")]
-    if let Some(name) = lookup("KEEPMYDATA_DEFECT").and_then(keep) {
+    if let Some(name) = environment.get("KEEPMYDATA_DEFECT").and_then(keep) {
         crate::sys::defect::plant(name);
     }
 }
@@ -104,100 +117,38 @@ fn device(path: &[u8]) -> Option<(u32, u32)> {
 /// Whether the program has rights that its caller has not (getauxval(3), `AT_SECURE`: set-user-ID,
 /// set-group-ID, capabilities of the file). Then nothing of the environment may count.
 pub fn is_secure() -> bool {
-    // SAFETY: only reads.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    clib::getauxval(libc::AT_SECURE) != 0
 }
 
 /// Takes the shim's variables out of the environment, as the loader does with its own in a program with
 /// more rights: one that this starts has the same rights, and may have no sign of that any more. Called
 /// before main.
-pub fn clear_environment() {
-    retain_variables(&mut |name| !name.starts_with(PREFIX.as_bytes()));
+pub fn clear_environment(environment: &mut BeforeMain) {
+    environment.retain(|variable| !is_ours(variable));
 }
 
 /// `typo` gets each variable that is named almost like a setting, and what was meant. They are taken out of
 /// the environment, so that the programs that this one starts do not say it again. Called once, before main.
-pub fn find_typos(typo: &mut dyn FnMut(&[u8], &str)) {
-    retain_variables(&mut |name| match variable_meant(name) {
-        None => true,
-        Some(meant) => {
-            typo(name, meant);
-            false
-        }
+pub fn find_typos(environment: &mut BeforeMain, typo: &mut dyn FnMut(&[u8], &str)) {
+    if !environment.variables().any(is_ours) {
+        return;
+    }
+    environment.retain(|variable| {
+        let name = variable.to_bytes().split(|&byte| byte == b'=').next();
+        let name = name.unwrap_or_default();
+        let meant = variable_meant(name);
+        meant.inspect(|meant| typo(name, meant)).is_none()
     });
 }
 
-/// Leaves those variables in the environment whose name `keep` says to. Called before main.
-fn retain_variables(keep: &mut dyn FnMut(&[u8]) -> bool) {
-    // SAFETY: before main nobody else changes the environment: a NULL-terminated array of strings, which
-    // becomes shorter in place. Of each only the name is looked at: texts may be long, and every process that
-    // starts waits for this.
-    unsafe {
-        let mut from = first_of_ours().cast_mut();
-        let mut to = from;
-        while !from.is_null() && !(*from).is_null() {
-            let entry = *from;
-            let mut len = 0;
-            while !matches!(*entry.add(len) as u8, 0 | b'=') {
-                len += 1;
-            }
-            if keep(slice::from_raw_parts(entry.cast(), len)) {
-                *to = *from;
-                to = to.add(1);
-            }
-            from = from.add(1);
-        }
-        if to != from {
-            *to = core::ptr::null();
-        }
-    }
-}
+/// Variables of the shim's that are looked at: some more than there are settings.
+const MOST: usize = 64;
 
 /// How the names of the shim's variables begin.
 const PREFIX: &str = "KEEPMYDATA_";
 
-/// The text of variable `name`, as it stands in the environment now.
-fn lookup(name: &str) -> Option<&'static [u8]> {
-    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings, of which none is
-    // looked at beyond the first byte that differs.
-    unsafe {
-        let mut at = first_of_ours();
-        while !at.is_null() && !(*at).is_null() {
-            if begins_with(*at, name) && *(*at).add(name.len()) as u8 == b'=' {
-                return Some(CStr::from_ptr((*at).add(name.len() + 1)).to_bytes());
-            }
-            at = at.add(1);
-        }
-    }
-    None
-}
-
-unsafe extern "C" {
-    /// environ(7).
-    pub static environ: *const *const c_char;
-}
-
-/// The part of the environment that begins with the first variable of the shim's. Called before main. Every process
-/// that starts waits for this, and most have none.
-fn first_of_ours() -> *const *const c_char {
-    // SAFETY: before main nobody changes the environment: a NULL-terminated array of strings.
-    unsafe {
-        let mut at = environ;
-        while !at.is_null() && !(*at).is_null() && !begins_with(*at, PREFIX) {
-            at = at.add(1);
-        }
-        at
-    }
-}
-
-/// Whether the string at `entry` begins so.
-///
-/// # Safety
-/// It ends in a zero byte, and `with` has none.
-unsafe fn begins_with(entry: *const c_char, with: &str) -> bool {
-    // SAFETY: nothing is looked at beyond the first byte that differs.
-    let is = |(at, byte)| unsafe { *entry.add(at) as u8 == byte };
-    with.bytes().enumerate().all(is)
+fn is_ours(variable: &CStr) -> bool {
+    variable.to_bytes().starts_with(PREFIX.as_bytes())
 }
 
 /// Memory for the texts. Two paths, a list of globs and the words fit; an environment that needs
@@ -224,12 +175,10 @@ fn keep(text: &[u8]) -> Option<&'static [u8]> {
 #[inline(never)]
 fn absolute(template: &[u8]) -> Option<&'static [u8]> {
     let mut cwd = [0u8; libc::PATH_MAX as usize];
-    // SAFETY: the buffer is live and of that size.
-    let found = unsafe { libc::getcwd(cwd.as_mut_ptr().cast(), cwd.len()) };
-    if found.is_null() {
-        return None;
-    }
-    let cwd = CStr::from_bytes_until_nul(&cwd).ok()?.to_bytes();
+    let len = raw::sys_getcwd(&mut cwd).ok()?;
+    let cwd = cwd[..len].strip_suffix(b"\0")?;
+    // "(unreachable)" is no path.
+    cwd.starts_with(b"/").then_some(())?;
     let mut whole = [0u8; 3 * libc::PATH_MAX as usize];
     let mut len = 0;
     let mut put = |byte: u8| -> Option<()> {

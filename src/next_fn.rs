@@ -5,13 +5,15 @@
 //! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
 //! an abort.
 
+use crate::sys::clib::{self, Stream};
 use crate::sys::signals;
+use crate::sys::strings::{Strings, Text};
 use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use libc::{
-    FILE, dl_phdr_info, gid_t, iovec, mode_t, off_t, pid_t, posix_spawn_file_actions_t,
+    dl_phdr_info, gid_t, iovec, mode_t, off_t, pid_t, posix_spawn_file_actions_t,
     posix_spawnattr_t, size_t, ssize_t, uid_t,
 };
 use once_cell::race::OnceNonZeroUsize;
@@ -33,32 +35,36 @@ macro_rules! real {
                 pub unsafe fn $name($($arg: $type),*) -> $ret {
                     next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));
                     // SAFETY: the caller's contract.
-                    unsafe { super::$name($($arg),*) }
+                    unsafe { in_line::$name($($arg),*) }
                 }
             )*
         }
 
-        $(
-            #[doc = concat!("The next `", stringify!($name), "` in line.")]
-            ///
-            /// # Safety
-            /// As the C function.
-            #[inline]
-            #[allow(non_snake_case, reason = "named as the functions are")]
-            pub unsafe fn $name($($arg: $type),*) -> $ret {
-                type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
-                match next::$name.get() {
-                    Some(next) => {
-                        // SAFETY: the symbol of that name has that type in the C library.
-                        let next: Next = unsafe { core::mem::transmute(next.get()) };
+        mod in_line {
+            use super::*;
+            $(
+                #[doc = concat!("The next `", stringify!($name), "` in line.")]
+                ///
+                /// # Safety
+                /// As the C function.
+                #[inline]
+                #[allow(non_snake_case, reason = "named as the functions are")]
+                pub unsafe fn $name($($arg: $type),*) -> $ret {
+                    type Next = unsafe extern "C-unwind" fn($($type),*) -> $ret;
+                    match next::$name.get() {
+                        Some(next) => {
+                            // SAFETY: the symbol of that name has that type in the C library.
+                            let next: Next = unsafe { core::mem::transmute(next.get()) };
+                            // SAFETY: the caller's contract.
+                            unsafe { next($($arg),*) }
+                        }
                         // SAFETY: the caller's contract.
-                        unsafe { next($($arg),*) }
+                        None => unsafe { first::$name($($arg),*) },
                     }
-                    // SAFETY: the caller's contract.
-                    None => unsafe { first::$name($($arg),*) },
                 }
-            }
-        )*
+            )*
+        }
+        pub use in_line::*;
 
         /// Looks all of them up; called once, while booting.
         pub fn boot() {
@@ -121,14 +127,12 @@ fn note_whose_msync() {
 
 /// errno of the calling thread.
 pub fn errno() -> c_int {
-    // SAFETY: the C library's, of this thread.
-    unsafe { *libc::__errno_location() }
+    clib::__errno_location().get()
 }
 
 /// Leaves errno of the calling thread so.
 pub fn set_errno(errno: c_int) {
-    // SAFETY: the C library's, of this thread.
-    unsafe { *libc::__errno_location() = errno };
+    clib::__errno_location().set(errno);
 }
 
 /// Whether the next `msync` in line is the C library's, which makes the system call and nothing else.
@@ -223,10 +227,29 @@ optional! {
     /// The next `closefrom` in line, or the system call.
     fn closefrom(first: c_int) -> () as c"closefrom",
         else { raw_close_range(first.max(0) as c_uint, c_uint::MAX, 0); };
-    /// Takes the lock of the list of streams, which the thread may have.
+    /// As [`StreamList::lock`].
     fn lock_streams() -> () as c"_IO_list_lock", else ();
-    /// Lets go of it.
+    /// As [`StreamList::unlock`].
     fn unlock_streams() -> () as c"_IO_list_unlock", else ();
+}
+
+/// The lock of the C library's list of streams, taken by the thread. Dropped it stays taken.
+#[must_use]
+pub struct StreamList(());
+
+impl StreamList {
+    /// Takes the lock, which the thread may have.
+    pub fn lock() -> StreamList {
+        // SAFETY: any thread may take it.
+        unsafe { lock_streams() };
+        StreamList(())
+    }
+
+    /// Lets go of it.
+    pub fn unlock(self) {
+        // SAFETY: taken by [`StreamList::lock`], once for each value.
+        unsafe { unlock_streams() };
+    }
 }
 
 /// Looks up while booting what is called between fork and exec: another thread may have been in the dynamic loader, which
@@ -239,9 +262,6 @@ fn raw_close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     // SAFETY: the program closes its descriptors.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) as c_int }
 }
-
-/// An array of strings that a null pointer ends.
-pub type Strings = *const *const c_char;
 
 real! {
     fn mmap(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, off: off_t)
@@ -307,11 +327,11 @@ real! {
     fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
     fn creat(path: *const c_char, mode: mode_t) -> c_int;
     fn creat64(path: *const c_char, mode: mode_t) -> c_int;
-    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
-    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
-    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn fopen(path: Text<'_>, mode: Text<'_>) -> Stream;
+    fn fopen64(path: Text<'_>, mode: Text<'_>) -> Stream;
+    fn _IO_fopen(path: Text<'_>, mode: Text<'_>) -> Stream;
+    fn freopen(path: Text<'_>, mode: Text<'_>, stream: Stream) -> Stream;
+    fn freopen64(path: Text<'_>, mode: Text<'_>, stream: Stream) -> Stream;
     fn mkstemp(template: *mut c_char) -> c_int;
     fn mkstemp64(template: *mut c_char) -> c_int;
     fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int;
@@ -320,8 +340,8 @@ real! {
     fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int;
     fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
     fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
-    fn fclose(stream: *mut FILE) -> c_int;
-    fn _IO_fclose(stream: *mut FILE) -> c_int;
+    fn fclose(stream: Stream) -> c_int;
+    fn _IO_fclose(stream: Stream) -> c_int;
     fn dup2(from: c_int, to: c_int) -> c_int;
     fn __dup2(from: c_int, to: c_int) -> c_int;
     fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
@@ -349,18 +369,49 @@ real! {
         len: size_t, flags: libc::c_uint) -> ssize_t;
     fn _exit(status: c_int) -> !;
     fn _Exit(status: c_int) -> !;
-    fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;
-    fn execv(path: *const c_char, argv: Strings) -> c_int;
-    fn execvp(file: *const c_char, argv: Strings) -> c_int;
-    fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
-    fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
-    fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
-        attributes: *const posix_spawnattr_t, argv: Strings, env: Strings) -> c_int;
-    fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
-        attributes: *const posix_spawnattr_t, argv: Strings, env: Strings) -> c_int;
-    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    fn execve(path: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    fn execv(path: Text<'_>, argv: Strings<'_>) -> c_int;
+    fn execvp(file: Text<'_>, argv: Strings<'_>) -> c_int;
+    fn execvpe(file: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    fn fexecve(fd: c_int, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    fn posix_spawn(pid: *mut pid_t, path: Text<'_>, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    fn posix_spawnp(pid: *mut pid_t, file: Text<'_>, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    fn pthread_setcancelstate(state: c_int, old: Option<&mut c_int>) -> c_int;
     fn pthread_testcancel() -> ();
-    fn sigprocmask(how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int;
+    fn sigprocmask(how: c_int, set: &SignalSet, old: Option<&mut SignalSet>) -> c_int;
+}
+
+/// `sigset_t`, of which the first word is all that the kernel knows.
+type SignalSet = [u64; 16];
+const _: () = assert!(size_of::<SignalSet>() == size_of::<libc::sigset_t>());
+
+/// Those that are sound to call with any arguments that their types allow, in front of the ones above.
+macro_rules! safe {
+    ($($(#[$about:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {$(
+        $(#[$about])*
+        #[inline]
+        pub fn $name($($arg: $type),*) -> $ret {
+            // SAFETY: so they are.
+            unsafe { in_line::$name($($arg),*) }
+        }
+    )*};
+}
+
+safe! {
+    /// The next `msync` in line, which changes no memory: a range that is not mapped gives ENOMEM.
+    fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int;
+    /// The next `execve` in line, which replaces the program, or does nothing.
+    fn execve(path: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    /// The next `execvpe` in line, as `execve`.
+    fn execvpe(file: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int;
+    /// The next `pthread_setcancelstate` in line. Where it unwinds, nothing of the caller's may need to be dropped.
+    fn pthread_setcancelstate(state: c_int, old: Option<&mut c_int>) -> c_int;
+    /// The next `pthread_testcancel` in line; likewise.
+    fn pthread_testcancel() -> ();
+    /// The next `sigprocmask` in line.
+    fn sigprocmask(how: c_int, set: &SignalSet, old: Option<&mut SignalSet>) -> c_int;
 }
 
 /// `PTHREAD_CANCEL_DISABLE` of pthread.h, which the libc crate lacks.
@@ -392,13 +443,10 @@ pub fn leave(entered: Entered) {
         // The program has blocked the C library's own signals, which that would let through.
         return entered.quiet.end();
     }
-    // SAFETY: all-zero is an empty set, and longer than the kernel's, which is its first 64 bits. Through
-    // the C library: unwinding may begin in a function of its, and not in one of Rust's.
-    unsafe {
-        let mut set: libc::sigset_t = core::mem::zeroed();
-        (&raw mut set).cast::<u64>().write(before);
-        sigprocmask(libc::SIG_SETMASK, &set, core::ptr::null_mut());
-    }
+    let mut set: SignalSet = [0; _];
+    set[0] = before;
+    // Through the C library: unwinding may begin in a function of its, and not in one of Rust's.
+    sigprocmask(libc::SIG_SETMASK, &set, None);
 }
 
 /// `SIGCANCEL` and `SIGSETXID` of the C library, 32 and 33.
@@ -409,14 +457,12 @@ const INTERNAL: u64 = 0b11 << 31;
 /// [`allow_cancel`] wants. No system call.
 pub fn defer_cancel() -> c_int {
     let mut state = 0;
-    // SAFETY: a plain call.
-    unsafe { pthread_setcancelstate(CANCEL_DISABLE, &mut state) };
+    pthread_setcancelstate(CANCEL_DISABLE, Some(&mut state));
     state
 }
 
 /// Back to the `state` of before: what came meanwhile acts now, at once where it is asynchronous.
 /// Where it unwinds, nothing of the caller's may need to be dropped.
 pub fn allow_cancel(state: c_int) {
-    // SAFETY: a plain call.
-    unsafe { pthread_setcancelstate(state, core::ptr::null_mut()) };
+    pthread_setcancelstate(state, None);
 }

@@ -100,8 +100,8 @@ pub fn boot() -> bool {
         return false;
     };
     if !wiped {
-        // SAFETY: registers a handler that is async-signal-safe (it only stores).
-        unsafe { libc::pthread_atfork(None, None, Some(zero_in_child)) };
+        // It only stores.
+        sys::clib::pthread_atfork(None, None, Some(zero_in_child));
     }
     MEMORY.store(memory.as_ptr(), Ordering::Release);
     STATE.boot()

@@ -140,8 +140,7 @@ extern "C" fn find(which: usize) -> usize {
         }
     };
     if found.is_null() {
-        // SAFETY: ends the program.
-        unsafe { libc::abort() };
+        std::process::abort();
     }
     FOUND[which].store(found.addr(), Ordering::Relaxed);
     found.addr()

@@ -73,8 +73,8 @@ pub fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
 }
 
 fn test_cancel() {
-    // SAFETY: a plain call; where it unwinds, nothing in its callers needs to be dropped.
-    unsafe { next_fn::pthread_testcancel() };
+    // Where it unwinds, nothing in its callers needs to be dropped.
+    next_fn::pthread_testcancel();
 }
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.

@@ -4,10 +4,10 @@
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
 use super::{foreign, prctl};
-use crate::config::environ;
 use crate::enforce::doubt;
 use crate::findings::{self, Boundary};
-use crate::next_fn::Strings;
+use crate::sys::clib;
+use crate::sys::strings::{Strings, Text};
 use crate::{helper, mappings, next_fn, stats};
 use core::ffi::c_char;
 use libc::{c_int, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
@@ -50,11 +50,7 @@ fn executes(file: *const c_char, searched: bool) {
 
 /// quick_exit(3) runs no destructors, but handlers. Called once, while booting.
 pub fn boot() {
-    unsafe extern "C" {
-        fn at_quick_exit(handler: extern "C" fn()) -> c_int;
-    }
-    // SAFETY: the handler lives as long as the process.
-    unsafe { at_quick_exit(exiting) };
+    clib::at_quick_exit(exiting);
 }
 
 hook! {
@@ -75,45 +71,33 @@ hook! {
 
 hook! {
     /// Hook for [`libc::execve`].
-    fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
-        executing(path, false);
-        // SAFETY: as the program has called this one.
-        unsafe {
-            foreign::start(path, false, env, real, |env| next_fn::execve(path, argv, env))
-        }
+    fn execve(path: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int, real => {
+        executing(path.as_ptr(), false);
+        foreign::start(path, false, env, real, |env| next_fn::execve(path, argv, env))
     }
 }
 
 hook! {
     /// Hook for [`libc::execv`].
-    fn execv(path: *const c_char, argv: Strings) -> c_int, real => {
-        executing(path, false);
-        // SAFETY: as the program has called this one; the environment is the C library's.
-        unsafe {
-            foreign::start(path, false, environ, real, |env| next_fn::execve(path, argv, env))
-        }
+    fn execv(path: Text<'_>, argv: Strings<'_>) -> c_int, real => {
+        executing(path.as_ptr(), false);
+        foreign::start(path, false, Strings::environment_for(path), real, |env| next_fn::execve(path, argv, env))
     }
 }
 
 hook! {
     /// Hook for [`libc::execvp`].
-    fn execvp(file: *const c_char, argv: Strings) -> c_int, real => {
-        executing(file, true);
-        // SAFETY: as the program has called this one; the environment is the C library's.
-        unsafe {
-            foreign::start(file, true, environ, real, |env| next_fn::execvpe(file, argv, env))
-        }
+    fn execvp(file: Text<'_>, argv: Strings<'_>) -> c_int, real => {
+        executing(file.as_ptr(), true);
+        foreign::start(file, true, Strings::environment_for(file), real, |env| next_fn::execvpe(file, argv, env))
     }
 }
 
 hook! {
     /// Hook for [`libc::execvpe`].
-    fn execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int, real => {
-        executing(file, true);
-        // SAFETY: as the program has called this one.
-        unsafe {
-            foreign::start(file, true, env, real, |env| next_fn::execvpe(file, argv, env))
-        }
+    fn execvpe(file: Text<'_>, argv: Strings<'_>, env: Strings<'_>) -> c_int, real => {
+        executing(file.as_ptr(), true);
+        foreign::start(file, true, env, real, |env| next_fn::execvpe(file, argv, env))
     }
 }
 
@@ -121,18 +105,16 @@ hook! {
     /// Hook for [`libc::posix_spawn`].
     fn posix_spawn(
         pid: *mut pid_t,
-        path: *const c_char,
+        path: Text<'_>,
         actions: *const posix_spawn_file_actions_t,
         attributes: *const posix_spawnattr_t,
-        argv: Strings,
-        env: Strings,
+        argv: Strings<'_>,
+        env: Strings<'_>,
     ) -> c_int, real => {
-        // SAFETY: as the program has called this one.
-        unsafe {
-            foreign::start(path, false, env, real, |env| {
-                next_fn::posix_spawn(pid, path, actions, attributes, argv, env)
-            })
-        }
+        foreign::start(path, false, env, real, |env| {
+            // SAFETY: as the program has called this one.
+            unsafe { next_fn::posix_spawn(pid, path, actions, attributes, argv, env) }
+        })
     }
 }
 
@@ -140,24 +122,22 @@ hook! {
     /// Hook for [`libc::posix_spawnp`].
     fn posix_spawnp(
         pid: *mut pid_t,
-        file: *const c_char,
+        file: Text<'_>,
         actions: *const posix_spawn_file_actions_t,
         attributes: *const posix_spawnattr_t,
-        argv: Strings,
-        env: Strings,
+        argv: Strings<'_>,
+        env: Strings<'_>,
     ) -> c_int, real => {
-        // SAFETY: as the program has called this one.
-        unsafe {
-            foreign::start(file, true, env, real, |env| {
-                next_fn::posix_spawnp(pid, file, actions, attributes, argv, env)
-            })
-        }
+        foreign::start(file, true, env, real, |env| {
+            // SAFETY: as the program has called this one.
+            unsafe { next_fn::posix_spawnp(pid, file, actions, attributes, argv, env) }
+        })
     }
 }
 
 hook! {
     /// Hook for [`libc::fexecve`].
-    fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int, real => {
+    fn fexecve(fd: c_int, argv: Strings<'_>, env: Strings<'_>) -> c_int, real => {
         executing(c"/".as_ptr(), false);
         real()
     }

@@ -3,10 +3,9 @@
 //! the program. So these get an environment without it.
 
 use crate::helper;
-use crate::next_fn::Strings;
 use crate::sys::program;
-use core::ffi::{CStr, c_char};
-use core::ptr;
+use crate::sys::strings::{BeforeMain, Strings, Text};
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Variables of an environment that is passed on without the library; a longer one is left as it is.
@@ -21,16 +20,9 @@ const LIBRARY: &[u8] = b"libkeepmydata";
 static IS_PASSED_ON: AtomicBool = AtomicBool::new(false);
 
 /// Called once, while booting.
-pub fn boot() {
-    // SAFETY: before main nobody changes the environment.
-    let names_it = unsafe {
-        let value = libc::getenv(c"LD_PRELOAD".as_ptr());
-        !value.is_null()
-            && CStr::from_ptr(value)
-                .to_bytes()
-                .split(is_between)
-                .any(is_own)
-    };
+pub fn boot(environment: &BeforeMain) {
+    let value = environment.get("LD_PRELOAD");
+    let names_it = value.is_some_and(|value| value.split(is_between).any(is_own));
     IS_PASSED_ON.store(names_it, Ordering::Relaxed);
 }
 
@@ -46,39 +38,30 @@ fn is_own(library: &[u8]) -> bool {
 
 /// Runs `real`, which starts the program at `file`, or one of that name that is `searched` for; or, where that is such
 /// a one, `run` with the environment `env` less the library.
-///
-/// # Safety
-/// As for execve(2), or, where it is searched for, execvp(3).
 #[inline]
-pub unsafe fn start<R>(
-    file: *const c_char,
+pub fn start<R>(
+    file: Text<'_>,
     searched: bool,
-    env: Strings,
+    env: Strings<'_>,
     real: impl FnOnce() -> R,
-    run: impl FnOnce(Strings) -> R,
+    run: impl FnOnce(Strings<'_>) -> R,
 ) -> R {
-    // SAFETY: the caller's contract.
-    unsafe {
-        match is(file, searched) {
-            true => without(env, run),
-            false => real(),
-        }
+    match is(file, searched) {
+        true => without(env, run),
+        false => real(),
     }
 }
 
 /// Whether it is such a one.
-///
-/// # Safety
-/// As [`start`].
-unsafe fn is(file: *const c_char, searched: bool) -> bool {
+fn is(file: Text<'_>, searched: bool) -> bool {
     if !IS_PASSED_ON.load(Ordering::Relaxed) {
         return false;
     }
-    if !searched || file.is_null() {
-        return program::has_foreign_loader(file);
-    }
-    // SAFETY: the caller's contract; execvp looks at it, too.
-    let name = unsafe { CStr::from_ptr(file) };
+    // Of a path the kernel sees whether there is one.
+    let name = searched.then(|| file.get()).flatten();
+    let Some(name) = name else {
+        return program::has_foreign_loader(file.as_ptr());
+    };
     let mut is = false;
     helper::for_each_executable(name, &mut |path| {
         is = program::has_foreign_loader(path.as_ptr());
@@ -88,57 +71,41 @@ unsafe fn is(file: *const c_char, searched: bool) -> bool {
 }
 
 /// Runs `run` with the environment `env` less the library.
-///
-/// # Safety
-/// `env` is null, or as for execve(2).
 #[cold]
 #[inline(never)]
-unsafe fn without<R>(env: Strings, run: impl FnOnce(Strings) -> R) -> R {
-    let mut strings = [ptr::null(); MOST];
+fn without<R>(env: Strings<'_>, run: impl FnOnce(Strings<'_>) -> R) -> R {
+    let mut strings = [Text::NULL; MOST];
     let mut rest = [0u8; REST];
-    // SAFETY: the caller's contract.
-    let is_cut = unsafe { cut(env, &mut strings, &mut rest) };
-    run(if is_cut { strings.as_ptr() } else { env })
+    run(cut(env, &mut strings, &mut rest).unwrap_or(env))
 }
 
 /// Copies the variables of `env` to `strings`, which are all null; of LD_PRELOAD what is left goes to `rest`, which is all
-/// zero. Says whether there was room, and anything to be cut.
-///
-/// # Safety
-/// As [`without`].
-unsafe fn cut(env: Strings, strings: &mut [*const c_char; MOST], rest: &mut [u8; REST]) -> bool {
-    if env.is_null() {
-        return false;
+/// zero. The copy is returned where there was room, and anything to be cut.
+fn cut<'a>(
+    env: Strings<'a>,
+    strings: &'a mut [Text<'a>; MOST],
+    rest: &'a mut [u8; REST],
+) -> Option<Strings<'a>> {
+    let is_it = |text: &Text<'a>| {
+        let text = text.get().map(CStr::to_bytes);
+        text.is_some_and(|text| text.starts_with(VARIABLE))
+    };
+    let at = env.iter().position(|text| is_it(&text))?;
+    let value = env.iter().nth(at)?.get()?.to_bytes();
+    let others = keep_others(value.strip_prefix(VARIABLE)?, rest)?;
+    let rest = CStr::from_bytes_until_nul(rest).ok()?;
+    let passed = env
+        .iter()
+        .enumerate()
+        .filter_map(|(n, text)| match n == at {
+            true => others.then(|| rest.into()),
+            false => Some(text),
+        });
+    let mut room = strings.iter_mut();
+    for text in passed {
+        *room.next()? = text;
     }
-    let (mut found, mut to, mut at) = (false, 0, 0);
-    loop {
-        // SAFETY: not beyond the null pointer at the end.
-        let text = unsafe { env.add(at).read() };
-        if text.is_null() {
-            return found;
-        }
-        at += 1;
-        let value = || {
-            // SAFETY: by contract a string.
-            let text = unsafe { CStr::from_ptr(text) };
-            text.to_bytes().strip_prefix(VARIABLE)
-        };
-        let value = if found { None } else { value() };
-        let mut passed = text;
-        if let Some(value) = value {
-            found = true;
-            match keep_others(value, rest) {
-                Some(true) => passed = rest.as_ptr().cast(),
-                Some(false) => continue,
-                None => return false,
-            }
-        }
-        match strings[..MOST - 1].get_mut(to) {
-            Some(room) => *room = passed,
-            None => return false,
-        }
-        to += 1;
-    }
+    Strings::of(strings)
 }
 
 /// Writes the variable without this library to `into`, which is all zero; says whether there are others, or nothing

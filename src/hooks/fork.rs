@@ -2,11 +2,11 @@
 
 use crate::dirty::eviction_probe;
 use crate::mappings::{self, family};
+use crate::sys::clib;
 
 /// `_Fork`, vfork and raw system calls run no handlers. Called once, while booting.
 pub fn boot() {
-    // SAFETY: the handlers live as long as the process, and are async-signal-safe.
-    unsafe { libc::pthread_atfork(Some(forking), None, Some(forked)) };
+    clib::pthread_atfork(Some(forking), None, Some(forked));
 }
 
 extern "C" fn forking() {

@@ -21,6 +21,7 @@ macro_rules! hook {
         /// As the C function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> $ret {
+            #[allow(unused_unsafe, reason = "some are safe")]
             // SAFETY: as the program has called this one, and once.
             let $real = $crate::hooks::once(move || unsafe { $crate::next_fn::$name($($arg),*) });
             $body
@@ -45,15 +46,16 @@ mod sync;
 mod truncate;
 
 use crate::helper::Worker;
+use crate::sys::strings::BeforeMain;
 use crate::{log, next_fn, process, sys};
 use core::ffi::c_void;
 use keepmydata_records::{Level, event};
 
 /// Called once, while booting.
-pub fn boot() {
+pub fn boot(environment: &BeforeMain) {
     check_order();
     end::boot();
-    foreign::boot();
+    foreign::boot(environment);
     fork::boot();
 }
 

@@ -4,7 +4,7 @@
 use crate::{next_fn, sys};
 use core::ffi::{c_long, c_ulong};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use libc::{c_int, pthread_self};
+use libc::c_int;
 
 /// The threads in that mode, which none leaves again. The kernel ends a thread there that makes another call than read,
 /// write, exit and sigreturn (prctl(2), `PR_SET_SECCOMP`): only hooks that natively make no other need to ask.
@@ -26,8 +26,7 @@ fn is_listed() -> bool {
 }
 
 fn this_thread() -> usize {
-    // SAFETY: only says which thread it is.
-    unsafe { pthread_self() as usize }
+    sys::clib::pthread_self()
 }
 
 /// Puts `to` where `from` is.

@@ -8,10 +8,11 @@ use super::prctl;
 use crate::enforce::told::{self, Unverified};
 use crate::mappings::classify;
 use crate::mappings::untold::{self, By, Whose};
+use crate::sys::clib::{self, Stream};
 use crate::sys::vm::is_failure;
 use crate::{enforce, mappings, next_fn};
 use core::ffi::c_void;
-use libc::{FILE, c_int, c_uint, size_t};
+use libc::{c_int, c_uint, size_t};
 use rustix::io::Errno;
 
 hook! {
@@ -117,7 +118,7 @@ macro_rules! closes_streams {
     ($($name:ident)*) => {$(
         hook! {
             #[doc = concat!("Hook for `", stringify!($name), "`: the C library closes the descriptor by itself.")]
-            fn $name(stream: *mut FILE) -> c_int, real => {
+            fn $name(stream: Stream) -> c_int, real => {
                 let closed = closes_stream(stream);
                 closing(closed, real())
             }
@@ -167,7 +168,7 @@ fn look_at(fd: c_int) -> Option<Closes> {
 
 /// The same for a stream.
 #[inline]
-pub fn closes_stream(stream: *mut FILE) -> Option<Closes> {
+pub fn closes_stream(stream: Stream) -> Option<Closes> {
     match may_be_told() || told::is_needed() {
         true => look_at_stream(stream),
         false => None,
@@ -176,10 +177,9 @@ pub fn closes_stream(stream: *mut FILE) -> Option<Closes> {
 
 #[cold]
 #[inline(never)]
-fn look_at_stream(stream: *mut FILE) -> Option<Closes> {
+fn look_at_stream(stream: Stream) -> Option<Closes> {
     let errno = next_fn::errno();
-    // SAFETY: a stream of the program's, which is open.
-    let fd = unsafe { libc::fileno(stream) };
+    let fd = clib::fileno(stream);
     next_fn::set_errno(errno);
     look_at(fd)
 }

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod cachestat;
+pub mod clib;
 pub mod defect;
 pub mod extents;
 pub mod fd;
@@ -21,6 +22,7 @@ pub mod proc_path;
 pub mod program;
 pub mod raw;
 pub mod signals;
+pub mod strings;
 pub mod supervised;
 #[cfg(test)]
 mod testing;
@@ -49,8 +51,7 @@ pub fn page_table_reach() -> usize {
 
 /// Learns the page size from the C library; called once, while booting.
 pub fn boot() {
-    // SAFETY: sysconf(3) only reads.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let size = clib::sysconf(libc::_SC_PAGESIZE);
     if size > 0 {
         PAGE_SIZE.store(size as usize, Ordering::Relaxed);
     }

@@ -252,8 +252,10 @@ calls! {
         &Part { start: into.as_mut_ptr() as usize, len: into.len() }, 1usize,
         &Part { start: from, len: into.len() }, 1usize
     ];
+    /// getcwd(2): how many bytes of `into` it fills, with the zero at the end.
+    sys_getcwd(into: &mut [u8]) = libc::SYS_getcwd, [&mut *into, into.len()];
     /// send(2).
-    sys_send(socket: BorrowedFd<'_>, bytes: &[u8], flags: c_int) = libc::SYS_sendto, [socket, bytes, bytes.len(), flags];
+    sys_send(socket: RawFd, bytes: &[u8], flags: c_int) = libc::SYS_sendto, [socket, bytes, bytes.len(), flags];
     /// `TCGETS`, which terminals answer (ioctl_tty(2)). The state is larger than any of the kernel's.
     sys_tcgets(fd: BorrowedFd<'_>, state: &mut [u64; 32]) = libc::SYS_ioctl, [fd, libc::TCGETS as usize, state];
     /// `UFFDIO_API` (ioctl_userfaultfd(2)): API, features, ioctls.

@@ -277,11 +277,7 @@ unsafe fn clone(
 
 /// Whether the program has one thread, for all that the C library knows (`__libc_single_threaded`, glibc 2.32).
 pub fn is_single() -> bool {
-    unsafe extern "C" {
-        static __libc_single_threaded: core::ffi::c_char;
-    }
-    // SAFETY: a byte that the C library sets when it makes a thread.
-    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
+    crate::clib::__libc_single_threaded.load(Ordering::Relaxed) != 0
 }
 
 /// Page faults of the calling thread so far, minor and major (getrusage(2), `RUSAGE_THREAD`). The

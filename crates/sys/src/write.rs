@@ -5,7 +5,7 @@ use super::wipe::Region;
 use super::{monotonic_ns, raw};
 use core::ffi::c_int;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{FileType, Stat};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags};
 
@@ -40,7 +40,7 @@ impl Way {
             },
             Way::Socket => {
                 let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-                raw::sys_send(to, bytes, flags)
+                raw::sys_send(to.as_raw_fd(), bytes, flags)
             }
         }
     }
