@@ -9,7 +9,7 @@ use crate::hooks;
 use crate::sys::raw;
 use crate::sys::strings::{BeforeMain, value_of};
 use crate::{config, dirty, enforce, helper, log, mappings, next_fn, process, sys};
-use keepmydata_records::{Enforce, Level, LineBuf, PathText, event};
+use keepmydata_records::{Enforce, Level, LineBuf, PathText, Track, event};
 
 #[cfg(not(test))]
 #[used]
@@ -62,16 +62,27 @@ pub extern "C" fn boot() {
     {
         log::boot();
         crate::stats::boot();
+        // A supervisor leaves to this library what it does itself.
+        if sys::filter::is_on()
+            && !sys::supervised::say(sys::supervised::Word::Preloaded)
+            && !enforce::sandbox::inherits(asks_at_once())
+        {
+            next_fn::set_errno(before);
+            return;
+        }
         say_hello();
         say_what_is_missing();
         #[cfg(not(test))]
         hooks::boot(&environment);
         process::open();
-        // A supervisor leaves to this library what it does itself.
-        sys::supervised::say(sys::supervised::Word::Preloaded);
     }
     handshake(&mut environment);
     next_fn::set_errno(before);
+}
+
+/// Whether the kernel is asked what it has before anything is mapped.
+fn asks_at_once() -> bool {
+    log::enabled(Level::Info) || config::settings().track != Track::Auto
 }
 
 /// The first line: how a user tells that the shim works.

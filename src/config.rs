@@ -3,6 +3,7 @@
 //! The program may overwrite its environment in place (setproctitle does), so the texts that
 //! outlive the parsing are copied.
 
+use crate::sys::fd::statx;
 use crate::sys::strings::{BeforeMain, value_of};
 use crate::sys::{clib, raw};
 use core::cell::UnsafeCell;
@@ -13,7 +14,7 @@ use keepmydata_records::{
 };
 use once_cell::sync::OnceCell;
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
 
 static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
 

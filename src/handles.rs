@@ -17,13 +17,14 @@ use crate::mappings::{
 };
 use crate::process;
 use crate::sys;
+use crate::sys::fd::statx;
 use crate::sys::signals::Blocked;
 use crate::{config, dirty, stats};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use keepmydata_records::Enforce;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 /// Neither wait for a lease to be broken nor touch the access time.

@@ -30,7 +30,8 @@ static GENERATIONS: AtomicU32 = AtomicU32::new(0);
 /// Whether the shim has booted.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether the shim has booted: until then every hook is a plain pass-through. Any context.
+/// Whether the shim has booted, and has not left the program alone since: else every hook is a plain pass-through. Any
+/// context.
 #[inline]
 pub fn is_open() -> bool {
     OPEN.load(Ordering::Relaxed)
@@ -39,6 +40,11 @@ pub fn is_open() -> bool {
 /// It has.
 pub fn open() {
     OPEN.store(true, Ordering::Release);
+}
+
+/// Every hook is a plain pass-through again.
+pub fn close() {
+    OPEN.store(false, Ordering::Release);
 }
 
 const FRESH: u32 = 0;

@@ -10,11 +10,12 @@ use crate::mappings::{
     file::{File, Key},
 };
 use crate::sys;
+use crate::sys::fd::fadvise;
 use crate::{config, process};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use keepmydata_records::{Level, Read, event};
 use libc::{c_int, iovec, off_t};
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::Advice;
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
@@ -22,6 +23,11 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub fn watched() -> bool {
     WATCHED.load(Ordering::Relaxed)
+}
+
+/// No read is looked at any more.
+pub fn unwatch() {
+    WATCHED.store(false, Ordering::Relaxed);
 }
 
 /// How much a read asks for.

@@ -1,7 +1,8 @@
 /*
  * Runs a program where something that a shim might want is missing.
  *
- * usage: under seccomp SYSCALL EPERM|ENOSYS PROGRAM ARGS...
+ * usage: under seccomp SYSCALL EPERM|ENOSYS|kill PROGRAM ARGS...
+ *        under service PROGRAM ARGS...    with the seccomp filter of a service that ends it at what it does not list
  *        under container PROGRAM ARGS...  with the seccomp profile of a container
  *        under threads-only PROGRAM ARGS...  where clone makes no process that shares memory, as some
  *                                         sandboxes have it
@@ -35,6 +36,8 @@ static const struct { const char *name; int number; } calls[] = {
 	{ "madvise", SYS_madvise },
 	{ "fadvise64", SYS_fadvise64 },
 	{ "process_vm_writev", SYS_process_vm_writev },
+	{ "mincore", SYS_mincore },
+	{ "fsopen", 430 },
 	{ "io_uring_setup", 425 },
 	{ "io_uring_enter", 426 },
 	{ "io_uring_register", 427 },
@@ -46,13 +49,16 @@ static const char *const contained[] = {
 	"io_uring_setup", "io_uring_enter", "io_uring_register",
 };
 
-static void deny(const char *name, int error)
+/* What systemd 252 lists for no service (SystemCallFilter=@system-service), of what a library may call. */
+static const char *const unlisted[] = { "cachestat", "mincore", "pidfd_getfd", "fsopen" };
+
+static void deny(const char *name, unsigned action)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		struct sock_filter filter[] = {
 			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 1),
-			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+			BPF_STMT(BPF_RET | BPF_K, action),
 			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		};
 		struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
@@ -69,6 +75,13 @@ static void deny(const char *name, int error)
 	}
 	errno = 0;
 	setup_failed("unknown system call %s", name);
+}
+
+static unsigned action_of(const char *word)
+{
+	if (strcmp(word, "kill") == 0)
+		return SECCOMP_RET_KILL_PROCESS;
+	return SECCOMP_RET_ERRNO | (strcmp(word, "ENOSYS") == 0 ? ENOSYS : EPERM);
 }
 
 static void allow_threads_only(void)
@@ -108,11 +121,15 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return EXIT_USAGE;
 	if (strcmp(argv[1], "seccomp") == 0 && argc > 4) {
-		deny(argv[2], strcmp(argv[3], "ENOSYS") == 0 ? ENOSYS : EPERM);
+		deny(argv[2], action_of(argv[3]));
 		next = 4;
 	} else if (strcmp(argv[1], "container") == 0) {
 		for (size_t i = 0; i < sizeof(contained) / sizeof(contained[0]); i++)
-			deny(contained[i], EPERM);
+			deny(contained[i], action_of("EPERM"));
+		next = 2;
+	} else if (strcmp(argv[1], "service") == 0) {
+		for (size_t i = 0; i < sizeof(unlisted) / sizeof(unlisted[0]); i++)
+			deny(unlisted[i], action_of("kill"));
 		next = 2;
 	} else if (strcmp(argv[1], "threads-only") == 0) {
 		allow_threads_only();

@@ -120,7 +120,8 @@ fn entering_a_namespace_of_each_kind() {
     }
 }
 
-/// Each system call denied in turn, by an error or by a handler of the program's, as in the sandboxes of browsers:
+/// Each system call denied in turn, by an error, by a handler of the program's, as in the sandboxes of browsers, or by the
+/// end of the process:
 /// msync says what it says natively, nothing hangs, and nobody is killed. (A process
 /// id of -1, which is what a denied getpid(2) may be taken for, is everybody's.)
 #[test]
@@ -135,6 +136,9 @@ fn every_system_call_denied() {
         (ext4.path("a"), "after", "EPERM"),
         (fuse.path("c"), "before", "trap"),
         (fuse.path("d"), "after", "trap"),
+        (fuse.path("e"), "before", "kill"),
+        (fuse.path("f"), "after", "kill"),
+        (ext4.path("c"), "inherited", "kill"),
     ] {
         let guest = Program::guest("denied").arg(file).args([when, error]);
         let guest = guest.timeout(Duration::from_secs(300));
@@ -188,12 +192,12 @@ fn verified() -> &'static str {
 /// Each denial with each error: the data is whole, and the log says by which mechanism, or which
 /// step was left out.
 macro_rules! denied {
-    ($($test:ident: $call:literal, $said:expr;)*) => {
+    ($($test:ident: $call:literal, [$($error:literal)*], $said:expr;)*) => {
         $(
             #[test]
             fn $test() {
                 or_skip!(TearFs::available());
-                for error in ["EPERM", "ENOSYS"] {
+                for error in [$($error),*] {
                     let denial = ["seccomp", $call, error];
                     whole_under(&denial, &[]);
                     whole_under(&denial, &[("KEEPMYDATA_VERIFY", "off")]);
@@ -207,21 +211,32 @@ macro_rules! denied {
 }
 
 denied! {
-    without_process_vm_readv: "process_vm_readv", verified();
-    without_userfaultfd: "userfaultfd", "tracker whole";
-    without_close_range: "close_range", "reason: not verified: no handle of the file";
-    without_pidfd_open: "pidfd_open", verified();
-    without_pidfd_getfd: "pidfd_getfd", verified();
-    without_pidfd_send_signal: "pidfd_send_signal", verified();
-    without_cachestat: "cachestat", match kernel::page_tracking() {
+    without_process_vm_readv: "process_vm_readv", ["EPERM" "ENOSYS" "kill"], verified();
+    without_userfaultfd: "userfaultfd", ["EPERM" "ENOSYS" "kill"], "tracker whole";
+    without_close_range: "close_range", ["EPERM" "ENOSYS" "kill"], "reason: not verified: no handle of the file";
+    without_pidfd_open: "pidfd_open", ["EPERM" "ENOSYS" "kill"], verified();
+    without_pidfd_getfd: "pidfd_getfd", ["EPERM" "ENOSYS" "kill"], verified();
+    without_pidfd_send_signal: "pidfd_send_signal", ["EPERM" "ENOSYS" "kill"], verified();
+    without_cachestat: "cachestat", ["EPERM" "ENOSYS" "kill"], match kernel::page_tracking() {
         Ok(()) => "tracker pagemap",
         Err(_) => "tracker whole",
     };
-    without_statx: "statx", verified();
-    without_name_to_handle_at: "name_to_handle_at", verified();
-    without_clone: "clone", "reason: not verified: no handle of the file";
-    without_fadvise: "fadvise64", "dropped 0";
-    without_madvise: "madvise", verified();
+    without_statx: "statx", ["EPERM" "ENOSYS" "kill"], verified();
+    without_name_to_handle_at: "name_to_handle_at", ["EPERM" "ENOSYS" "kill"], verified();
+    without_clone: "clone", ["EPERM" "ENOSYS"], "reason: not verified: no handle of the file";
+    without_fadvise: "fadvise64", ["EPERM" "ENOSYS" "kill"], "dropped 0";
+    without_madvise: "madvise", ["EPERM" "ENOSYS"], verified();
+}
+
+/// A service whose filter ends it at all that is not on a list (systemd.exec(5), SystemCallFilter).
+#[test]
+fn in_a_service() {
+    or_skip!(TearFs::available());
+    whole_under(&["service"], &[]);
+    whole_under(&["service"], &[("KEEPMYDATA_VERIFY", "off")]);
+    // Without mincore(2) nobody knows whether a page is what was stored or was read in anew.
+    let said = said_under(&["service"]);
+    assert!(said.contains("uncertain 4)"), "{said}");
 }
 
 /// A log file is written without them too.

@@ -6,12 +6,13 @@ use crate::mappings::{
     file::{File, PATH},
 };
 use crate::sys;
+use crate::sys::fd::fadvise;
 use crate::{config, log};
 use core::num::NonZeroU64;
 use keepmydata_promise::Part;
 use keepmydata_records::LineBuf;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Advice, CWD, Mode, OFlags, fadvise, openat};
+use rustix::fs::{Advice, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 /// Whether `file` must be shown to the other client. One whose path is too long to be kept is not found there, which is told.

@@ -11,10 +11,11 @@ use crate::helper::Worker;
 use crate::mappings::file::File;
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
+use crate::sys::fd::fadvise;
 use core::num::NonZeroU64;
 use core::ops::Range;
 use keepmydata_records::ByteRange;
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::Advice;
 
 /// Drops the `dirty` ranges of `mapped`, which is what `file` is open on, in whole folios.
 pub fn drop_dirty(worker: &Worker, mapped: &File, file: Cached<'_>, dirty: &Ranges) {

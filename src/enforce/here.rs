@@ -10,6 +10,7 @@ use crate::mappings::{
     self,
     file::{Debt, File, Handle, Held},
 };
+use crate::sys::fd::fadvise;
 use crate::sys::{
     self,
     cachestat::{CacheStat, cachestat},
@@ -20,7 +21,7 @@ use core::num::NonZeroU64;
 use core::ptr::NonNull;
 use keepmydata_promise::{self as promise, Part, Target, readback};
 use rustix::fd::BorrowedFd;
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::Advice;
 use rustix::io::Errno;
 
 /// A tracked file, and its handle.

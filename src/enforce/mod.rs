@@ -30,6 +30,7 @@ mod prepare;
 mod report;
 mod request;
 mod reverify;
+pub mod sandbox;
 mod spare;
 mod steps;
 mod ticket;

@@ -197,6 +197,9 @@ impl Life {
     fn wait(&self, options: WaitIdOptions) -> Result<bool, Errno> {
         const WCLONE: WaitIdOptions = WaitIdOptions::from_bits_retain(libc::__WCLONE as u32);
         let pid = Pid::from_raw(self.pid.load(Ordering::Relaxed)).ok_or(Errno::CHILD)?;
+        if sys::seccomp::is_fatal(libc::SYS_waitid) {
+            return Err(Errno::NOSYS);
+        }
         Ok(waitid(WaitId::Pid(pid), options | WCLONE)?.is_some())
     }
 

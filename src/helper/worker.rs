@@ -3,15 +3,15 @@
 use super::Call;
 use super::task::TaskPath;
 use crate::process::{self, Process};
-use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, thread, wipe::Mapping};
+use crate::sys::{self, cachestat::Cached, proc_path::ProcPath, seccomp, thread, wipe::Mapping};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, Ordering};
 use keepmydata_sync::pool::{Job, Member, Next};
-use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 /// The shim's own open file description, in the helper's table of one generation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -208,7 +208,7 @@ impl Worker {
     /// A copy of the program's descriptor `fd`, in the helper's table, for as long as it takes to use it:
     /// the same open file description.
     pub fn borrow_from_program(&self, fd: RawFd) -> Option<OwnedFd> {
-        pidfd_getfd(self.pidfd()?, fd, PidfdGetfdFlags::empty()).ok()
+        copy_of(self.pidfd()?, fd)
     }
 
     /// The helper's process id, where it is a process of its own; else 0.
@@ -222,9 +222,8 @@ impl Worker {
 
     /// A copy of descriptor `fd` in the table of process `pid`: the same open file description.
     pub fn copy_from(&self, pid: i32, fd: RawFd) -> Option<OwnedFd> {
-        let pid = rustix::process::Pid::from_raw(pid).filter(|_| self.here && pid != 0)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).ok()
+        let pidfd = open_process(if self.here { pid } else { 0 })?;
+        copy_of(pidfd.as_fd(), fd)
     }
 
     /// What descriptor `fd` of the program is open on, opened anew to append to it.
@@ -311,7 +310,9 @@ pub fn leave_program(process: &Process) -> Result<(), Errno> {
     if !sys::lock::is_allowed() {
         return Err(Errno::PERM);
     }
-    let _ = rustix::thread::set_name(c"keepmydata");
+    if !seccomp::is_fatal(libc::SYS_prctl) {
+        let _ = rustix::thread::set_name(c"keepmydata");
+    }
     sys::fd::leave_descriptor_table()?;
     thread::schedule_as_process(process.pid());
     Ok(())
@@ -336,13 +337,25 @@ pub fn open_descriptors(process: &Process) {
         }
         helper.proc.store(proc.into_raw_fd() + 1, Ordering::Relaxed);
     }
-    let program = rustix::process::Pid::from_raw(process.pid());
-    let none = PidfdFlags::empty();
-    if let Some(Ok(pidfd)) = program.map(|pid| pidfd_open(pid, none)) {
+    if let Some(pidfd) = open_process(process.pid()) {
         helper
             .pidfd
             .store(pidfd.into_raw_fd() + 1, Ordering::Relaxed);
     }
+}
+
+/// pidfd_open(2); nothing of process 0, nor where a sandbox denies it.
+fn open_process(pid: i32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid).filter(|_| !seccomp::is_fatal(libc::SYS_pidfd_open))?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// pidfd_getfd(2), likewise.
+fn copy_of(process: BorrowedFd<'_>, fd: RawFd) -> Option<OwnedFd> {
+    if seccomp::is_fatal(libc::SYS_pidfd_getfd) {
+        return None;
+    }
+    rustix::process::pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).ok()
 }
 
 fn say_why_thread(process: &'static Process) {

@@ -2,9 +2,9 @@
 //! library's. Their loaders find it in LD_PRELOAD all the same, and say that they cannot use it; musl's does not start
 //! the program. So these get an environment without it.
 
-use crate::helper;
 use crate::sys::program;
 use crate::sys::strings::{BeforeMain, Strings, Text};
+use crate::{helper, process};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -54,7 +54,7 @@ pub fn start<R>(
 
 /// Whether it is such a one.
 fn is(file: Text<'_>, searched: bool) -> bool {
-    if !IS_PASSED_ON.load(Ordering::Relaxed) {
+    if !IS_PASSED_ON.load(Ordering::Relaxed) || !process::is_open() {
         return false;
     }
     // Of a path the kernel sees whether there is one.

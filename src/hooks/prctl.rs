@@ -1,6 +1,7 @@
 //! prctl, and syscall: a thread in seccomp's strict mode may make no system call of the shim's, and a filter may have a handler of
 //! the program's answer one. The C library has no function for seccomp(2).
 
+use crate::enforce::sandbox;
 use crate::{next_fn, sys};
 use core::ffi::{c_long, c_ulong};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +51,7 @@ hook! {
     ) -> c_int, real => {
         match mode(option, second) {
             libc::SECCOMP_MODE_STRICT => entering(real),
-            libc::SECCOMP_MODE_FILTER => filtering(real),
+            libc::SECCOMP_MODE_FILTER => filtering(third as usize, real),
             _ => real(),
         }
     }
@@ -64,10 +65,17 @@ fn mode(option: c_int, second: c_ulong) -> u32 {
     }
 }
 
-/// Makes a call that adds a filter.
-fn filtering<R>(call: impl FnOnce() -> R) -> R {
+/// Makes a call that adds the filter of a `struct sock_fprog`.
+fn filtering<R: PartialOrd + From<bool>>(program: usize, call: impl FnOnce() -> R) -> R {
     sys::signals::expect_traps();
-    call()
+    let before = sandbox::entering(program);
+    let result = call();
+    if let Some(before) = before
+        && result < R::from(false)
+    {
+        before.restore();
+    }
+    result
 }
 
 /// Makes a call by which the calling thread enters that mode if the result is 0.
@@ -182,7 +190,7 @@ unsafe extern "C" fn asked(
     let call = || unsafe { next(number, first, second, third, fourth, fifth) };
     match mode {
         libc::SECCOMP_MODE_STRICT => entering(call),
-        libc::SECCOMP_MODE_FILTER => filtering(call),
+        libc::SECCOMP_MODE_FILTER => filtering(third as usize, call),
         _ => call(),
     }
 }

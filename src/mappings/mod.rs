@@ -81,6 +81,22 @@ pub fn any_tells_once() -> bool {
     TELLS_ONCE.load(Ordering::Relaxed)
 }
 
+/// What [`any`] and its like have said.
+pub struct Gates([bool; 3]);
+
+/// Has hooks find nothing to do.
+pub fn shut() -> Gates {
+    untold::shut();
+    Gates([&ANY, &VERIFIED, &TELLS_ONCE].map(|gate| gate.swap(false, Ordering::Relaxed)))
+}
+
+/// Has them find what they found before.
+pub fn open(gates: Gates) {
+    for (gate, was) in [&ANY, &VERIFIED, &TELLS_ONCE].into_iter().zip(gates.0) {
+        gate.fetch_or(was, Ordering::Relaxed);
+    }
+}
+
 /// Runs `run` for every mapping, clipped to `[start, end)`, each with a hold on its file and without the lock.
 /// With all signals blocked.
 pub fn each(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
@@ -505,7 +521,9 @@ impl Guard {
         let file = self.get_mut(entry.file);
         file.low = file.low.min(entry.start);
         file.high = file.high.max(entry.end);
-        ANY.store(true, Ordering::Release);
+        if process::is_open() {
+            ANY.store(true, Ordering::Release);
+        }
         true
     }
 

@@ -95,6 +95,11 @@ pub fn may_be_any() -> bool {
     FLUSHES.load(Ordering::Acquire) > 0 || are_any()
 }
 
+/// Nothing is told any more.
+pub fn shut() {
+    ANY.store(false, Ordering::Relaxed);
+}
+
 /// A flush that answers no call, from before to after it. With all signals blocked.
 pub struct Flush(Whose);
 

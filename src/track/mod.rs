@@ -11,7 +11,7 @@ mod tests;
 
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
-use crate::enforce::before;
+use crate::enforce::{before, sandbox};
 use crate::mappings::classify::{self, Bypass, Candidate};
 use crate::mappings::file::{Handle, Key, MayDrop};
 use crate::mappings::table::{Entry, Marks};
@@ -89,6 +89,7 @@ pub unsafe fn mmap(
     let state = next_fn::defer_cancel();
     let result = match process::is_open() {
         false => call.call(),
+        true if classify::is_shared_file(flags) && !sandbox::allows() => call.call(),
         true if classify::is_shared_file(flags) => {
             let state = next_fn::enter();
             let result = mmap_file(&call, &state.quiet);

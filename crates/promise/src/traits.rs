@@ -58,7 +58,7 @@ impl Traits {
 /// Asked of the kernel's inode; a FUSE daemon or a server is not asked.
 fn is_dax(fd: BorrowedFd<'_>) -> bool {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    fs::statx(fd, c"", flags, StatxFlags::empty())
+    sys::fd::statx(fd, c"", flags, StatxFlags::empty())
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
 }
 

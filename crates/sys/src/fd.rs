@@ -1,10 +1,13 @@
 //! Descriptors: what a descriptor of the program's is, and the helper's own.
 
-use super::{raw, thread};
+use super::{raw, seccomp, thread};
 use crate::kernel::{FileHandle, Statx};
 use core::ffi::{CStr, c_char, c_int};
+use core::num::NonZeroU64;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, FileType, StatxFlags, fcntl_getfl, makedev, statx, tell};
+use rustix::fs::{
+    Advice, AtFlags, FileType, Statx as FileStatus, StatxFlags, fcntl_getfl, makedev, tell,
+};
 use rustix::io::Errno;
 use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::path::DecInt;
@@ -46,6 +49,10 @@ fn sync(fd: BorrowedFd<'_>, call: fn(RawFd) -> Result<usize, Errno>) -> Result<(
 ///
 /// Errors: `EPERM` without `CAP_SYS_ADMIN`; `ENOSYS`.
 pub fn unmounted_proc() -> Result<OwnedFd, Errno> {
+    let calls = [libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount];
+    if calls.into_iter().any(seccomp::is_fatal) {
+        return Err(Errno::NOSYS);
+    }
     let proc = mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     mount::fsconfig_create(proc.as_fd())?;
     let attributes = MountAttrFlags::empty();
@@ -185,6 +192,32 @@ pub fn flags(fd: c_int) -> Option<c_int> {
 /// Where `fd` is in its file, bytes (lseek(2)). Any context.
 pub fn position(fd: c_int) -> Option<u64> {
     of_program(fd, |fd| tell(fd))?.ok()
+}
+
+/// statx(2). Errors: `ENOSYS` where a sandbox would end the program, too.
+pub fn statx(
+    dir: impl AsFd,
+    path: &CStr,
+    flags: AtFlags,
+    wanted: StatxFlags,
+) -> Result<FileStatus, Errno> {
+    match seccomp::is_fatal(libc::SYS_statx) {
+        true => Err(Errno::NOSYS),
+        false => rustix::fs::statx(dir, path, flags, wanted),
+    }
+}
+
+/// posix_fadvise(2) of `len` bytes, or to the end of the file. Errors: `ENOSYS` as [`statx`].
+pub fn fadvise(
+    fd: impl AsFd,
+    offset: u64,
+    len: Option<NonZeroU64>,
+    advice: Advice,
+) -> Result<(), Errno> {
+    match seccomp::is_fatal(libc::SYS_fadvise64) {
+        true => Err(Errno::NOSYS),
+        false => rustix::fs::fadvise(fd, offset, len, advice),
+    }
 }
 
 fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {

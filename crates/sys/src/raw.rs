@@ -5,6 +5,7 @@ use super::kernel::{
     CacheRange, CacheStat, Cpus, FS_IOC_FIEMAP, Fiemap, FileHandle, FutexWaiter, SYS_CACHESTAT,
     Statx, userfaultfd,
 };
+use super::seccomp::{self, SYS_FUTEX_WAITV};
 use core::ffi::c_int;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
@@ -118,7 +119,8 @@ fn words<const N: usize>(used: [usize; N]) -> [usize; 6] {
 }
 
 /// Calls that are sound for all values of their arguments, each with what it takes by Rust's types and what is in the
-/// kernel's registers. Any context; errno is left alone, and the kernel's comes back as it is.
+/// kernel's registers. Any context; errno is left alone, and the kernel's comes back as it is; `ENOSYS` where a sandbox would
+/// end the program ([`seccomp`]).
 ///
 /// What makes a row sound, and must be so for a new one: the kernel reads no more than what its `&` lend, writes no
 /// more than what its `&mut` lend, and nothing there but numbers; what is a plain number does not make it
@@ -131,6 +133,9 @@ macro_rules! calls {
         // The library is smaller by 2% than where each caller has its own.
         #[inline(never)]
         pub fn $name($($arg: $type),*) -> Result<usize, Errno> {
+            if seccomp::is_fatal($number) {
+                return Err(Errno::NOSYS);
+            }
             // SAFETY: as for every row, see above; what is lent lives until the call has returned.
             unsafe { syscall($number, words([$(Word::word($word)),*])) }
         }
@@ -180,7 +185,7 @@ calls! {
     sys_setgroups(groups: &[u32]) = libc::SYS_setgroups, [groups.len(), groups];
     /// futex_waitv(2), Linux 5.16: sleeps on words, whose addresses it checks, until a monotonic time.
     sys_futex_waitv(waiters: &[FutexWaiter], until: &libc::timespec) =
-        449, [waiters, waiters.len(), 0usize, until, libc::CLOCK_MONOTONIC];
+        SYS_FUTEX_WAITV, [waiters, waiters.len(), 0usize, until, libc::CLOCK_MONOTONIC];
     /// futex(2), `FUTEX_WAKE`: wakes who sleeps on that address, and does not look at what lies there.
     sys_futex_wake(address: usize, private: bool, count: c_int) =
         libc::SYS_futex, [address, libc::FUTEX_WAKE | if private { libc::FUTEX_PRIVATE_FLAG } else { 0 }, count];
@@ -234,6 +239,8 @@ calls! {
     sys_setpriority(nice: c_int) = libc::SYS_setpriority, [libc::PRIO_PROCESS, 0usize, nice];
     /// prctl(2), `PR_GET_SECCOMP`: whether the calling thread is under a filter (2).
     sys_get_seccomp() = libc::SYS_prctl, [libc::PR_GET_SECCOMP];
+    /// wait4(2) for a child that sends no signal at its end.
+    sys_wait_clone(pid: c_int, status: &mut u32) = libc::SYS_wait4, [pid, status, libc::__WCLONE, 0usize];
     /// msync(2).
     sys_msync(start: usize, len: usize, flags: c_int) = libc::SYS_msync, [start, len, flags];
     /// mincore(2) of as many pages as `states` has room for.
@@ -274,6 +281,9 @@ calls! {
 
 /// userfaultfd(2): a new descriptor.
 pub fn sys_userfaultfd(flags: c_int) -> Result<OwnedFd, Errno> {
+    if seccomp::is_fatal(libc::SYS_userfaultfd) {
+        return Err(Errno::NOSYS);
+    }
     // SAFETY: only flags are passed, and the new descriptor is nobody else's.
     unsafe {
         let fd = syscall(libc::SYS_userfaultfd, words([flags.word()]))?;
@@ -291,6 +301,9 @@ pub unsafe fn sys_vmsplice(
     len: usize,
     flags: u32,
 ) -> Result<usize, Errno> {
+    if seccomp::is_fatal(libc::SYS_vmsplice) {
+        return Err(Errno::NOSYS);
+    }
     let part = Part { start, len };
     let words = words([pipe.word(), (&part).word(), 1, flags.word()]);
     // SAFETY: the vector is live, and the kernel checks the address in it; by contract it only reads there.

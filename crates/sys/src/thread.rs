@@ -8,8 +8,8 @@
 //! A thread may also be the first one of a process that shares the memory of the program's and is
 //! outside of its thread group ([`spawn_process`]).
 
-use super::raw;
 use super::wipe::Region;
+use super::{raw, seccomp};
 use crate::kernel::Cpus;
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +69,9 @@ pub unsafe fn spawn_process(run: Body, arg: usize) -> Result<c_int, Errno> {
 /// # Safety
 /// As [`spawn`].
 unsafe fn start(flags: c_int, run: Body, arg: usize) -> Result<c_int, Errno> {
+    if seccomp::is_fatal(libc::SYS_clone) {
+        return Err(Errno::NOSYS);
+    }
     let total = GUARD + STACK + TLS;
     let mut memory = Region::new(total).ok_or(Errno::NOMEM)?;
     let base = memory.start();
@@ -138,10 +141,14 @@ pub fn set_own_word(word: usize) {
 /// Whether a child would be of another PID namespace than the caller (unshare(2), `CLONE_NEWPID`), or
 /// that cannot be told.
 pub fn has_own_pid_namespace_for_children() -> bool {
-    let (mut own, mut of_children) = ([0u8; 64], [0u8; 64]);
-    let own = read_link(c"/proc/thread-self/ns/pid", &mut own);
-    let of_children = read_link(c"/proc/thread-self/ns/pid_for_children", &mut of_children);
-    own.is_none() || own != of_children
+    // By stat(2), which programs make before their filters know of the shim.
+    let namespace = |path: &CStr| {
+        rustix::fs::stat(path)
+            .ok()
+            .map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    let own = namespace(c"/proc/thread-self/ns/pid");
+    own.is_none() || own != namespace(c"/proc/thread-self/ns/pid_for_children")
 }
 
 /// What the link at `path` holds (readlink(2)), as far as there is room.

@@ -57,8 +57,7 @@ pub fn map_wiped(bytes: usize) -> Option<(NonNull<u8>, bool)> {
 
 /// Maps `bytes` of zeroed memory that fork children share.
 pub fn map_shared(bytes: usize) -> Option<NonNull<u8>> {
-    let prot = ProtFlags::READ | ProtFlags::WRITE;
-    Mapping::place_as(bytes, prot, MapFlags::SHARED).map(Mapping::leave)
+    Mapping::shared(bytes).map(Mapping::leave)
 }
 
 /// A mapping of the shim's own, unmapped when it is dropped. What is mapped there may be anything.
@@ -76,6 +75,12 @@ impl Mapping {
     /// `len` bytes of addresses, for something to be mapped there ([`Mapping::start`]).
     pub fn reserve(len: usize) -> Option<Mapping> {
         Mapping::place(len, ProtFlags::empty())
+    }
+
+    /// `len` bytes of zeroed memory that fork children share, to be read and written.
+    pub fn shared(len: usize) -> Option<Mapping> {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        Mapping::place_as(len, prot, MapFlags::SHARED)
     }
 
     fn place(len: usize, prot: ProtFlags) -> Option<Mapping> {
