@@ -247,11 +247,19 @@ fn try_to_map(worker: &Worker, file: &File) -> Option<(usize, usize)> {
     }
     // Room to grow. The last page is beyond the end of the file: see [`is_whole_mapped`].
     let len = sys::page_up(size + size / 2) as usize + sys::page_size();
-    let flags = FLAGS | OFlags::RDWR;
-    let opened = quietly(flags, |flags| worker.reopen_own(handle.fd, flags)).ok()?;
+    let opened = open_for_writing(worker, &handle).ok()?;
     let mut mapping = sys::vm::map_readable(opened.as_fd(), 0, len).ok()?;
     mapping.keep_from_children();
     Some((mapping.leave().as_ptr().expose_provenance(), len))
+}
+
+/// Opens the file of `handle` anew, for reading and writing. On a helper thread.
+pub fn open_for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
+    if handle.generation != worker.process().generation() {
+        return Err(Errno::BADF);
+    }
+    let flags = FLAGS | OFlags::RDWR;
+    quietly(flags, |flags| worker.reopen_own(handle.fd, flags))
 }
 
 /// The file was not synced, or has grown: [`map_whole`] begins anew. By who leads its flush.

@@ -10,11 +10,17 @@
 use super::here::{Here, make_page_dirty};
 use super::request::Refused;
 use crate::dirty::{self, Ranges};
-use crate::mappings::{self, file::File};
-use crate::sys::extents::{self, Hole};
-use crate::sys::{self, vm, wipe::Region};
-use keepmydata_promise::{BUFFER, State};
+use crate::handles;
+use crate::mappings::{self, table::Entry};
+use crate::sys::extents;
+use crate::sys::{
+    self, vm,
+    wipe::{Mapping, Region},
+};
+use core::cell::OnceCell;
+use keepmydata_promise::{BUFFER, State, Target};
 use keepmydata_records::ByteRange;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 /// Keeps the data of a file whose sync failed, and remembers the failure. Returns how many pages are lost.
@@ -30,18 +36,18 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
             stale_dirty_again(here, refused);
             0
         }
-        // What was written back before that, and the filesystem had not made safe, is clean.
-        Some(_) if !refused.verify && !traits.local_block => {
-            ranges_dirty_again(here, &refused.dirty).max(unwritten_dirty_again(here))
-        }
-        Some(_) if refused.dirty_known => {
-            let lost = ranges_dirty_again(here, &refused.dirty);
-            match traits.loses_unwritten && !traits.dax {
-                true => lost.max(refused.dirty_pages()),
-                false => lost,
+        Some(_) => {
+            let pages = Pages::of(here);
+            let mut lost = pages.ranges_dirty_again(&refused.dirty);
+            // What was written back before the flush, and the filesystem had not made safe, is clean by now.
+            if !refused.verify || traits.local_block {
+                lost = lost.max(pages.unwritten_dirty_again());
             }
+            if refused.dirty_known && traits.loses_unwritten && !traits.dax {
+                lost = lost.max(refused.dirty_pages());
+            }
+            lost
         }
-        Some(_) => unwritten_dirty_again(here),
     };
     let lost = lost.max(u64::from(may_have_dropped(here, refused, errno)));
     let mut table = mappings::lock();
@@ -58,145 +64,26 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
 }
 
 fn stale_dirty_again(here: &Here<'_>, refused: &Refused) {
+    let pages = Pages::of(here);
     for (page, state) in refused.copies.states().enumerate() {
         if matches!(state, State::Stale | State::Racing) {
             let (offset, _) = refused.copies.place_of(page);
-            let _ = dirty_again(&here.file, offset);
+            let _ = pages.dirty_again(offset);
         }
     }
-}
-
-/// Every page of the dirty ranges that is still in the page cache; returns how many are lost.
-fn ranges_dirty_again(here: &Here<'_>, dirty: &Ranges) -> u64 {
-    let size = sys::page_size();
-    let mut lost = 0;
-    for range in dirty.as_slice() {
-        for offset in (range.offset..range.end()).step_by(size) {
-            lost += u64::from(is_lost(&here.file, dirty_again(&here.file, offset)));
-        }
-    }
-    lost
 }
 
 /// Whether the filesystem may have dropped pages that it found no block for. Those lie in holes ever after; so
-/// where what is mapped has no hole, none was. The error for that is not EIO but that there is no room.
+/// where the file has no hole, none was. Mapped or not: what dropped them need not have been stored through a mapping that is
+/// still there. The error for that is not EIO but that there is no room.
 fn may_have_dropped(here: &Here<'_>, refused: &Refused, errno: Errno) -> bool {
     let traits = here.file.traits;
     let failed = refused.facts.flush_error.is_some() && !traits.dax;
     if !failed || !traits.drops_unallocated || errno == Errno::IO {
         return false;
     }
-    let Some(handle) = here.worker.borrow_handle(&here.handle) else {
-        return true;
-    };
-    let size = sys::fd::size(handle).unwrap_or(u64::MAX);
-    let mut mapped = Ranges::new();
-    mappings::lock().for_each_of(&here.file, 0, |entry| {
-        if entry.writable {
-            mapped.add(entry.offset, entry.offset + entry.len() as u64);
-        }
-        true
-    });
-    let mut has_hole = false;
-    let mut found = |_, _| {
-        has_hole = true;
-        false
-    };
-    let asked = mapped.within(0, size).all(|range| {
-        extents::holes(
-            handle,
-            range.offset,
-            range.end(),
-            Hole::Unpromised,
-            &mut found,
-        )
-        .is_ok()
-    });
-    has_hole || !asked
-}
-
-/// Whether nobody will write the page any more, or see that it was not written. What has left the page cache
-/// was clean: it is not lost by that.
-fn is_lost(file: &File, page: Again) -> bool {
-    match page {
-        // The next sync would find nothing to write, and compare the page with itself.
-        Again::Clean => file.traits.encodes,
-        Again::Gone | Again::Dirty | Again::Unmapped => false,
-    }
-}
-
-/// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
-/// cannot be asked past the page cache, every cached page.
-fn unwritten_dirty_again(here: &Here<'_>) -> u64 {
-    let [mut cached, mut absent, mut gone, mut assumed_dirty] = [const { Ranges::new() }; 4];
-    let mut found = dirty::Found {
-        dirty: &mut cached,
-        absent: &mut absent,
-        gone: &mut gone,
-        assumed_dirty: &mut assumed_dirty,
-    };
-    dirty::learn(&here.query(), false, true, &mut found);
-    let Some(mut memory) = Region::new(BUFFER + sys::page_size()) else {
-        return 0;
-    };
-    let memory = memory.numbers_mut(0, BUFFER + sys::page_size());
-    let mut lost = 0;
-    for range in cached.iter() {
-        for offset in (range.offset..range.end()).step_by(BUFFER) {
-            let length = (range.end() - offset).min(BUFFER as u64);
-            lost += compare_again(here, ByteRange { offset, length }, memory);
-        }
-    }
-    lost
-}
-
-/// The same for a range of at most [`BUFFER`] bytes; `memory` has room for a page more.
-fn compare_again(here: &Here<'_>, range: ByteRange, memory: &mut [u8]) -> u64 {
-    let page = sys::page_size();
-    let (buffer, now) = memory.split_at_mut(BUFFER);
     let handle = here.worker.borrow_handle(&here.handle);
-    let (mut have, mut size) = (0, 0);
-    let mut opaque = Ranges::new();
-    if let Some(handle) = handle.filter(|_| here.handle.direct) {
-        let buffer = &mut buffer[..range.length as usize];
-        have = sys::fd::read_back(handle, buffer, range.offset).unwrap_or(0);
-        size = sys::fd::size(handle).unwrap_or(0);
-        let (start, end) = (range.offset, range.end());
-        let each = |from, to| opaque.add(from, to);
-        if here.file.traits.encodes && extents::encoded(handle, start, end, each).is_err() {
-            opaque.add(start, end);
-        }
-    }
-    let mut lost = 0;
-    for at in (0..range.length as usize).step_by(page) {
-        let offset = range.offset + at as u64;
-        let valid = size.saturating_sub(offset).min(page as u64) as usize;
-        let held = &buffer[at.min(have)..(at + page).min(have)];
-        let written = valid > 0
-            && !opaque.has(offset)
-            && held.len() >= valid
-            && read_page(&here.file, offset, now)
-            && now[..valid] == held[..valid];
-        if !written {
-            let again = dirty_again(&here.file, offset);
-            lost += u64::from(opaque.has(offset) && is_lost(&here.file, again));
-        }
-    }
-    lost
-}
-
-/// What a mapping has of the page at `offset` in the file. Not under the table lock: where the page
-/// has left the page cache this waits for the filesystem.
-fn read_page(file: &File, offset: u64, into: &mut [u8]) -> bool {
-    let mut found = None;
-    mappings::lock().for_each_of(file, 0, |entry| {
-        let end = entry.offset + entry.len() as u64;
-        if entry.writable && (entry.offset..end).contains(&offset) {
-            found = Some(entry.start + (offset - entry.offset) as usize);
-        }
-        found.is_none()
-    });
-    found.is_some_and(|at| vm::read_own_memory(at, into) == Ok(into.len()))
+    handle.is_none_or(|handle| extents::has_hole(handle).unwrap_or(true))
 }
 
 /// What became of a page that was to be made dirty again.
@@ -211,30 +98,207 @@ enum Again {
     Unmapped,
 }
 
-/// Makes the page at `offset` in the file dirty, if it is in the page cache. Under the table lock, so
-/// that the mapping stays: a page in the page cache is made dirty without a read.
-fn dirty_again(file: &File, offset: u64) -> Again {
-    let size = sys::page_size();
-    let mut done = Again::Unmapped;
-    let table = mappings::lock();
-    table.for_each_of(file, 0, |entry| {
-        let end = entry.offset + entry.len() as u64;
-        if !entry.writable || !(entry.offset..end).contains(&offset) {
-            return true;
+/// The pages of a file whose sync failed: through the program's mappings, and what these have not, on a local filesystem, through
+/// one of the shim's own.
+struct Pages<'a, 'b> {
+    here: &'a Here<'b>,
+    /// The file, once it is needed: open for writing, if it can be.
+    opened: OnceCell<Option<OwnedFd>>,
+}
+
+impl<'a, 'b> Pages<'a, 'b> {
+    fn of(here: &'a Here<'b>) -> Pages<'a, 'b> {
+        let opened = OnceCell::new();
+        Pages { here, opened }
+    }
+
+    /// Every page of the dirty ranges that is still in the page cache; returns how many are lost.
+    fn ranges_dirty_again(&self, dirty: &Ranges) -> u64 {
+        let size = sys::page_size();
+        let mut lost = 0;
+        for range in dirty.as_slice() {
+            for offset in (range.offset..range.end()).step_by(size) {
+                lost += u64::from(self.is_lost(self.dirty_again(offset)));
+            }
         }
-        let at = entry.start + (offset - entry.offset) as usize;
-        done = match vm::is_cached(at) {
-            false => Again::Gone,
-            true if vm::make_dirty(at, size).is_ok() => Again::Dirty,
-            // Read-only now: through a duplicate, which may write it back at once.
-            true => match duplicate_dirty(at) {
-                Ok(()) => Again::Dirty,
-                Err(_) => Again::Clean,
-            },
+        lost
+    }
+
+    /// Whether nobody will write the page any more, or see that it was not written. What has left the page cache
+    /// was clean: it is not lost by that.
+    fn is_lost(&self, page: Again) -> bool {
+        match page {
+            // The next sync would find nothing to write, and compare the page with itself.
+            Again::Clean => self.here.file.traits.encodes,
+            Again::Unmapped => self.has_own(),
+            Again::Gone | Again::Dirty => false,
+        }
+    }
+
+    /// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
+    /// cannot be asked past the page cache, every cached page.
+    fn unwritten_dirty_again(&self) -> u64 {
+        let here = self.here;
+        let [mut cached, mut absent, mut gone, mut assumed_dirty] = [const { Ranges::new() }; 4];
+        let mut found = dirty::Found {
+            dirty: &mut cached,
+            absent: &mut absent,
+            gone: &mut gone,
+            assumed_dirty: &mut assumed_dirty,
         };
-        false
-    });
-    done
+        dirty::learn(&here.query(), false, true, &mut found);
+        let mut lost = 0;
+        if self.has_own() {
+            // What was stored may be mapped no more, or written by write(2).
+            let all = here.worker.borrow_cached(&here.handle);
+            if all.is_none_or(|file| dirty::cached(file, &mut cached).is_err()) {
+                lost += u64::from(!self.is_mapped_whole());
+            }
+        }
+        let Some(mut memory) = Region::new(BUFFER + sys::page_size()) else {
+            return lost;
+        };
+        let memory = memory.numbers_mut(0, BUFFER + sys::page_size());
+        for range in cached.iter() {
+            for offset in (range.offset..range.end()).step_by(BUFFER) {
+                let length = (range.end() - offset).min(BUFFER as u64);
+                lost += self.compare_again(ByteRange { offset, length }, memory);
+            }
+        }
+        lost
+    }
+
+    /// The same for a range of at most [`BUFFER`] bytes; `memory` has room for a page more.
+    fn compare_again(&self, range: ByteRange, memory: &mut [u8]) -> u64 {
+        let here = self.here;
+        let page = sys::page_size();
+        let (buffer, now) = memory.split_at_mut(BUFFER);
+        let handle = here.worker.borrow_handle(&here.handle);
+        let (mut have, mut size) = (0, 0);
+        let mut opaque = Ranges::new();
+        if let Some(handle) = handle.filter(|_| here.handle.direct) {
+            let buffer = &mut buffer[..range.length as usize];
+            have = sys::fd::read_back(handle, buffer, range.offset).unwrap_or(0);
+            size = sys::fd::size(handle).unwrap_or(0);
+            let (start, end) = (range.offset, range.end());
+            let each = |from, to| opaque.add(from, to);
+            if here.file.traits.encodes && extents::encoded(handle, start, end, each).is_err() {
+                opaque.add(start, end);
+            }
+        }
+        let mut lost = 0;
+        for at in (0..range.length as usize).step_by(page) {
+            let offset = range.offset + at as u64;
+            let valid = size.saturating_sub(offset).min(page as u64) as usize;
+            let held = &buffer[at.min(have)..(at + page).min(have)];
+            let written = valid > 0
+                && !opaque.has(offset)
+                && held.len() >= valid
+                && self.read(offset, now)
+                && now[..valid] == held[..valid];
+            if !written {
+                let again = self.dirty_again(offset);
+                let is_opaque = opaque.has(offset) || matches!(again, Again::Unmapped);
+                lost += u64::from(is_opaque && self.is_lost(again));
+            }
+        }
+        lost
+    }
+
+    /// What the page at `offset` in the file holds. Not under the table lock: where the page
+    /// has left the page cache this waits for the filesystem.
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        let mut read = |at| vm::read_own_memory(at, into) == Ok(into.len());
+        match self.mapped(offset) {
+            Some(at) => read(at),
+            None => self.own(offset).is_some_and(|page| read(page.start())),
+        }
+    }
+
+    /// Where the program has the page at `offset` in the file, if it has.
+    fn mapped(&self, offset: u64) -> Option<usize> {
+        let mut found = None;
+        mappings::lock().for_each_of(&self.here.file, 0, |entry| {
+            if entry.writable && holds(&entry, offset) {
+                found = Some(entry.start + (offset - entry.offset) as usize);
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    /// Makes the page at `offset` in the file dirty, if it is in the page cache. Under the table lock, so
+    /// that the mapping stays: a page in the page cache is made dirty without a read.
+    fn dirty_again(&self, offset: u64) -> Again {
+        let size = sys::page_size();
+        let mut done = Again::Unmapped;
+        let table = mappings::lock();
+        table.for_each_of(&self.here.file, 0, |entry| {
+            if !entry.writable || !holds(&entry, offset) {
+                return true;
+            }
+            let at = entry.start + (offset - entry.offset) as usize;
+            done = match vm::is_cached(at) {
+                false => Again::Gone,
+                true if vm::make_dirty(at, size).is_ok() => Again::Dirty,
+                // Read-only now: through a duplicate, which may write it back at once.
+                true => match duplicate_dirty(at) {
+                    Ok(()) => Again::Dirty,
+                    Err(_) => Again::Clean,
+                },
+            };
+            false
+        });
+        drop(table);
+        match done {
+            Again::Unmapped => self.own_dirty_again(offset),
+            done => done,
+        }
+    }
+
+    fn own_dirty_again(&self, offset: u64) -> Again {
+        match self.own(offset) {
+            Some(page) if !vm::is_cached(page.start()) => Again::Gone,
+            Some(mut page) => match make_page_dirty(&mut page) {
+                Ok(()) => Again::Dirty,
+                Err(_) => Again::Unmapped,
+            },
+            None => Again::Unmapped,
+        }
+    }
+
+    /// Unmapping a file of FUSE writes it back, which may fail once more, and where its error is told once, nobody knows.
+    fn has_own(&self) -> bool {
+        let traits = self.here.file.traits;
+        traits.local_block && !traits.dax
+    }
+
+    /// A mapping of the shim's own of the page at `offset` in the file.
+    fn own(&self, offset: u64) -> Option<Mapping> {
+        if !self.has_own() {
+            return None;
+        }
+        let open = || handles::open_for_writing(self.here.worker, &self.here.handle).ok();
+        let opened = self.opened.get_or_init(open).as_ref()?;
+        vm::map_readable(opened.as_fd(), offset, sys::page_size()).ok()
+    }
+
+    /// Whether the program maps all that the file has, so that no page of it was left out.
+    fn is_mapped_whole(&self) -> bool {
+        let mut mapped = Ranges::new();
+        mappings::lock().for_each_of(&self.here.file, 0, |entry| {
+            if entry.writable {
+                mapped.add(entry.offset, entry.offset + entry.len() as u64);
+            }
+            true
+        });
+        let size = self.here.size();
+        size.is_ok_and(|size| mapped.covers(0, sys::page_up(size)))
+    }
+}
+
+fn holds(entry: &Entry<'_>, offset: u64) -> bool {
+    (entry.offset..entry.offset + entry.len() as u64).contains(&offset)
 }
 
 fn duplicate_dirty(at: usize) -> Result<(), Errno> {

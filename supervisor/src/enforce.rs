@@ -14,7 +14,7 @@ use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, 
 use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
 use keepmydata_sys::cachestat::cachestat;
-use keepmydata_sys::extents::{self, Hole};
+use keepmydata_sys::extents;
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -397,16 +397,7 @@ fn may_have_dropped(there: &There<'_>, errno: Errno) -> bool {
     if !traits.drops_unallocated || errno == Errno::IO {
         return false;
     }
-    let (Ok(handle), Ok(size)) = (there.file.handle(), there.file.size()) else {
-        return true;
-    };
-    let mut has_hole = false;
-    let found = |_, _| {
-        has_hole = true;
-        false
-    };
-    let asked = extents::holes(handle, 0, size, Hole::Unpromised, found);
-    asked.is_err() || has_hole
+    (there.file.handle()).map_or(true, |handle| extents::has_hole(handle).unwrap_or(true))
 }
 
 /// Notes what the process has made dirty by now, if nothing was stored since the msync began: as long as that is so, nothing

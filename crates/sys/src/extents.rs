@@ -60,6 +60,18 @@ pub fn holes(
     Ok(())
 }
 
+/// Whether there is a hole before the end of the file that nothing was promised for.
+///
+/// Errors: as [`holes`], and those of fstat(2).
+pub fn has_hole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut has_hole = false;
+    holes(fd, 0, super::fd::size(fd)?, Hole::Unpromised, |_, _| {
+        has_hole = true;
+        false
+    })?;
+    Ok(has_hole)
+}
+
 /// Tells `each` of what in `[start, end)` of the file is not stored as it is read, so that a read past the
 /// page cache cannot be had: compressed, encrypted, or packed into the metadata. Writes nothing back.
 ///
