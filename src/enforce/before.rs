@@ -294,10 +294,11 @@ fn prove(file: &File, patience: &mut Patience) {
     let Some(ended) = files.settle(patience) else {
         return;
     };
-    // Who waits is served by what was proved, or refused, and by nothing else.
-    match ended.is_in_doubt() {
-        true => ended.abandon(),
-        false => drop(ended.leave()),
+    // Who waits is served by a proof of everything, and by nothing else: this answers no call, so it leaves to the next msync
+    // what an earlier one has to tell.
+    match ended.proves_all() {
+        true => drop(ended.leave()),
+        false => ended.abandon(),
     }
 }
 

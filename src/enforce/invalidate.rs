@@ -50,7 +50,7 @@ pub fn is_wanted(here: &Here<'_>, proved: &Proved) -> bool {
 }
 
 /// Only after the data is stable and, where verification is on, was seen to be: of that where stores are not seen, the
-/// `unchanged` ranges.
+/// `unchanged` ranges, which no mapping has in its page table.
 pub fn drop_clean(here: &Here<'_>, proved: &Proved, unchanged: Option<&Ranges>) -> Dropped {
     let Some(file) = here.worker.borrow_cached(&here.handle) else {
         return Dropped::default();
@@ -59,7 +59,6 @@ pub fn drop_clean(here: &Here<'_>, proved: &Proved, unchanged: Option<&Ranges>) 
     let count = || log::enabled(Level::Info).then(|| cached(file)).flatten();
     let before = count();
     if let Some(unchanged) = unchanged {
-        drop_mappings(here.worker, &here.file, unchanged);
         for range in unchanged.as_slice() {
             drop_range(&here.file, file, range.offset..range.end());
         }

@@ -383,9 +383,11 @@ fn number(known: &Known, request: &Request) -> u32 {
 }
 
 impl MsyncCall<Ended> {
-    /// Whether something is neither proved nor refuted.
-    pub fn is_in_doubt(&self) -> bool {
-        self.files.iter().any(|file| file.unknown_pages() > 0)
+    /// Whether each file has all of it proved, and an msync would have nothing to tell, of these enforcements or of earlier ones.
+    pub fn proves_all(&self) -> bool {
+        let proves =
+            |file: &Ended| file.is_all_proved() && file.refused_pages == 0 && !file.was_untold;
+        self.files.iter().all(proves)
     }
 
     /// Gives the tickets back: who waits for them is told how its file fared. Of no file nothing is proved.

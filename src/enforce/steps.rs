@@ -4,7 +4,7 @@ use super::here::Here;
 use super::invalidate::{self, Dropped};
 use super::observer::{self, Event, Observer};
 use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
-use super::{fail, prepare, report, reverify, told};
+use super::{entries, fail, prepare, report, reverify, told};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::handles;
 use crate::helper::Worker;
@@ -117,21 +117,24 @@ fn let_go(here: &Here<'_>, proved: &mut Proved) -> Dropped {
     // What was locked in memory meanwhile may have been stored to unseen, and flushed: it must be found in the page cache.
     let sees_stores = proved.sees_stores && dirty::are_stores_seen(here.worker, &here.file);
     let is_counted = proved.verify && !sees_stores;
+    let is_dropped = invalidate::is_wanted(here, proved) && !proved.known.was_clean;
     let mut unchanged = Ranges::new();
-    if is_counted {
+    if is_counted && is_dropped {
+        // Who stores to one of these pages from here on must map it anew, and what is mapped stays in the page cache.
+        entries::drop_mappings(here.worker, &here.file, &proved.dirty);
         proved.find_unchanged(here, &mut unchanged);
     }
     proved.let_go_witnesses(here);
-    match invalidate::is_wanted(here, proved) {
-        false => Dropped::default(),
-        true if proved.known.was_clean => Dropped::NOTHING,
-        true => {
-            let timer = Timer::at(Level::Info);
-            let dropped = invalidate::drop_clean(here, proved, is_counted.then_some(&unchanged));
-            observer::tell(here.worker, proved, Event::Dropped(timer, dropped));
-            dropped
-        }
+    if !is_dropped {
+        return match invalidate::is_wanted(here, proved) {
+            true => Dropped::NOTHING,
+            false => Dropped::default(),
+        };
     }
+    let timer = Timer::at(Level::Info);
+    let dropped = invalidate::drop_clean(here, proved, is_counted.then_some(&unchanged));
+    observer::tell(here.worker, proved, Event::Dropped(timer, dropped));
+    dropped
 }
 
 #[inline(never)]
