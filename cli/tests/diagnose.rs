@@ -144,53 +144,72 @@ fn time_after_msync_is_told_to_help() {
     );
 }
 
+/// Stores and syncs through the first client, and reads through the second.
+fn elsewhere(fs: &TearFs, how: &[&str]) -> Program {
+    let guest = Program::guest("elsewhere").arg(fs.path("f"));
+    guest.arg(fs.second().join("f")).args(how)
+}
+
 /// The GlusterFS case: the test reads through another mount than it stores through, and is shown the data after a second.
 #[test]
 fn another_client_that_is_late_is_no_fault_of_the_test() {
     or_skip!(TearFs::available());
     or_skip!(preload_tests::harness::installed("strace"));
-    let late = "--coherence-ms=1000";
-    for (coherence, waits, words) in [
-        (
-            "propagation",
-            3,
-            "once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new",
-        ),
-        (
-            "attribute-cache",
-            3,
-            "once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new",
-        ),
-    ] {
-        let fs = TearFs::mount_twice(coherence, &[late]);
-        let program = Program::guest("elsewhere")
-            .arg(fs.path("f"))
-            .arg(fs.second().join("f"));
-        let output = diagnose(&["--runs=3"], &program);
+    for coherence in ["propagation", "attribute-cache"] {
+        let fs = TearFs::mount_twice(coherence, &["--coherence-ms=1000"]);
+        let output = diagnose(&["--runs=3"], &elsewhere(&fs, &[]));
         let text = stdout(&output);
         assert_eq!(output.status.code(), Some(1), "{coherence}: {text}");
-        let mut lines = text
-            .lines()
-            .skip_while(|line| !line.starts_with("The filesystem is at fault"));
-        lines.next();
-        let clients = format!(
-            "It stores through {} and reads through ",
-            fs.dir().display()
-        );
+        let headline = "The other client of the filesystem, through which it reads, sees too late";
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(headline));
+        assert!(lines.next().is_some(), "{text}");
+        let [first, second] = [fs.dir(), fs.second()].map(|dir| dir.display().to_string());
+        let clients = format!("It stores through {first} and reads through ");
         assert!(lines.next().unwrap().starts_with(&clients), "{text}");
-        assert!(text.contains(words), "{text}");
-        assert!(
-            text.contains(&format!("+ wait for the other client     {waits} of 3")),
-            "{text}"
-        );
-        let doctor = format!(
-            "doctor {} --client {}\n",
-            fs.dir().display(),
-            fs.second().display()
-        );
-        assert!(text.contains(&doctor), "{text}");
+        for words in [
+            "once msync waits for it (KEEPMYDATA_SEEN_BY), it sees the new",
+            "+ wait for the other client     3 of 3",
+            &format!("doctor {first} --client {second}\n"),
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
         assert!(!text.contains("holds what was synced"), "{text}");
+        assert!(!text.contains(&format!("doctor {first}\n")), "{text}");
     }
+}
+
+/// What the test does wrong besides is not the other client's fault.
+#[test]
+fn a_late_client_does_not_excuse_the_program() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    for (how, words) in [
+        ("part", "It syncs the wrong range"),
+        ("async", "It relies on MS_ASYNC"),
+    ] {
+        // Later than strace(1) delays anything.
+        let fs = TearFs::mount_twice("propagation", &["--coherence-ms=1000"]);
+        let found = found(&["--runs=1"], &elsewhere(&fs, &[how]));
+        let late = "Besides, the other client sees late what is synced";
+        check(&found, "program", &[words, late], &[]);
+    }
+    // Nor does it make the filesystem's what a client that is not late shows.
+    let fs = TearFs::mount_twice("coherent", &[]);
+    let found = found(&["--runs=1"], &elsewhere(&fs, &["part"]));
+    check(&found, "program", &["It syncs the wrong range"], &[]);
+}
+
+/// A mapping of the other client keeps its page there, whatever opens or waits.
+#[test]
+fn a_client_that_never_sees_it_is_told_of() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let fs = TearFs::mount_twice("no-invalidation", &[]);
+    let found = found(&["--runs=1"], &elsewhere(&fs, &["mapping"]));
+    let words = ["the other client still read old data after 2 s"];
+    check(&found, "client", &words, &["report"]);
+    let sentences = found["sentences"].to_string();
+    assert!(!sentences.contains("left the page cache"), "{sentences}");
 }
 
 /// Late by more than half a second, and not watched by the shim.

@@ -1,13 +1,20 @@
-/* Stores and syncs a file, and reads it by another name: elsewhere FILE OTHER. Fails where the other name shows old data. */
+/* Stores and syncs a file, and reads it by another name: elsewhere FILE OTHER [HOW]. Fails where the other name shows old
+ * data. HOW it does that: `part` syncs another page than the one it reads, `async` with MS_ASYNC, `mapping` reads through one,
+ * `reopen` opens anew. */
 #include "guest.h"
+
+enum { SIZE = 2 * PAGE };
 
 int main(int argc, char **argv)
 {
-	char byte = 0, block[PAGE];
+	const char *how = argc == 4 ? argv[3] : "";
+	char byte = 0, block[SIZE];
+	volatile char *shown = NULL;
+	size_t synced = SIZE;
 	int fd, other;
 	char *map;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return EXIT_USAGE;
 	fd = open(argv[1], O_RDWR | O_CREAT, 0644);
 	memset(block, 'o', sizeof block);
@@ -17,17 +24,24 @@ int main(int argc, char **argv)
 	other = open(argv[2], O_RDONLY);
 	if (other < 0)
 		setup_failed("open %s", argv[2]);
-	for (int i = 0; i < 5000 && (pread(other, &byte, 1, 0) != 1 || byte != 'o'); i++)
+	for (int i = 0; i < 5000 && (pread(other, &byte, 1, PAGE) != 1 || byte != 'o'); i++)
 		usleep(1000);
 	if (byte != 'o')
 		setup_failed("old data of %s", argv[2]);
-	map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		setup_failed("mmap");
-	memset(map, 'n', PAGE);
-	if (msync(map, PAGE, MS_SYNC) != 0)
+	if (!strcmp(how, "mapping")) {
+		shown = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, other, 0);
+		if (shown == MAP_FAILED || shown[PAGE] != 'o')
+			setup_failed("mmap %s", argv[2]);
+	}
+	map = map_shared(fd, SIZE);
+	memset(map, 'n', SIZE);
+	if (!strcmp(how, "part"))
+		synced = PAGE;
+	if (msync(map, synced, !strcmp(how, "async") ? MS_ASYNC : MS_SYNC) != 0)
 		setup_failed("msync");
-	if (pread(other, &byte, 1, 0) != 1)
+	if (shown)
+		byte = shown[PAGE];
+	else if (pread(!strcmp(how, "reopen") ? open(argv[2], O_RDONLY) : other, &byte, 1, PAGE) != 1)
 		setup_failed("read");
 	printf("%c\n", byte);
 	return byte != 'n';

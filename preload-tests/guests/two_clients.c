@@ -1,6 +1,7 @@
 /* What a second client of a filesystem sees: two_clients DIR DIR2 SECONDS. Stores and syncs files in DIR and looks at them in
  * DIR2, each way of reading with a file and a process of its own. Prints a line a way: when the new data was seen first, in ms
- * since msync had returned ("never" if not in so many seconds, or why it could not be tried). Then, of two writers that take
+ * since msync had returned ("never" if not in so many seconds, or why it could not be tried), and how long msync took
+ * ("took-held 3"). Then, of two writers that take
  * turns under a record lock and wait for each other's store, how many stores of their own were gone: "lost 0". */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,9 +95,11 @@ static void one_way(int way, const char *a, const char *b, double seconds)
 	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, writer, 0);
 	if (map == MAP_FAILED)
 		fail("mmap");
+	since = now_ms();
 	memset(map, 'n', SIZE);
 	if (msync(map, SIZE, MS_SYNC))
 		fail("msync");
+	printf("took-%s %.0f\n", ways[way], now_ms() - since);
 	since = now_ms();
 	for (;;) {
 		char byte;

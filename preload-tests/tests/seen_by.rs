@@ -1,44 +1,26 @@
 //! `KEEPMYDATA_SEEN_BY`: msync waits until another client of the filesystem is shown what was synced. Natively, and under
 //! the shim without it, that client reads old data.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use preload_tests::harness::{Outcome, Program, TearFs, writes_documents};
+use preload_tests::harness::{Looks, Program, TearFs, writes_documents};
 use preload_tests::markdown::Table;
 use preload_tests::or_skip;
 use serde_json::Value;
 
 const SECONDS: &str = "2.5";
-const WAYS: [&str; 6] = ["held", "fresh", "direct", "mapping", "lock", "drop"];
 
 fn mount(coherence: &str) -> TearFs {
-    TearFs::mount_twice(coherence, &["--coherence-ms=600"])
+    TearFs::mount_twice(coherence, &[&format!("--coherence-ms={}", Looks::LATE_MS)])
 }
 
 fn seen_by(fs: &TearFs) -> String {
     format!("{}={}", fs.dir().display(), fs.second().display())
 }
 
-/// When readers of the second client first saw the new data, by their way of reading.
-fn look(outcome: &Outcome) -> [&'static str; 6] {
-    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
-    let lines = outcome
-        .stdout
-        .lines()
-        .filter_map(|line| line.split_once(' '));
-    let seen: HashMap<&str, Option<f64>> = lines.map(|(way, ms)| (way, ms.parse().ok())).collect();
-    WAYS.map(|way| match seen.get(way) {
-        Some(Some(ms)) if *ms < 50.0 => "now",
-        Some(Some(_)) => "later",
-        Some(None) => "never",
-        None => "not tried",
-    })
-}
-
-/// What the readers see without the setting, under the shim too, and with it, by `WAYS`. docs/modes.md has this table.
+/// What the readers see without the setting, under the shim too, and with it, by [`Looks::WAYS`]. docs/modes.md has this table.
 const ROWS: [(&str, [&str; 6], [&str; 6]); 8] = [
     ("coherent", ["now"; 6], ["now"; 6]),
     // The mapping too: the look for the new data has that client ask for attributes, again and again.
@@ -85,9 +67,8 @@ fn check(coherence: &str) {
         let guest = Program::guest("two_clients");
         guest.arg(fs.dir()).arg(fs.second()).arg(SECONDS)
     };
-    let fs = mount(coherence);
-    let shim = probe(&fs).under_shim(&[]);
-    assert_eq!(look(&shim), without, "{coherence}: {}", shim.stdout);
+    let looks = Looks::of_quick(|| probe(&mount(coherence)).under_shim(&[]));
+    assert_eq!(looks.when(), without, "{coherence}: {looks:?}");
     let fs = mount(coherence);
     let setting = seen_by(&fs);
     let settings = [
@@ -95,7 +76,7 @@ fn check(coherence: &str) {
         ("KEEPMYDATA_LOG", "info"),
     ];
     let shim = probe(&fs).under_shim(&settings);
-    let found = look(&shim);
+    let found = Looks::of(&shim).when();
     if found[MAPPING] == "now" {
         // The kernel had taken the page out of the mapping meanwhile.
         with[MAPPING] = "now";
@@ -136,7 +117,7 @@ rows! {
 /// The table in docs/modes.md is that of the rows, which the others check.
 #[test]
 fn the_document_has_the_rows() {
-    let mut table = Table::new(["coherence"].into_iter().chain(WAYS));
+    let mut table = Table::new(["coherence"].into_iter().chain(Looks::WAYS));
     for (coherence, without, with) in ROWS {
         let both = without.iter().zip(with);
         let cells = both.map(|(without, with)| match *without == with {

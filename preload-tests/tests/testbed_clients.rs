@@ -1,59 +1,28 @@
 //! The test bed as two clients of one filesystem: what the second sees of what the first has synced, by the hand-written
 //! guest `two_clients`, in each way in which the bed can keep them apart.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 
-use preload_tests::harness::{Outcome, Program, TearFs};
+use preload_tests::harness::{Looks, Program, TearFs};
 use preload_tests::or_skip;
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 /// How long the guest looks, in seconds; longer than the bed's --coherence-ms.
 const SECONDS: &str = "2.5";
-const LATE_MS: f64 = 600.0;
 
-/// What the guest prints: by way of reading, ms; nothing where it never saw the new data.
-struct Seen(HashMap<String, Option<f64>>);
-
-impl Seen {
-    fn of(outcome: &Outcome) -> Self {
-        let line = |line: &str| {
-            let (way, when) = line.split_once(' ')?;
-            Some((way.to_owned(), when.parse().ok()))
-        };
-        Seen(outcome.stdout.lines().filter_map(line).collect())
-    }
-
-    /// `now`, `later` or `never`.
-    fn when(&self, way: &str) -> &'static str {
-        match self.0.get(way) {
-            Some(Some(ms)) if *ms < 50.0 => "now",
-            Some(Some(_)) => "later",
-            Some(None) => "never",
-            None => "not tried",
-        }
-    }
-}
-
-fn look(coherence: &str) -> (Seen, String) {
-    let late = format!("--coherence-ms={LATE_MS}");
-    let fs = TearFs::mount_twice(coherence, &[&late]);
-    let guest = Program::guest("two_clients");
-    let outcome = guest.arg(fs.dir()).arg(fs.second()).arg(SECONDS).natively();
-    assert_eq!(outcome.code(), Some(0), "{outcome:?}");
-    (Seen::of(&outcome), outcome.stdout)
-}
-
-/// The ways: held, fresh, direct, mapping, lock, drop.
+/// By [`Looks::WAYS`].
 fn check(coherence: &str, expected: [&str; 6], loses: bool) {
     or_skip!(TearFs::available());
-    let (seen, text) = look(coherence);
-    let ways = ["held", "fresh", "direct", "mapping", "lock", "drop"];
-    let found = ways.map(|way| seen.when(way));
-    assert_eq!(found, expected, "{coherence}: {text}");
-    let lost = seen.0["lost"].expect("a number");
-    assert_eq!(lost > 0.0, loses, "{coherence}: {text}");
+    let late = format!("--coherence-ms={}", Looks::LATE_MS);
+    let looks = Looks::of_quick(|| {
+        let fs = TearFs::mount_twice(coherence, &[&late]);
+        let guest = Program::guest("two_clients");
+        guest.arg(fs.dir()).arg(fs.second()).arg(SECONDS).natively()
+    });
+    assert_eq!(looks.when(), expected, "{coherence}: {looks:?}");
+    let lost = looks.number("lost").expect("a number");
+    assert_eq!(lost > 0.0, loses, "{coherence}: {looks:?}");
 }
 
 #[test]

@@ -48,3 +48,7 @@ pub use text::write_text;
 pub use time::Utc;
 pub use typo::{meant, variable_meant};
 pub use value::{Bytes, LogFile, Millis, SeenBy, Value, Values};
+
+/// What the message of a report calls pages that the filesystem holds, and that its other client was not shown in time
+/// (`KEEPMYDATA_SEEN_BY`).
+pub const UNSEEN: &str = "not seen by the other client";

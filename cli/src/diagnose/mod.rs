@@ -62,8 +62,11 @@ fn is_worth_it(kind: Kind, program: &Program, so_far: &[Runs]) -> bool {
         // What never fails is only watched, and run as it would be run every day.
         _ if native.all_passed() => matches!(kind, Kind::Watch | Kind::Heal),
         Kind::SeenBy => program.clients.is_some(),
+        Kind::SeenByEverything => {
+            program.clients.is_some() && !verdict::passes_under(so_far, Kind::SeenBy)
+        }
         // Where it lets nobody wait for minutes.
-        LAST_RESORT => !verdict::passes_somewhere(so_far) && program.has_time_to_wait(so_far),
+        LAST_RESORT => verdict::needs_time(so_far) && program.has_time_to_wait(so_far),
         // The last resort.
         Kind::Reverify => {
             let judged = verdict::judge(so_far, program.clients.as_ref());

@@ -109,8 +109,15 @@ impl<'a> Program<'a> {
 
     /// Why a setting cannot be tried.
     pub fn cannot(&self, setting: &Setting) -> Option<&'static str> {
-        let delayed = matches!(setting.kind, Kind::Delayed(_));
-        (delayed && !self.has_strace).then_some("strace is not installed, or cannot trace")
+        match setting.kind {
+            Kind::Delayed(_) if !self.has_strace => {
+                Some("strace is not installed, or cannot trace")
+            }
+            kind if kind.is_seen_by() && self.is_supervised => Some(
+                "nothing can be preloaded into it, and a supervisor does not wait for another client",
+            ),
+            _ => None,
+        }
     }
 
     /// One run, added to `runs`.
@@ -172,7 +179,7 @@ impl<'a> Program<'a> {
                 .as_deref()
                 .map(|files| ("KEEPMYDATA_FILES", files)),
         );
-        if let (Kind::SeenBy, Some(mounts)) = (setting.kind, &self.seen_by) {
+        if let (true, Some(mounts)) = (setting.kind.is_seen_by(), &self.seen_by) {
             settings.push(("KEEPMYDATA_SEEN_BY", mounts));
         }
         // What a program does after a failed msync is in the records of its other calls.

@@ -20,6 +20,8 @@ pub enum Kind {
     Everything,
     /// As `Heal`, and msync waits until another client of the filesystem is shown the data.
     SeenBy,
+    /// As `Everything`, and msync waits so.
+    SeenByEverything,
     /// As `Heal`, and what was verified is verified once more after a while.
     Reverify,
 }
@@ -47,7 +49,7 @@ const fn setting(
 pub const LAST_RESORT: Kind = Kind::Delayed(2_000_000);
 
 /// In the order in which they are tried.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 13] = [
     setting(Kind::Native, "natively", &[]),
     setting(Kind::Delayed(10_000), "natively, 10 ms after msync", &[]),
     setting(Kind::Delayed(500_000), "natively, 500 ms after msync", &[]),
@@ -96,6 +98,15 @@ pub const SETTINGS: [Setting; 12] = [
         "+ wait for the other client",
         &[("KEEPMYDATA_VERIFY", "on")],
     ),
+    setting(
+        Kind::SeenByEverything,
+        "+ wait, and MS_ASYNC and munmap sync",
+        &[
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_ASYNC", "sync"),
+            ("KEEPMYDATA_MUNMAP", "sync"),
+        ],
+    ),
     setting(LAST_RESORT, "natively, 2 s after msync", &[]),
     setting(
         Kind::Reverify,
@@ -110,5 +121,10 @@ pub const SETTINGS: [Setting; 12] = [
 impl Kind {
     pub fn is_native(self) -> bool {
         matches!(self, Kind::Native | Kind::Delayed(_))
+    }
+
+    /// Whether msync waits for the other client.
+    pub fn is_seen_by(self) -> bool {
+        matches!(self, Kind::SeenBy | Kind::SeenByEverything)
     }
 }

@@ -18,6 +18,8 @@ pub enum Verdict {
     /// Nothing fails natively.
     Passes,
     Filesystem,
+    /// What is synced is there, and the filesystem's other client, through which the program reads, sees it late.
+    Client,
     Program,
     Test,
     /// Nothing fails natively, and something under the shim.
@@ -43,7 +45,7 @@ impl trial::Verdict for Verdict {
     fn code(self) -> c_int {
         match self {
             Verdict::Passes => 0,
-            Verdict::Filesystem => 1,
+            Verdict::Filesystem | Verdict::Client => 1,
             Verdict::Program => 2,
             Verdict::Test | Verdict::Shim => 3,
         }
@@ -53,6 +55,9 @@ impl trial::Verdict for Verdict {
         match self {
             Verdict::Passes => "It passes natively",
             Verdict::Filesystem => "The filesystem is at fault",
+            Verdict::Client => {
+                "The other client of the filesystem, through which it reads, sees too late what msync has synced"
+            }
             Verdict::Program => "The program is at fault",
             Verdict::Test => "The test fails for another reason than msync",
             Verdict::Shim => "It passes natively, and fails under keepmydata",
@@ -103,9 +108,17 @@ pub fn judge(all: &[Runs], clients: Option<&TwoClients>) -> Judgement {
     judgement
 }
 
-/// Whether any setting, time among them, has let every run pass.
-pub fn passes_somewhere(all: &[Runs]) -> bool {
-    all.iter().any(|runs| runs.runs > 0 && runs.all_passed())
+/// Whether every run has passed under that setting.
+pub fn passes_under(all: &[Runs], kind: Kind) -> bool {
+    all.iter()
+        .any(|runs| runs.kind == kind && runs.runs > 0 && runs.all_passed())
+}
+
+/// Whether it matters if waiting alone lets every run pass: nothing else has, or only what waits for another client and
+/// also writes what the program has not synced.
+pub fn needs_time(all: &[Runs]) -> bool {
+    let mut passing = all.iter().filter(|runs| runs.runs > 0 && runs.all_passed());
+    passing.all(|runs| runs.kind.is_seen_by())
 }
 
 impl<'a> Case<'a> {
@@ -228,12 +241,22 @@ impl<'a> Case<'a> {
         let helped = match passing.kind {
             Kind::Everything => &["async", "unsynced"][..],
             Kind::Flush | Kind::Drop => &["outside"][..],
+            // Natively nothing but time has passed.
+            Kind::SeenBy if self.delayed().is_none() => &["outside"][..],
+            Kind::SeenByEverything => &["async", "unsynced", "outside"][..],
             _ => &[],
         };
         reasons.retain(|fault| helped.contains(&fault.records));
         if !reasons.is_empty() {
             let mut judgement = program(reasons);
-            judgement.said.sentences.push(self.passes_from(passing));
+            let sentences = &mut judgement.said.sentences;
+            if passing.kind.is_seen_by() {
+                sentences.push(
+                    "Besides, the other client sees late what is synced: no setting that does not wait for it lets every run pass."
+                        .to_owned(),
+                );
+            }
+            sentences.push(self.passes_from(passing));
             return judgement;
         }
         let luck = self.luck(passing);
@@ -253,7 +276,7 @@ impl<'a> Case<'a> {
             Kind::Drop => {
                 "The page cache served old data: once it was dropped, readers got the new"
             }
-            Kind::Everything => {
+            Kind::Everything | Kind::SeenByEverything => {
                 return program(vec![Fault {
                     sentence:
                         "It needs munmap or MS_ASYNC to write its data, and neither promises \
@@ -271,7 +294,10 @@ impl<'a> Case<'a> {
             format!("{why}. The records show no fault of the program's."),
             self.passes_from(passing),
         ];
-        Judgement::new(Verdict::Filesystem, sentences, FILESYSTEM_RECORDS.to_vec())
+        match passing.kind {
+            Kind::SeenBy => Judgement::new(Verdict::Client, sentences, Vec::new()),
+            _ => Judgement::new(Verdict::Filesystem, sentences, FILESYSTEM_RECORDS.to_vec()),
+        }
     }
 
     /// No setting helps, and the filesystem was not seen to lie.
@@ -285,15 +311,28 @@ impl<'a> Case<'a> {
             return program(races);
         }
         if let Some(delayed) = self.delayed().filter(|delayed| self.luck(delayed) <= LUCK) {
-            let why = match self.clients {
-                Some(_) => "the other client sees it later",
-                None => "what it reads is late, and not a store that keepmydata knows of",
+            let (verdict, why) = match self.clients {
+                Some(_) => (Verdict::Client, "the other client sees it later"),
+                None => (
+                    Verdict::Filesystem,
+                    "what it reads is late, and not a store that keepmydata knows of",
+                ),
             };
             let sentence = format!(
                 "It passes \"{}\", and under no setting of keepmydata: {why}.",
                 delayed.name
             );
-            return Judgement::new(Verdict::Filesystem, vec![sentence], Vec::new());
+            return Judgement::new(verdict, vec![sentence], Vec::new());
+        }
+        if let Some(waited) = self.under(|evidence| evidence.unseen > 0) {
+            let pages = waited.evidence.unseen;
+            let sentence = format!(
+                "Under \"{}\" the filesystem held {}, and the other client still read old data after 2 s: neither time nor a \
+                 new open shows it.",
+                waited.name,
+                count(pages, "page")
+            );
+            return Judgement::new(Verdict::Client, vec![sentence], vec!["report"]);
         }
         if let Some(watched) = self.of(Kind::Watch)
             && watched.evidence.msyncs == 0
@@ -328,11 +367,14 @@ impl<'a> Case<'a> {
             Some(runs) => format!(" So does waiting (\"{}\").", runs.name),
             None => String::new(),
         };
+        let from = match passing.kind.is_seen_by() {
+            true => format!("under \"{}\" all do", passing.name),
+            false => format!("from \"{}\" on all do", passing.name),
+        };
         format!(
-            "Natively {} of {} passed; from \"{}\" on all do.{delay}",
+            "Natively {} of {} passed; {from}.{delay}",
             self.native.passed,
             count(self.native.runs.into(), "run"),
-            passing.name
         )
     }
 
@@ -532,6 +574,68 @@ mod tests {
         assert_eq!(judge(&all, None).said.verdict, Verdict::Test);
     }
 
+    fn clients() -> TwoClients {
+        TwoClients {
+            first: "/mnt/a".into(),
+            second: "/mnt/b".into(),
+            kind: "fuse.glusterfs".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_wrong_range_is_the_programs_also_where_another_client_is_late() {
+        let mut all = vec![
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Heal, "+ heal", 0),
+            runs(Kind::SeenBy, "+ wait for the other client", 3),
+        ];
+        all[1].evidence.outside = 3;
+        assert!(needs_time(&all));
+        let late = "natively, 2 s after msync";
+        all.push(runs(Kind::Delayed(2_000_000), late, 0));
+        let said = judge(&all, Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Program);
+        let text = said.sentences.join(" ");
+        assert!(text.contains("It syncs the wrong range"), "{text}");
+        assert!(text.contains("the other client sees late"), "{text}");
+        // Time alone writes nothing that was not synced.
+        all[4] = runs(Kind::Delayed(2_000_000), late, 3);
+        let said = judge(&all, Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Client);
+    }
+
+    #[test]
+    fn ms_async_is_the_programs_also_where_another_client_is_late() {
+        let mut all = [
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Everything, "+ MS_ASYNC", 0),
+            runs(Kind::SeenBy, "+ wait for the other client", 0),
+            runs(Kind::SeenByEverything, "+ wait, and MS_ASYNC", 3),
+        ];
+        all[1].evidence.async_only = 3;
+        let said = judge(&all, Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Program);
+        assert!(said.sentences[1].starts_with("It relies on MS_ASYNC"));
+    }
+
+    #[test]
+    fn what_the_other_client_is_never_shown_is_no_fault_of_the_test() {
+        let mut all = [
+            runs(Kind::Native, "natively", 0),
+            runs(Kind::Watch, "watched only", 0),
+            runs(Kind::Heal, "+ heal", 0),
+            runs(Kind::SeenBy, "+ wait for the other client", 0),
+        ];
+        all[3].evidence.unseen = 2;
+        let said = judge(&all, Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Client);
+        let text = said.sentences.join(" ");
+        assert!(text.contains("still read old data after 2 s"), "{text}");
+        assert!(!text.contains("left the page cache"), "{text}");
+    }
+
     #[test]
     fn another_client_is_told_of_first() {
         let all = [
@@ -540,13 +644,8 @@ mod tests {
             runs(Kind::Heal, "+ heal", 0),
             runs(Kind::SeenBy, "+ wait for the other client", 3),
         ];
-        let clients = TwoClients {
-            first: "/mnt/a".into(),
-            second: "/mnt/b".into(),
-            kind: "fuse.glusterfs".to_owned(),
-        };
-        let said = judge(&all, Some(&clients)).said;
-        assert_eq!(said.verdict, Verdict::Filesystem);
+        let said = judge(&all, Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Client);
         let first = "It stores through /mnt/a and reads through /mnt/b, another mount";
         assert!(
             said.sentences[0].starts_with(first),

@@ -1,6 +1,6 @@
 //! What the shim's records say of the program and of the filesystem.
 
-use keepmydata_records::{Finding, event};
+use keepmydata_records::{Finding, UNSEEN, event};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub struct Evidence {
     pub stale: u64,
     /// of which nobody can tell,
     pub uncertain: u64,
+    /// which the filesystem holds and its other client was not shown in time (KEEPMYDATA_SEEN_BY),
+    pub unseen: u64,
     /// and pages that were verified, and wrong when they were verified again.
     pub changed_later: u64,
     /// Calls that had to be healed, by the kind of retry that did it.
@@ -88,7 +90,12 @@ impl Evidence {
             }
             event::REPORT => {
                 self.stale += record["verdicts"]["stale"].as_u64().unwrap_or(0);
-                self.uncertain += record["verdicts"]["uncertain"].as_u64().unwrap_or(0);
+                let uncertain = record["verdicts"]["uncertain"].as_u64().unwrap_or(0);
+                let message = record["message"].as_str().unwrap_or_default();
+                match message.contains(UNSEEN) {
+                    true => self.unseen += uncertain,
+                    false => self.uncertain += uncertain,
+                }
                 self.keep(event::REPORT, record);
             }
             event::REVERIFY if record["level"] == "error" => {

@@ -3,6 +3,7 @@
 use crate::stages::{Facts, Request};
 use crate::verdict::Ended;
 use core::fmt::{self, Write};
+use keepmydata_records::UNSEEN;
 use rustix::io::Errno;
 
 /// So many things, in words: `1 page`, `2 pages`.
@@ -66,7 +67,7 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
             text(
                 message,
                 format_args!(
-                    "{} not seen by the other client: {unseen} (KEEPMYDATA_SEEN_BY)",
+                    "{} {UNSEEN}: {unseen} (KEEPMYDATA_SEEN_BY)",
                     Count(uncertain, "page"),
                 ),
             );

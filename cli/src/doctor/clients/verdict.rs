@@ -205,8 +205,9 @@ pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -
         return unknown(format!("Nothing could be tried: {why}."));
     };
     let class = *class;
-    let mut sentences = vec![sentence(seen, class)];
-    sentences.extend(own(trials));
+    // What is wrong whoever reads comes first.
+    let mut sentences: Vec<String> = own(trials).into_iter().collect();
+    sentences.push(sentence(seen, class));
     sentences.extend(ways(seen, class));
     sentences.extend(steps(trials, seen, class));
     sentences.extend(otherwise(of, seen, class));
@@ -335,22 +336,12 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
              than {} ms later, through a descriptor held open and through a new open.",
             seen.late(Way::Held).max(seen.late(Way::Fresh)).max(1)
         ),
-        Verdict::AfterTime => {
-            let cause = match seen.at_once(Way::Direct) || seen.at_once(Way::Drop) {
-                true => {
-                    "the other client serves them from its cache meanwhile (an attribute cache)"
-                }
-                false => {
-                    "reads past its cache are as late, so the filesystem itself hands the data on late"
-                }
-            };
-            format!(
-                "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, a new \
-                 open {}: {cause}.",
-                after(Way::Held),
-                after(Way::Fresh)
-            )
-        }
+        Verdict::AfterTime => format!(
+            "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, a new open {}{}.",
+            after(Way::Held),
+            after(Way::Fresh),
+            cause(seen)
+        ),
         Verdict::CloseToOpen => format!(
             "After msync returned 0 on the one, a new open on the other sees the new data {}, a descriptor held open {}.",
             after(Way::Fresh),
@@ -385,26 +376,59 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
     }
 }
 
+/// Why readers see it after a time: whether those that go past their cache are as late.
+fn cause(seen: &Seen) -> String {
+    let late = [Way::Held, Way::Fresh]
+        .into_iter()
+        .filter_map(|way| seen.after(way));
+    let past = [Way::Direct, Way::Drop]
+        .into_iter()
+        .filter_map(|way| seen.after(way));
+    let (Some(late), Some(past)) = (late.max(), past.min()) else {
+        return String::new();
+    };
+    if late > past + SHORT.max(past / 2) {
+        let cache = "the other client serves them from its cache meanwhile (an attribute cache)";
+        return match past {
+            0 => format!(": {cache}"),
+            past => format!(": {cache}; past that it is seen after {past} ms"),
+        };
+    }
+    match own_late(seen.trials, seen.writer) {
+        Some(_) => ": as late as past the writer's own page cache".to_owned(),
+        None => {
+            ": reads past its cache are as late, so the filesystem itself hands the data on late"
+                .to_owned()
+        }
+    }
+}
+
+/// How the writer itself found its data past its page cache, where that was not at once.
+fn own_late(trials: &Trials, writer: Client) -> Option<Watched> {
+    let case = Case {
+        writer,
+        reader: writer,
+        way: Way::Direct,
+        opened: Opened::Before,
+        step: Step::Msync,
+    };
+    let found = trials.find(case)?.found.as_ref().ok()?;
+    (!found.at_once()).then_some(*found)
+}
+
 /// Where the writer itself does not find its data on the filesystem.
 fn own(trials: &Trials) -> Option<String> {
-    let late = [Client::First, Client::Second].into_iter().any(|writer| {
-        let case = Case {
-            writer,
-            reader: writer,
-            way: Way::Direct,
-            opened: Opened::Before,
-            step: Step::Msync,
-        };
-        let found = trials
-            .find(case)
-            .and_then(|tried| tried.found.as_ref().ok());
-        found.is_some_and(|seen| !seen.at_once())
-    });
-    late.then(|| {
-        "Even past the writer's own page cache the data was not there at once: msync breaks its promise, whoever \
-         reads. See keepmydata doctor of the one directory."
-            .to_owned()
-    })
+    let mut late = [Client::First, Client::Second]
+        .into_iter()
+        .filter_map(|writer| own_late(trials, writer));
+    let when = match late.next()?.new_after_ms {
+        Some(ms) => format!("only after {ms} ms"),
+        None => format!("not even after {} s", WATCH_MS / 1000),
+    };
+    Some(format!(
+        "Past the writer's own page cache the data was there {when}: msync breaks its promise, whoever reads. See \
+         keepmydata doctor of the one directory."
+    ))
 }
 
 /// Where what had been seen was gone again.
@@ -491,4 +515,84 @@ fn steps(trials: &Trials, seen: &Seen, class: Verdict) -> Option<String> {
         step.words(),
         short(then)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case;
+    use super::super::trials::Turns;
+    use super::*;
+
+    /// Each case is seen as `new_after_ms` says; the writer itself reads with O_DIRECT.
+    fn trials(new_after_ms: impl Fn(Case) -> Option<u64>) -> Trials {
+        let tried = case::all().into_iter().map(|case| {
+            let new_after_ms = new_after_ms(case);
+            Tried {
+                case,
+                found: Ok(Watched {
+                    new_after_ms,
+                    looked_ms: new_after_ms.unwrap_or(WATCH_MS),
+                    mixed: false,
+                    old_again_ms: None,
+                }),
+                msync_ns: Some(1),
+                first_look_ms: Some(1),
+            }
+        });
+        Trials {
+            tried: tried.collect(),
+            turns: Turns::default(),
+            waiting: None,
+        }
+    }
+
+    fn seen(trials: &Trials) -> Seen<'_> {
+        Seen {
+            trials,
+            writer: Client::First,
+            opened: Opened::Before,
+            step: Step::Msync,
+        }
+    }
+
+    /// Readers see it after `plain` ms, those that go past their cache after `past`, and the writer itself after `own`.
+    fn cause_of(plain: u64, past: u64, own: u64) -> String {
+        let trials = trials(|case| match case.way {
+            Way::Direct if case.reader == case.writer => Some(own),
+            Way::Direct | Way::Drop => Some(past),
+            _ => Some(plain),
+        });
+        let seen = seen(&trials);
+        assert_eq!(seen.class(), Verdict::AfterTime);
+        cause(&seen)
+    }
+
+    #[test]
+    fn what_is_late_is_a_cache_the_filesystem_or_the_sync() {
+        let cache = "(an attribute cache)";
+        let filesystem = "the filesystem itself hands the data on late";
+        assert!(cause_of(600, 0, 0).ends_with(cache));
+        // GlusterFS.
+        let some = cause_of(977, 116, 0);
+        let past = format!("{cache}; past that it is seen after 116 ms");
+        assert!(some.ends_with(&past), "{some}");
+        assert!(cause_of(603, 300, 318).contains(cache));
+        assert!(cause_of(603, 600, 0).ends_with(filesystem));
+        assert!(cause_of(300, 299, 301).ends_with("as late as past the writer's own page cache"));
+    }
+
+    #[test]
+    fn a_sync_that_keeps_nothing_at_once_is_told_of_first() {
+        let trials = trials(|_| Some(300));
+        let own = own(&trials).expect("a sentence");
+        assert!(own.contains("only after 300 ms: msync breaks its promise"));
+        let mut refused = trials;
+        // Neither O_DIRECT nor a drop of the cache can be tried: then nothing is said of a cause.
+        for tried in &mut refused.tried {
+            if matches!(tried.case.way, Way::Direct | Way::Drop) {
+                tried.found = Err("Invalid argument".to_owned());
+            }
+        }
+        assert_eq!(cause(&seen(&refused)), "");
+    }
 }
