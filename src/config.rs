@@ -14,9 +14,10 @@ use keepmydata_records::{
 };
 use once_cell::sync::OnceCell;
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, makedev, openat};
 
 static SETTINGS: OnceCell<Settings<'static>> = OnceCell::new();
+static DEVICE_OF_FIRST: OnceCell<Option<u64>> = OnceCell::new();
 
 /// The settings of this process. After [`boot`] only.
 pub fn settings() -> &'static Settings<'static> {
@@ -61,12 +62,20 @@ pub fn boot(environment: &BeforeMain, bad: &mut dyn FnMut(BadValue<'_>)) {
     }
     if settings.seen_by.other().is_some() {
         settings.seen_by = as_the_kernel_names_it(settings.seen_by);
+        let first = settings.seen_by.own().and_then(device);
+        let _ = DEVICE_OF_FIRST.set(first.map(|(major, minor)| makedev(major, minor)));
     }
     let _ = SETTINGS.set(settings);
     #[cfg(feature = "defects")]
     if let Some(name) = environment.get("KEEPMYDATA_DEFECT").and_then(keep) {
         crate::sys::defect::plant(name);
     }
+}
+
+/// The filesystem at the first mount of `KEEPMYDATA_SEEN_BY`, as stat(2) numbers it; nothing where there was none. Any context
+/// after [`boot`].
+pub fn device_of_first() -> Option<u64> {
+    DEVICE_OF_FIRST.get().copied().flatten()
 }
 
 /// Why `KEEPMYDATA_SEEN_BY` cannot do what it says. Called before main, after [`boot`].

@@ -206,7 +206,7 @@ fn a_client_that_never_sees_it_is_told_of() {
     or_skip!(preload_tests::harness::installed("strace"));
     let fs = TearFs::mount_twice("no-invalidation", &[]);
     let found = found(&["--runs=1"], &elsewhere(&fs, &["mapping"]));
-    let words = ["the other client still read old data after 2 s"];
+    let words = ["its other client did not see within 2 s"];
     check(&found, "client", &words, &["report"]);
     let sentences = found["sentences"].to_string();
     assert!(!sentences.contains("left the page cache"), "{sentences}");

@@ -15,7 +15,31 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		setup_failed("open");
 	map = map_shared(fd, SIZE);
-	memset(map, 'n', SIZE);
+	if (!strcmp(call, "child") && fork() == 0) {
+		memset(map, 'n', SIZE);
+		_exit(0);
+	} else if (!strcmp(call, "child")) {
+		wait(NULL);
+	} else if (!strcmp(call, "twin")) {
+		char *twin = map_shared(fd, SIZE);
+
+		memset(twin, 'n', SIZE);
+		if (munmap(twin, SIZE) != 0)
+			setup_failed("munmap");
+	} else {
+		memset(map, 'n', SIZE);
+	}
+	if (!strcmp(call, "remap")) {
+		if (munmap(map, SIZE) != 0)
+			setup_failed("munmap");
+		map = map_shared(fd, SIZE);
+	}
+	if (!strcmp(call, "part")) {
+		if (munmap(map, PAGE) != 0 || mmap(map, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != map)
+			setup_failed("mmap");
+	}
+	if (!strcmp(call, "over") && mmap(map, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != map)
+		setup_failed("mmap");
 	if (!strcmp(call, "grow") && ftruncate(fd, 2 * SIZE) != 0)
 		setup_failed("ftruncate");
 	if (!strcmp(call, "shrink") && ftruncate(fd, SIZE - PAGE) != 0)

@@ -272,16 +272,108 @@ fn a_file_that_has_the_old_name_is_no_witness() {
         ("KEEPMYDATA_UNCERTAIN", "error"),
         ("KEEPMYDATA_DEADLINE_MS", "300"),
     ];
-    let guest = Program::guest("renamed");
-    let run = guest
-        .arg(fs.path("f"))
-        .arg(fs.path("g"))
-        .arg(fs.second().join("f"))
-        .under_shim(&settings);
-    assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
+    for (name, how) in [("f", &[][..]), ("replaced", &["replaced"][..])] {
+        let guest = Program::guest("renamed")
+            .arg(fs.path(name))
+            .arg(fs.path("g"))
+            .arg(fs.second().join(name))
+            .args(how);
+        let run = guest.under_shim(&settings);
+        assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
+        fs::remove_file(fs.path(name)).expect("removal");
+        let _ = fs::remove_file(fs.path("g"));
+    }
 }
 
-/// What other calls had proved before is still to be shown.
+/// The same file by whatever name: through a bind mount, of all or of a part of it, and below a directory that alone is
+/// named.
+#[test]
+fn a_file_is_found_by_any_mount_of_it() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("unshare"));
+    let script = r#"mount --bind "$1" "$2" && exec "$3" "$2/$4""#;
+    // What is bound, the directories that are named, the file below what is bound, and whether it must be shown.
+    for (bound, named, file, is_shown) in [
+        ("", "", "f", true),
+        ("d", "", "f", true),
+        ("", "d", "d/f", true),
+        ("d", "d", "f", true),
+        ("", "d", "f", false),
+        ("d", "e", "f", false),
+    ] {
+        let fs = TearFs::mount_twice("propagation", &["--coherence-ms=60000"]);
+        let bind = fs.control_socket().with_file_name("bind");
+        fs::create_dir(&bind).expect("a directory");
+        for directory in ["d", "e"] {
+            fs::create_dir(fs.path(directory)).expect("a directory");
+        }
+        let path = fs.path(bound).join(file);
+        fs::write(path, [b'o'; 16384]).expect("old data");
+        let mounts = [fs.dir(), fs.second()].map(|mount| mount.join(named).display().to_string());
+        let mounts = mounts.join("=");
+        let settings = [
+            ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+            ("KEEPMYDATA_DEADLINE_MS", "50"),
+            ("KEEPMYDATA_LOG", "off"),
+        ];
+        let run = Program::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(fs.path(bound))
+            .arg(bind)
+            .arg(Program::guest("seen").file())
+            .arg(file)
+            .under_shim(&settings);
+        let answer = if is_shown { "EIO" } else { "0" };
+        let expected = format!("msync {answer}\nagain {answer}\n");
+        assert_eq!(
+            run.stdout, expected,
+            "{bound:?} {named:?} {file:?}: {run:?}"
+        );
+    }
+}
+
+/// What the other client cannot be asked about is told, and why.
+#[test]
+fn it_is_said_why_the_other_client_cannot_be_asked() {
+    or_skip!(TearFs::available());
+    let fs = mount("coherent");
+    let elsewhere = format!(
+        "{}={}",
+        fs.dir().display(),
+        fs.second().join("none").display()
+    );
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", elsewhere.as_str()),
+        ("KEEPMYDATA_DEADLINE_MS", "50"),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+        ("KEEPMYDATA_LOG", "error"),
+    ];
+    let run = store(&fs.path("f")).under_shim(&settings);
+    assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
+    let records = run.records();
+    let said: Vec<&Value> = records.of("report").collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    for report in said {
+        let message = report["message"].as_str().expect("message");
+        assert!(message.contains("has no such file (ENOENT)"), "{message}");
+    }
+    // Nobody can open what has no name: there is nothing to wait for.
+    let mounts = seen_by(&fs);
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+        ("KEEPMYDATA_DEADLINE_MS", "30000"),
+        ("KEEPMYDATA_LOG", "error"),
+    ];
+    let run = store(&fs.path("g")).arg("unlinked").under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nagain 0\n", "{run:?}");
+    let records = run.records();
+    let doubt = records.of("doubt").next().expect("a doubt");
+    let message = doubt["message"].as_str().expect("message");
+    assert!(message.contains("has no name any more"), "{message}");
+}
+
+/// What other calls had proved before is still to be shown, and what mappings that are gone and fork children had stored.
 #[test]
 fn what_was_proved_before_the_msync_is_waited_for() {
     or_skip!(TearFs::available());
@@ -290,7 +382,8 @@ fn what_was_proved_before_the_msync_is_waited_for() {
         let fs = TearFs::mount_twice("propagation", &[&late]);
         let mounts = seen_by(&fs);
         for call in [
-            "none", "grow", "shrink", "punch", "open", "madvise", "pageout",
+            "none", "grow", "shrink", "punch", "open", "madvise", "pageout", "child", "twin",
+            "remap", "part", "over",
         ] {
             let mut settings = vec![
                 ("KEEPMYDATA_SEEN_BY", mounts.as_str()),

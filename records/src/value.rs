@@ -227,7 +227,12 @@ impl<'a> SeenBy<'a> {
     /// Writes where a file of this path lies below the other mount into `buf`, and returns it with a final NUL. Nothing
     /// where it does not lie below the first mount, or does not fit.
     pub fn elsewhere<'b>(&self, path: &[u8], buf: &'b mut [u8]) -> Option<&'b core::ffi::CStr> {
-        let (rest, other) = (self.below(path)?, self.other()?);
+        self.at_other(self.below(path)?, buf)
+    }
+
+    /// The same of a path below either mount, which begins with a slash.
+    pub fn at_other<'b>(&self, rest: &[u8], buf: &'b mut [u8]) -> Option<&'b core::ffi::CStr> {
+        let other = self.other()?;
         let len = other.len() + rest.len();
         buf.get_mut(..other.len())?.copy_from_slice(other);
         buf.get_mut(other.len()..len)?.copy_from_slice(rest);

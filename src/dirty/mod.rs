@@ -27,6 +27,7 @@ use crate::mappings::{
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
+use core::ops::Range;
 use keepmydata_promise::page_cache;
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
@@ -413,6 +414,36 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
         eviction_probe::plant(worker, entry);
     }
     marks
+}
+
+/// Adds to the dirty ranges what else of the addresses `range` is in the page cache, or, unless it is `all`, dirty
+/// there: other processes, other calls and mappings that are gone may have stored it.
+pub fn assume_others(query: &Query<'_>, range: &Range<usize>, all: bool, into: &mut Found<'_>) {
+    let Ok(size) = query.size() else { return };
+    let cached = match all {
+        true => query.cached(size),
+        false => Ranges::new(),
+    };
+    let mut others = Ranges::new();
+    mappings::lock().for_each_of(query.file, 0, |entry| {
+        let Some(part) = entry
+            .clip(range.start, range.end)
+            .filter(|part| part.writable)
+        else {
+            return true;
+        };
+        let (from, to) = (part.offset, size.min(part.offset + part.len() as u64));
+        match (all, query.cache()) {
+            (true, _) => others.add_all(cached.within(from, to)),
+            // What cannot be counted is not known.
+            (false, Some(file)) if from < to => drop(unstable(file, from, to, &mut others)),
+            (false, _) => {}
+        }
+        true
+    });
+    others.remove_all(into.dirty);
+    into.dirty.add_all(others.iter());
+    into.assumed_dirty.add_all(others.iter());
 }
 
 /// The size of the file in whole pages, bytes; where it is unknown, unlimited. On a

@@ -59,8 +59,8 @@ fn tell(worker: &Worker, ended: &Ended, pages: u64) {
         return;
     }
     let mut message = LineBuf::<320>::new();
-    let mut unseen = LineBuf::<128>::new();
-    elsewhere::describe(&mut unseen);
+    let mut unseen = LineBuf::<160>::new();
+    elsewhere::describe(&mut unseen, ended.facts.unseen_errno);
     words::doubt(&mut message, ended, ended.known.reason, unseen.as_str());
     let verdicts = ended.verify.then_some(ended.verdicts);
     warn(worker, ended, verdicts, message.as_str());

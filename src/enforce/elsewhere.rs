@@ -1,25 +1,31 @@
 //! What another client of the filesystem sees (`KEEPMYDATA_SEEN_BY`): the file is opened below the other mount, that client's
 //! cached pages of it are dropped, and it is read as any reader there would.
 
-use crate::mappings::{
-    self,
-    file::{File, PATH},
-};
+mod mounts;
+
+use crate::mappings::{self, file::File};
 use crate::sys;
 use crate::sys::fd::fadvise;
 use crate::{config, log};
+use core::ffi::CStr;
 use core::num::NonZeroU64;
 use keepmydata_promise::Part;
-use keepmydata_records::LineBuf;
+use keepmydata_records::{LineBuf, SeenBy};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Advice, CWD, Mode, OFlags, openat};
+use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// Whether `file` must be shown to the other client. One whose path is too long to be kept is not found there, which is told.
+const PATH_MAX: usize = libc::PATH_MAX as usize;
+
+/// Whether `file` may have to be shown to the other client: it lies on the first mount, or below it. Where it lies beside the
+/// directory that was named as the first mount, [`read`] finds that out.
 pub fn is_wanted(file: &File) -> bool {
     let mounts = config::settings().seen_by;
     if mounts.other().is_none() {
         return false;
+    }
+    if config::device_of_first() == Some(file.key.dev) {
+        return true;
     }
     let table = mappings::lock();
     let state = table.get(file);
@@ -28,45 +34,70 @@ pub fn is_wanted(file: &File) -> bool {
 }
 
 /// Reads the parts through the other mount, on a helper thread. `handle` is open on the file here.
-pub fn read(file: &File, handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8]) {
-    let opened = open(file, handle);
+pub fn read(handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8]) {
+    let opened = handle.ok_or(Errno::BADF).and_then(open);
     for part in parts {
-        part.read = match &opened {
-            Ok(fd) => read_part(fd, part, buffer),
-            Err(errno) => Err(*errno),
+        part.read = match (&opened, handle) {
+            (Ok(Some(fd)), _) => read_part(fd, part, buffer),
+            // It need not be shown to anybody else.
+            (Ok(None), Some(handle)) => read_into(handle, part, buffer),
+            (Ok(None), None) => Err(Errno::BADF),
+            (Err(errno), _) => Err(*errno),
         };
     }
 }
 
-fn open(file: &File, handle: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
-    let mounts = config::settings().seen_by;
-    let mut path = [0u8; PATH + libc::PATH_MAX as usize];
-    let mut now = [0u8; PATH];
-    let renamed = handle.and_then(|handle| name(handle, &mut now));
-    let path = match renamed {
-        Some(now) if mounts.concerns(now) => mounts.elsewhere(now, &mut path),
-        _ => {
-            let table = mappings::lock();
-            let state = table.get(file);
-            match state.path_is_whole() {
-                true => mounts.elsewhere(state.path(), &mut path),
-                false => None,
-            }
-        }
+/// The same file at the other mount; nothing where it does not lie below the first.
+///
+/// Errors: `ESTALE` where it has no name any more, and those of open(2).
+fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    let mut path = [0u8; 2 * PATH_MAX];
+    let Some(path) = place(handle, &config::settings().seen_by, &mut path)? else {
+        return Ok(None);
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let path = path.ok_or(Errno::NAMETOOLONG)?;
     match openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
         opened => opened,
     }
+    .map(Some)
 }
 
-/// What the file is called now: it may have been renamed since it was mapped, and its old name be another file's.
-fn name<'b>(handle: BorrowedFd<'_>, into: &'b mut [u8; PATH]) -> Option<&'b [u8]> {
-    let path = sys::fd::path(handle.as_raw_fd(), into)?;
-    // What fills the room may be cut short.
-    (path.len() < PATH && !path.ends_with(b" (deleted)")).then_some(path)
+/// Where the file is at the other mount, by what it is called now: it may have been renamed since it was mapped, or been
+/// opened through another mount of the filesystem than the first.
+fn place<'b>(
+    handle: BorrowedFd<'_>,
+    mounts: &SeenBy<'_>,
+    into: &'b mut [u8],
+) -> Result<Option<&'b CStr>, Errno> {
+    let mut name = [0u8; PATH_MAX];
+    let name = sys::fd::path(handle.as_raw_fd(), &mut name).ok_or(Errno::NOENT)?;
+    if name.len() == PATH_MAX {
+        // It may be cut short.
+        return Err(Errno::NAMETOOLONG);
+    }
+    if name.ends_with(b" (deleted)") && !leads_to(name, handle) {
+        return Err(Errno::STALE);
+    }
+    if mounts.concerns(name) {
+        let found = mounts.elsewhere(name, into);
+        return found.map(Some).ok_or(Errno::NAMETOOLONG);
+    }
+    mounts::place(handle, name, mounts, into)
+}
+
+/// Whether the path is one of what `handle` is open on.
+fn leads_to(path: &[u8], handle: BorrowedFd<'_>) -> bool {
+    let mut text = [0u8; PATH_MAX];
+    let Some(room) = text.get_mut(..path.len()) else {
+        return false;
+    };
+    room.copy_from_slice(path);
+    let Ok(path) = CStr::from_bytes_until_nul(&text) else {
+        return false;
+    };
+    let there = sys::fd::inode_of(CWD, path, AtFlags::empty());
+    there.is_some() && there == sys::fd::inode_of(handle, c"", AtFlags::EMPTY_PATH)
 }
 
 fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -77,18 +108,32 @@ fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errn
         NonZeroU64::new(part.bytes() as u64),
         Advice::DontNeed,
     );
-    let into = buffer.get_mut(part.into..part.into + part.bytes());
-    sys::fd::read_back(fd.as_fd(), into.ok_or(Errno::INVAL)?, part.offset)
+    read_into(fd.as_fd(), part, buffer)
 }
 
-/// Why pages are not proved that only the other client did not see.
-pub fn describe(into: &mut LineBuf<128>) {
+fn read_into(fd: BorrowedFd<'_>, part: &Part, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let into = buffer.get_mut(part.into..part.into + part.bytes());
+    sys::fd::read_back(fd, into.ok_or(Errno::INVAL)?, part.offset)
+}
+
+/// Why pages are not proved that only the other client did not see; it could not be asked because of `errno`.
+pub fn describe(into: &mut LineBuf<160>, errno: Option<Errno>) {
     let other = config::settings().seen_by.other().unwrap_or_default();
     let other = core::str::from_utf8(other).unwrap_or("the other mount");
-    log::text(
-        into,
-        format_args!(
+    let mut say = |args| log::text(into, args);
+    match errno {
+        None => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} did not see them in time"
-        ),
-    );
+        )),
+        Some(Errno::NOENT) => say(format_args!(
+            "the filesystem holds them, but its client at {other:.64} has no such file (ENOENT)"
+        )),
+        Some(Errno::STALE) => say(format_args!(
+            "the filesystem holds them, but its client at {other:.64} could not be asked: the file has no name any more"
+        )),
+        Some(errno) => say(format_args!(
+            "the filesystem holds them, but its client at {other:.64} could not be asked ({})",
+            keepmydata_records::Errno(errno.raw_os_error())
+        )),
+    }
 }

@@ -249,7 +249,7 @@ impl Target for Here<'_> {
     fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
         let handle = self.worker.borrow_handle(&self.handle);
         match self.worker.has_descriptors() {
-            true => elsewhere::read(&self.file, handle, parts, buffer),
+            true => elsewhere::read(handle, parts, buffer),
             false => parts
                 .iter_mut()
                 .for_each(|part| part.read = Err(Errno::BADF)),

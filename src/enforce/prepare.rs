@@ -96,6 +96,9 @@ pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
     // What is verified always is known from its debt.
     let suspect = snapshot.known.suspect && !dirty::is_verified(snapshot.terms.local_block);
     let dropped = learn_ranges(&here, snapshot, suspect);
+    if snapshot.verify && snapshot.terms.waits_elsewhere() {
+        add_others(&here, snapshot);
+    }
     reverify::supersede(&here.file, &snapshot.dirty);
     if dropped && suspect {
         mark_unrecoverable(snapshot);
@@ -177,6 +180,33 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     }
     observer::tell(here.worker, snapshot, Event::DirtyKnown(timer));
     dropped
+}
+
+/// What the other client must be shown: all that the range of the call holds, whoever stored it. Most of what is in the page
+/// cache was read since the last msync dropped it; where msync does not drop the file, only what is dirty is known to be new.
+#[cold]
+fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
+    let range = snapshot.addr
+        ..snapshot
+            .addr
+            .saturating_add(sys::page_up(snapshot.len as u64) as usize);
+    let all = config::settings().invalidate == Invalidate::File;
+    let promise::Snapshot {
+        dirty,
+        absent,
+        gone,
+        assumed_dirty,
+        ..
+    } = snapshot;
+    let mut found = dirty::Found {
+        dirty,
+        absent,
+        gone,
+        assumed_dirty,
+    };
+    dirty::assume_others(&here.query(), &range, all, &mut found);
+    snapshot.absent.clear();
+    let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
 }
 
 /// What is owed from before is proved, too; says whether the dirty ranges are more by that.

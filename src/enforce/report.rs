@@ -290,8 +290,8 @@ fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
     }
     let name = FileName::of(&ended.file);
     let mut message = LineBuf::<256>::new();
-    let mut unseen = LineBuf::<128>::new();
-    elsewhere::describe(&mut unseen);
+    let mut unseen = LineBuf::<160>::new();
+    elsewhere::describe(&mut unseen, ended.facts.unseen_errno);
     describe(&mut message, ended, "dirty again", unseen.as_str());
     let mut record = of_request(worker, ended, &name, level, event::REPORT);
     ended.timer.stamp(&mut record);

@@ -327,8 +327,7 @@ impl<'a> Case<'a> {
         if let Some(waited) = self.under(|evidence| evidence.unseen > 0) {
             let pages = waited.evidence.unseen;
             let sentence = format!(
-                "Under \"{}\" the filesystem held {}, and the other client still read old data after 2 s: neither time nor a \
-                 new open shows it.",
+                "Under \"{}\" the filesystem held {} that its other client did not see within 2 s, whether it waited or opened the file anew.",
                 waited.name,
                 count(pages, "page")
             );
@@ -632,7 +631,7 @@ mod tests {
         let said = judge(&all, Some(&clients())).said;
         assert_eq!(said.verdict, Verdict::Client);
         let text = said.sentences.join(" ");
-        assert!(text.contains("still read old data after 2 s"), "{text}");
+        assert!(text.contains("did not see within 2 s"), "{text}");
         assert!(!text.contains("left the page cache"), "{text}");
     }
 

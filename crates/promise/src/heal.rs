@@ -173,6 +173,7 @@ fn climb<R: Request, T: Target>(
     let left = check(target, observer, c);
     // A flush that failed may have dropped what it should have written: everything again.
     let first = match c.facts.flush_error {
+        None if left.is_unseen_for_good() => None,
         // The filesystem holds everything: nothing is gained by writing again.
         None if left.is_unseen_only() => Some(Rung::Wait),
         // The caller is told, and nothing is gained by trying again meanwhile.
@@ -242,7 +243,7 @@ fn climb_from<R: Request, T: Target>(
         }
         let late = target.now() - started >= deadline;
         next = match rung {
-            _ if late => None,
+            _ if late || left.is_unseen_for_good() => None,
             _ if left.is_unseen_only() && c.facts.flush_error.is_none() => Some(Rung::Wait),
             Rung::Resync if left.total() < before.total() => Some(Rung::Resync),
             Rung::Resync => Some(Rung::Redirty),
@@ -288,6 +289,7 @@ fn check<R: Request, T: Target>(
         }
     }
     observer.tell(c, began, Event::Compared(checked.map(drop)));
+    c.facts.unseen_errno = checked.map_or(None, |left| left.unseen_errno);
     checked.unwrap_or_default()
 }
 

@@ -38,7 +38,7 @@ pub struct Terms {
 
 impl Terms {
     /// Whether this enforcement waits for the other client. What answers no msync leaves that to the next.
-    pub(crate) fn waits_elsewhere(&self) -> bool {
+    pub fn waits_elsewhere(&self) -> bool {
         self.seen_elsewhere && !self.settles
     }
 }
@@ -201,6 +201,8 @@ pub struct Facts {
     pub unread_pages: u64,
     /// Pages that the filesystem holds, and its other client is not shown.
     pub unseen_pages: u64,
+    /// Why that client could not be asked.
+    pub unseen_errno: Option<Errno>,
     /// Pages by verdict.
     pub verdicts: Verdicts,
     /// The rung that cured the last pages, where any had to be cured.

@@ -48,6 +48,8 @@ pub struct Unsettled {
     pub uncertain: usize,
     /// As [`State::Unseen`].
     pub unseen: usize,
+    /// Why the other client could not be asked about one of these.
+    pub unseen_errno: Option<Errno>,
 }
 
 impl Unsettled {
@@ -59,6 +61,12 @@ impl Unsettled {
     /// Whether the filesystem holds everything, and only its other client is not shown some of it.
     pub fn is_unseen_only(&self) -> bool {
         self.unseen > 0 && self.unseen == self.total()
+    }
+
+    /// Whether it is no use to wait until the other client is shown something: the file has no name by which it could be
+    /// asked.
+    pub fn is_unseen_for_good(&self) -> bool {
+        self.is_unseen_only() && self.unseen_errno == Some(Errno::STALE)
     }
 }
 
@@ -111,10 +119,10 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
         doubt_what_stayed(c, &mut stayed);
         c.target.recached();
     }
-    if c.seen_elsewhere {
-        look_elsewhere(c, size);
-    }
     let mut unsettled = Unsettled::default();
+    if c.seen_elsewhere {
+        unsettled.unseen_errno = look_elsewhere(c, size);
+    }
     for state in c.copies.states() {
         match state {
             State::Stale => unsettled.stale += 1,
@@ -134,9 +142,9 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
     Ok(unsettled)
 }
 
-/// What the filesystem holds is looked for once more, as its other client is shown it.
-fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) {
-    let mut page = 0;
+/// What the filesystem holds is looked for once more, as its other client is shown it. Returns why that could not be asked.
+fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Errno> {
+    let (mut page, mut failed) = (0, None);
     while page < c.copies.pages() {
         let mut batch = Batch::new();
         while page < c.copies.pages() && batch.room() > 0 {
@@ -152,6 +160,7 @@ fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) {
         c.target
             .read_elsewhere(batch.parts_mut(), c.copies.buffer_mut());
         for part in batch.parts() {
+            failed = failed.or(part.read.err());
             let valid = size.saturating_sub(part.offset).min(part.bytes() as u64) as usize;
             // What is larger there was read for that much only.
             let shown = part.into..part.into + valid;
@@ -160,6 +169,7 @@ fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) {
             }
         }
     }
+    failed
 }
 
 /// The other client is shown what lies in the part `shown` of the buffer for page number `page`.

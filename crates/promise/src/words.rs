@@ -52,15 +52,9 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
             message,
             format_args!("writeback failed; the data is still in memory, and {kept}"),
         ),
-        Err(_) if stale == 0 && ended.refused != 0 => text(
-            message,
-            format_args!(
-                "an earlier sync of this file failed for {}, neither proved nor stored to since",
-                Count(ended.refused_pages, "page"),
-            ),
-        ),
         _ if ended.facts.unseen_pages > 0
             && ended.facts.unseen_pages == uncertain
+            && ended.refused_pages <= uncertain
             && stale == 0
             && ended.facts.cause.is_none() =>
         {
@@ -72,6 +66,13 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
                 ),
             );
         }
+        Err(_) if stale == 0 && ended.refused != 0 => text(
+            message,
+            format_args!(
+                "an earlier sync of this file failed for {}, neither proved nor stored to since",
+                Count(ended.refused_pages, "page"),
+            ),
+        ),
         Err(_) if stale == 0 && ended.facts.cause.is_none() => text(
             message,
             format_args!(

@@ -220,7 +220,8 @@ pub fn fadvise(
     }
 }
 
-fn inode_of(fd: BorrowedFd<'_>, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {
+/// Device and inode of the file that `path` leads to from `fd`, without asking a server for attributes.
+pub fn inode_of(fd: impl AsFd, path: &CStr, flags: AtFlags) -> Option<(u64, u64)> {
     let flags = flags | AtFlags::STATX_DONT_SYNC;
     let stat = statx(fd, path, flags, StatxFlags::INO).ok()?;
     Some((

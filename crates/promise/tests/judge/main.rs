@@ -401,6 +401,20 @@ fn what_another_client_is_never_shown_is_uncertain_and_an_error_until_it_is() {
     assert!(holds_all(&world, 3));
 }
 
+#[test]
+fn why_another_client_cannot_be_asked_is_known_and_what_has_no_name_is_not_waited_for() {
+    for (errno, waits) in [(Errno::NOENT, true), (Errno::STALE, false)] {
+        let world = stored(Mode::Honest, 3);
+        world.unseen.set(Some(errno));
+        let began = world.clock.get();
+        let ended = msync_by(&world, seen_elsewhere());
+        assert_eq!(ended.facts.unseen_errno, Some(errno));
+        assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (3, 3));
+        let took = world.clock.get() - began;
+        assert_eq!(took >= 100_000_000, waits, "{errno}: {took} ns");
+    }
+}
+
 /// The other client is asked about what the filesystem holds, and about nothing else.
 #[test]
 fn what_another_client_is_shown_proves_nothing_that_the_filesystem_lacks() {

@@ -69,12 +69,14 @@ pub struct World {
     pub debt: RefCell<Debt>,
     failed: Cell<bool>,
     faults: Cell<i64>,
-    clock: Cell<u64>,
+    pub clock: Cell<u64>,
     direct: Cell<bool>,
     /// Reading back fails.
     pub unreadable: Cell<bool>,
     /// When the other client of the filesystem is shown what it holds, ns; until then it reads zeros.
     pub shown_at: Cell<u64>,
+    /// Why that client cannot be asked.
+    pub unseen: Cell<Option<Errno>>,
     /// Pages that cannot be dropped from the page cache.
     pub pinned: Cell<bool>,
     /// Called once, when the flush begins: what another thread does.
@@ -108,6 +110,7 @@ impl World {
             direct: Cell::new(true),
             unreadable: Cell::new(false),
             shown_at: Cell::new(0),
+            unseen: Cell::new(None),
             pinned: Cell::new(false),
             meanwhile: RefCell::new(None),
             always: RefCell::new(None),
@@ -433,7 +436,7 @@ impl Target for &World {
                     false => into.fill(0),
                 }
             }
-            part.read = Ok(part.bytes());
+            part.read = self.unseen.get().map_or(Ok(part.bytes()), Err);
         }
     }
 
