@@ -38,7 +38,11 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
         }
         Some(_) => {
             let pages = Pages::of(here);
-            let mut lost = pages.ranges_dirty_again(&refused.dirty);
+            // What was asked for the log's sake changes nothing.
+            let mut lost = match refused.dirty_known {
+                true => pages.ranges_dirty_again(&refused.dirty),
+                false => 0,
+            };
             // What was written back before the flush, and the filesystem had not made safe, is clean by now.
             if !refused.verify || traits.local_block {
                 lost = lost.max(pages.unwritten_dirty_again());
