@@ -45,64 +45,90 @@ pub fn write(directory: &Path, results: &Results) -> Result<(), String> {
     Ok(())
 }
 
-/// Every goal, a row of a table each.
+/// Every goal, a row of a table each, with a column for each filesystem.
 fn goals(results: &Results) -> String {
-    let mut table = Table::new(["", "on", "goal", "measured (min median max)", ""]);
-    for row in &results.rows {
-        let Some((goal, reached)) = row.goal else {
-            continue;
-        };
+    let of_rows = results.rows.iter().filter_map(|row| {
+        let (goal, reached) = row.goal?;
         let (case, metric) = (&row.case, &row.metric);
         let (contender, baseline) = (&row.contender, &row.baseline);
-        table.row([
-            format!("{case}, {metric}: {contender} against {baseline}"),
-            row.fs.to_string(),
-            goal.text(),
-            goal.measured(row),
-            verdict(reached).to_owned(),
-        ]);
-    }
-    for check in &results.checks {
-        table.row([
-            check.what.to_string(),
-            check.fs.to_string(),
-            format!("at most {:.2}", check.at_most),
-            format!("{:.2}", check.measured),
-            verdict(check.is_reached()).to_owned(),
-        ]);
+        let what = format!("{case}, {metric}: {contender} against {baseline}");
+        Some(((what, goal.text()), row.fs, marked(goal.measured(row), reached)))
+    });
+    let of_checks = results.checks.iter().map(|check| {
+        let goal = format!("at most {:.2}", check.at_most);
+        let measured = marked(format!("{:.2}", check.measured), check.is_reached());
+        ((check.what.to_string(), goal), check.fs, measured)
+    });
+    let goals: Vec<_> = of_rows.chain(of_checks).collect();
+    let filesystems = in_order(goals.iter().map(|(_, fs, _)| *fs));
+    let mut table = Table::new(["", "goal"].iter().chain(&filesystems));
+    for (of, rows) in grouped(&goals, |(of, ..)| of.clone()) {
+        let cells = filesystems.iter().map(|fs| {
+            let here = rows.iter().find(|(_, on, _)| on == fs);
+            here.map_or("", |(.., measured)| measured)
+        });
+        table.row([of.0.as_str(), &of.1].into_iter().chain(cells));
     }
     table.to_string()
 }
 
-fn verdict(reached: bool) -> &'static str {
-    if reached { "reached" } else { "**missed**" }
+fn marked(measured: String, reached: bool) -> String {
+    match reached {
+        true => measured,
+        false => format!("**missed**: {measured}"),
+    }
 }
 
-/// Every row, in a table for each case, filesystem and metric.
+/// Every row, in a table for each case and metric, with a column for each filesystem.
 fn rows(results: &Results) -> String {
     let mut text = String::new();
-    let heading = |row: &Row| format!("{}, {}: {}", row.fs, row.case, row.metric);
-    for rows in results.rows.chunk_by(|a, b| heading(a) == heading(b)) {
-        let ratios = format!("x of {} (min median max)", rows[0].baseline);
-        let mut table = Table::of_figures(["", "min", "median", "max", &ratios]);
-        for row in rows {
-            table.row([
-                row.contender.to_string(),
-                duration(row.ns.min),
-                duration(row.ns.median),
-                duration(row.ns.max),
-                ratio(row),
-            ]);
+    let heading = |row: &Row| format!("{}: {}", row.case, row.metric);
+    for (heading, rows) in grouped(&results.rows, heading) {
+        let filesystems = in_order(rows.iter().map(|row| row.fs));
+        let first = format!("median, x of {}", rows[0].baseline);
+        let mut table = Table::of_figures([first.as_str()].iter().chain(&filesystems));
+        for (contender, rows) in grouped(rows, |row| row.contender) {
+            let cells = filesystems.iter().map(|fs| {
+                let here = rows.iter().find(|row| row.fs == *fs);
+                here.map_or(String::new(), |row| figures(row))
+            });
+            table.row([contender.to_owned()].into_iter().chain(cells));
         }
-        let _ = write!(text, "\n### {}\n\n{table}", heading(&rows[0]));
+        let _ = write!(text, "\n### {heading}\n\n{table}");
     }
     text
 }
 
-fn ratio(row: &Row) -> String {
-    let ratio = row.ratio;
+fn figures(row: &Row) -> String {
+    let median = duration(row.ns.median);
     match row.contender == row.baseline {
-        true => "1".to_owned(),
-        false => format!("{:.2} {:.2} {:.2}", ratio.min, ratio.median, ratio.max),
+        true => median,
+        false => format!("{median}, {:.2}", row.ratio.median),
     }
+}
+
+/// Each once, in the order in which they come.
+fn in_order<K: PartialEq>(keys: impl Iterator<Item = K>) -> Vec<K> {
+    keys.fold(vec![], |mut found, key| {
+        if !found.contains(&key) {
+            found.push(key);
+        }
+        found
+    })
+}
+
+/// The items with the same key together, keys in the order in which they first come.
+fn grouped<'i, T, K: PartialEq>(
+    items: impl IntoIterator<Item = &'i T>,
+    key: impl Fn(&T) -> K,
+) -> Vec<(K, Vec<&'i T>)> {
+    let mut groups: Vec<(K, Vec<&T>)> = vec![];
+    for item in items {
+        let of = key(item);
+        match groups.iter_mut().find(|(key, _)| *key == of) {
+            Some((_, group)) => group.push(item),
+            None => groups.push((of, vec![item])),
+        }
+    }
+    groups
 }
