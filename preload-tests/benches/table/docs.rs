@@ -52,7 +52,11 @@ fn goals(results: &Results) -> String {
         let (case, metric) = (&row.case, &row.metric);
         let (contender, baseline) = (&row.contender, &row.baseline);
         let what = format!("{case}, {metric}: {contender} against {baseline}");
-        Some(((what, goal.text()), row.fs, marked(goal.measured(row), reached)))
+        Some((
+            (what, goal.text()),
+            row.fs,
+            marked(goal.measured(row), reached),
+        ))
     });
     let of_checks = results.checks.iter().map(|check| {
         let goal = format!("at most {:.2}", check.at_most);
