@@ -6,7 +6,7 @@ use crate::report::args::ReportOptions;
 use crate::run::Reach;
 use crate::{diagnose, doctor, generate};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use keepmydata_records::{OPTIONS, OptionSpec, Values, meant};
 use std::ffi::{OsStr, OsString, c_int};
@@ -53,7 +53,14 @@ pub enum DemoKind {
 
 pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
     let mut command = visible().subcommands([doctor::guest_command(), doctor::client_command()]);
-    let matches = command.try_get_matches_from_mut(args)?;
+    // `help --help` is what `help` says.
+    let is_help = args.get(1).is_some_and(|word| word == "help");
+    let args = args
+        .iter()
+        .filter(|word| !is_help || (*word != "--help" && *word != "-h"));
+    let matches = command
+        .try_get_matches_from_mut(args.clone())
+        .map_err(|error| with_word_meant(error, &command, args.clone().nth(1)))?;
     match matches.subcommand() {
         Some(("demo", sub)) => Ok(Request::Demo(DemoOptions {
             tearfs: sub.get_one("tearfs").cloned(),
@@ -76,6 +83,46 @@ pub fn parse(args: &[OsString]) -> Result<Request, clap::Error> {
         Some((other, _)) => unreachable!("subcommand {other}"),
         None => run_request(&mut command, &matches),
     }
+}
+
+/// Names the option or subcommand that was meant, as for settings and programs, in place of the one that clap finds similar.
+/// `first` is the first word of the command line, which may be a subcommand.
+fn with_word_meant(
+    mut error: clap::Error,
+    command: &Command,
+    first: Option<&OsString>,
+) -> clap::Error {
+    let text = |value: Option<&ContextValue>| match value {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let of = first.and_then(|word| command.find_subcommand(word));
+            let options = of.unwrap_or(command).get_arguments();
+            let options = options.filter_map(|option| Some(format!("--{}", option.get_long()?)));
+            let options: Vec<String> = options.collect();
+            let wrong = text(error.get(ContextKind::InvalidArg));
+            if let Some(meant) = meant(wrong.as_bytes(), options.iter().map(String::as_str)) {
+                let meant = ContextValue::String(meant.to_owned());
+                error.insert(ContextKind::SuggestedArg, meant);
+            }
+            // A program of this name is not what was meant, and the usage of all subcommands would hide the tip.
+            error.remove(ContextKind::Suggested);
+            error.remove(ContextKind::Usage);
+        }
+        ErrorKind::InvalidSubcommand => {
+            let wrong = text(error.get(ContextKind::InvalidSubcommand));
+            let known = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+            if let Some(meant) = meant(wrong.as_bytes(), known.map(Command::get_name)) {
+                let meant = ContextValue::Strings(vec![meant.to_owned()]);
+                error.insert(ContextKind::SuggestedSubcommand, meant);
+            }
+            error.remove(ContextKind::Usage);
+        }
+        _ => {}
+    }
+    error
 }
 
 /// The exit code where the command line is not to be acted on: help was asked for, or it is bad usage.
@@ -225,7 +272,7 @@ fn demo() -> Command {
                0    torn without the shim, whole with it\n  \
                1    anything else\n  \
                125  bad usage, or it could not be tried\n  \
-               130  interrupted\n\
+               130  interrupted (143: by SIGTERM, 129: by SIGHUP)\n\
              \n\
              Examples:\n  \
                keepmydata demo\n  \

@@ -1,5 +1,6 @@
 //! How the command ends when it cannot do what it was asked.
 
+use crate::sys;
 use std::ffi::c_int;
 use std::fmt::Display;
 use std::io;
@@ -29,9 +30,10 @@ impl Failure {
         Failure::new(OWN, message)
     }
 
-    /// By a signal that [`crate::sys::note_interruptions`] notes.
+    /// By a signal that [`crate::sys::note_interruptions`] notes. The code is the one that a shell has for the signal.
     pub fn interrupted() -> Self {
-        Failure::new(130, "interrupted")
+        let signal = sys::interruption().unwrap_or(libc::SIGINT);
+        Failure::new(128 + signal, "interrupted")
     }
 
     /// `PATH: No such file or directory`: what it was about, and why it failed.

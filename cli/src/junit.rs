@@ -11,7 +11,7 @@ pub fn option() -> Arg {
     Arg::new("junit")
         .long("junit")
         .value_name("PATH")
-        .help("Write the verdict there as JUnit XML, too")
+        .help("Also write the verdict to PATH as JUnit XML")
         .value_parser(value_parser!(PathBuf))
 }
 

@@ -197,23 +197,25 @@ fn what_cannot_be_looked_at_is_named() {
 fn an_interrupted_doctor_leaves_nothing_behind() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "black-hole"]);
-    let mut doctor = keepmydata()
-        .env("KEEPMYDATA_LIB", shim())
-        .arg("doctor")
-        .arg(fs.dir())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
     let entries = || fs::read_dir(fs.dir()).unwrap().flatten().count();
-    wait_until(
-        "a directory of the doctor's",
-        Duration::from_secs(20),
-        || entries() > 0,
-    );
-    kill_process(Pid::from_child(&doctor), Signal::INT).unwrap();
-    let ended = doctor.wait().unwrap();
-    assert_eq!(ended.code(), Some(130));
-    assert_eq!(entries(), 0);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut doctor = keepmydata()
+            .env("KEEPMYDATA_LIB", shim())
+            .arg("doctor")
+            .arg(fs.dir())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until(
+            "a directory of the doctor's",
+            Duration::from_secs(20),
+            || entries() > 0,
+        );
+        kill_process(Pid::from_child(&doctor), signal).unwrap();
+        let ended = doctor.wait().unwrap();
+        assert_eq!(ended.code(), Some(code));
+        assert_eq!(entries(), 0);
+    }
 }
 
 #[test]

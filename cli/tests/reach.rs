@@ -800,7 +800,7 @@ fn a_process_that_hides_is_told_of() {
     assert_eq!(outcome.stdout, "0\n0\n", "{outcome:?}");
     let outcome = run("seen", "sync\n", Some(&[]));
     assert_eq!(outcome.stdout, "EIO\n", "{outcome:?}");
-    let said = "cannot be looked into";
+    let said = "cannot be inspected";
     let outcome = run("warn", hide, Some(&[]));
     assert_eq!(outcome.stdout, "0\n0\n", "{outcome:?}");
     assert_eq!(outcome.stderr.matches(said).count(), 1, "{outcome:?}");

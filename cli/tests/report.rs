@@ -211,11 +211,11 @@ fn what_cannot_be_done_is_said_in_a_line() {
         ),
         (&["/no/*.log"], 125, "/no/*.log: no file matches"),
         (&["/proc/self/fdinfo"], 125, "name the logs"),
-        (&["/dev/zero"], 125, "/dev/zero: a device, and no log"),
+        (&["/dev/zero"], 125, "/dev/zero: a device, not a log"),
         (
             &[empty, "--daemon", "/dev/zero"],
             125,
-            "/dev/zero: a device, and no log",
+            "/dev/zero: a device, not a log",
         ),
         (
             &[empty, "--html", "/no/page.html"],

@@ -271,11 +271,48 @@ fn a_mistyped_subcommand_is_recognised() {
 }
 
 #[test]
+fn a_mistyped_option_is_recognised() {
+    for (arguments, wrong, tip) in [
+        (
+            &["--lg=info", "--", "true"][..],
+            "unexpected argument '--lg'",
+            "a similar argument exists: '--log'",
+        ),
+        (
+            &["--verfiy", "on", "true"],
+            "unexpected argument '--verfiy'",
+            "a similar argument exists: '--verify'",
+        ),
+        (
+            &["doctor", "--jnuit", "x.xml"],
+            "unexpected argument '--jnuit'",
+            "a similar argument exists: '--junit'",
+        ),
+        (
+            &["help", "dotcor"],
+            "unrecognized subcommand 'dotcor'",
+            "a similar subcommand exists: 'doctor'",
+        ),
+    ] {
+        let output = keepmydata().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        let said = stderr(&output);
+        let lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        assert!(lines[0].starts_with(&format!("error: {wrong}")), "{said}");
+        assert_eq!(lines[1], format!("  tip: {tip}"));
+        assert_eq!(lines[2], "For more information, try '--help'.");
+    }
+}
+
+#[test]
 fn help_is_a_subcommand_too() {
     for (arguments, says) in [
         (&["help"][..], "Usage: keepmydata [OPTIONS]"),
         (&["help", "doctor"], "Usage: keepmydata doctor"),
         (&["help", "generate"], "manual pages"),
+        (&["help", "--help"], "Usage: keepmydata [OPTIONS]"),
+        (&["help", "-h", "doctor"], "Usage: keepmydata doctor"),
     ] {
         let output = keepmydata().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");

@@ -317,7 +317,7 @@ options! {
         name: "uncertain",
         env: "KEEPMYDATA_UNCERTAIN",
         default: "warn",
-        help: "What msync says when it cannot know whether a page is right",
+        help: "What msync returns when it cannot know whether a page is right",
         long: "A page is uncertain when the filesystem holds other bytes than were synced and the \
                page cache no longer holds what was synced. warn: a warning names the page and msync \
                returns 0. error: msync fails with EIO.",

@@ -190,7 +190,7 @@ pub fn ensure(
         let enable = |fd: OwnedFd| {
             let enabled = userfaultfd::enable_with_events(fd.as_fd());
             let watched = enabled.and_then(|()| watch(fd.as_fd()));
-            watched.map_err(|_| "the kernel grants no WP_ASYNC")?;
+            watched.map_err(|_| "the kernel has no WP_ASYNC")?;
             Ok(fd)
         };
         *made = match make().and_then(enable) {

@@ -347,7 +347,7 @@ impl Supervisor {
         }
         if !self.unseen.swap(true, Ordering::Relaxed) {
             let message = format!(
-                "process {} cannot be looked into ({errno}): its msync is left to the kernel, and its result is not \
+                "process {} cannot be inspected ({errno}): its msync is left to the kernel, and its result is not \
                  proved. KEEPMYDATA_UNCERTAIN=error makes msync fail then. More such processes are not named",
                 call.tid
             );

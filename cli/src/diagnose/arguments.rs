@@ -23,11 +23,11 @@ pub fn command() -> Command {
         .override_usage("keepmydata diagnose [OPTIONS] [--] PROGRAM [ARGS]...")
         .long_about(
             "Runs PROGRAM, a test that fails, several times natively and under settings of the shim \
-             that add one step at a time. Which of them let it pass, and the shim's records, tell \
-             whether the filesystem, the program or the test is at fault.\n\
+             that add one step at a time. From those that let it pass, and from the shim's records, \
+             it concludes whether the filesystem, the program or the test is at fault.\n\
              \n\
-             A run passes if it ends with exit code 0 in time. Each run must be able to start from \
-             what the one before has left. Standard input is empty. Delays after msync need strace.",
+             A run passes if it ends with exit code 0 in time. Each run starts from what \
+             the one before has left. Standard input is empty. Delays after msync need strace.",
         )
         .after_long_help(
             "Exit code:\n  \
@@ -40,7 +40,7 @@ pub fn command() -> Command {
                125  bad usage, or the command itself failed\n  \
                126  the program cannot be run, or not under the shim\n  \
                127  there is no such program\n  \
-               130  interrupted\n\
+               130  interrupted (143: by SIGTERM, 129: by SIGHUP)\n\
              \n\
              Examples:\n  \
                keepmydata diagnose -- ./mytest /mnt/data\n  \
@@ -65,7 +65,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("json")
                 .long("json")
-                .help("One JSON object instead of text")
+                .help("Print one JSON object instead of text")
                 .action(ArgAction::SetTrue),
         )
         .arg(junit::option())
@@ -73,7 +73,7 @@ pub fn command() -> Command {
             Arg::new("keep-logs")
                 .long("keep-logs")
                 .value_name("DIR")
-                .help("Keep the shim's logs and the program's output there, in a directory for each run")
+                .help("Keep the shim's logs and the program's output in DIR, in a directory for each run")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(

@@ -45,11 +45,11 @@ pub fn text(
     if let Some(TwoClients { first, second, .. }) = clients {
         let (first, second) = (first.display(), second.display());
         text +=
-            &format!("\nMore of the two clients: keepmydata doctor {first} --client {second}\n");
+            &format!("\nMore about the two clients: keepmydata doctor {first} --client {second}\n");
     }
     let directories = all.iter().flat_map(|runs| &runs.evidence.directories);
     if let (Verdict::Filesystem, Some(directory)) = (judgement.said.verdict, directories.last()) {
-        text += &format!("\nMore of the filesystem: keepmydata doctor {directory}\n");
+        text += &format!("\nMore about the filesystem: keepmydata doctor {directory}\n");
     }
     if let Some(logs) = &options.logs {
         text += &format!("\nThe logs are in {}\n", logs.display());

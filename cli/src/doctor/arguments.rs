@@ -30,7 +30,7 @@ pub fn command() -> Command {
         .long_about(
             "Tests whether readers get what was stored through a mapping once msync has returned 0: \
              natively, with each step that may help, and under the shim. Says what it saw, which \
-             steps help, and what follows. Works in a directory of its own in DIR, which it removes. \
+             steps help, and what follows. Works in a directory of its own in DIR, and removes it. \
              Takes about ten seconds, more on a slow filesystem. Does not test power cuts.\n\
              \n\
              With --client it tests instead when a second client of the same filesystem sees what was \
@@ -45,7 +45,7 @@ pub fn command() -> Command {
                2    msync breaks its promise, and the shim does not cure it, or was not found\n  \
                3    not known: no file can be made or mapped there, or msync fails\n  \
                125  bad usage, or the command itself failed\n  \
-               130  interrupted\n\
+               130  interrupted (143: by SIGTERM, 129: by SIGHUP)\n\
              \n\
              Exit code with --client:\n  \
                0    the other client sees the data at once\n  \
@@ -53,7 +53,7 @@ pub fn command() -> Command {
                2    not within 10 s, or an update was lost\n  \
                3    not known: the two are not clients of one filesystem, or nothing could be tried\n  \
                125  bad usage, or the command itself failed\n  \
-               130  interrupted\n\
+               130  interrupted (143: by SIGTERM, 129: by SIGHUP)\n\
              \n\
              Examples:\n  \
                keepmydata doctor /mnt/data\n  \
@@ -83,7 +83,7 @@ pub fn command() -> Command {
                 .requires("client"),
         )
         .arg(junit::option())
-        .arg(flag("json", "One JSON object instead of text, with all evidence"))
+        .arg(flag("json", "Print one JSON object instead of text, with all evidence"))
         .arg(flag(
             "verbose",
             "Show the evidence too: each trial, the shim's records, what kernel and filesystem offer",

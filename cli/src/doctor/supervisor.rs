@@ -91,9 +91,11 @@ fn supervise(task: &str, limit: Duration) -> io::Result<Option<c_int>> {
             return Ok(None);
         }
         // It cleans up, and says so by its exit code.
-        if sys::interrupted() && !asked {
+        if let Some(signal) = sys::interruption().and_then(Signal::from_named_raw)
+            && !asked
+        {
             asked = true;
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
     for (file, to) in [

@@ -75,7 +75,7 @@ pub fn command() -> Command {
                0    nothing failed, and with --compare nothing differs\n  \
                1    a test failed, or its results differ\n  \
                125  bad usage, or the tests could not be run\n  \
-               130  interrupted\n\
+               130  interrupted (143: by SIGTERM, 129: by SIGHUP)\n\
              \n\
              Examples:\n  \
                keepmydata ltp -d /mnt/fuse -f fs -s rwtest04 --compare --report\n  \
@@ -128,8 +128,8 @@ pub fn command() -> Command {
                 .short('o')
                 .help("A new directory for results and logs [default: one in /tmp]"),
         )
-        .arg(path("json", "PATH").help("Write the results there as JSON, too"))
-        .arg(path("junit", "PATH").help("Write the results there as JUnit XML"))
+        .arg(path("json", "PATH").help("Also write the results to PATH as JSON"))
+        .arg(path("junit", "PATH").help("Also write the results to PATH as JUnit XML"))
         .arg(flag("report").help(
             "Log reads too, and explain each data comparison error: the msyncs and reads that \
              touch the range, and its pages",

@@ -41,7 +41,7 @@ impl Install {
             .map_err(|error| missing(&reason(&error)))?;
         for part in ["testcases/bin", "runtest"] {
             if !root.join(part).is_dir() {
-                return Err(missing(&format!("no installed LTP: it has no {part}")));
+                return Err(missing(&format!("not an installed LTP: it has no {part}")));
             }
         }
         let version = ["VERSION", "Version"]

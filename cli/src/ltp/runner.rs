@@ -46,7 +46,7 @@ pub fn run(
         }
         if sys::interrupted() {
             stop(&mut child);
-            return Err(Failure::new(130, "interrupted"));
+            return Err(Failure::interrupted());
         }
         watch();
         std::thread::sleep(TICK);

@@ -83,7 +83,7 @@ pub fn test(side: &Side, number: usize) -> Result<c_int, Failure> {
         End::Exit(code) => code,
         End::Signal(signal) => 128 + signal,
         End::Timeout => 128 + libc::SIGKILL,
-        End::Interrupted => 130,
+        End::Interrupted => Failure::interrupted().code,
     })
 }
 

@@ -31,12 +31,12 @@ impl From<&ArgMatches> for ReportOptions {
 
 pub fn command() -> Command {
     Command::new("report")
-        .about("Shows what happened according to logs, down to the wrong bytes of each tear")
+        .about("Shows what happened, from the logs, down to the wrong bytes")
         .long_about(
-            "Reads the logs of one or many processes (KEEPMYDATA_LOG_FORMAT=json), also truncated ones \
-             and ones still being written, and prints each file and process, the steps of msync and \
-             the slowest of them, findings, and the page table of each tear. Memory stays bounded, \
-             however long the logs are.\n\
+            "Reads the logs of one or many processes (KEEPMYDATA_LOG_FORMAT=json), truncated ones \
+             and ones still being written too, and prints each file and process, the steps of msync \
+             and the slowest of them, findings, and each tear (data that was not safe, or may not \
+             have been) with its pages. Memory stays bounded, however long the logs are.\n\
              \n\
              How much there is to see depends on the level of the log: info has each msync, debug \
              its steps, trace also mappings and reads.",
@@ -71,14 +71,14 @@ pub fn command() -> Command {
             Arg::new("html")
                 .long("html")
                 .value_name("FILE")
-                .help("Write a web page with a timeline, page maps and all tears there, too")
+                .help("Also write a web page with a timeline, page maps and all tears to FILE")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             Arg::new("trace")
                 .long("trace")
                 .value_name("FILE")
-                .help("Write a trace for Perfetto and chrome://tracing there, too")
+                .help("Also write a trace for Perfetto and chrome://tracing to FILE")
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(
@@ -100,8 +100,8 @@ pub fn command() -> Command {
                 .value_name("N")
                 .help("How many records the page holds at most [100000]")
                 .long_help(
-                    "How many records the page (--html) holds at most. Of more, it holds a sample of \
-                     whole calls, and all that failed. [100000]",
+                    "How many records the page (--html) holds at most. If there are more, it holds a \
+                     sample of whole calls, and all that failed. [100000]",
                 )
                 .default_value("100000")
                 .hide_default_value(true)

@@ -42,7 +42,7 @@ impl Source {
                 // Some have no end.
                 if kind.is_char_device() || kind.is_block_device() {
                     let name = self.name();
-                    return Err(Failure::own(format!("{name}: a device, and no log")));
+                    return Err(Failure::own(format!("{name}: a device, not a log")));
                 }
                 Ok(Box::new(File::open(path).map_err(failed)?))
             }

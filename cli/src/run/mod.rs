@@ -187,5 +187,5 @@ fn execute(file: &Path, command: &[OsString], variables: &[CString]) -> io::Erro
 }
 
 fn c_string(text: &OsStr) -> CString {
-    CString::new(text.to_owned().into_vec()).expect("arguments and variables hold no NUL")
+    CString::new(text.to_owned().into_vec()).expect("arguments and variables cannot contain NUL")
 }

@@ -90,8 +90,11 @@ fn hand_over(mut there: UnixStream) -> Result<(), Failure> {
     // Yama lets no other than ancestors look into a process (ptrace(2)).
     sys::let_trace(i32::from_ne_bytes(pid));
     let (listener, killable) = filter::install().map_err(|errno| Failure::own(why_not(errno)))?;
-    sys::send_descriptor(&there, &listener, u8::from(killable))
-        .map_err(|errno| Failure::own(format!("the supervisor gets no listener: {errno}")))?;
+    sys::send_descriptor(&there, &listener, u8::from(killable)).map_err(|errno| {
+        Failure::own(format!(
+            "the supervisor could not get a seccomp listener: {errno}"
+        ))
+    })?;
     drop(listener);
     there.read_exact(&mut [0]).map_err(lost)
 }

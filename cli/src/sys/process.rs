@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// execve(2). Returns only where it failed.
 pub fn execve(path: &CStr, arguments: &[CString], variables: &[CString]) -> io::Error {
@@ -165,24 +165,33 @@ pub fn no_new_privileges() -> bool {
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The signal that came first, or 0.
+static INTERRUPTED: AtomicI32 = AtomicI32::new(0);
 
-extern "C" fn note_interruption(_signal: c_int) {
-    INTERRUPTED.store(true, Ordering::Relaxed);
+extern "C" fn note_interruption(signal: c_int) {
+    let _ = INTERRUPTED.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP only set a mark, so that what was mounted or made is
+/// From now on SIGINT, SIGTERM and SIGHUP are only noted, so that what was mounted or made is
 /// removed in order; children get the default behaviour back when they are executed.
 pub fn note_interruptions() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic.
+        // SAFETY: the handler only changes an atomic.
         unsafe { libc::signal(signal, note_interruption as extern "C" fn(c_int) as usize) };
     }
 }
 
 /// Whether one of these signals came.
 pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+    interruption().is_some()
+}
+
+/// Which of these signals came first.
+pub fn interruption() -> Option<c_int> {
+    match INTERRUPTED.load(Ordering::Relaxed) {
+        0 => None,
+        signal => Some(signal),
+    }
 }
 
 /// Makes a detached process one that no signal but SIGKILL ends, whose standard streams are /dev/null, and that may have

@@ -42,7 +42,7 @@ pub fn read(
     let name = log.source.name();
     match (matched, timeless) {
         (0, 0) => Err(Failure::own(format!(
-            "{name}: no line is as format {} says",
+            "{name}: no line has the format {}",
             log.format.name
         ))),
         (0, _) => Err(Failure::own(format!(
