@@ -442,13 +442,29 @@ fn a_misspelt_variable_is_told_of_once() {
     );
 }
 
-/// Such programs cannot load the library: musl's loader would not start them, and another architecture's complains. What
-/// else is preloaded they get.
+/// musl's loader would not start such a program with the library.
 #[test]
 fn programs_of_another_c_library_are_started_without_the_library() {
-    or_skip!(installed("python3"));
     or_skip!(Flags::Musl.available());
-    let guest = Program::guest_with("many", Flags::Musl);
+    is_started_without_the_library(Flags::Musl, |preloaded| {
+        assert_eq!(preloaded.code(), Some(127));
+    });
+}
+
+/// ld.so would say that it cannot load the library into such a program.
+#[test]
+fn programs_of_32_bits_are_started_without_the_library() {
+    or_skip!(Flags::ThirtyTwo.available());
+    is_started_without_the_library(Flags::ThirtyTwo, |preloaded| {
+        let said = &preloaded.stderr;
+        assert!(said.contains("wrong ELF class"), "{said}");
+    });
+}
+
+/// However a preloaded program starts one that is compiled so, natively it would have the `disease` of loading the library.
+fn is_started_without_the_library(flags: Flags, disease: impl FnOnce(&Outcome)) {
+    or_skip!(installed("python3"));
+    let guest = Program::guest_with("many", flags);
     let file = guest.file().to_str().expect("UTF-8").to_owned();
     let library = preload_tests::harness::shim();
     let library = library.to_str().expect("UTF-8");
@@ -459,11 +475,10 @@ fn programs_of_another_c_library_are_started_without_the_library() {
         );
         Program::new("python3").args(["-c", &start]).arg(&file)
     };
-    // Natively without a loader that knows the library: the disease.
-    let disease = Program::new("env")
+    let preloaded = Program::new("env")
         .args(["-i", &format!("LD_PRELOAD={library}")])
         .arg(&file);
-    assert_eq!(disease.natively().code(), Some(127), "the disease");
+    disease(&preloaded.natively());
     for how in [
         "os.execve(file, args, clean)",
         "os.execv(file, args)",
@@ -472,6 +487,7 @@ fn programs_of_another_c_library_are_started_without_the_library() {
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(file, args, clean), 0)[1]))",
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(os.posix_spawnp(file, args, clean), 0)[1]))",
         "import subprocess; sys.exit(subprocess.run(args).returncode)",
+        "os.execv('/bin/sh', ['sh', '-c', '\"$0\" f what; exit $?', file])",
     ] {
         let guest = started(how);
         let native = guest.natively();

@@ -3,8 +3,9 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Target;
@@ -27,6 +28,8 @@ pub enum Flags {
     StaticMusl,
     /// With musl's loader.
     Musl,
+    /// For 32-bit x86, with glibc.
+    ThirtyTwo,
 }
 
 impl Flags {
@@ -43,7 +46,22 @@ impl Flags {
     /// # Errors
     /// The compiler is not installed (to skip the test).
     pub fn available(self) -> Result<(), String> {
-        super::installed(self.compiler().unwrap_or("cc"))
+        super::installed(self.compiler().unwrap_or("cc"))?;
+        if self != Self::ThirtyTwo {
+            return Ok(());
+        }
+        // The compiler is everywhere, the C library is not.
+        let mut compiler = Command::new("cc");
+        compiler.args(["-m32", "-x", "c", "-o", "/dev/null", "-"]);
+        compiler.stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut compiler = compiler.spawn().map_err(|error| error.to_string())?;
+        let mut input = compiler.stdin.take().expect("a pipe");
+        let written = input.write_all(b"int main(void) { return 0; }\n");
+        drop(input);
+        match written.and_then(|()| compiler.wait()) {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err("no 32-bit C library (libc6-dev-i386)".to_owned()),
+        }
     }
 
     fn arguments(self) -> &'static [&'static str] {
@@ -54,6 +72,8 @@ impl Flags {
             Self::Debug => &["-O0", "-g", "-U_FORTIFY_SOURCE"],
             Self::Static | Self::StaticMusl => &["-O2", "-static"],
             Self::Musl => &["-O2"],
+            // The kernel's headers are those of 64 bits.
+            Self::ThirtyTwo => &["-O2", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"],
         }
     }
 }
