@@ -203,7 +203,37 @@ fn the_debian_package_works_on_a_fresh_machine() {
     }
 }
 
-/// The release, of Debian, with nothing installed but the package.
+/// The oldest that is supported, and the newest that stays for long.
+#[test]
+#[ignore = "builds a release and bootstraps two Ubuntus, which takes minutes"]
+fn the_debian_package_works_on_a_fresh_ubuntu() {
+    const MIRROR: &str = "http://archive.ubuntu.com/ubuntu";
+    or_skip!(installed("debootstrap"));
+    let scratch = Scratch::new();
+    for suite in ["jammy", "noble"] {
+        or_skip!(is_served(&format!("{MIRROR}/dists/{suite}/Release")));
+    }
+    let package = built("deb", &[], scratch.dir());
+    for suite in ["jammy", "noble"] {
+        works_on_a_fresh(suite, MIRROR, &package);
+    }
+}
+
+/// Whether apt gets that file, as it is configured here.
+fn is_served(address: &str) -> Result<(), String> {
+    let scratch = Scratch::new();
+    let output = Command::new("/usr/lib/apt/apt-helper")
+        .args(["download-file", address])
+        .arg(scratch.path("file"))
+        .output()
+        .map_err(|error| format!("apt-helper: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{address} cannot be had")),
+    }
+}
+
+/// The release, with nothing installed but the package.
 fn works_on_a_fresh(suite: &str, mirror: &str, package: &Path) {
     let scratch = Scratch::new();
     let root = scratch.path("root");

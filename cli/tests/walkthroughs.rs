@@ -2,7 +2,7 @@
 
 mod common;
 
-use preload_tests::harness::{LoopFs, Scratch, TearFs, shim};
+use preload_tests::harness::{LoopFs, Scratch, TearFs, installed, shim};
 use preload_tests::or_skip;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -161,7 +161,40 @@ fn an_ltp_test_on_a_fuse_filesystem() {
     or_skip!(TearFs::available());
     let scratch = Scratch::new();
     follow("My LTP test fails on my FUSE filesystem", scratch.dir());
-    assert!(scratch.path("report.html").exists());
+    let page = scratch.path("report.html");
+    assert!(page.exists());
+    or_skip!(installed("chromium"));
+    let picture = draw(&page, scratch.dir());
+    if std::env::var_os("KEEPMYDATA_WRITE_DOCS").is_some() {
+        let shown = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/walkthrough.png");
+        fs::copy(picture, shown).unwrap();
+    }
+}
+
+/// The page as the browser shows it, as an image beside it, with the names that the walkthrough has.
+fn draw(page: &Path, place: &Path) -> PathBuf {
+    let text = fs::read_to_string(page).unwrap();
+    fs::write(page, text.replace(&place.display().to_string(), PLACE)).unwrap();
+    let picture = place.join("page.png");
+    let mut chromium = Command::new("timeout");
+    chromium.args(["-k", "5", "100", "chromium", "--headless=new"]);
+    chromium.args(["--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
+    chromium.args(["--virtual-time-budget=3000", "--window-size=1280,1130"]);
+    chromium.arg(format!("--user-data-dir={}/profile", place.display()));
+    chromium.arg(format!("--screenshot={}", picture.display()));
+    chromium.arg(format!("file://{}", page.display()));
+    let output = chromium.env("HOME", place).output().unwrap();
+    assert!(output.status.success(), "{}", common::stderr(&output));
+    let image = fs::read(&picture).unwrap();
+    assert_eq!(&image[..8], b"\x89PNG\r\n\x1a\n");
+    let [width, height] = [16, 20].map(|at| {
+        let bytes = image[at..at + 4].try_into().unwrap();
+        u32::from_be_bytes(bytes)
+    });
+    assert_eq!((width, height), (1280, 1130));
+    // An empty page takes a tenth of that.
+    assert!(image.len() > 60_000, "{} bytes", image.len());
+    picture
 }
 
 #[test]
