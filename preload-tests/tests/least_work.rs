@@ -178,6 +178,27 @@ fn another_mapping_of_a_file_takes_no_more_system_calls_than_it_must() {
     assert_eq!(often, BTreeSet::from(expected));
 }
 
+/// The page table of a page that is dropped is looked at once before that, and once after; twice before, to compare it.
+#[test]
+fn a_page_that_is_compared_and_dropped_is_looked_at_four_times() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let looks = |pages: &str| {
+        let guest = one_round("bench_rounds", &format!("{pages} 1 0"))
+            .arg(fs.path(pages))
+            .args(["67108864", "msync", "full"]);
+        let log = traced(guest, "ioctl", &[("KEEPMYDATA_INVALIDATE", "dirty")]);
+        let is_scan = |line: &&str| line.contains("PAGEMAP_SCAN") || line.contains("0x66, 0x10");
+        log.lines().filter(is_scan).count()
+    };
+    let (few, many) = (looks("1"), looks("9"));
+    let each = (many - few) as f64 / 8.0;
+    println!("{each} looks for each page");
+    assert!(each > 0.0 && each <= 4.0, "{few} and {many}");
+}
+
 /// The page tables of thousands of mappings are looked through with one call, and not with one for each.
 #[test]
 fn mappings_side_by_side_are_looked_through_at_once() {

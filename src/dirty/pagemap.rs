@@ -459,42 +459,54 @@ pub fn is_tracked(worker: &Worker, entry: &Entry<'_>) -> bool {
     of_registered(worker, entry).is_some()
 }
 
-/// Tells `each` of the parts of `range`, addresses in `entry`, that have page table entries, until it returns false;
-/// unless the stores are tracked, all of the range where nobody can say. Says whether it never did. Under the table
-/// lock.
+/// Tells `each` of the parts of `range`, addresses in `entry`, that have page table entries, and whether something in them
+/// may have been stored to since the last scan, until it returns false; unless the stores are tracked, all of the range
+/// where nobody can say. Says whether it never did. Under the table lock.
 pub fn for_each_mapped(
     worker: &Worker,
     entry: &Entry<'_>,
     range: Range<usize>,
-    each: &mut dyn FnMut(Range<usize>) -> bool,
+    each: &mut dyn FnMut(Range<usize>, bool) -> bool,
 ) -> bool {
     let Some(pagemap) = worker.pagemap() else {
-        return each(range);
+        return each(range, true);
     };
     // A shorter gap without entries is dropped along with what is around it: that costs less than another call.
     let gap = sys::page_table_reach();
-    let (mut pending, mut goes_on) = (range.start..range.start, true);
-    let addresses = range.start as u64..range.end as u64;
     let tracked = is_tracked(worker, entry);
+    let (mut pending, mut goes_on) = (range.start..range.start, true);
+    // Of what is pending, and of that up to here.
+    let (mut written, mut written_here) = (!tracked, !tracked);
+    let addresses = range.start as u64..range.end as u64;
     let find = match tracked {
-        true => Find::PresentRegistered,
+        true => Find::RegisteredAsTheyAre,
         false => Find::Present,
     };
     let scanned = each_run(pagemap, addresses, find, |run| {
+        written_here |= userfaultfd::is_written(run);
+        if !userfaultfd::is_present(run) {
+            return;
+        }
+        let run_is_written = !tracked || userfaultfd::is_written(run);
         let run = run.start as usize..run.end as usize;
         if run.start - pending.end > gap && !pending.is_empty() {
-            goes_on = goes_on && each(pending.clone());
+            goes_on = goes_on && each(pending.clone(), written);
             pending.start = run.start;
+            written = run_is_written;
         } else if pending.is_empty() {
             pending.start = run.start;
+            written = run_is_written;
+        } else {
+            written |= written_here;
         }
+        written_here = run_is_written;
         pending.end = run.end;
     });
     match scanned {
-        Err(_) if !tracked => goes_on && each(pending.start..range.end),
+        Err(_) if !tracked => goes_on && each(pending.start..range.end, true),
         Err(_) => goes_on,
         Ok(()) if pending.is_empty() => goes_on,
-        Ok(()) => goes_on && each(pending),
+        Ok(()) => goes_on && each(pending, written),
     }
 }
 

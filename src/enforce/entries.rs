@@ -26,14 +26,19 @@ pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let range = start..start + range.length as usize;
-                let whole = dirty::for_each_mapped(worker, &entry, range, &mut |mapped| {
-                    let len = mapped.len().min(left);
-                    let shared = *shared.get_or_insert_with(is_shared);
-                    drop_unwritten(worker, &entry, shared, mapped.start, mapped.start + len);
-                    left -= len;
-                    at = mapped.start + len;
-                    left > 0
-                });
+                let whole =
+                    dirty::for_each_mapped(worker, &entry, range, &mut |mapped, written| {
+                        let len = mapped.len().min(left);
+                        let shared = *shared.get_or_insert_with(is_shared);
+                        let (start, end) = (mapped.start, mapped.start + len);
+                        match written {
+                            true => drop_unwritten(worker, &entry, shared, start, end),
+                            false => drop_again_present(worker, &entry, shared, start, end),
+                        }
+                        left -= len;
+                        at = mapped.start + len;
+                        left > 0
+                    });
                 if !whole {
                     return false;
                 }

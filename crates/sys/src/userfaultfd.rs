@@ -27,8 +27,9 @@ pub enum Find {
     Absent,
     /// Pages with one.
     Present,
-    /// Those of them in a mapping that is registered ([`register`]).
-    PresentRegistered,
+    /// Pages of a mapping that is registered ([`register`]) with a page behind their entry, and those that were stored to:
+    /// each run says which ([`is_present`], [`is_written`]).
+    RegisteredAsTheyAre,
 }
 
 /// A descriptor for [`register`], if the kernel grants asynchronous write protection: a synchronous
@@ -110,6 +111,16 @@ pub fn unregister(fd: BorrowedFd<'_>, start: usize, len: usize) {
     let _ = raw::sys_uffdio_unregister(fd, &[start as u64, len as u64]);
 }
 
+/// Whether the pages of a run have a page behind their entry. With [`Find::RegisteredAsTheyAre`].
+pub fn is_present(run: &Region) -> bool {
+    run.categories & IS_PRESENT != 0
+}
+
+/// Whether those of a run were stored to since they were last protected, or emptied. Likewise.
+pub fn is_written(run: &Region) -> bool {
+    run.categories & IS_WRITTEN != 0
+}
+
 /// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
 /// ended: go on from there until that is `end`.
 ///
@@ -128,7 +139,11 @@ pub fn scan(
         Find::WrittenAbsentAndProtect => (IS_WRITTEN | IS_PRESENT, IS_PRESENT),
         Find::Absent => (IS_PRESENT, IS_PRESENT),
         Find::Present => (IS_PRESENT, 0),
-        Find::PresentRegistered => (IS_PRESENT | IS_WPALLOWED, 0),
+        Find::RegisteredAsTheyAre => (IS_WPALLOWED, 0),
+    };
+    let any = match find {
+        Find::RegisteredAsTheyAre => IS_PRESENT | IS_WRITTEN,
+        _ => 0,
     };
     let mut arg = ScanArg {
         flags: match find {
@@ -137,13 +152,14 @@ pub fn scan(
             | Find::WrittenPresent
             | Find::Absent
             | Find::Present
-            | Find::PresentRegistered => 0,
+            | Find::RegisteredAsTheyAre => 0,
         },
         start,
         end,
         category_inverted: inverted,
         category_mask: category,
-        return_mask: category,
+        category_anyof_mask: any,
+        return_mask: category | any,
         ..ScanArg::default()
     };
     let runs = raw::sys_pagemap_scan(pagemap, &mut arg, found)?;
