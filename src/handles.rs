@@ -18,7 +18,7 @@ use crate::mappings::{
 use crate::process;
 use crate::sys;
 use crate::sys::fd::statx;
-use crate::sys::signals::Blocked;
+use crate::sys::signals::Quiet;
 use crate::{config, dirty, stats};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
@@ -41,15 +41,14 @@ pub fn wanted(writable: bool, excluded: bool) -> bool {
 /// opened from the program's descriptor `fd`, and has the stores to the mapping tracked, as far as that is
 /// wanted. Returns what to note in its entry. Without a handle, enforcement goes on with
 /// less.
-pub fn open(fd: RawFd, entry: &Entry<'_>) -> Marks {
+pub fn open(fd: RawFd, entry: &Entry<'_>, quiet: &Quiet) -> Marks {
     let file = entry.file;
-    let _quiet = Blocked::all();
     let process = process::this();
-    if !wanted(entry.writable, name(file, fd)) {
+    if !wanted(entry.writable, name(file, fd, quiet)) {
         return Marks::default();
     }
     let tracked = dirty::wants_registration(file.traits);
-    if !tracked && has_handle(file, process.generation()) {
+    if !tracked && is_open(file, quiet) {
         return Marks::default();
     }
     let enforced = config::settings().enforce == Enforce::Full;
@@ -93,8 +92,8 @@ static SCRATCH: Scratch = Scratch(UnsafeCell::new([0; libc::PATH_MAX as usize]))
 
 /// Notes the path of a file, if it has none, by the program's descriptor `fd`: without
 /// a descriptor of the shim's (readlink(2)). Says whether the file is excluded.
-fn name(file: &File, fd: RawFd) -> bool {
-    let mut table = mappings::lock();
+fn name(file: &File, fd: RawFd, quiet: &Quiet) -> bool {
+    let mut table = mappings::lock_if(Some(quiet));
     let f = table.get_mut(file);
     if f.path().is_empty() {
         // SAFETY: `table`, the guard of the lock, is held until `buffer` is used no more.
@@ -293,8 +292,9 @@ fn has_handle(file: &File, generation: u32) -> bool {
 }
 
 /// Whether `file` has a handle of this process.
-pub fn is_open(file: &File) -> bool {
-    has_handle(file, process::this().generation())
+pub fn is_open(file: &File, quiet: &Quiet) -> bool {
+    let handle = mappings::lock_if(Some(quiet)).get(file).handle;
+    handle.generation == process::this().generation()
 }
 
 /// What was opened.

@@ -178,6 +178,25 @@ fn another_mapping_of_a_file_takes_no_more_system_calls_than_it_must() {
     assert_eq!(often, BTreeSet::from(expected));
 }
 
+/// Signals are blocked once for all that a call does that maps a file for the first time, and not for each look at the table.
+#[test]
+fn the_first_mapping_of_a_file_blocks_signals_once() {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let changes = |count: usize| {
+        let prefix = fs.path("f");
+        let prefix = prefix.to_str().expect("path in UTF-8");
+        let guest = Program::guest("manyfiles").args([prefix, &count.to_string(), "unsynced"]);
+        let log = traced(guest, "rt_sigprocmask", &[]);
+        log.matches("rt_sigprocmask(").count()
+    };
+    let (few, many) = (changes(10), changes(60));
+    // Each file is mapped in two rounds.
+    let each = (many - few) as f64 / 100.0;
+    println!("{each} changes of the mask for each mapping and its end");
+    assert!(each > 0.0 && each <= 12.0, "{few} and {many}");
+}
+
 /// The page table of a page that is dropped is looked at once before that, and once after; twice before, to compare it.
 #[test]
 fn a_page_that_is_compared_and_dropped_is_looked_at_four_times() {

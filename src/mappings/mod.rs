@@ -275,9 +275,14 @@ impl Drop for Held {
 
 #[inline(never)]
 fn let_go(held: Held) {
-    let handle = lock().release(held);
+    let_go_if(held, None);
+}
+
+/// The same where signals are blocked already, as `quiet` says if it is there.
+pub fn let_go_if(held: Held, quiet: Option<&Quiet>) {
+    let handle = lock_if(quiet).release(held);
     if handle.is_some() {
-        close(&[handle]);
+        close_if(&[handle], quiet);
     }
 }
 
@@ -288,10 +293,15 @@ pub fn tells_once(file: &File, handle: &Handle) -> bool {
 
 /// Closes handles before it returns.
 pub fn close(handles: &[Option<Handle>]) {
+    close_if(handles, None);
+}
+
+/// The same where signals are blocked already, as `quiet` says if it is there.
+pub fn close_if(handles: &[Option<Handle>], quiet: Option<&Quiet>) {
     if handles.is_empty() {
         return;
     }
-    let _quiet = Blocked::all();
+    let _quiet = quiet.is_none().then(Blocked::all);
     let process = process::this();
     let _ = helper::run(process, |worker| {
         for handle in handles.iter().flatten() {

@@ -15,7 +15,9 @@ use crate::enforce::{before, sandbox};
 use crate::mappings::classify::{self, Bypass, Candidate};
 use crate::mappings::file::{Handle, Key, MayDrop};
 use crate::mappings::table::{Entry, Marks};
-use crate::mappings::{self, Guard, HeldEntry, Taken, close, first_in, lock, lock_if, overlaps};
+use crate::mappings::{
+    self, Guard, HeldEntry, Taken, close_if, first_in, let_go_if, lock, lock_if, overlaps,
+};
 use crate::sys::{self, signals::Quiet};
 use crate::{
     config, dirty, enforce, findings, handles, helper, log, next_fn, prealloc, process, reads,
@@ -262,7 +264,7 @@ fn track_known(
     let handle = table.release(file);
     drop(table);
     if handle.is_some() {
-        close(&[handle]);
+        close_if(&[handle], Some(quiet));
     }
     Some(outcome(inserted, excluded, key))
 }
@@ -288,7 +290,7 @@ fn track(
     }
     let Candidate { key, writable } = candidate;
     let known = match mappings::may_know(key.dev, key.ino) {
-        true => lock().find(&key).map(|file| file.traits),
+        true => lock_if(Some(quiet)).find(&key).map(|file| file.traits),
         false => None,
     };
     let traits = match known {
@@ -297,7 +299,7 @@ fn track(
     };
     let len = sys::page_up(call.len as u64) as usize;
     enforce::keep_memory();
-    let added = lock().find_or_add(key, traits);
+    let added = lock_if(Some(quiet)).find_or_add(key, traits);
     let file = added.ok_or(Bypass::OutOfMemory)?;
     let mut entry = Entry {
         start,
@@ -313,22 +315,23 @@ fn track(
     let is_quiet = dropping.is_some_and(|dropping| dropping.has(&file));
     // A vfork child opens nothing, and what it maps is its parent's: the next msync opens it.
     let opens = !is_quiet && !process::this().is_borrowed();
-    let first = writable && opens && !handles::is_open(&file);
+    let first = writable && opens && !handles::is_open(&file, quiet);
     let quiesced = first.then(|| enforce::before::quiesce(&file));
-    entry.marks = handles::open(call.fd, &entry);
+    entry.marks = handles::open(call.fd, &entry, quiet);
     if let Some(quiesced) = quiesced {
         quiesced.end();
     }
     let (inserted, excluded) = {
-        let mut table = lock();
+        let mut table = lock_if(Some(quiet));
         (insert(&mut table, entry), table.get(&file).excluded)
     };
     if !inserted {
         let mut close = Closing::default();
-        eviction_probe::take(&mut lock(), &entry, |addr| close.unmap(addr));
-        close.all();
+        eviction_probe::take(&mut lock_if(Some(quiet)), &entry, |addr| close.unmap(addr));
+        close.all(Some(quiet));
     }
     stats::mapped(&file);
+    let_go_if(file, Some(quiet));
     if inserted {
         lock_in_memory::since(locks, start, start + len);
         new_part(start, start + len);
@@ -787,7 +790,7 @@ fn in_batches(
             close.has_room()
         });
         drop(table);
-        close.all();
+        close.all(quiet);
     }
 }
 
@@ -836,9 +839,9 @@ impl Closing {
         }
     }
 
-    fn all(&self) {
+    fn all(&self, quiet: Option<&Quiet>) {
         let probes = &self.probes[..self.probe_count];
         probes.iter().copied().for_each(eviction_probe::unmap);
-        close(&self.handles[..self.handle_count]);
+        close_if(&self.handles[..self.handle_count], quiet);
     }
 }

@@ -141,14 +141,19 @@ pub fn set_own_word(word: usize) {
 /// Whether a child would be of another PID namespace than the caller (unshare(2), `CLONE_NEWPID`), or
 /// that cannot be told.
 pub fn has_own_pid_namespace_for_children() -> bool {
+    // `PID_NS_INIT_INO` in linux/nsfs.h: its processes are in no other, because nobody gets into one above his own.
+    const FIRST: u64 = 0xefff_fffc;
     // By stat(2), which programs make before their filters know of the shim.
     let namespace = |path: &CStr| {
         rustix::fs::stat(path)
             .ok()
             .map(|stat| (stat.st_dev, stat.st_ino))
     };
-    let own = namespace(c"/proc/thread-self/ns/pid");
-    own.is_none() || own != namespace(c"/proc/thread-self/ns/pid_for_children")
+    let of_children = namespace(c"/proc/thread-self/ns/pid_for_children");
+    if of_children.is_some_and(|(_, number)| number == FIRST) {
+        return false;
+    }
+    of_children.is_none() || of_children != namespace(c"/proc/thread-self/ns/pid")
 }
 
 /// What the link at `path` holds (readlink(2)), as far as there is room.
