@@ -263,6 +263,34 @@ fn the_first_three_lines_say_it_and_junit_has_the_evidence() {
     }
 }
 
+/// A second client that is mounted read-only sees what it sees.
+#[test]
+fn a_client_that_only_reads_is_examined() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("close-to-open", &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" && exec \"$3\" doctor --json \"$4\" --client \"$2\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([&fs.second(), elsewhere.path()])
+        .args([Path::new(env!("CARGO_BIN_EXE_keepmydata")), &fs.dir()])
+        .env("KEEPMYDATA_LIB", shim())
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    assert_eq!(
+        found["verdict"],
+        "close-to-open",
+        "{found} {}",
+        stderr(&output)
+    );
+    let text = found["sentences"].to_string();
+    let why = "The second client can make no file there (Read-only file system)";
+    assert!(text.contains(why), "{text}");
+    let waits = "readers on the second get the new data with their first read";
+    assert!(text.contains(waits), "{text}");
+}
+
 #[test]
 fn what_are_no_two_clients_of_one_filesystem_is_said() {
     or_skip!(TearFs::available());

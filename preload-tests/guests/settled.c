@@ -44,6 +44,8 @@ int main(int argc, char **argv)
 		setup_failed("ftruncate");
 	if (!strcmp(call, "shrink") && ftruncate(fd, SIZE - PAGE) != 0)
 		setup_failed("ftruncate");
+	if (!strcmp(call, "regrow") && (ftruncate(fd, SIZE / 2) != 0 || ftruncate(fd, SIZE) != 0))
+		setup_failed("ftruncate");
 	if (!strcmp(call, "punch") && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE) != 0)
 		setup_failed("fallocate");
 	if (!strcmp(call, "open"))

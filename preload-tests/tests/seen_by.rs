@@ -382,8 +382,8 @@ fn what_was_proved_before_the_msync_is_waited_for() {
         let fs = TearFs::mount_twice("propagation", &[&late]);
         let mounts = seen_by(&fs);
         for call in [
-            "none", "grow", "shrink", "punch", "open", "madvise", "pageout", "child", "twin",
-            "remap", "part", "over",
+            "none", "grow", "shrink", "regrow", "punch", "open", "madvise", "pageout", "child",
+            "twin", "remap", "part", "over",
         ] {
             let mut settings = vec![
                 ("KEEPMYDATA_SEEN_BY", mounts.as_str()),

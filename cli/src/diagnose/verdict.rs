@@ -251,10 +251,16 @@ impl<'a> Case<'a> {
             let mut judgement = program(reasons);
             let sentences = &mut judgement.said.sentences;
             if passing.kind.is_seen_by() {
-                sentences.push(
-                    "Besides, the other client sees late what is synced: no setting that does not wait for it lets every run pass."
-                        .to_owned(),
-                );
+                let excuse = match passing.kind {
+                    Kind::SeenBy => {
+                        " If it is right to sync only that range, this alone is the cause."
+                    }
+                    _ => "",
+                };
+                sentences.push(format!(
+                    "Besides, the other client sees late what is synced: no setting that does not wait for it lets every run \
+                     pass.{excuse}"
+                ));
             }
             sentences.push(self.passes_from(passing));
             return judgement;

@@ -102,10 +102,18 @@ impl Debt {
             if judged.terms.seen_elsewhere {
                 // Owed for what they hold, whoever drops them meanwhile: the next msync waits until that is shown.
                 let mut held = Ranges::new();
-                let is_held = |state| matches!(state, State::Verified | State::Newer);
+                // What was proved before an earlier call, and has left the page cache since, was skipped.
+                let is_held =
+                    |state| matches!(state, State::Verified | State::Newer | State::Skipped);
                 add_pages(&judged.copies, &mut held, is_held);
                 self.owe(&held, true);
             }
+        }
+        if outcome.is_ok() && judged.facts.unseen_pages > 0 {
+            // The program was warned; the next msync looks again.
+            let mut unseen = Ranges::new();
+            add_pages(&judged.copies, &mut unseen, |state| state == State::Unseen);
+            self.owe(&unseen, true);
         }
         if !judged.terms.settles {
             // The program is told now.

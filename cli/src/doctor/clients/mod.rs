@@ -122,16 +122,20 @@ fn try_all(
     progress: &Progress,
 ) -> Result<Result<Trials, String>, Failure> {
     let met = progress.step("is it one filesystem?", || pair.meet(name, token))?;
-    if let Err(why) = met {
-        return Ok(Err(why));
-    }
+    let only_reads = match met {
+        Err(why) => return Ok(Err(why)),
+        Ok(why) => why,
+    };
     let mut trials = Trials {
-        tried: trials::cases(pair, progress)?,
+        tried: trials::cases(pair, only_reads.is_some(), progress)?,
         turns: Turns::default(),
+        only_reads,
         waiting: None,
     };
-    let patience = verdict::patience(&trials);
-    trials.turns = progress.step("two writers take turns", || trials::turns(pair, patience))?;
+    if trials.only_reads.is_none() {
+        let patience = verdict::patience(&trials);
+        trials.turns = progress.step("two writers take turns", || trials::turns(pair, patience))?;
+    }
     if let Some([first, second]) = mounts
         && verdict::may_wait(&trials)
         && let Ok(writer) = Link::waiting(first, second)

@@ -48,6 +48,7 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
         );
     }
     let Some(trials) = trials else { return text };
+    let both = trials.only_reads.is_none();
     for (writer, title) in [
         (
             Client::First,
@@ -57,7 +58,10 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
             Client::Second,
             "stored through the second, read through the first",
         ),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(writer, _)| both || *writer == Client::First)
+    {
         let mut table = Table::indented(2);
         let heads = Step::ALL.map(Step::words);
         table.row([
@@ -92,6 +96,9 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
         text += &format!("\n{title}\n{table}");
     }
     let turns = &trials.turns;
+    if !both {
+        return text;
+    }
     text += &format!(
         "\ntwo writers in turn: {} stores, the other's not seen in {} turns, own ones lost in {}\n",
         turns.stores, turns.unseen, turns.lost

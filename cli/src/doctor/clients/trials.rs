@@ -36,11 +36,12 @@ impl Pair {
         }
     }
 
-    /// Goes to a directory of that name in both, which the first makes.
+    /// Goes to a directory of that name in both, which the first makes. Says why the second can make no file, where it only
+    /// reads.
     ///
     /// # Errors
     /// Why they are no two clients of one filesystem.
-    pub fn meet(&self, name: &str, token: &str) -> Result<(), String> {
+    pub fn meet(&self, name: &str, token: &str) -> Result<Option<String>, String> {
         self.first
             .ask::<()>(Ask::Make {
                 name: name.to_owned(),
@@ -68,12 +69,14 @@ impl Pair {
         };
         for (from, file) in [(Client::First, "first"), (Client::Second, "second")] {
             let text = format!("{token} {file}");
-            self.of(from)
-                .ask::<()>(Ask::Put {
-                    file: file.to_owned(),
-                    text: text.clone(),
-                })
-                .map_err(|why| format!("No file can be made there: {why}"))?;
+            let put = self.of(from).ask::<()>(Ask::Put {
+                file: file.to_owned(),
+                text: text.clone(),
+            });
+            match put {
+                Err(why) if from == Client::Second => return Ok(Some(why)),
+                put => put.map_err(|why| format!("No file can be made there: {why}"))?,
+            }
             if from == Client::First {
                 // A directory without a file is none in object stores.
                 in_time(&|| enter(Client::Second))?;
@@ -87,7 +90,7 @@ impl Pair {
                 }
             })?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -118,6 +121,8 @@ pub struct Turns {
 pub struct Trials {
     pub tried: Vec<Tried>,
     pub turns: Turns,
+    /// Why only the first stores.
+    pub only_reads: Option<String>,
     /// Where the first client waited for the second (KEEPMYDATA_SEEN_BY).
     pub waiting: Option<Vec<Tried>>,
 }
@@ -152,13 +157,14 @@ impl Gate {
     }
 }
 
-/// All cases at once, each on a file of its own: most of it is waiting.
-pub fn cases(pair: &Pair, progress: &Progress) -> Result<Vec<Tried>, Failure> {
+/// All cases at once, each on a file of its own: most of it is waiting. Only the first stores where the second `only_reads`.
+pub fn cases(pair: &Pair, only_reads: bool, progress: &Progress) -> Result<Vec<Tried>, Failure> {
     let gate = Gate {
         free: Mutex::new(AT_ONCE),
         freed: Condvar::new(),
     };
-    let cases = case::all();
+    let mut cases = case::all();
+    cases.retain(|case| !(only_reads && case.writer == Client::Second));
     thread::scope(|scope| {
         let started: Vec<_> = cases
             .iter()

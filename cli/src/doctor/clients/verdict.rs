@@ -252,6 +252,11 @@ pub fn judge(trials: &Trials, abouts: [&About; 2], mounts: Option<[&Path; 2]>) -
         verdict = Verdict::LostUpdate;
         sentences.insert(0, sentence);
     }
+    if let Some(why) = &trials.only_reads {
+        sentences.push(format!(
+            "The second client can make no file there ({why}): only what the first stores was tried."
+        ));
+    }
     sentences.extend(failed(trials));
     sentences.extend(waited(trials, mounts));
     if verdict != Verdict::AtOnce {
@@ -542,6 +547,7 @@ mod tests {
         Trials {
             tried: tried.collect(),
             turns: Turns::default(),
+            only_reads: None,
             waiting: None,
         }
     }
