@@ -55,6 +55,7 @@ pub extern "C" fn boot() {
         log::say_before_main(bad.as_bytes());
     }
     if process::boot()
+        && next_fn::boot_counting()
         && mappings::boot()
         && helper::boot()
         && dirty::locking::boot()

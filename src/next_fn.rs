@@ -5,13 +5,14 @@
 //! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
 //! an abort.
 
+use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::clib::{self, Stream};
 use crate::sys::signals;
 use crate::sys::strings::{Strings, Text};
 use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use core::num::NonZeroUsize;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use libc::{
     dl_phdr_info, gid_t, iovec, mode_t, off_t, pid_t, posix_spawn_file_actions_t,
     posix_spawnattr_t, size_t, ssize_t, uid_t,
@@ -422,21 +423,48 @@ const CANCEL_DISABLE: c_int = 1;
 /// does not look again. Sent in that moment, the signal would wait until the first lock of the shim's is
 /// let go, and unwind from there. Returns what [`leave`] wants.
 pub fn enter() -> Entered {
-    Entered {
+    let entered = Entered {
         quiet: signals::block(),
         state: defer_cancel(),
+        is_counted: process::is_open(),
+    };
+    if entered.is_counted {
+        INSIDE.get().0.fetch_add(1, Ordering::SeqCst);
     }
+    entered
+}
+
+/// How many threads of a process are between [`enter`] and [`leave`].
+struct Inside(AtomicU32);
+
+// SAFETY: a number.
+unsafe impl Zeroed for Inside {}
+
+static INSIDE: PerProcess<Inside> = PerProcess::new();
+
+/// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
+pub fn boot_counting() -> bool {
+    INSIDE.boot()
+}
+
+/// How many threads are inside, the calling one too.
+pub fn inside() -> u32 {
+    INSIDE.get().0.load(Ordering::SeqCst)
 }
 
 /// Between [`enter`] and [`leave`]. Nothing is to be dropped.
 pub struct Entered {
     pub quiet: signals::Quiet,
     state: c_int,
+    is_counted: bool,
 }
 
 /// Back to before [`enter`]: what came meanwhile acts now. Where it unwinds, nothing of the caller's may
 /// need to be dropped.
 pub fn leave(entered: Entered) {
+    if entered.is_counted {
+        INSIDE.get().0.fetch_sub(1, Ordering::SeqCst);
+    }
     allow_cancel(entered.state);
     let before = entered.quiet.before();
     if before & INTERNAL != 0 {

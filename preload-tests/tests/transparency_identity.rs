@@ -149,6 +149,19 @@ fn every_system_call_denied() {
     }
 }
 
+/// Those that are in a call of theirs when another locks them in, too; and a line says that their file is left alone.
+#[test]
+fn threads_that_sync_are_locked_in() {
+    let ext4 = or_skip!(LoopFs::mount("ext4"));
+    let program = Program::guest("locked_in").arg(ext4.path("f"));
+    let native = program.natively().expect_success("natively");
+    for _ in 0..10 {
+        let shimmed = program.under_shim(&[("KEEPMYDATA_VERIFY", "on")]);
+        assert_same(&native, &shimmed, "threads");
+        assert!(shimmed.stderr.contains("enters a sandbox"), "{shimmed:?}");
+    }
+}
+
 /// The seed case run by the `under` guest: whole all the same.
 #[track_caller]
 fn whole_under(restriction: &[&str], settings: &[(&str, &str)]) {

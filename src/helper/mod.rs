@@ -22,7 +22,9 @@ mod worker;
 
 pub use errand::on_program;
 pub use exec::for_each_executable;
-pub use orders::{adopt_ids, at_exec, at_exit, before_moving, is_for_children};
+pub use orders::{
+    adopt_ids, at_exec, at_exit, before_moving, is_for_children, leave_program_alone,
+};
 pub use process::note_main_thread;
 pub use task::TaskPath;
 pub use worker::{Handle, Worker};

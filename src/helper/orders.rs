@@ -125,6 +125,11 @@ pub fn at_exit() {
     }
 }
 
+/// The same where the process goes on without the shim. With all signals blocked, and no thread in a hook.
+pub fn leave_program_alone(process: &'static Process) {
+    end(process, BEFORE_EXIT_NS);
+}
+
 /// The same where the process is about to become the program at `file`, if there is one; `searches` as
 /// execvp(3) does.
 pub fn at_exec(file: *const c_char, searches: bool) {
