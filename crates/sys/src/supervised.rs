@@ -37,6 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "prctl(2)")]
     fn nobody_answers_without_a_supervisor() {
         assert!(!say(Word::Ask));
         assert!(!say(Word::Preloaded));
