@@ -259,6 +259,35 @@ fn the_first_job_waits_for_its_thread_and_not_that_for_the_job() {
     assert!(slept.is_empty(), "{slept:?}\n{log}");
 }
 
+/// Who maps the first file waits once: the helper's thread has opened the file when it says that it is there.
+#[test]
+fn the_first_mapping_waits_for_its_helper_once() {
+    or_skip!(installed("strace"));
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let waits = || {
+        let scratch = Scratch::new();
+        let log = scratch.path("strace");
+        let path = log.to_str().expect("path in UTF-8");
+        let calls = "trace=clone,futex,msync";
+        // The helper, which is a process here, no tracer sees.
+        one_round("bench_threads", "1")
+            .arg(fs.path("f"))
+            .args(["1", "msync"])
+            .traced_by(["strace", "-f", "-qq", "-e", calls, "-o", path])
+            .under_shim(&[])
+            .expect_success("under the shim and strace");
+        let log = std::fs::read_to_string(&log).expect("log of strace");
+        let (_, after) = log.split_once("CLONE_UNTRACED").expect("it is started");
+        let (mapping, _) = after.split_once("msync(").expect("an msync");
+        // The shim's looks after a second whether the helper is there.
+        mapping.matches("{tv_sec=1, tv_nsec=0}").count()
+    };
+    // Where the helper is faster, it is not waited for.
+    let waits: Vec<_> = (0..5).map(|_| waits()).collect();
+    assert!(waits.iter().all(|&waits| waits <= 1), "{waits:?}");
+    assert!(waits.iter().any(|&waits| waits > 0), "{waits:?}");
+}
+
 /// The memory for the copies of a small msync is mapped once, and not for each.
 #[test]
 fn small_copies_are_made_in_the_same_memory() {

@@ -73,6 +73,8 @@ pub fn on_program<R>(work: impl FnOnce() -> R) -> Option<R> {
     errand.state.store(ASKED, Ordering::Release);
     while errand.state.load(Ordering::Acquire) == ASKED {
         job.nudge();
+        // Of the first job it may still wait for the helper.
+        super::own().life.wake_starter();
         lock::wait_for(&errand.state, ASKED, AGAIN_NS);
     }
     errand.state.store(0, Ordering::Relaxed);

@@ -130,9 +130,15 @@ fn is_emulated() -> bool {
 }
 
 impl Life {
-    /// The helper does its work from now on: the thread that takes jobs says so, and is woken by the first that comes.
+    /// The helper does its work from now on: the thread that takes jobs says so. Who starts it sleeps until
+    /// [`Life::wake_starter`], or looks after a while.
     pub fn note_working(&self) {
-        self.arrive(ARRIVED);
+        self.arrived.store(ARRIVED, Ordering::Release);
+    }
+
+    /// Wakes who starts the helper, and may still wait for that.
+    pub fn wake_starter(&self) {
+        lock::wake_all(&self.arrived);
     }
 
     fn arrive(&self, how: u32) -> c_int {

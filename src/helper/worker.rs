@@ -284,7 +284,8 @@ pub fn make_room() {
 pub extern "C" fn first_of_process(_: usize) -> c_int {
     let member = super::own().pool.opened();
     super::own().life.note_working();
-    serve(process::this(), member)
+    // Who starts the helper waits for its first job, and need not be woken before that is done.
+    serve(process::this(), member, true)
 }
 
 /// The first thread of a helper that is none.
@@ -297,11 +298,11 @@ pub extern "C" fn first_of_threads(_: usize) -> c_int {
     }
     open_descriptors(process);
     say_why_thread(process);
-    serve(process, helper.pool.opened())
+    serve(process, helper.pool.opened(), false)
 }
 
 extern "C" fn another(_: usize) -> c_int {
-    serve(process::this(), super::own().pool.join())
+    serve(process::this(), super::own().pool.join(), false)
 }
 
 /// Leaves the program's descriptor table to the program, and what is peculiar to the thread that made
@@ -380,12 +381,19 @@ impl Drop for AtWork {
     }
 }
 
-fn serve(process: &'static Process, mut member: Member) -> c_int {
+/// With `is_awaited` who starts the helper is woken when the first thing is done, or where there is nothing to do.
+fn serve(process: &'static Process, mut member: Member, mut is_awaited: bool) -> c_int {
     let helper = super::own();
     let mut worker = Worker::new(process, true);
     loop {
+        if is_awaited && !helper.pool.has_job() {
+            is_awaited = false;
+            helper.life.wake_starter();
+        }
         // A program with one thread, which waits for its job, has no other.
-        match helper.pool.next(&mut member, || !thread::is_single()) {
+        let next = helper.pool.next(&mut member, || !thread::is_single());
+        let leaves = matches!(next, Next::Leave);
+        match next {
             Next::Job(job, hire) => {
                 if hire && super::spawn(another).is_err() {
                     helper.pool.not_hired();
@@ -400,7 +408,13 @@ fn serve(process: &'static Process, mut member: Member) -> c_int {
                 }
             }
             Next::Order(ids) => helper.carry_out(ids, &mut member),
-            Next::Leave => return end_thread(),
+            Next::Leave => {}
+        }
+        if core::mem::take(&mut is_awaited) {
+            helper.life.wake_starter();
+        }
+        if leaves {
+            return end_thread();
         }
     }
 }

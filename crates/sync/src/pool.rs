@@ -301,6 +301,11 @@ impl<P, O: Copy> WorkerPool<P, O> {
         queue.is_some_and(|mut queue| queue.withdraw(job))
     }
 
+    /// Whether a job waits for a member.
+    pub fn has_job(&self) -> bool {
+        !self.queue.lock().head.is_null()
+    }
+
     /// Sleeps until there is something to do for `member`. `may_hire` says whether another thread may be of use.
     pub fn next(&self, member: &mut Member, may_hire: impl Fn() -> bool) -> Next<P, O> {
         let mut queue = self.queue.lock();
