@@ -363,7 +363,7 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
                 .find(|&way| seen.after(way).is_some());
             let past = match past {
                 Some(way) => format!(
-                    "; {} it is seen {}: the other client serves readers from a cache that nothing invalidates",
+                    "; {} it is seen {}: the other client serves readers from a cache that nothing invalidates meanwhile",
                     match way {
                         Way::Direct => "with O_DIRECT",
                         _ => way.words(),
@@ -392,7 +392,7 @@ fn cause(seen: &Seen) -> String {
     let (Some(late), Some(past)) = (late.max(), past.min()) else {
         return String::new();
     };
-    if late > past + SHORT.max(past / 2) {
+    if past == 0 || late > past + SHORT.max(past / 2) {
         let cache = "the other client serves them from its cache meanwhile (an attribute cache)";
         return match past {
             0 => format!(": {cache}"),
@@ -577,7 +577,9 @@ mod tests {
     fn what_is_late_is_a_cache_the_filesystem_or_the_sync() {
         let cache = "(an attribute cache)";
         let filesystem = "the filesystem itself hands the data on late";
-        assert!(cause_of(600, 0, 0).ends_with(cache));
+        for plain in [30, 600] {
+            assert!(cause_of(plain, 0, 0).ends_with(cache));
+        }
         // GlusterFS.
         let some = cause_of(977, 116, 0);
         let past = format!("{cache}; past that it is seen after 116 ms");
