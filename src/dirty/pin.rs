@@ -7,8 +7,8 @@
 //! first, so that each that a thread stores to is in the pipe.
 //!
 //! Threads go on storing to the page that is read in after the drop, and reading past the page cache hands that to the
-//! filesystem. So each byte may be as the page held it last, or new; but not as it was before the stores that the pipe has
-//! kept, which is known from a copy taken when all of it was proved.
+//! filesystem. So each byte may be as the page held it last, or new; but not as the filesystem had it before the stores that the
+//! pipe has kept: which is what was proved, and for pages that a thread stores to all the time, what it is asked for.
 
 use super::{Query, Ranges, pagemap};
 use crate::helper::Worker;
@@ -31,15 +31,18 @@ const MOST: usize = 256;
 /// Mappings that they are in, at the most.
 const PIECES: usize = 8;
 
+/// How often a page is looked at that seems to be as it was before.
+const LOOKS: usize = 4;
+
 /// Pages of one file. In the helper's descriptor table.
 pub struct Pinned {
     pipe: OwnedFd,
     /// Where in the file, bytes, in the order in which they are in the pipe.
     pieces: [(u64, usize); PIECES],
     count: usize,
-    /// What they held when all of them were proved, in the same order; then for each, whether it was: not those that were
-    /// stored to in that moment. Nothing where that is not known.
-    proved: Option<Region>,
+    /// What the filesystem held of them then, in the same order; then for each, whether that is known. Nothing where it is of
+    /// none.
+    held: Option<Region>,
     pages: usize,
 }
 
@@ -75,12 +78,12 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
     }
     let mut pinned = (fits && count > 0).then(|| keep(&mut places)).flatten()?;
     pinned.pages = pages;
-    pinned.proved = copy(&places, pages);
+    pinned.held = copy(&places, pages);
     // Asked now: what was stored until it was copied has its marks.
     let mut owed = Ranges::new();
     match super::add_owed(worker, file, &mut owed) {
-        Ok(()) => pinned.note_proved(&owed),
-        Err(_) => pinned.proved = None,
+        Ok(()) => pinned.note_held(worker, file, &owed),
+        Err(_) => pinned.held = None,
     }
     Some(pinned)
 }
@@ -101,7 +104,7 @@ fn keep(places: &mut [Option<(Mapping, u64)>]) -> Option<Pinned> {
         pipe: read,
         pieces,
         count,
-        proved: None,
+        held: None,
         pages: 0,
     })
 }
@@ -139,31 +142,43 @@ fn splice(pipe: &OwnedFd, pages: &Mapping) -> Result<(), Errno> {
 }
 
 impl Pinned {
-    /// All but what is `owed` is proved.
-    fn note_proved(&mut self, owed: &Ranges) {
+    /// What the filesystem holds of all but what is `owed` was copied; that is read from it.
+    fn note_held(&mut self, worker: &Worker, file: &File, owed: &Ranges) {
         let size = sys::page_size();
-        let Some(proved) = &mut self.proved else {
+        let Some(memory) = &mut self.held else {
             return;
         };
-        let known = proved.numbers_mut::<u8>(self.pages * size, self.pages);
+        let handle = mappings::handle_of(file);
+        let direct = worker.borrow_handle(&handle).filter(|_| handle.direct);
+        let (held, known) = memory
+            .numbers_mut::<u8>(0, self.pages * (size + 1))
+            .split_at_mut(self.pages * size);
         let offsets = self.pieces[..self.count]
             .iter()
             .flat_map(|&(offset, len)| (offset..offset + len as u64).step_by(size));
-        for (known, offset) in known.iter_mut().zip(offsets) {
-            *known = u8::from(!owed.has(offset));
+        for ((known, held), offset) in known
+            .iter_mut()
+            .zip(held.chunks_exact_mut(size))
+            .zip(offsets)
+        {
+            let mut read = |fd| {
+                let read = sys::fd::read_back(fd, held, offset)?;
+                Ok::<_, Errno>(read == size || sys::fd::size(fd)? == offset + read as u64)
+            };
+            *known = u8::from(!owed.has(offset) || direct.is_some_and(|fd| read(fd) == Ok(true)));
         }
     }
 
-    /// Whether it is known of each what it held when it was proved.
-    pub fn knows_what_was_proved(&self) -> bool {
-        (0..self.pages).all(|page| self.proved(page).is_some())
+    /// Whether it is known of each what the filesystem held of it.
+    pub fn knows_what_was_held(&self) -> bool {
+        (0..self.pages).all(|page| self.held(page).is_some())
     }
 
-    /// What page number `page` held when it was proved.
-    fn proved(&self, page: usize) -> Option<&[u8]> {
-        let (proved, size) = (self.proved.as_ref()?, sys::page_size());
-        let known = proved.numbers::<u8>(self.pages * size + page, 1) == [1];
-        known.then(|| proved.numbers(page * size, size))
+    /// What the filesystem held of page number `page` when it was put into the pipe.
+    fn held(&self, page: usize) -> Option<&[u8]> {
+        let (held, size) = (self.held.as_ref()?, sys::page_size());
+        let known = held.numbers::<u8>(self.pages * size + page, 1) == [1];
+        known.then(|| held.numbers(page * size, size))
     }
 
     /// Adds the pages of which the filesystem may not hold what they held last. On a helper thread.
@@ -192,16 +207,23 @@ impl Pinned {
             }
             for at in (0..valid).step_by(sys::page_size()) {
                 let part = at..valid.min(at + sys::page_size());
-                if last[part.clone()] == held[part.clone()] {
+                let (start, last) = (offset + at as u64, &last[part.clone()]);
+                if last == &held[part.clone()] {
                     continue;
                 }
-                let page = offset + at as u64..offset + (at + sys::page_size()) as u64;
-                let proved = self.proved((done + at) / sys::page_size());
-                match proved
-                    .is_some_and(|proved| is_newer(&last[part.clone()], &held[part], proved))
-                {
-                    true => differ.add(page.start, page.end),
-                    false => into.add(page.start, page.end),
+                let before = self.held((done + at) / sys::page_size());
+                let page = &mut held[at..at + sys::page_size()];
+                let is_newer = before.is_some_and(|before| {
+                    // A byte that is counted up comes round to what it was.
+                    (0..LOOKS).any(|look| {
+                        (look == 0 || sys::fd::read_back(fd, page, start).is_ok())
+                            && is_newer(last, &page[..last.len()], before)
+                    })
+                });
+                let end = start + sys::page_size() as u64;
+                match is_newer {
+                    true => differ.add(start, end),
+                    false => into.add(start, end),
                 }
             }
             done += len;
@@ -227,11 +249,11 @@ impl Pinned {
     }
 }
 
-/// Whether a page that held `last` when it was dropped, and `proved` before, may have been stored to since, so that the
-/// filesystem has `held`: no byte of it is from before.
-fn is_newer(last: &[u8], held: &[u8], proved: &[u8]) -> bool {
-    let mut bytes = last.iter().zip(held).zip(proved);
-    bytes.all(|((last, held), proved)| held == last || held != proved)
+/// Whether a page that held `last` when it was dropped, and of which the filesystem had `before` before that, may have been
+/// stored to since, so that it has `held` now: no byte of it is from before.
+fn is_newer(last: &[u8], held: &[u8], before: &[u8]) -> bool {
+    let mut bytes = last.iter().zip(held).zip(before);
+    bytes.all(|((last, held), before)| held == last || held != before)
 }
 
 #[cfg(test)]

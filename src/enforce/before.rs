@@ -365,7 +365,7 @@ fn prove_and_pin(ticket: &Quiesced, drops: bool, patience: &mut Patience) -> Opt
             pinned = pin(worker, &ticket.file);
         };
         let _ = helper::run(process::this(), again);
-        let is_known = pinned.as_ref().is_none_or(Pinned::knows_what_was_proved);
+        let is_known = pinned.as_ref().is_none_or(Pinned::knows_what_was_held);
         if is_known || !sees_stores(&ticket.file) {
             break;
         }
