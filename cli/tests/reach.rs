@@ -19,12 +19,7 @@ const KEEPMYDATA: &str = env!("CARGO_BIN_EXE_keepmydata");
 
 /// `program`, with the arguments of the command before it.
 fn supervised(program: &Program, options: &[&str]) -> Program {
-    Program::new(KEEPMYDATA)
-        .args(options)
-        .arg("--")
-        .arg(program.file())
-        .args(program.arguments())
-        .timeout(Duration::from_secs(60))
+    program.by_command(KEEPMYDATA, options)
 }
 
 /// What becomes of the seed case.
@@ -342,6 +337,57 @@ fn what_is_unmapped_is_proved_before_anybody_can_drop_it() {
     assert_eq!(answers, ["0", "0", "0", "EIO"], "{stderr}");
 }
 
+/// Locked memory is not tracked, but whoever unmaps it waits until that was proved; what is not locked is tracked as before.
+#[test]
+fn what_is_unmapped_is_proved_after_memory_was_locked() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    for locks in ["lock", "pin"] {
+        let questions = format!("{locks} second unmap evict again msync");
+        let (answers, _) = converse(&fs, (&format!("{locks}-native"), false), &questions);
+        assert_eq!(answers, ["0"; 5], "{locks}");
+        let (answers, stderr) = converse(&fs, (locks, true), &questions);
+        assert_eq!(answers, ["0", "0", "0", "0", "EIO"], "{locks}: {stderr}");
+    }
+}
+
+/// Where nothing is verified by itself: once an fsync of the program's own or an msync has failed, msync does not return 0
+/// for what that has lost, as it does natively.
+#[test]
+fn what_a_sync_has_failed_for_is_not_taken_for_synced() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "eio-once", "--keep-cache"]);
+    let cases = [
+        ("fsync", "store fsync msync"),
+        ("msync", "store unmap again msync msync"),
+    ];
+    for (name, questions) in cases {
+        let run = |name: &str, options: Option<&[&str]>| {
+            let file = fs.path(name);
+            let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+            let program = options.map_or(syncer.clone(), |options| supervised(&syncer, options));
+            let mut talk = program.converse(false, &[]);
+            let mut lines = Lines::of(&mut talk);
+            let answers: Vec<String> = questions.split(' ').map(|word| lines.ask(word)).collect();
+            drop(lines);
+            assert!(talk.end(patience(Duration::from_secs(10))));
+            let is_there = fs::read(file).expect("the file")[0] == 1;
+            let [.., failed, last] = answers.as_slice() else {
+                panic!("{answers:?}");
+            };
+            assert_eq!(failed, "EIO", "{name}: {answers:?}");
+            (last.clone(), is_there)
+        };
+        assert_eq!(
+            run(&format!("{name}-native"), None),
+            ("0".to_owned(), false)
+        );
+        let (last, is_there) = run(name, Some(&["--verify=off"]));
+        assert!(last == "EIO" || is_there, "{name}: {last}");
+    }
+}
+
 /// On FUSE the kernel drops the page cache then.
 #[test]
 fn what_the_program_truncates_or_punches_is_proved_before_and_not_doubted() {
@@ -458,7 +504,7 @@ fn in_a_tree_of_both_kinds_each_program_is_enforced_once() {
         .env("KEEPMYDATA_LOG", "info")
         .env("KEEPMYDATA_LOG_FORMAT", "json")
         .env("KEEPMYDATA_LOG_FILE", scratch.path("log"));
-    let outcome = supervised_with(&shell, &["--reach=supervise"]).natively();
+    let outcome = supervised(&shell, &["--reach=supervise"]).natively();
     assert_eq!(outcome.code(), Some(0), "{outcome:?}");
     let text = fs::read_to_string(scratch.path("log")).expect("a log");
     let records = text
@@ -480,15 +526,6 @@ fn in_a_tree_of_both_kinds_each_program_is_enforced_once() {
         [[true], [false], [true], [true]],
         "{text}"
     );
-}
-
-/// The same with variables that both have.
-fn supervised_with(program: &Program, options: &[&str]) -> Program {
-    let mut under = supervised(program, options);
-    for (name, value) in program.environment() {
-        under = under.env(&name.to_string_lossy(), value);
-    }
-    under
 }
 
 /// Threads, forks and vforks, each of which stores and syncs: what comes out is what comes out natively.

@@ -12,6 +12,10 @@
  *   grow   make FILE one page larger
  *   punch  make a hole of its last page
  *   direct write a part of its second page, past the page cache
+ *   write  write to its last page, with write(2)
+ *   lock   lock memory that no file is mapped in
+ *   pin    lock FILE's mapping in memory
+ *   fsync  fsync
  *   fork   go on as a child, when this process has ended
  *   leave  go on as a child of a child, when both others have ended
  *   hide   let no other process of the same user look into this one
@@ -74,6 +78,14 @@ int main(int argc, char **argv)
 			close(direct);
 		} else if (!strcmp(line, "map\n")) {
 			failed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED;
+		} else if (!strcmp(line, "write\n")) {
+			failed = pwrite(fd, line, 1, 3 * PAGE) != 1;
+		} else if (!strcmp(line, "lock\n")) {
+			failed = mlock(line, 1);
+		} else if (!strcmp(line, "pin\n")) {
+			failed = mlock(base, 4 * PAGE);
+		} else if (!strcmp(line, "fsync\n")) {
+			failed = fsync(fd);
 		} else if (!strcmp(line, "fork\n")) {
 			pid_t parent = getpid();
 

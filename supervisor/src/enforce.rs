@@ -17,6 +17,7 @@ use keepmydata_sys::cachestat::cachestat;
 use keepmydata_sys::extents;
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 /// More than is gone through page by page, bytes.
 const LARGEST: u64 = 16 << 30;
@@ -119,6 +120,13 @@ fn steps(
     note_clean(&there, &ended, &unchanged);
     report::ended(log, claim, &ended);
     let result = ended.zero();
+    // A local filesystem tells each open file.
+    if let (true, Err(_), Some(errno)) = (ended.settles, result, ended.facts.flush_error)
+        && !file.traits.local_block
+    {
+        file.unanswered
+            .store(errno.raw_os_error(), Ordering::Relaxed);
+    }
     let is_untold = ended.settles && result.is_ok() && ended.unknown_pages() > 0;
     ended.let_go_copies(&there);
     (result, is_untold)
@@ -154,6 +162,9 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
             .iter()
             .for_each(|area| state.unmapped.add(area.offset, area.end_offset()));
     }
+    if !snapshot.settles {
+        state.has_mapped(snapshot.tid);
+    }
     state.look(&now);
     let is_clean = state.is_clean(&image);
     state.clean_at = None;
@@ -161,6 +172,9 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
         // Nothing was stored since all was proved: there was nothing to lose.
         state.unmapped.clear();
         dropped = false;
+    } else {
+        let unseen = state.unseen.values();
+        unseen.for_each(|ranges| unknown.add_all(ranges.iter()));
     }
     unknown.add_all(state.unmapped.iter());
     state.unmapped.clear();
@@ -269,7 +283,13 @@ fn take_marks(
     }
     if tracked < inside {
         // The file has grown.
-        if marks::protect(image, tracked..inside) {
+        let rest = Area {
+            start: tracked,
+            end: inside,
+            offset: part.end_offset(),
+            ..area.clone()
+        };
+        if marks::protect(image, &rest) {
             state.tracked.insert(area.start, inside);
         }
         unknown.add(
@@ -360,7 +380,8 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
         }
     };
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
-    if there.image.is_unmapping() || !is_mapped_as(there, proved.tid, &proved.known) {
+    let is_unseen = !lock(&there.claim.state).unseen.is_empty();
+    if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, proved.tid, &proved.known) {
         return;
     }
     there.drop_clean(ranges, proved.sees_stores);
@@ -376,6 +397,10 @@ fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
     let failed = refused.facts.flush_error.is_some();
     let lost = failed && may_have_dropped(there, errno);
     let mut state = lock(&there.claim.state);
+    if !refused.verify {
+        // What was unmapped is not known to the next msync, which verifies.
+        state.unmapped.add_all(refused.dirty.iter());
+    }
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which is told once.
     state.suspect = !(there.file.traits.local_block && errno == Errno::IO);
     if lost && state.lost == 0 {

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::path::Arg;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
@@ -46,6 +46,8 @@ pub struct File {
     /// What is written to it by write(2) and its kin, once that may go past the page cache and take pages away.
     writes: OnceLock<Writes>,
     claims: Mutex<Claims>,
+    /// What a flush failed with that answered no msync of the program's; 0 is nothing.
+    pub unanswered: AtomicI32,
     pub doubted: AtomicBool,
 }
 
@@ -114,6 +116,9 @@ pub struct State {
     pub made: u64,
     /// Mappings that are being made, and not among the `areas` yet: one may lie where another was.
     pub making: u32,
+    /// What a thread is about to map, or has mapped and maybe unmapped since, as far as was seen: whoever is told to go on,
+    /// and not stopped, makes its mapping later.
+    pub unseen: HashMap<i32, Ranges>,
     /// Where the part of each that is tracked ends, by its start.
     pub tracked: HashMap<usize, usize>,
     /// What was mapped, and is not any more, and may have been stored to before.
@@ -185,6 +190,13 @@ impl State {
         }
         self.areas.retain(|old| !overlaps(old));
         self.areas.push(new);
+    }
+
+    /// Thread `tid` is in another call: what it was about to map is mapped, or gone again.
+    pub fn has_mapped(&mut self, tid: i32) {
+        if let Some(ranges) = self.unseen.remove(&tid) {
+            self.unmapped.add_all(ranges.iter());
+        }
     }
 
     /// Notes that the mappings are `areas` now: what was mapped before, and is not where it was, may have been stored to
@@ -399,6 +411,13 @@ impl File {
         self.descriptors(tid).next().is_some()
     }
 
+    /// A sync of it has failed, and nobody knows of what: it is verified next time.
+    pub fn suspect(&self) {
+        for claim in lock(&self.claims).values() {
+            lock(&claim.state).suspect = true;
+        }
+    }
+
     /// Whether the image has a claim on it.
     pub fn is_claimed_by(&self, image: &Image) -> bool {
         lock(&self.claims).contains_key(&image.number)
@@ -433,6 +452,9 @@ pub struct Files {
     owed: Mutex<HashMap<Key, Claims>>,
     /// What somebody may have open for writing past the page cache.
     direct: Mutex<Direct>,
+    /// What a filesystem may have told once, and has told the supervisor: the program's next fsync(2) or msync(2) of that
+    /// file fails with it.
+    untold: Mutex<HashMap<Key, Errno>>,
 }
 
 /// Files by device and number.
@@ -587,12 +609,7 @@ impl Files {
         }
         let traits = Traits::of(path.as_fd()).map_err(Bypass::Unknown)?;
         let traits = traits.ok_or(Bypass::NotOurs)?;
-        let on_device = rustix::fs::major(kind.dev) != 0;
-        let digest = match on_device {
-            true => kind.born,
-            false => sys::fd::inode_handle(path.as_raw_fd()),
-        };
-        let key = (kind.dev, kind.ino, digest);
+        let key = key_of(path, &kind);
         if let Some(file) = lock(&self.by_key).get(&key) {
             return Ok(file.clone());
         }
@@ -607,6 +624,30 @@ impl Files {
             lock(&file.claims).extend(claims);
         }
         Ok(file)
+    }
+
+    /// A flush of the supervisor's own accord has failed.
+    pub fn note_untold(&self, file: &File) {
+        let errno = file.unanswered.swap(0, Ordering::Relaxed);
+        let mut untold = lock(&self.untold);
+        if errno != 0 && untold.len() < OWED {
+            untold.insert(file.key, Errno::from_raw_os_error(errno));
+        }
+    }
+
+    /// The program is told what it was not told of the file.
+    pub fn tell(&self, file: &File) {
+        lock(&self.untold).remove(&file.key);
+    }
+
+    /// The same of what the link of /proc at `path` leads to, and what that is.
+    pub fn take_untold(&self, path: impl Arg) -> Option<Errno> {
+        if lock(&self.untold).is_empty() {
+            return None;
+        }
+        let found = link(path).ok()?;
+        let key = key_of(&found, &sys::fd::kind(found.as_raw_fd())?);
+        lock(&self.untold).remove(&key)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -665,6 +706,15 @@ impl Files {
         });
         all
     }
+}
+
+fn key_of(path: &OwnedFd, kind: &sys::fd::Kind) -> Key {
+    let on_device = rustix::fs::major(kind.dev) != 0;
+    let digest = match on_device {
+        true => kind.born,
+        false => sys::fd::inode_handle(path.as_raw_fd()),
+    };
+    (kind.dev, kind.ino, digest)
 }
 
 /// Device and number of what `path`, a link of /proc, leads to.
@@ -737,6 +787,7 @@ fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) -> boo
         probe: Mutex::default(),
         writes: OnceLock::new(),
         claims: Mutex::default(),
+        unanswered: AtomicI32::new(0),
         doubted: AtomicBool::new(false),
     };
     file.plant_probe();

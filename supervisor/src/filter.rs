@@ -5,6 +5,7 @@
 //! - mmap(2) of a shared mapping of a descriptor: one that is only read counts, too, because mprotect(2) may make it
 //!   writable later;
 //! - mlock(2) and its family;
+//! - fsync(2) and fdatasync(2), which tell what the supervisor was told in the program's place;
 //! - what takes pages out of the page cache: madvise(2) with MADV_PAGEOUT and MADV_REMOVE, posix_fadvise(2) with
 //!   POSIX_FADV_DONTNEED, truncate(2), fallocate(2), copy_file_range(2);
 //! - what makes a descriptor that writes past the page cache: open(2) and fcntl(2) with O_DIRECT;
@@ -66,8 +67,10 @@ const ASK: sock_filter = statement(BPF_RET | BPF_K, RET_USER_NOTIF);
 const ALLOW: sock_filter = statement(BPF_RET | BPF_K, RET_ALLOW);
 
 /// Calls that are asked about, whatever their arguments.
-const ALWAYS: [libc::c_long; 9] = [
+const ALWAYS: [libc::c_long; 11] = [
     libc::SYS_msync,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
     libc::SYS_exit_group,
     libc::SYS_mlock,
     libc::SYS_mlock2,

@@ -1,6 +1,7 @@
 //! Images: the memories of the programs that are supervised. A process has another one after each execve(2); a thread,
 //! and a vfork child, has its maker's.
 
+use keepmydata_ranges::Ranges;
 use keepmydata_sys::raw;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
@@ -35,6 +36,7 @@ pub struct Image {
     /// The library is preloaded and does it all.
     pub preloaded: AtomicBool,
     pub userfaultfd: Mutex<Userfaultfd>,
+    pub locked: Mutex<Locked>,
     /// Descriptor 2 as it was when the image was first seen, without being open on it.
     pub stderr: Option<OwnedFd>,
     /// The number of the last msync.
@@ -60,6 +62,15 @@ pub enum Userfaultfd {
     /// Nobody can make one there; not tried again.
     Refused(&'static str),
     Made(OwnedFd),
+}
+
+/// What is locked in memory, or was, or is about to be (mlock(2)).
+#[derive(Default)]
+pub struct Locked {
+    /// Addresses.
+    pub ranges: Ranges,
+    /// Whatever is mapped.
+    pub all: bool,
 }
 
 /// What was not proved, and told to be safe.
@@ -186,6 +197,7 @@ impl Images {
             calls: AtomicU64::new(0),
             doubts: Mutex::default(),
             seen: AtomicBool::new(false),
+            locked: Mutex::default(),
             unmapped_at: AtomicU64::new(0),
             log_file: Mutex::default(),
             open_stderr: Mutex::default(),

@@ -50,6 +50,28 @@ pub fn shared(tid: i32) -> io::Result<Vec<Area>> {
     Ok(text.split(|&b| b == b'\n').filter_map(parse).collect())
 }
 
+/// Whether thread `tid`'s process has a part of `area` locked in memory (`lo` of smaps); yes where that cannot be told.
+pub fn is_locked(tid: i32, area: &Area) -> bool {
+    let Ok(text) = std::fs::read(format!("/proc/{tid}/smaps")) else {
+        return true;
+    };
+    let mut is_in = false;
+    for line in text.split(|&b| b == b'\n') {
+        if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+            if is_in && flags.split(|&b| b == b' ').any(|flag| flag == b"lo") {
+                return true;
+            }
+        } else if let Some(dash) = line.iter().position(|&b| b == b'-') {
+            let hex = |bytes| usize::from_str_radix(std::str::from_utf8(bytes).ok()?, 16).ok();
+            let rest = line[dash + 1..].split(|&b| b == b' ').next();
+            if let (Some(start), Some(end)) = (hex(&line[..dash]), rest.and_then(hex)) {
+                is_in = start < area.end && area.start < end;
+            }
+        }
+    }
+    false
+}
+
 /// Those of them that are of one file; none where they cannot be had.
 pub fn of_file(tid: i32, inode: Inode) -> Vec<Area> {
     let mut areas = shared(tid).unwrap_or_default();

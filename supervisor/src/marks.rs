@@ -134,7 +134,8 @@ pub fn inside(area: &Area, size: u64) -> Area {
 }
 
 /// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, up to the end of the file. Says
-/// whether they are.
+/// whether they are. Of what is locked in memory they are not: there a store to a page that is write-protected, and has left
+/// the page cache, does not return (src/dirty/pagemap.rs). Whoever unmaps that waits for us all the same.
 pub fn register(image: &Image, area: &Area, size: u64) -> bool {
     let made = lock(&image.userfaultfd);
     let Userfaultfd::Made(fd) = &*made else {
@@ -143,24 +144,61 @@ pub fn register(image: &Image, area: &Area, size: u64) -> bool {
     let inside = inside(area, size);
     let protected = inside.end - inside.start;
     let len = area.end - area.start;
+    if is_locked(image, area) {
+        let _ = userfaultfd::register(fd.as_fd(), area.start, len, 0);
+        return false;
+    }
     protected <= LARGEST && userfaultfd::register(fd.as_fd(), area.start, len, protected).is_ok()
 }
 
 /// Has stores to `part` of a mapping that is registered tracked, too: the file has grown.
-pub fn protect(image: &Image, part: Range<usize>) -> bool {
+pub fn protect(image: &Image, part: &Area) -> bool {
     let made = lock(&image.userfaultfd);
     match &*made {
         Userfaultfd::Made(fd) => {
-            userfaultfd::protect(fd.as_fd(), part.start, part.end - part.start).is_ok()
+            !is_locked(image, part)
+                && userfaultfd::protect(fd.as_fd(), part.start, part.end - part.start).is_ok()
         }
         _ => false,
     }
 }
 
-/// The image is about to lock memory. What is locked must not be tracked: a store to a page of it that has left the page
-/// cache does not return (src/dirty/pagemap.rs). No store of the image's is tracked from here on.
-pub fn end(image: &Image) {
-    *lock(&image.userfaultfd) = Userfaultfd::Refused("the program locks memory");
+/// The image is about to lock `addresses` in memory; nothing is all, from here on.
+pub fn note_locked(image: &Image, addresses: Option<Range<u64>>) {
+    let mut locked = lock(&image.locked);
+    match addresses {
+        Some(range) => locked.ranges.add(range.start, range.end),
+        None => locked.all = true,
+    }
+}
+
+/// Whether a part of `area` is locked in memory, or may be.
+pub fn is_locked(image: &Image, area: &Area) -> bool {
+    let locked = lock(&image.locked);
+    if locked.all {
+        return true;
+    }
+    let (start, end) = (area.start as u64, area.end as u64);
+    let is_named = locked.ranges.within(start, end).next().is_some();
+    // What mremap(2) has moved has another address now.
+    is_named || !locked.ranges.is_empty() && maps::is_locked(image.pid, area)
+}
+
+/// The mapping is a new one: what was locked at its addresses is gone.
+pub fn note_new(image: &Image, area: &Area) {
+    lock(&image.locked)
+        .ranges
+        .remove(area.start as u64, area.end as u64);
+}
+
+/// Has stores to `part`, which is tracked, leave no marks from here on; adds what was stored to until then.
+pub fn unprotect(image: &Image, part: &Area, into: &mut Ranges) {
+    if take(image, part, into).is_err() {
+        into.add(part.offset, part.end_offset());
+    }
+    with(image, |fd| {
+        userfaultfd::unprotect(fd, part.start, part.end - part.start)
+    });
 }
 
 /// Whether stores of the image could be tracked, once its userfaultfd is made.

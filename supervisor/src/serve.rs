@@ -251,6 +251,7 @@ impl Supervisor {
                 Some(Answer::Continue)
             }
             libc::SYS_ftruncate | libc::SYS_fallocate => Some(self.change(call)),
+            libc::SYS_fsync | libc::SYS_fdatasync => Some(self.fsync(call)),
             libc::SYS_fcntl => {
                 let (tid, fd) = (call.tid, call.args[0] as i32);
                 self.files.note_direct(format!("/proc/{tid}/fd/{fd}"));
@@ -277,7 +278,7 @@ impl Supervisor {
             // mlock(2) and its family.
             _ => {
                 if let Ok(image) = self.image(call.tid as i32) {
-                    marks::end(&image);
+                    self.locks(&image, call);
                 }
                 Some(Answer::Continue)
             }
@@ -435,7 +436,12 @@ impl Supervisor {
                     settles: false,
                     offset: area.offset,
                 };
-                result = result.and(enforce(&self.log, call, &mut patience).map(drop));
+                let file = call.file.clone();
+                let enforced = enforce(&self.log, call, &mut patience).map(drop);
+                if enforced.is_err() {
+                    self.files.tell(&file);
+                }
+                result = result.and(enforced);
             }
         }
         result
@@ -474,6 +480,7 @@ impl Supervisor {
             offset: 0,
         };
         let _ = enforce(&self.log, call, &mut self.patience());
+        self.files.note_untold(file);
     }
 
     /// Those that argument number `n`, a descriptor, is open on.
@@ -499,6 +506,37 @@ impl Supervisor {
             _ => (format!("/proc/{tid}/fd/{directory}/"), path.as_slice()),
         };
         Some(OsString::from_vec([from.as_bytes(), rest].concat()))
+    }
+
+    /// Memory is about to be locked: stores to it are not tracked from here on. What was stored until now is owed.
+    fn locks(&self, image: &Image, call: &Notification) {
+        let page = sys::page_size() as u64;
+        let start = call.args[0] / page * page;
+        let end = sys::page_up(call.args[0].saturating_add(call.args[1]));
+        let addresses = (i64::from(call.number) != libc::SYS_mlockall).then_some(start..end);
+        marks::note_locked(image, addresses);
+        for file in self.files.all() {
+            if !file.is_claimed_by(image) {
+                continue;
+            }
+            let claim = file.claim(image);
+            let areas = maps::of_file(image.pid, file.inode);
+            let mut written = Ranges::new();
+            // Under the lock, so that nobody begins to track any of it meanwhile.
+            let mut state = lock(&claim.state);
+            for area in areas.iter().filter(|area| marks::is_locked(image, area)) {
+                if let Some(end) = state.tracked.remove(&area.start) {
+                    let end = end.min(area.end);
+                    let part = Area {
+                        end,
+                        ..area.clone()
+                    };
+                    marks::unprotect(image, &part, &mut written);
+                }
+            }
+            drop(state);
+            lock(&claim.debt).owe(&written, false);
+        }
     }
 
     /// A descriptor is about to be made that writes past the page cache.
@@ -555,6 +593,36 @@ impl Supervisor {
         match done {
             Ok(()) => Answer::Zero,
             Err(errno) => Answer::Fail(errno),
+        }
+    }
+
+    /// fsync(2) and fdatasync(2) fail with what the supervisor was told in their place. Done here, on the same open file, so
+    /// that no flush of the supervisor's own comes in between.
+    fn fsync(&self, call: &Notification) -> Answer {
+        let (tid, fd) = (call.tid as i32, call.args[0] as i32);
+        let files = self.files_of(call, 0);
+        let turns: Vec<_> = files.iter().map(|file| lock(&file.turn)).collect();
+        files.iter().for_each(|file| self.files.note_untold(file));
+        if let Some(errno) = self.files.take_untold(format!("/proc/{tid}/fd/{fd}")) {
+            return Answer::Fail(errno);
+        }
+        let image = self.images.of_process(tid).filter(|_| !turns.is_empty());
+        let Some(copy) = image.and_then(|image| copy_descriptor(&image, fd).ok()) else {
+            return Answer::Continue;
+        };
+        if !self.listener.waits(call.id) {
+            return Answer::Continue;
+        }
+        let done = match i64::from(call.number) {
+            libc::SYS_fsync => rustix::fs::fsync(&copy),
+            _ => rustix::fs::fdatasync(&copy),
+        };
+        match done {
+            Ok(()) => Answer::Zero,
+            Err(errno) => {
+                files.iter().for_each(|file| file.suspect());
+                Answer::Fail(errno)
+            }
         }
     }
 
@@ -684,7 +752,8 @@ impl Supervisor {
         state.making -= 1;
         state.doubt();
         let (offset, len) = (call.args[5], sys::page_up(call.args[1]));
-        state.unmapped.add(offset, offset.saturating_add(len));
+        let unseen = state.unseen.entry(tid).or_default();
+        unseen.add(offset, offset.saturating_add(len));
         Some(Answer::Continue)
     }
 
@@ -698,10 +767,8 @@ impl Supervisor {
         claim: &Claim,
     ) -> bool {
         let (tid, flags) = (call.tid as i32, call.args[3] as i32);
-        let tracks = wants_marks(&self.log.settings, file)
-            && self.killable
-            && flags & libc::MAP_LOCKED == 0
-            && marks::may_be_had(image);
+        let tracks =
+            wants_marks(&self.log.settings, file) && self.killable && marks::may_be_had(image);
         if !tracks {
             return false;
         }
@@ -732,6 +799,10 @@ impl Supervisor {
             let size = file.size().unwrap_or(0);
             let mut state = lock(&claim.state);
             state.tracked.remove(&start);
+            marks::note_new(image, &area);
+            if flags & libc::MAP_LOCKED != 0 {
+                marks::note_locked(image, Some(area.start as u64..area.end as u64));
+            }
             // Without, it counts as unknown at the next msync.
             if marks::register(image, &area, size) {
                 let end = marks::inside(&area, size).end;
@@ -751,6 +822,7 @@ impl Supervisor {
         let claim = file.claim(image);
         // Under the lock, so that no mapping is made known meanwhile.
         let mut state = lock(&claim.state);
+        state.has_mapped(tid);
         if state.areas.is_empty() && state.unmapped.is_empty() {
             return;
         }

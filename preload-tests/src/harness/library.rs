@@ -1,11 +1,11 @@
-//! The shim under test.
+//! The shim under test, and the command.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::Target;
-use super::guests::profile_directory;
+use super::guests::target_directory;
 
 /// Path of `libkeepmydata.so`: what `KEEPMYDATA_LIB` names, else the release build
 /// of the root package, brought up to date once a run.
@@ -26,6 +26,21 @@ pub fn debug_shim() -> &'static PathBuf {
     LIBRARY.get_or_init(|| given("KEEPMYDATA_DEBUG_LIB").unwrap_or_else(|| build("debug")))
 }
 
+/// Path of `keepmydata`: what `KEEPMYDATA_COMMAND` names, else the debug build of the command, brought up to date once a
+/// run.
+///
+/// # Panics
+/// As [`shim`].
+pub fn command() -> &'static PathBuf {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        given("KEEPMYDATA_COMMAND").unwrap_or_else(|| {
+            once("keepmydata", || Target::host().command());
+            target_directory().join("debug/keepmydata")
+        })
+    })
+}
+
 fn given(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable)?;
     let whole = std::fs::canonicalize(&path);
@@ -33,18 +48,23 @@ fn given(variable: &str) -> Option<PathBuf> {
 }
 
 fn build(profile: &str) -> PathBuf {
-    let target = profile_directory();
-    let target = target.parent().expect("target directory");
-    let library = target.join(profile).join("libkeepmydata.so");
+    once(&format!("libkeepmydata.{profile}"), || {
+        Target::host().shim(profile == "release");
+    });
+    target_directory().join(profile).join("libkeepmydata.so")
+}
+
+/// Builds it, if this run of the tests has not yet.
+fn once(name: &str, build: impl FnOnce()) {
+    let target = target_directory();
     // nextest runs every test in a process of its own but names the run.
     let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
-    let stamp = target.join(format!("libkeepmydata.{profile}.built"));
+    let stamp = target.join(format!("{name}.built"));
     let lock = File::create(target.join("libkeepmydata.lock")).expect("lock file");
     lock.lock().expect("lock");
     if std::fs::read_to_string(&stamp).is_ok_and(|built| built == run) {
-        return library;
+        return;
     }
-    let library = Target::host().shim(profile == "release");
+    build();
     std::fs::write(&stamp, run).expect("stamp");
-    library
 }

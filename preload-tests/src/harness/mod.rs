@@ -35,7 +35,7 @@ mod transparent;
 pub use filesystems::{EXT4_WITHOUT_JOURNAL, LoopFs, Tmpfs, run_on};
 pub use guests::{Flags, compile_all, go_guest, target_directory};
 pub use installed::{installed, library};
-pub use library::{debug_shim, shim};
+pub use library::{command, debug_shim, shim};
 pub use looks::Looks;
 pub use patience::patience;
 pub use program::{Conversation, Outcome, Program, Running};

@@ -1,4 +1,4 @@
-//! Runs a program natively or under the shim, the same call for both.
+//! Runs a program natively, under the shim or supervised, the same call for all.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::guests::{Flags, compile};
-use super::library::{debug_shim, shim};
+use super::library::{command, debug_shim, shim};
 use super::patience::patience;
 use super::records::Records;
 use super::scratch::{Group, Scratch};
@@ -65,6 +65,20 @@ impl Program {
         let before = [OsString::from("threads-only"), program.into()];
         self.arguments.splice(0..0, before);
         self
+    }
+
+    /// The same program, started by the command `keepmydata` with these options.
+    pub fn by_command<A: AsRef<OsStr>>(
+        &self,
+        keepmydata: impl Into<PathBuf>,
+        options: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let mut by = self.clone();
+        let program = std::mem::replace(&mut by.file, keepmydata.into());
+        let options = options.into_iter().map(|a| a.as_ref().to_owned());
+        let before = options.chain(["--".into(), program.into_os_string()]);
+        by.arguments.splice(0..0, before.collect::<Vec<_>>());
+        by
     }
 
     /// The executable, for a program that runs this one.
@@ -154,6 +168,12 @@ impl Program {
     /// the run's own: see [`Outcome::records`]. An empty value leaves a variable unset.
     pub fn under_shim(&self, settings: &[(&str, &str)]) -> Outcome {
         self.run(Some(self.shim()), settings)
+    }
+
+    /// Runs it supervised, with settings as [`Self::under_shim`]: what no library is preloaded into.
+    pub fn supervised(&self, settings: &[(&str, &str)]) -> Outcome {
+        let options = ["--reach=supervise"];
+        self.by_command(command(), options).run(None, settings)
     }
 
     /// Starts it natively, to be watched while it runs.

@@ -76,16 +76,25 @@ impl Target {
     /// # Panics
     /// If it does not build.
     pub fn shim(&self, release: bool) -> PathBuf {
-        let status = self
-            .cargo("build")
-            .args(["--package", "keepmydata"])
-            .args(release.then_some("--release"))
-            .status()
-            .expect("cargo");
-        assert!(status.success(), "cargo build of the shim: {status}");
+        self.build("keepmydata", release);
         let profile = if release { "release" } else { "debug" };
         let library = self.directory().join(profile).join("libkeepmydata.so");
         assert!(library.exists(), "{} was not built", library.display());
         library
+    }
+
+    /// Brings the command up to date, not optimised.
+    pub(super) fn command(&self) {
+        self.build("keepmydata-cli", false);
+    }
+
+    fn build(&self, package: &str, release: bool) {
+        let status = self
+            .cargo("build")
+            .args(["--package", package])
+            .args(release.then_some("--release"))
+            .status()
+            .expect("cargo");
+        assert!(status.success(), "cargo build of {package}: {status}");
     }
 }

@@ -2,7 +2,7 @@
 
 use preload_tests::harness::TearFs;
 
-use super::guest::{End, Guest};
+use super::guest::{End, Guest, How};
 use super::local::Local;
 use super::model::{Judgement, Kind, Traits, judge};
 use super::program::Program;
@@ -47,14 +47,19 @@ impl<'a> Mounted<'a> {
     }
 
     fn start(&self) -> Guest {
-        let settings = (!self.native).then_some(&*self.row.settings);
+        let settings = &*self.row.settings;
+        let how = match (self.native, self.row.supervised) {
+            (true, _) => How::Natively,
+            (false, false) => How::UnderShim(settings),
+            (false, true) => How::Supervised(settings),
+        };
         let direct =
             matches!(&self.row.bed, Bed::Tear(_, arguments) if arguments.contains(&"--direct-io"));
         let (directory, socket) = match &self.fs {
             Fs::Tear(fs) => (fs.dir(), fs.control_socket()),
             Fs::Local(fs) => (fs.dir.clone(), fs.control_socket()),
         };
-        Guest::start(&directory, (&socket, ""), direct, settings)
+        Guest::start(&directory, (&socket, ""), direct, how)
     }
 
     /// The next program gets a process of its own.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use preload_tests::harness::{self, Conversation, patience};
+use preload_tests::harness::{self, Conversation, Flags, patience};
 
 use super::events::Events;
 use super::program::Program;
@@ -18,6 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum End {
     Hang,
     Crash(String),
+}
+
+/// How the guest is run, with which settings.
+#[derive(Clone, Copy, Debug)]
+pub enum How<'a> {
+    Natively,
+    UnderShim(&'a [(&'a str, &'a str)]),
+    Supervised(&'a [(&'a str, &'a str)]),
 }
 
 pub struct Guest {
@@ -33,21 +41,23 @@ impl Guest {
         directory: &Path,
         (socket, inside): (&Path, &str),
         direct: bool,
-        settings: Option<&[(&str, &str)]>,
+        how: How<'_>,
     ) -> Self {
-        let program = harness::Program::guest("oracle")
+        let flags = match how {
+            How::Supervised(_) => Flags::Static,
+            _ => Flags::Hardened,
+        };
+        let program = harness::Program::guest_with("oracle", flags)
             .arg(directory)
             .arg(socket)
             .arg(inside)
             .arg(u8::from(direct).to_string());
-        let mut conversation = match (super::setting("SUPERVISED"), settings) {
-            // By this command, in place of the library.
-            (Some(keepmydata), Some(settings)) => harness::Program::new(keepmydata)
-                .args(["--reach=supervise", "--"])
-                .arg(program.file())
-                .args(program.arguments())
+        let mut conversation = match how {
+            How::Natively => program.converse(false, &[]),
+            How::UnderShim(settings) => program.converse(true, settings),
+            How::Supervised(settings) => program
+                .by_command(harness::command(), [""; 0])
                 .converse(false, settings),
-            _ => program.converse(settings.is_some(), settings.unwrap_or(&[])),
         };
         let stdout = conversation.take_stdout().expect("not taken yet");
         let (send, lines) = channel();

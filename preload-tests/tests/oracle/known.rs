@@ -20,16 +20,20 @@ const TOLD_ELSEWHERE: &[&str] = &[
     "ext4/disk-full INVALIDATE=off",
 ];
 
-/// Rows in which doubts come about with one thread: what docs/limitations.md lists under "Pages that are uncertain". A run
-/// with `KEEPMYDATA_ORACLE_STRICT` shows them.
-const LISTED: &[&str] = &["*/auto-inval*", "*TRACK=*"];
+/// Rows of a supervisor without marks: of what another thread or process drops from the page cache nothing is known
+/// (docs/reach.md).
+const EVICTED: &[&str] = &["*TRACK=whole supervised"];
+
+/// Rows in which doubts come about with one thread: what docs/limitations.md lists under "Pages that are uncertain", and
+/// docs/reach.md of what is supervised. A run with `KEEPMYDATA_ORACLE_STRICT` shows them.
+const LISTED: &[&str] = &["*/auto-inval*", "*TRACK=*", "* supervised"];
 
 /// Whether it is a doubt on one of the rows that are listed, in a program of any kind.
 pub fn is_listed(row: &str, kind: Kind) -> bool {
     may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is a doubt on one of the [`RACES`], or a zero on one of those [`TOLD_ELSEWHERE`], in a program of several
+/// Whether it is a doubt on one of the [`RACES`], or a zero on one of those [`TOLD_ELSEWHERE`] or [`EVICTED`], in a program of several
 /// threads or processes.
 pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
     let is_told_elsewhere = program.uses("other") || program.uses("fork") && program.is_threaded();
@@ -37,7 +41,10 @@ pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
         Kind::FalseZero => (TOLD_ELSEWHERE, is_told_elsewhere),
         _ => (RACES, may_be_doubted(row, kind)),
     };
-    may_be && rows.iter().any(|glob| matches(glob, row))
+    let is_evicted = kind == Kind::FalseZero
+        && (program.uses("other") || program.uses("advise"))
+        && EVICTED.iter().any(|glob| matches(glob, row));
+    is_evicted || may_be && rows.iter().any(|glob| matches(glob, row))
 }
 
 /// Whether that is how a doubt shows there: there is none where nothing is verified, and it is an error only if so set.

@@ -20,6 +20,8 @@ pub struct Row {
     pub bed: Bed,
     /// The shim's settings.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Not the shim, but the command beside a static guest (docs/reach.md).
+    pub supervised: bool,
     pub traits: Traits,
 }
 
@@ -47,7 +49,16 @@ impl Row {
             name,
             bed: bed_of,
             settings: settings.to_vec(),
+            supervised: false,
             traits,
+        }
+    }
+
+    fn supervised(self) -> Self {
+        Self {
+            name: self.name + " supervised",
+            supervised: true,
+            ..self
         }
     }
 }
@@ -232,7 +243,48 @@ pub fn all_rows() -> Vec<Row> {
         "writeback",
         &[("KEEPMYDATA_UNCERTAIN", "error")],
     ));
+    rows.extend(supervised_rows().map(Row::supervised));
     rows
+}
+
+/// Each mapping that the supervisor makes of a file with direct_io drops its page cache: nothing can be shown there.
+fn supervised_rows() -> impl Iterator<Item = Row> {
+    let variants = ["keep-cache", "plain", "auto-inval", "writeback"];
+    let modes = ["honest", "one-page", "eio-once", "black-hole"];
+    let each = modes.map(|mode| variants.map(|variant| tear(mode, variant, &[])));
+    let others = [
+        "volatile",
+        "first-page",
+        "stale-window",
+        "early-ack",
+        "drop-tail",
+        "lossy-first",
+        "silent-eio",
+    ];
+    let set = [
+        ("honest", "keep-cache", ("KEEPMYDATA_UNCERTAIN", "error")),
+        ("one-page", "plain", ("KEEPMYDATA_UNCERTAIN", "error")),
+        ("honest", "keep-cache", ("KEEPMYDATA_TRACK", "whole")),
+        ("one-page", "keep-cache", ("KEEPMYDATA_TRACK", "whole")),
+        ("eio-once", "keep-cache", ("KEEPMYDATA_COPY_BUDGET", "0")),
+        ("one-page", "keep-cache", ("KEEPMYDATA_COPY_BUDGET", "0")),
+        ("honest", "keep-cache", ("KEEPMYDATA_VERIFY", "off")),
+    ];
+    let verified = [("KEEPMYDATA_VERIFY", "on")];
+    let disks = [
+        "ext4/roomy",
+        "xfs/roomy",
+        "btrfs/roomy",
+        "overlay/roomy",
+        "ext4/disk-full",
+        "ext4/full",
+    ];
+    each.into_iter()
+        .flatten()
+        .chain(others.map(|mode| tear(mode, "keep-cache", &[])))
+        .chain(set.map(|(mode, variant, setting)| tear(mode, variant, &[setting])))
+        .chain(disks.map(|name| local(name, &verified)))
+        .chain(["ext4/roomy", "ext4/disk-full"].map(|name| local(name, &[])))
 }
 
 /// All filesystems, without the shim.
