@@ -26,13 +26,30 @@ int main(int argc, char **argv)
 		memset(twin, 'n', SIZE);
 		if (munmap(twin, SIZE) != 0)
 			setup_failed("munmap");
+	} else if (!strcmp(call, "written")) {
+		char bytes[SIZE];
+
+		memset(bytes, 'n', SIZE);
+		if (pwrite(fd, bytes, SIZE, 0) != SIZE)
+			setup_failed("pwrite");
 	} else {
 		memset(map, 'n', SIZE);
 	}
-	if (!strcmp(call, "remap")) {
+	if (!strcmp(call, "remap") || !strcmp(call, "reopen")) {
 		if (munmap(map, SIZE) != 0)
 			setup_failed("munmap");
+		if (!strcmp(call, "reopen") && (close(fd) != 0 || (fd = open(argv[1], O_RDWR)) < 0))
+			setup_failed("open");
 		map = map_shared(fd, SIZE);
+	}
+	/* Another part of the file is synced first. */
+	if (!strcmp(call, "written") || !strcmp(call, "remap"))
+		msync(map + SIZE - PAGE, PAGE, MS_SYNC);
+	if (!strcmp(call, "half")) {
+		if (munmap(map, PAGE) != 0)
+			setup_failed("munmap");
+		printf("msync %s\n", errname(msync(map + PAGE, SIZE - PAGE, MS_SYNC) ? errno : 0));
+		return 0;
 	}
 	if (!strcmp(call, "part")) {
 		if (munmap(map, PAGE) != 0 || mmap(map, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != map)

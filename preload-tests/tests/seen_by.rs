@@ -179,6 +179,26 @@ fn what_is_not_shown_in_time_is_uncertain() {
     assert!(said.contains("not seen by the other client"), "{said}");
 }
 
+/// What was warned of is looked for by the next msync, though nothing was stored since.
+#[test]
+fn what_was_not_shown_is_looked_for_again() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("propagation", &["--coherence-ms=60000"]);
+    let setting = seen_by(&fs);
+    let settings = [
+        ("KEEPMYDATA_SEEN_BY", setting.as_str()),
+        ("KEEPMYDATA_DEADLINE_MS", "50"),
+        ("KEEPMYDATA_LOG", "error"),
+    ];
+    let run = store(&fs.path("f")).under_shim(&settings);
+    assert_eq!(run.stdout, "msync 0\nagain 0\n", "{run:?}");
+    let records = run.records();
+    let said = records.of("doubt").last().expect("a doubt");
+    let said = said["message"].as_str().expect("message");
+    let both = "2 msync calls of this process returned 0 without a proof, for 8 pages in all";
+    assert!(said.starts_with(both), "{said}");
+}
+
 /// Files beside the mount are as they were; one that has no name below the other is not shown there.
 #[test]
 fn only_what_lies_below_the_mount_is_looked_for() {
@@ -383,7 +403,7 @@ fn what_was_proved_before_the_msync_is_waited_for() {
         let mounts = seen_by(&fs);
         for call in [
             "none", "grow", "shrink", "regrow", "punch", "open", "madvise", "pageout", "child",
-            "twin", "remap", "part", "over",
+            "twin", "remap", "reopen", "part", "over", "half", "written",
         ] {
             let mut settings = vec![
                 ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
@@ -400,4 +420,19 @@ fn what_was_proved_before_the_msync_is_waited_for() {
             assert_eq!(run.stdout, answer, "{call}: {run:?}");
         }
     }
+}
+
+/// Each msync waits, whoever proves its pages: another thread's msync, or what comes before another call of theirs.
+#[test]
+fn threads_that_map_anew_are_all_waited_for() {
+    or_skip!(TearFs::available());
+    let fs = mount("no-invalidation");
+    let mounts = seen_by(&fs);
+    let guest = Program::guest("shown");
+    let guest = guest.arg(fs.path("f")).arg(fs.second().join("f"));
+    let run = guest.arg("200").under_shim(&[
+        ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+    ]);
+    assert_eq!(run.stdout, "looks 1600\nold 0\n", "{run:?}");
 }

@@ -27,7 +27,6 @@ use crate::mappings::{
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
-use core::ops::Range;
 use keepmydata_promise::page_cache;
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
@@ -416,9 +415,9 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     marks
 }
 
-/// Adds to the dirty ranges what else of the addresses `range` is in the page cache, or, unless it is `all`, dirty
-/// there: other processes, other calls and mappings that are gone may have stored it.
-pub fn assume_others(query: &Query<'_>, range: &Range<usize>, all: bool, into: &mut Found<'_>) {
+/// Adds to the dirty ranges what is mapped of `known`, and what else of the mappings is in the page cache, or, unless it is
+/// `all`, dirty there: other processes, other calls and mappings that are gone may have stored it.
+pub fn assume_others(query: &Query<'_>, known: &Ranges, all: bool, into: &mut Found<'_>) {
     let Ok(size) = query.size() else { return };
     let cached = match all {
         true => query.cached(size),
@@ -426,18 +425,16 @@ pub fn assume_others(query: &Query<'_>, range: &Range<usize>, all: bool, into: &
     };
     let mut others = Ranges::new();
     mappings::lock().for_each_of(query.file, 0, |entry| {
-        let Some(part) = entry
-            .clip(range.start, range.end)
-            .filter(|part| part.writable)
-        else {
+        let (from, to) = (entry.offset, size.min(entry.offset + entry.len() as u64));
+        if !entry.writable || from >= to {
             return true;
-        };
-        let (from, to) = (part.offset, size.min(part.offset + part.len() as u64));
+        }
+        others.add_all(known.within(from, to));
         match (all, query.cache()) {
             (true, _) => others.add_all(cached.within(from, to)),
+            (false, Some(file)) => drop(unstable(file, from, to, &mut others)),
             // What cannot be counted is not known.
-            (false, Some(file)) if from < to => drop(unstable(file, from, to, &mut others)),
-            (false, _) => {}
+            (false, None) => {}
         }
         true
     });

@@ -383,10 +383,15 @@ fn number(known: &Known, request: &Request) -> u32 {
 }
 
 impl MsyncCall<Ended> {
-    /// Whether each file has all of it proved, and an msync would have nothing to tell, of these enforcements or of earlier ones.
+    /// Whether each file has all of it proved, and an msync would have nothing to tell, of these enforcements or of earlier ones,
+    /// nor anything to show to another client.
     pub fn proves_all(&self) -> bool {
-        let proves =
-            |file: &Ended| file.is_all_proved() && file.refused_pages == 0 && !file.was_untold;
+        let proves = |file: &Ended| {
+            file.is_all_proved()
+                && file.refused_pages == 0
+                && !file.was_untold
+                && (!file.terms.seen_elsewhere || file.terms.waits_elsewhere())
+        };
         self.files.iter().all(proves)
     }
 

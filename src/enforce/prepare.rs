@@ -182,15 +182,17 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     dropped
 }
 
-/// What the other client must be shown: all that the range of the call holds, whoever stored it. Most of what is in the page
-/// cache was read since the last msync dropped it; where msync does not drop the file, only what is dirty is known to be new.
+/// What the other client must be shown: all that the mappings hold, whoever stored it. What msync drops from the page cache
+/// afterwards is shown before, and is little, because the last msync has dropped it; where it does not drop the file, only what
+/// is dirty is known to be new.
 #[cold]
 fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
-    let range = snapshot.addr
-        ..snapshot
-            .addr
-            .saturating_add(sys::page_up(snapshot.len as u64) as usize);
     let all = config::settings().invalidate == Invalidate::File;
+    let mut unshown = dirty::Ranges::new();
+    {
+        let table = mappings::lock_blocked();
+        unshown.add_all(table.get(&snapshot.file).debt.unshown.iter());
+    }
     let promise::Snapshot {
         dirty,
         absent,
@@ -204,7 +206,7 @@ fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
         gone,
         assumed_dirty,
     };
-    dirty::assume_others(&here.query(), &range, all, &mut found);
+    dirty::assume_others(&here.query(), &unshown, all, &mut found);
     snapshot.absent.clear();
     let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
 }

@@ -423,7 +423,7 @@ impl Files {
     /// mapped any more.
     pub fn will_be_forgotten(&self, file: &File) -> bool {
         let state = self.get(file);
-        state.debt.must_be_kept() && !state.kept
+        state.debt.must_be_said() && !state.kept
     }
 
     /// Has the debt of `file` hold it, or not, as there is something that an msync must fail for, or say. Returns

@@ -25,6 +25,9 @@ pub struct Debt {
     pub untold_errno: i32,
     /// Pages that were told of and are `owed` since for what they hold: an msync that returns 0 says so.
     pub told_pages: u64,
+    /// Proved, and not shown to another client of the filesystem yet ([`Terms::seen_elsewhere`](crate::Terms)). Nobody doubts
+    /// them: those that are not mapped wait until they are.
+    pub unshown: FewRanges,
     /// A sync has failed where nothing is verified: what it was about nobody knows. An msync that returns 0 says so.
     pub failed: bool,
     /// Nobody was told of what is `refused` either.
@@ -45,8 +48,13 @@ impl Debt {
     }
 
     /// Whether there is something that a later msync of the file must say, whether it is mapped until then or not.
-    pub fn must_be_kept(&self) -> bool {
+    pub fn must_be_said(&self) -> bool {
         self.is_pending() || self.told_pages > 0 || self.failed
+    }
+
+    /// Whether a later msync of the file must know of it, likewise.
+    pub fn must_be_kept(&self) -> bool {
+        self.must_be_said() || !self.unshown.is_empty()
     }
 
     /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.

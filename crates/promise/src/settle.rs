@@ -99,21 +99,9 @@ impl Debt {
         } else if judged.terms.settles {
             self.owed.add_all(judged.uncovered.iter());
             add_pages(&judged.copies, &mut self.untold, State::is_doubtful);
-            if judged.terms.seen_elsewhere {
-                // Owed for what they hold, whoever drops them meanwhile: the next msync waits until that is shown.
-                let mut held = Ranges::new();
-                // What was proved before an earlier call, and has left the page cache since, was skipped.
-                let is_held =
-                    |state| matches!(state, State::Verified | State::Newer | State::Skipped);
-                add_pages(&judged.copies, &mut held, is_held);
-                self.owe(&held, true);
-            }
         }
-        if outcome.is_ok() && judged.facts.unseen_pages > 0 {
-            // The program was warned; the next msync looks again.
-            let mut unseen = Ranges::new();
-            add_pages(&judged.copies, &mut unseen, |state| state == State::Unseen);
-            self.owe(&unseen, true);
+        if judged.terms.seen_elsewhere {
+            self.note_shown(judged);
         }
         if !judged.terms.settles {
             // The program is told now.
@@ -122,6 +110,24 @@ impl Debt {
             self.refused_untold = false;
         }
         true
+    }
+
+    /// What was proved must be shown to the other client by the next msync, whoever drops it meanwhile, or has been now.
+    fn note_shown<R: Request>(&mut self, judged: &Judged<R>) {
+        for (page, state) in states(&judged.copies) {
+            match state {
+                // What has left the page cache was skipped: it was proved before.
+                State::Verified | State::Newer | State::Skipped if judged.terms.settles => {
+                    self.unshown.add(page.start, page.end);
+                }
+                State::Verified | State::Newer | State::Skipped => {
+                    self.unshown.remove(page.start, page.end);
+                }
+                // The program was warned; the next msync looks again.
+                State::Unseen => self.unshown.add(page.start, page.end),
+                _ => {}
+            }
+        }
     }
 
     /// What could not be compared, where the program is not told now.
