@@ -81,10 +81,11 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
     pinned.held = copy(&places, pages);
     // Asked now: what was stored until it was copied has its marks.
     let mut owed = Ranges::new();
-    match super::add_owed(worker, file, &mut owed) {
-        Ok(()) => pinned.note_held(worker, file, &owed),
-        Err(_) => pinned.held = None,
+    if super::add_owed(worker, file, &mut owed).is_err() {
+        // Stores are not seen.
+        owed.add(0, size);
     }
+    pinned.note_held(worker, file, &owed);
     Some(pinned)
 }
 
@@ -230,7 +231,13 @@ impl Pinned {
         }
         if !differ.is_empty() {
             let mut stored = Ranges::new();
-            pagemap::present_since(&Query::of(worker, file, handle), &mut stored)?;
+            let query = Query::of(worker, file, handle);
+            if pagemap::present_since(&query, &mut stored).is_err()
+                || !super::are_stores_seen(worker, file)
+            {
+                // What was stored since is in the page cache again.
+                stored.add_all(query.cached(sys::page_up(size)).iter());
+            }
             differ.remove_all(&stored);
             into.add_all(differ.iter());
         }
