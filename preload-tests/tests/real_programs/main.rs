@@ -142,5 +142,6 @@ macro_rules! programs {
 programs! {
     short chromium lmdb git_gc qemu tracers;
     whole chromium firefox memcached slapd lmdb mdbx mariadb pdnsutil journal berkeley java git_gc
-        cargo_build linkers mksquashfs qemu perf ltrace tracers redis php ccache init aria2 others;
+        cargo_build linkers mksquashfs qemu perf ltrace tracers redis php ccache init aria2
+        cabinets sandboxes others;
 }

@@ -126,6 +126,23 @@ pub const PROGRAMS: &[Program] = &[
     ),
     program!("aria2", "aria2c into a mapped file", ["aria2c", "python3"]),
     program!(
+        "cabinets",
+        "Kyoto and Tokyo Cabinet, TDB, GDBM and RRDtool, by their own tools",
+        [
+            "kchashtest",
+            "tchtest",
+            "tdbtool",
+            "gdbmtool",
+            "gdbm_dump",
+            "rrdtool"
+        ]
+    ),
+    program!(
+        "sandboxes",
+        "bwrap and firejail with filters that kill, file and man in their own",
+        ["bwrap", "firejail", "gcc", "file", "man"]
+    ),
+    program!(
         "others",
         "setpriv, sudo, su, bwrap, unshare, nsenter, chroot, script and the like",
         [
