@@ -467,9 +467,36 @@ fn the_log_tells_what_was_done_and_by_whom() {
         "heal",
         "drop",
         "msync",
+        "summary",
     ] {
         assert!(events.contains(&event), "no {event}: {text}");
     }
+    let summaries: Vec<_> = records
+        .iter()
+        .filter(|record| record["event"] == "summary")
+        .collect();
+    let [of_file, of_process] = summaries.as_slice() else {
+        panic!("{text}");
+    };
+    assert_eq!(
+        of_file["path"],
+        fs.path("f").to_string_lossy().as_ref(),
+        "{text}"
+    );
+    for (number, expected) in [
+        ("msyncs", 1),
+        ("pages_flushed", 4),
+        ("pages_verified", 4),
+        ("pages_healed", 3),
+    ] {
+        assert_eq!(of_file["stats"][number], expected, "{number}: {text}");
+    }
+    assert!(of_file["stats"]["heal_ns"].as_u64() > Some(0), "{text}");
+    assert_eq!(of_process["message"], "the process", "{text}");
+    assert!(
+        of_process["stats"]["minor_faults"].as_u64() > Some(0),
+        "{text}"
+    );
     let msync = records
         .iter()
         .find(|record| record["event"] == "msync")

@@ -38,13 +38,17 @@ impl Call {
     pub fn record<'a>(&'a self, level: Level, event: &'a str) -> Record<'a> {
         let mut record = record(&self.image, self.tid, level, event);
         record.path = self.file.path.as_slice().into();
-        record.dev = Some(Dev {
-            major: rustix::fs::major(self.file.dev),
-            minor: rustix::fs::minor(self.file.dev),
-        });
+        record.dev = Some(dev(self.file.dev));
         record.ino = Some(self.file.ino);
         record.call = Some(self.number);
         record
+    }
+}
+
+pub fn dev(number: u64) -> Dev {
+    Dev {
+        major: rustix::fs::major(number),
+        minor: rustix::fs::minor(number),
     }
 }
 
@@ -73,10 +77,15 @@ impl Began {
         }
     }
 
+    /// The time since then, ns.
+    pub fn elapsed(&self) -> u64 {
+        sys::monotonic_ns().saturating_sub(self.monotonic)
+    }
+
     /// Puts the start and the time since then into `record`.
     pub fn stamp(&self, record: &mut Record<'_>) {
         record.time_ns = self.wall;
-        record.duration_ns = Some(sys::monotonic_ns().saturating_sub(self.monotonic));
+        record.duration_ns = Some(self.elapsed());
     }
 }
 

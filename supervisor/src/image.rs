@@ -1,6 +1,7 @@
 //! Images: the memories of the programs that are supervised. A process has another one after each execve(2); a thread,
 //! and a vfork child, has its maker's.
 
+use crate::stats::Numbers;
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::raw;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,9 @@ pub struct Image {
     /// The number of the last msync.
     calls: AtomicU64,
     pub doubts: Mutex<Doubts>,
+    pub numbers: Numbers,
+    /// The summary was written.
+    pub summarised: AtomicBool,
     /// The log has said that it is supervised, and its end is waited for.
     pub seen: AtomicBool,
     /// When a thread last unmapped something that is tracked, ns; 0 is never.
@@ -108,6 +112,15 @@ impl Image {
     /// The number of a new msync.
     pub fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Its page faults without and with I/O (proc_pid_stat(5)); nothing of a process that is gone.
+    pub fn faults(&self) -> (Option<u64>, Option<u64>) {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // After the name, which may hold anything.
+        let words = stat.rsplit(')').next().unwrap_or_default();
+        let number = |n| words.split_whitespace().nth(n)?.parse().ok();
+        (number(7), number(9))
     }
 
     /// Bytes of the page cache that the process has made dirty so far (proc_pid_io(5), `write_bytes`); nothing where the
@@ -198,6 +211,8 @@ impl Images {
             doubts: Mutex::default(),
             seen: AtomicBool::new(false),
             locked: Mutex::default(),
+            numbers: Numbers::default(),
+            summarised: AtomicBool::new(false),
             unmapped_at: AtomicU64::new(0),
             log_file: Mutex::default(),
             open_stderr: Mutex::default(),

@@ -18,6 +18,7 @@ mod own;
 mod probe;
 mod report;
 mod serve;
+mod stats;
 mod stop;
 mod there;
 

@@ -1,11 +1,12 @@
 //! The records of an msync: the same as the library's.
 
-use crate::call::{Began, Call, Ended, Snapshot, record};
+use crate::call::{Began, Call, Ended, Snapshot, dev, record};
 use crate::file::Claim;
 use crate::image::{Image, lock};
 use crate::log::Log;
+use crate::stats::Name;
 use keepmydata_promise::{self as promise, Event, words};
-use keepmydata_records::{Errno as Name, HexU64, Level, LineBuf, Record, event, flags};
+use keepmydata_records::{Errno as ErrnoName, HexU64, Level, LineBuf, Record, Stats, event, flags};
 use rustix::io::Errno;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,9 @@ pub fn step(
     result: Result<(), Errno>,
     fill: Fill<'_>,
 ) {
+    if log.has(Level::Info) {
+        at.image.numbers.step(at, what, began);
+    }
     if !log.has(Level::Debug) {
         return;
     }
@@ -45,6 +49,7 @@ pub fn served(log: &Log, call: &Call, outcome: Result<(), Errno>) {
     if !log.has(Level::Info) {
         return;
     }
+    call.image.numbers.called(call);
     let by_name = by_name(call.flags);
     let mut record = call.record(Level::Info, event::MSYNC);
     arguments(&mut record, call, &by_name);
@@ -77,6 +82,7 @@ pub fn ended(log: &Log, claim: &Claim, ended: &Ended) {
     if !log.has(Level::Info) || ended.settles {
         return;
     }
+    ended.image.numbers.ended(ended);
     let by_name = by_name(ended.flags);
     let mut record = ended.record(Level::Info, event::MSYNC);
     arguments(&mut record, ended, &by_name);
@@ -171,8 +177,11 @@ pub fn unreachable(log: &Log, image: &Image, tid: i32, pages: u64, path: &[u8], 
     log.notice(image, &record);
 }
 
-/// The image is gone: how many doubts there were.
+/// The image is gone: its summary, and how many doubts there were.
 pub fn at_end(log: &Log, image: &Image) {
+    if log.has(Level::Info) && !image.summarised.swap(true, Ordering::Relaxed) {
+        summary(log, image);
+    }
     let doubts = std::mem::take(&mut *lock(&image.doubts));
     if doubts.msyncs == 0 {
         return;
@@ -182,6 +191,41 @@ pub fn at_end(log: &Log, image: &Image) {
     let mut record = record(image, image.pid, Level::Warn, event::DOUBT);
     record.message = message.into();
     log.notice(image, &record);
+}
+
+/// A line for each file, and one for the process, as the library's are.
+fn summary(log: &Log, image: &Image) {
+    let emit = |name: Option<&Name>, stats: Stats, message: &str| {
+        let mut record = record(image, image.pid, Level::Info, event::SUMMARY);
+        if let Some(name) = name {
+            record.path = name.path.as_slice().into();
+            record.dev = Some(dev(name.dev));
+            record.ino = Some(name.ino);
+        }
+        record.stats = Some(stats);
+        record.message = message.into();
+        log.emit(image, &record);
+    };
+    let numbers = image.numbers.take();
+    let (others, mut files): (Vec<_>, Vec<_>) =
+        numbers.into_iter().partition(|(name, _)| name.is_none());
+    files.sort_by(|(one, _), (other, _)| {
+        let path = |name: &Option<Name>| name.as_ref().map(|name| name.path.clone());
+        path(one).cmp(&path(other))
+    });
+    files
+        .iter()
+        .for_each(|(name, stats)| emit(name.as_ref(), *stats, ""));
+    others
+        .iter()
+        .for_each(|(_, stats)| emit(None, *stats, "other files"));
+    let (minor, major) = image.faults();
+    let stats = Stats {
+        minor_faults: minor,
+        major_faults: major,
+        ..Stats::default()
+    };
+    emit(None, stats, "the process");
 }
 
 /// A line of the log about the image, at `level`.
@@ -207,7 +251,7 @@ fn arguments<'a>(record: &mut Record<'a>, call: &Call, by_name: &'a LineBuf<{ fl
 
 fn answer(record: &mut Record<'_>, result: Result<(), Errno>) {
     record.result = Some(if result.is_ok() { 0 } else { -1 });
-    record.errno = result.err().map(|errno| Name(errno.raw_os_error()));
+    record.errno = result.err().map(|errno| ErrnoName(errno.raw_os_error()));
 }
 
 fn fill_dirty<'a>(record: &mut Record<'a>, at: &'a Snapshot) {
@@ -238,18 +282,24 @@ impl promise::Observer<Call> for Watcher<'_> {
                 before,
                 after,
                 result,
-            } => step(log, at, event::HEAL, began, result, &|record, _| {
-                record.rung = Some(rung);
-                let cured = before.total().saturating_sub(after.total());
-                let message = format!(
-                    "{cured} of {} wrong pages cured; {} stale, {} uncertain, {} stored to meanwhile",
-                    before.total(),
-                    after.stale,
-                    after.uncertain,
-                    after.racing
-                );
-                record.message = message.into();
-            }),
+            } => {
+                if log.has(Level::Info) {
+                    let pages = before.stale.saturating_sub(after.stale);
+                    at.image.numbers.healed(at, pages as u64);
+                }
+                step(log, at, event::HEAL, began, result, &|record, _| {
+                    record.rung = Some(rung);
+                    let cured = before.total().saturating_sub(after.total());
+                    let message = format!(
+                        "{cured} of {} wrong pages cured; {} stale, {} uncertain, {} stored to meanwhile",
+                        before.total(),
+                        after.stale,
+                        after.uncertain,
+                        after.racing
+                    );
+                    record.message = message.into();
+                })
+            }
         }
     }
 }
