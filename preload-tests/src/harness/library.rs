@@ -35,7 +35,7 @@ pub fn command() -> &'static PathBuf {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| {
         given("KEEPMYDATA_COMMAND").unwrap_or_else(|| {
-            once("keepmydata", || Target::host().command());
+            once("keepmydata", || drop(Target::host().command()));
             target_directory().join("debug/keepmydata")
         })
     })

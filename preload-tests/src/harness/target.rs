@@ -83,9 +83,13 @@ impl Target {
         library
     }
 
-    /// Brings the command up to date, not optimised.
-    pub(super) fn command(&self) {
+    /// The command for this target, not optimised, brought up to date.
+    ///
+    /// # Panics
+    /// As [`Target::shim`].
+    pub fn command(&self) -> PathBuf {
         self.build("keepmydata-cli", false);
+        self.directory().join("debug/keepmydata")
     }
 
     fn build(&self, package: &str, release: bool) {

@@ -8,7 +8,7 @@ use preload_tests::markdown::{Table, rows};
 use super::expect::{Column, Expect, Guest, ROWS, Row, VARIANTS, Variant};
 use super::observe::{Effort, Found};
 
-const HEADS: [&str; 10] = [
+const HEADS: [&str; 13] = [
     "mode",
     "native: seed",
     "1 process",
@@ -17,6 +17,9 @@ const HEADS: [&str; 10] = [
     "1 process",
     "2 processes",
     "verified: seed",
+    "1 process",
+    "2 processes",
+    "supervised: seed",
     "1 process",
     "2 processes",
 ];

@@ -1,5 +1,7 @@
 //! What each cell of the table is expected to be: the only place that says so.
 
+use preload_tests::harness::{Flags, Outcome, Program};
+
 use super::observe::Found;
 
 /// How the kernel's page cache is set up: a table each.
@@ -30,18 +32,39 @@ pub enum Column {
     /// Under the shim with `KEEPMYDATA_VERIFY=off`.
     FlushOnly,
     Verified,
+    /// A static program, by the command.
+    Supervised,
 }
 
 impl Column {
-    pub const ALL: [Self; 3] = [Self::Native, Self::FlushOnly, Self::Verified];
+    pub const ALL: [Self; 4] = [
+        Self::Native,
+        Self::FlushOnly,
+        Self::Verified,
+        Self::Supervised,
+    ];
 
-    /// The shim's settings; nothing without the shim.
-    pub fn settings(self) -> Option<&'static [(&'static str, &'static str)]> {
+    pub fn is_verified(self) -> bool {
+        matches!(self, Self::Verified | Self::Supervised)
+    }
+
+    /// The guest, compiled as this column runs it.
+    pub fn guest(self, name: &str) -> Program {
+        let flags = match self {
+            Self::Supervised => Flags::Static,
+            _ => Flags::Hardened,
+        };
+        Program::guest_with(name, flags)
+    }
+
+    pub fn run(self, program: &Program) -> Outcome {
+        // At info, so that a report can be told to be of the last msync.
+        let verified = [("KEEPMYDATA_LOG", "info")];
         match self {
-            Self::Native => None,
-            Self::FlushOnly => Some(&[("KEEPMYDATA_VERIFY", "off")]),
-            // At info, so that a report can be told to be of the last msync.
-            Self::Verified => Some(&[("KEEPMYDATA_LOG", "info")]),
+            Self::Native => program.natively(),
+            Self::FlushOnly => program.under_shim(&[("KEEPMYDATA_VERIFY", "off")]),
+            Self::Verified => program.under_shim(&verified),
+            Self::Supervised => program.supervised(&verified),
         }
     }
 }
@@ -99,6 +122,7 @@ pub struct Row {
     native: [Expect; 3],
     flush_only: [Expect; 3],
     verified: [Expect; 3],
+    supervised: [Expect; 3],
     /// Two processes and no KEEP_CACHE: each open of one may drop the other's only good copy.
     two_without_keep_cache: [Expect; 3],
     /// Whether only a page cache that is kept shows the mode at all.
@@ -130,6 +154,7 @@ const fn row(
         native,
         flush_only,
         verified,
+        supervised: verified,
         two_without_keep_cache: two,
         needs_keep_cache: false,
     }
@@ -180,8 +205,10 @@ pub const ROWS: [Row; 13] = [
         [Eio, Reported, Reported],
     ),
     // Record locks do not exclude each other across the twins: two processes are no test.
+    // Only the library reads past the page cache for the program (`KEEPMYDATA_READ`).
     Row {
         needs_keep_cache: true,
+        supervised: [Torn, Torn, NotRun],
         ..row(
             "twin-inode",
             [Torn, Torn, NotRun],
@@ -200,12 +227,12 @@ impl Row {
 
     pub fn expect(&self, variant: &Variant, column: Column, guest: Guest) -> Expect {
         let keep_cache = variant.title == "KEEP_CACHE";
-        let way = match column {
-            Column::Native => 0,
-            Column::FlushOnly => 1,
-            Column::Verified => 2,
+        let (way, cells) = match column {
+            Column::Native => (0, self.native),
+            Column::FlushOnly => (1, self.flush_only),
+            Column::Verified => (2, self.verified),
+            Column::Supervised => (2, self.supervised),
         };
-        let cells = [self.native, self.flush_only, self.verified][way];
         let cell = match guest {
             Guest::Seed => cells[0],
             Guest::Doio(1) => cells[1],

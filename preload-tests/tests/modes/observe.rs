@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use preload_tests::harness::{Outcome, Program, TearFs, patience};
+use preload_tests::harness::{Outcome, TearFs, patience};
 
 use super::expect::{Column, Guest, Variant};
 use super::silence;
@@ -100,8 +100,9 @@ pub fn observe(
             }
             let fs = TearFs::mount(&arguments);
             let program = match guest {
-                Guest::Seed => Program::guest("seed"),
-                Guest::Doio(processes) => Program::guest("doio")
+                Guest::Seed => column.guest("seed"),
+                Guest::Doio(processes) => column
+                    .guest("doio")
                     .arg("-n")
                     .arg(processes.to_string())
                     .arg("-t")
@@ -110,13 +111,9 @@ pub fn observe(
                     .arg(seed.to_string())
                     .timeout(Duration::from_secs(effort.seconds + 60)),
             };
-            let program = program.arg(fs.path("f"));
-            let outcome = match column.settings() {
-                None => program.natively(),
-                Some(settings) => program.under_shim(settings),
-            };
+            let outcome = column.run(&program.arg(fs.path("f")));
             let found = judge(guest, column, &outcome);
-            if matches!(found, Found::Torn(_)) && column == Column::Verified {
+            if matches!(found, Found::Torn(_)) && column.is_verified() {
                 keep_logs(mode, &fs, &outcome);
             }
             found
@@ -146,7 +143,7 @@ fn judge(guest: Guest, column: Column, outcome: &Outcome) -> Found {
         (Guest::Seed, Some(1)) if outcome.stdout.starts_with("P0") => {
             Found::Torn(outcome.stdout.replace('\n', "; "))
         }
-        (Guest::Doio(_), Some(4 | 2)) if column == Column::Verified => {
+        (Guest::Doio(_), Some(4 | 2)) if column.is_verified() => {
             match silence::not_announced(outcome) {
                 None => Found::Reported,
                 Some(line) => Found::Torn(line),

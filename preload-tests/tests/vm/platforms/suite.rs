@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use preload_tests::harness::{Target, debug_shim, shim};
+use preload_tests::harness::{Target, command, debug_shim, shim};
 use serde_json::Value;
 
 /// Test executables that are not run, and why.
@@ -152,6 +152,8 @@ pub struct Shims {
     pub lib: PathBuf,
     /// Where a test uses it.
     pub debug_lib: Option<PathBuf>,
+    /// The command, likewise.
+    pub command: Option<PathBuf>,
 }
 
 impl Shims {
@@ -159,15 +161,17 @@ impl Shims {
         Self {
             lib: shim().clone(),
             debug_lib: Some(debug_shim().clone()),
+            command: Some(command().clone()),
         }
     }
 
     /// Built for another target, and not optimised too where a test of `cases` uses that.
     pub fn built_for(target: &Target, cases: &[Case]) -> Self {
-        let is_debugged = |case: &Case| !super::is_of_sample(case);
+        let is_more = cases.iter().any(|case| !super::is_of_sample(case));
         Self {
             lib: target.shim(true),
-            debug_lib: cases.iter().any(is_debugged).then(|| target.shim(false)),
+            debug_lib: is_more.then(|| target.shim(false)),
+            command: is_more.then(|| target.command()),
         }
     }
 }
@@ -187,14 +191,16 @@ pub struct How<'a> {
 /// A script for bash that runs `cases` in `$TMPDIR`. It prints a block of lines for each test that
 /// ended ([`Report`] reads them), and fails only where it could not run them.
 pub fn script(cases: &[Case], shims: &Shims, how: How<'_>) -> String {
-    let debug_lib = shims.debug_lib.iter();
-    let debug_lib: String = debug_lib
-        .map(|lib| format!(" KEEPMYDATA_DEBUG_LIB='{}'", lib.display()))
+    let more = [("DEBUG_LIB", &shims.debug_lib), ("COMMAND", &shims.command)];
+    let more: String = more
+        .iter()
+        .filter_map(|(name, path)| Some((name, path.as_ref()?)))
+        .map(|(name, path)| format!(" KEEPMYDATA_{name}='{}'", path.display()))
         .collect();
     let mut script = format!(
         "cd '{directory}'
 unset KEEPMYDATA_WRITE_DOCS KEEPMYDATA_LONG
-export KEEPMYDATA_LIB='{lib}'{debug_lib}
+export KEEPMYDATA_LIB='{lib}'{more}
 export KEEPMYDATA_TEST_PATIENCE={patience} KEEPMYDATA_TEST_SECONDS={seconds}
 run() {{
     local began=$SECONDS status out=$TMPDIR/out.$BASHPID attempts=1
@@ -224,7 +230,7 @@ xargs -P {parallel} -n 3 bash -c 'run \"$@\"' run <<'LIST'
 ",
         directory = env!("CARGO_MANIFEST_DIR"),
         lib = shims.lib.display(),
-        debug_lib = debug_lib,
+        more = more,
         patience = how.patience,
         seconds = how.seconds,
         limit = 200 * how.patience,
