@@ -105,6 +105,114 @@ fn so_is_one_in_go() {
     check_seed(&seed, &[], &MODES);
 }
 
+/// Goroutines that the runtime interrupts by signals, and moves from thread to thread.
+#[test]
+fn goroutines_are_torn_natively_and_whole_or_told_of_under_the_supervisor() {
+    let crowd = Program::new(or_skip!(go_guest("crowd")));
+    let modes = modes(["honest", "one-page", "drop-tail", "black-hole"]);
+    or_skip!(TearFs::available());
+    for (mode, native, by_supervisor) in modes {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        let outcome = crowd.clone().arg(fs.path("native")).natively();
+        assert_eq!(Found::of(&outcome), native, "{mode}: {outcome:?}");
+        let program = crowd.clone().arg(fs.path("supervised"));
+        // All of it is spent where nothing is kept.
+        let deadline = match by_supervisor {
+            Eio => "--deadline-ms=100",
+            _ => "--deadline-ms=20000",
+        };
+        let outcome = supervised(&program, &[deadline]).natively();
+        assert_eq!(Found::of(&outcome), by_supervisor, "{mode}: {outcome:?}");
+        assert!(
+            by_supervisor == Eio || outcome.stderr.is_empty(),
+            "{mode}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn so_is_one_with_the_library_mmap_go() {
+    or_skip!(preload_tests::harness::go_library(
+        "github.com/edsrzf/mmap-go"
+    ));
+    let library = Program::new(or_skip!(go_guest("library")));
+    let modes = modes(["honest", "one-page", "drop-tail", "black-hole"]);
+    check_seed(&library, &[], &modes);
+}
+
+/// As LTP's doio is run: processes that store, sync and read back parts of one file.
+#[test]
+fn up_to_four_processes_of_doio_find_no_bad_data() {
+    or_skip!(TearFs::available());
+    let doio = Program::guest_with("doio", Flags::Static);
+    let run = |mode: &str, processes: u64, is_supervised: bool| {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        let program = doio
+            .clone()
+            .args(["-n", &processes.to_string(), "-t", "2", "-s", "3"]);
+        let program = program.arg(fs.path("f"));
+        match is_supervised {
+            true => supervised(&program, &[]).natively(),
+            false => program.natively(),
+        }
+    };
+    for mode in ["honest", "one-page", "stale-window"] {
+        for processes in 1..=4 {
+            let outcome = run(mode, processes, true);
+            assert_eq!(outcome.code(), Some(0), "{mode} {processes}: {outcome:?}");
+            assert_eq!(outcome.stderr, "", "{mode} {processes}");
+        }
+    }
+    let outcome = run("one-page", 4, false);
+    assert!(outcome.stderr.contains("bad data"), "{outcome:?}");
+}
+
+/// LMDB, linked statically: what a commit has returned for is there, in what the filesystem holds.
+#[test]
+fn a_static_lmdb_keeps_its_commits() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::library(&[""], "liblmdb.a"));
+    let lmdb = Program::guest_with("crash_lmdb", Flags::Static);
+    for (is_supervised, expected) in [(false, 1), (true, 0)] {
+        let fs = TearFs::mount(&["--mode", "drop-tail", "--keep-cache"]);
+        let directory = fs.path("db");
+        fs::create_dir(&directory).expect("a directory");
+        let store = lmdb.clone().arg("t").arg(&directory).args(["7", "store"]);
+        let store = match is_supervised {
+            true => supervised(&store, &[]),
+            false => store,
+        };
+        let running = store.start_natively();
+        let is_enough = || running.stdout().lines().count() > 30;
+        wait_until(
+            "thirty commits",
+            patience(Duration::from_secs(20)),
+            is_enough,
+        );
+        let promises = running.kill().stdout;
+        let scratch = Scratch::new();
+        // Past the page cache.
+        for name in ["data.mdb", "lock.mdb"] {
+            let bytes = fs::read(directory.join(name)).expect("a file of LMDB's");
+            fs::write(scratch.path(name), bytes).expect("a copy");
+        }
+        let whole = promises.rfind('\n').map_or(0, |end| end + 1);
+        fs::write(scratch.path("promises"), &promises[..whole]).expect("what was promised");
+        let check = Program::new("sh").args(["-c", "\"$@\" <promises", "sh"]);
+        let check = check
+            .arg(lmdb.file())
+            .arg("t")
+            .arg(scratch.dir())
+            .args(["7", "check"]);
+        let outcome = check.current_dir(scratch.dir()).natively();
+        assert_eq!(
+            outcome.code(),
+            Some(expected),
+            "{is_supervised}: {outcome:?}"
+        );
+    }
+}
+
 /// The library would reach it, and is not asked.
 #[test]
 fn so_is_a_dynamic_one_where_that_is_asked_for() {

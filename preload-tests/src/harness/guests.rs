@@ -218,6 +218,20 @@ impl Compiler<'_> {
     }
 }
 
+/// Where Debian has libraries of Go.
+const GO_PATH: &str = "/usr/share/gocode";
+
+/// Whether a library of Go is there, as a program imports it.
+///
+/// # Errors
+/// It is not (to skip the test).
+pub fn go_library(name: &str) -> Result<(), String> {
+    match Path::new(GO_PATH).join("src").join(name).exists() {
+        true => Ok(()),
+        false => Err(format!("{name} is not in {GO_PATH}")),
+    }
+}
+
 /// Compiles `guests/go/NAME.go`, without a C library, and returns the executable.
 ///
 /// # Errors
@@ -242,6 +256,7 @@ pub fn go_guest(name: &str) -> Result<PathBuf, String> {
     let status = Command::new("go")
         .env("CGO_ENABLED", "0")
         .env("GO111MODULE", "off")
+        .env("GOPATH", GO_PATH)
         .env("GOCACHE", built.join("go-cache"))
         .args(["build", "-o"])
         .args([&unfinished, &source])

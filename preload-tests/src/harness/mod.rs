@@ -33,7 +33,7 @@ mod tearfs;
 mod transparent;
 
 pub use filesystems::{EXT4_WITHOUT_JOURNAL, LoopFs, Tmpfs, run_on};
-pub use guests::{Flags, compile_all, go_guest, target_directory};
+pub use guests::{Flags, compile_all, go_guest, go_library, target_directory};
 pub use installed::{installed, library};
 pub use library::{command, debug_shim, shim};
 pub use looks::Looks;
