@@ -6,6 +6,7 @@
 #include "guest.h"
 #include <dirent.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -331,6 +332,31 @@ static void access_time(void)
 	printf("a read moves it: %d\n", memcmp(&before.st_atim, &after.st_atim, sizeof(after.st_atim)) != 0);
 }
 
+/* How often the first thread of process `pid` has slept, or all others have. */
+static long sleeps(pid_t pid, bool first)
+{
+	char name[300], line[256];
+	struct dirent *entry;
+	long count, all = 0;
+	DIR *dir;
+
+	snprintf(name, sizeof(name), "/proc/%d/task", pid);
+	dir = opendir(name);
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		FILE *status;
+
+		snprintf(name, sizeof(name), "/proc/%d/task/%s/status", pid, entry->d_name);
+		if (entry->d_name[0] == '.' || (atoi(entry->d_name) == pid) != first ||
+		    (status = fopen(name, "r")) == NULL)
+			continue;
+		while (fgets(line, sizeof(line), status) != NULL)
+			if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1)
+				all += count;
+		fclose(status);
+	}
+	return all;
+}
+
 int main(int argc, char **argv)
 {
 	char *const none[] = { "true", NULL };
@@ -387,6 +413,13 @@ int main(int argc, char **argv)
 		groups();
 	} else if (HOW("helpers")) {
 		printf("helpers %d, tasks %d\n", helper() != 0, tasks());
+	} else if (HOW("many syncs")) {
+		for (int i = 0; i < 50; i++) {
+			base[0]++;
+			msync(base, LENGTH, MS_SYNC);
+		}
+		printf("helper's threads have slept: %ld first, %ld others\n", sleeps(helper(), true),
+		       sleeps(helper(), false));
 	} else if (HOW("unmapped")) {
 		munmap(base, LENGTH);
 		printf("unshare %d\n", unshare(CLONE_NEWUTS));

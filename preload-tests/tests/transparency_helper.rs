@@ -192,6 +192,25 @@ fn found(program: &Program, settings: &[(&str, &str)]) -> String {
     counts.collect::<Vec<_>>().join("; ")
 }
 
+/// Who starts the helper waits for the first thread that this has, which does the work itself: not for another one's start.
+#[test]
+fn the_helpers_first_thread_does_the_work() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let run = alone(&fs, "many syncs").under_shim(&[]);
+    let run = run.expect_success("alone");
+    let told = "helper's threads have slept: ";
+    let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
+    let slept: Vec<u32> = line
+        .expect("both counts")
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert!(
+        matches!(slept[..], [first, others] if first > others),
+        "{slept:?}"
+    );
+}
+
 #[test]
 fn without_a_store_there_is_no_helper() {
     let fs = or_skip!(LoopFs::mount("ext4"));

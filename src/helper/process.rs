@@ -1,6 +1,6 @@
 //! How the helper starts, and how it learns that the program has ended.
 //!
-//! Its first thread does no work. It waits until the program has exited, was killed, or executes another program, and then
+//! Its second thread does no work. It waits until the program has exited, was killed, or executes another program, and then
 //! ends the helper at once: its open files keep a filesystem from being unmounted, and it would keep the memory.
 //!
 //! A thread that ends, or whose process executes another program, clears a word and wakes who sleeps on it, if somebody
@@ -30,7 +30,7 @@ const ARRIVED: u32 = 1;
 /// It cannot do its work as a process.
 const REFUSED: u32 = 2;
 
-/// How long the first thread sleeps at the most, ns: a program may have moved its word (set_tid_address(2)).
+/// How long the second thread sleeps at the most, ns: a program may have moved its word (set_tid_address(2)).
 const SLEEP_NS: u64 = 10_000_000_000;
 /// The same without a word, and where a word was cleared and the program has not ended.
 const SOON_NS: u64 = 100_000_000;
@@ -49,7 +49,7 @@ pub struct Life {
     errno: AtomicI32,
     /// Where the word is that a thread of the program's clears at its end; 0 is nowhere.
     word: AtomicUsize,
-    /// Counts what the first thread must look at; it sleeps on it too.
+    /// Counts what the second thread must look at; it sleeps on it too.
     nudges: lock::Word,
     /// The program's thread that starts it, as /proc tells.
     starter: lock::Mutex<TaskPath>,
@@ -163,7 +163,7 @@ impl Life {
         *self.starter.lock()
     }
 
-    /// Wakes the first thread, to look at its orders.
+    /// Wakes the second thread, to look at its orders.
     pub fn nudge(&self) {
         self.nudges.fetch_add(1, Ordering::Release);
         lock::wake_all(&self.nudges);
@@ -247,7 +247,7 @@ fn first_word(process: &Process) -> usize {
     }
 }
 
-/// The first thread of the process.
+/// The first thread of the process: it takes jobs.
 extern "C" fn first(_: usize) -> c_int {
     let process = process::this();
     let helper = super::own();
@@ -256,12 +256,17 @@ extern "C" fn first(_: usize) -> c_int {
         return helper.life.arrive(REFUSED);
     }
     helper.pool.reserve();
-    if super::spawn(worker::first_of_process).is_err() {
+    if super::spawn(second).is_err() {
         helper.pool.not_hired();
         helper.forget_descriptors();
         return helper.life.arrive(REFUSED);
     }
-    watch(process, helper.pool.join())
+    // Who starts the helper waits for this thread, and not for the start of another one.
+    worker::first_of_process(process)
+}
+
+extern "C" fn second(_: usize) -> c_int {
+    watch(process::this(), super::own().pool.join())
 }
 
 /// Leaves what is the program's to it, and makes sure that its descriptors can be reached. Root and

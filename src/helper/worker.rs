@@ -281,11 +281,11 @@ pub fn make_room() {
 }
 
 /// The first thread that takes jobs, in a helper that is a process.
-pub extern "C" fn first_of_process(_: usize) -> c_int {
+pub fn first_of_process(process: &'static Process) -> c_int {
     let member = super::own().pool.opened();
     super::own().life.note_working();
     // Who starts the helper waits for its first job, and need not be woken before that is done.
-    serve(process::this(), member, true)
+    serve(process, member, true)
 }
 
 /// The first thread of a helper that is none.
