@@ -104,14 +104,14 @@ impl Seen<'_> {
         };
         match (held.new_after_ms, fresh.new_after_ms) {
             (Some(0), Some(0)) => Verdict::AtOnce,
-            // What is cached so shortly is old enough by the first look, whoever opens.
-            (Some(ms), Some(0)) if ms <= SHORT + 2 * self.late(Way::Fresh) => Verdict::AfterTime,
-            (_, Some(0)) => Verdict::CloseToOpen,
-            (Some(_), Some(_)) => Verdict::AfterTime,
-            (None, Some(_)) => Verdict::CloseToOpen,
-            (Some(_), None) => Verdict::AfterTime,
-            (None, None) if self.after(Way::Lock).is_some() => Verdict::OnLock,
-            (None, None) => Verdict::Never,
+            // What is cached for a time ends at the same age for both. It may be old enough by the first look, whoever opens.
+            (Some(held), Some(fresh)) if held <= SHORT + 2 * (fresh + self.late(Way::Fresh)) => {
+                Verdict::AfterTime
+            }
+            // Later than that the kernel has evicted what it had cached, by chance.
+            (_, Some(_)) => Verdict::CloseToOpen,
+            (_, None) if self.after(Way::Lock).is_some() => Verdict::OnLock,
+            (_, None) => Verdict::Never,
         }
     }
 }
@@ -348,9 +348,13 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
             cause(seen)
         ),
         Verdict::CloseToOpen => format!(
-            "After msync returned 0 on the one, a new open on the other sees the new data {}, a descriptor held open {}.",
+            "After msync returned 0 on the one, a new open on the other sees the new data {}, a descriptor held open {}{}.",
             after(Way::Fresh),
-            after(Way::Held)
+            after(Way::Held),
+            match seen.after(Way::Held) {
+                Some(_) => ", when the kernel happened to drop what it had cached",
+                None => "",
+            }
         ),
         Verdict::OnLock => format!(
             "After msync returned 0 on the one, a descriptor held open on the other sees the new data {}, counted from \
@@ -372,10 +376,22 @@ fn sentence(seen: &Seen, class: Verdict) -> String {
                 ),
                 None => String::new(),
             };
+            let old: Vec<&str> = [
+                (Way::Held, "through a descriptor held open"),
+                (Way::Fresh, "through a new open"),
+                (Way::Lock, "under a record lock"),
+            ]
+            .into_iter()
+            .filter(|(way, _)| {
+                seen.by(*way)
+                    .is_some_and(|seen| seen.new_after_ms.is_none())
+            })
+            .map(|(_, words)| words)
+            .collect();
             format!(
-                "After msync returned 0 on the one, readers on the other still got old data after {} s, through a \
-                 descriptor held open, a new open and under a record lock{past}.",
-                WATCH_MS / 1000
+                "After msync returned 0 on the one, readers on the other still got old data after {} s, {}{past}.",
+                WATCH_MS / 1000,
+                old.join(", ")
             )
         }
     }
@@ -587,6 +603,40 @@ mod tests {
         assert!(cause_of(603, 300, 318).contains(cache));
         assert!(cause_of(603, 600, 0).ends_with(filesystem));
         assert!(cause_of(300, 299, 301).ends_with("as late as past the writer's own page cache"));
+    }
+
+    /// Readers see it after so many ms, with all cached `late` ms before the first look.
+    fn class_of(held: Option<u64>, fresh: Option<u64>, late: u64) -> Verdict {
+        let mut trials = trials(|case| match case.way {
+            Way::Held => held,
+            Way::Fresh => fresh,
+            _ => None,
+        });
+        for tried in &mut trials.tried {
+            tried.first_look_ms = Some(late);
+        }
+        seen(&trials).class()
+    }
+
+    #[test]
+    fn what_the_kernel_evicts_by_chance_is_no_attribute_cache() {
+        use Verdict::{AfterTime, AtOnce, CloseToOpen, Never};
+        for (held, fresh, late, class) in [
+            (Some(0), Some(0), 10, AtOnce),
+            (Some(240), Some(0), 200, AfterTime),
+            (Some(610), Some(590), 10, AfterTime),
+            (Some(9011), Some(8000), 900, AfterTime),
+            (None, Some(0), 10, CloseToOpen),
+            // bindfs with auto_cache and attr_timeout=1, sshfs with kernel_cache.
+            (Some(7118), Some(632), 100, CloseToOpen),
+            (Some(1747), None, 100, Never),
+        ] {
+            assert_eq!(
+                class_of(held, fresh, late),
+                class,
+                "{held:?} {fresh:?} {late}"
+            );
+        }
     }
 
     #[test]
