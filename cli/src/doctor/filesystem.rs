@@ -60,6 +60,9 @@ impl Filesystem {
             source,
             ..
         } = &self.mount;
+        if kind.is_empty() {
+            return "on a mount that /proc/self/mountinfo does not show (after chroot?)".to_owned();
+        }
         let daemon = match &self.daemon {
             Some(daemon) => format!(", daemon {daemon}"),
             None => String::new(),
@@ -164,6 +167,19 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_that_is_not_shown_is_said_to_be() {
+        let filesystem = Filesystem {
+            backing: Backing::LocalBlock,
+            mount: Mount::default(),
+            daemon: None,
+        };
+        assert_eq!(
+            filesystem.summary(),
+            "on a mount that /proc/self/mountinfo does not show (after chroot?)"
+        );
+    }
 
     #[test]
     fn mountinfo_is_understood() {
