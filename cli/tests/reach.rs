@@ -1031,3 +1031,61 @@ fn without_a_proc_of_its_own_it_does_not_begin() {
     assert_eq!(outcome.code(), Some(0), "{outcome:?}");
     assert_eq!(outcome.stderr, "", "{outcome:?}");
 }
+
+/// What containers take away: the next mechanism takes its place, and a zero is the same proof.
+#[test]
+fn with_fewer_rights_the_next_mechanism_takes_over() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    or_skip!(preload_tests::harness::installed("setpriv"));
+    let under = Program::guest("under").file().display().to_string();
+    let without = |capabilities: &str| {
+        let sets = ["--bounding-set", "--inh-caps"];
+        let options = sets.map(|set| format!("{set}={capabilities}"));
+        [vec!["setpriv".to_owned()], options.to_vec()].concat()
+    };
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let cases = [
+        (words("setpriv --no-new-privs"), "pagemap"),
+        (without("-sys_nice"), "pagemap"),
+        (without("-sys_ptrace"), "pagemap"),
+        (without("-all"), "pagemap"),
+        (words(&format!("{under} container")), "whole"),
+        (words(&format!("{under} seccomp ptrace EPERM")), "whole"),
+        (
+            words(&format!("{under} seccomp pidfd_getfd EPERM")),
+            "whole",
+        ),
+        (
+            words(&format!("{under} seccomp userfaultfd ENOSYS")),
+            "whole",
+        ),
+        (
+            words(&format!("{under} seccomp process_madvise EPERM")),
+            "pagemap",
+        ),
+        (
+            words(&format!("{under} seccomp cachestat ENOSYS")),
+            "pagemap",
+        ),
+    ];
+    let seed = Program::guest_with("seed", Flags::Static);
+    for (mode, expected) in [("one-page", Whole), ("black-hole", Eio)] {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        for (n, (command, tracker)) in cases.iter().enumerate() {
+            let scratch = Scratch::new();
+            let log = format!("--log-file={}", scratch.path("log").display());
+            let options = ["--log=info", "--log-format=json", &log];
+            let program = seed.clone().arg(fs.path(&format!("f{n}")));
+            let outcome = supervised(&program, &options).by_prefix(command).natively();
+            assert_eq!(
+                Found::of(&outcome),
+                expected,
+                "{mode} {command:?}: {outcome:?}"
+            );
+            let text = fs::read_to_string(scratch.path("log")).expect("a log");
+            let found = format!("\"tracker\":\"{tracker}\"");
+            assert!(text.contains(&found), "{mode} {command:?}: {text}");
+        }
+    }
+}

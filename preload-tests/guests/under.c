@@ -31,6 +31,8 @@ static const struct { const char *name; int number; } calls[] = {
 	{ "pidfd_send_signal", 424 },
 	{ "cachestat", 451 },
 	{ "clone", SYS_clone },
+	{ "ptrace", SYS_ptrace },
+	{ "process_madvise", 440 },
 	{ "statx", SYS_statx },
 	{ "name_to_handle_at", SYS_name_to_handle_at },
 	{ "madvise", SYS_madvise },

@@ -407,6 +407,11 @@ fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
         state.lost = errno.raw_os_error();
     }
     drop(state);
+    if failed && !refused.verify {
+        // Of what others have stored, too.
+        let lost = if lost { errno.raw_os_error() } else { 0 };
+        there.file.suspect(lost);
+    }
     let mut ended = refused.end();
     ended.lost_pages = u64::from(lost);
     ended

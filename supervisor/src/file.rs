@@ -411,10 +411,15 @@ impl File {
         self.descriptors(tid).next().is_some()
     }
 
-    /// A sync of it has failed, and nobody knows of what: it is verified next time.
-    pub fn suspect(&self) {
+    /// A sync of it has failed, and nobody knows of what: it is verified next time, whoever asks. Where that has lost pages for
+    /// good, their syncs fail with `lost` (0 is none).
+    pub fn suspect(&self, lost: i32) {
         for claim in lock(&self.claims).values() {
-            lock(&claim.state).suspect = true;
+            let mut state = lock(&claim.state);
+            state.suspect = true;
+            if state.lost == 0 {
+                state.lost = lost;
+            }
         }
     }
 

@@ -620,7 +620,7 @@ impl Supervisor {
         match done {
             Ok(()) => Answer::Zero,
             Err(errno) => {
-                files.iter().for_each(|file| file.suspect());
+                files.iter().for_each(|file| file.suspect(0));
                 Answer::Fail(errno)
             }
         }

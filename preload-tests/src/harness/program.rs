@@ -81,6 +81,20 @@ impl Program {
         by
     }
 
+    /// The same program, as the last arguments of this command.
+    ///
+    /// # Panics
+    /// If that is empty.
+    pub fn by_prefix(&self, command: &[String]) -> Self {
+        let (first, rest) = command.split_first().expect("a command");
+        let mut by = self.clone();
+        let program = std::mem::replace(&mut by.file, first.into());
+        let before = rest.iter().map(Into::into);
+        let before: Vec<OsString> = before.chain([program.into_os_string()]).collect();
+        by.arguments.splice(0..0, before);
+        by
+    }
+
     /// The executable, for a program that runs this one.
     pub fn file(&self) -> &Path {
         &self.file

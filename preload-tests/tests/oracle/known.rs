@@ -18,6 +18,7 @@ const TOLD_ELSEWHERE: &[&str] = &[
     "eio-once/*VERIFY=off*",
     "ext4/disk-full",
     "ext4/disk-full INVALIDATE=off",
+    "ext4/disk-full supervised",
 ];
 
 /// Rows of a supervisor without marks: of what another thread or process drops from the page cache nothing is known
