@@ -223,6 +223,24 @@ fn complaints(
     wrong
 }
 
+/// Want of memory shows readers the new data by chance.
+#[test]
+fn what_the_kernel_evicts_is_not_taken_for_what_the_client_does() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("no-invalidation", &[]);
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let evicts = Program::guest("evicts").arg(fs.second()).arg("6");
+            let outcome = evicts.natively();
+            assert_eq!(outcome.code(), Some(0), "{outcome:?}");
+        });
+        examine(&fs.dir(), &fs.second())
+    });
+    assert_eq!(found["verdict"], "never", "{found}");
+    let tried = found["trials"]["tried"].to_string();
+    assert!(tried.contains("\"evicted\":true"), "{tried}");
+}
+
 /// Of what a user reads, the first three lines say what it is.
 #[test]
 fn the_first_three_lines_say_it_and_junit_has_the_evidence() {

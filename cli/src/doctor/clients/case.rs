@@ -134,6 +134,8 @@ pub struct Watched {
     pub looked_ms: u64,
     /// Whether something was seen that was neither old nor new.
     pub mixed: bool,
+    /// The kernel had evicted what the reader had cached, which ended the look.
+    pub evicted: bool,
     /// When old data was seen again, ms after the new.
     pub old_again_ms: Option<u64>,
 }

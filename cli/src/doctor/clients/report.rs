@@ -112,6 +112,7 @@ fn cell(trials: &Trials, case: Case) -> String {
         None => String::new(),
         Some(Err(why)) => why.clone(),
         Some(Ok(seen)) => match seen.new_after_ms {
+            None if seen.evicted => format!("evicted after {} ms", seen.looked_ms),
             Some(0) => "at once".to_owned(),
             Some(ms) => format!("{ms} ms"),
             None => format!("not in {} s", seen.looked_ms / 1000),

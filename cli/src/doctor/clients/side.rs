@@ -7,13 +7,15 @@ use crate::doctor::filesystem::Filesystem;
 use crate::failure::Failure;
 use crate::run::reason;
 use crate::sys::{self, Mapping, lock_records};
-use rustix::fs::{Advice, fadvise};
+use keepmydata_sys::cachestat::{Cached, cachestat};
+use rustix::fs::{Advice, AtFlags, StatxAttributes, StatxFlags, fadvise, statx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 /// The subcommand.
 pub const NAME: &str = "doctor-client";
 /// Of what is spoken; both sides must have the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// What has been seen is to stay for so long.
@@ -253,7 +255,7 @@ impl Side {
             let file = open.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
             open.mapping = Some(Mapping::readable(file, LENGTH)?);
         }
-        open.look(&path, way)
+        Ok(open.look(&path, way)?.0)
     }
 
     fn store(&self, file: &str, step: Step) -> io::Result<Stored> {
@@ -293,23 +295,27 @@ impl Side {
         let (mut first, mut mixed) = (true, false);
         loop {
             let at = Instant::now();
-            let sees = open.look(&path, way)?;
+            let (sees, evicted) = open.look(&path, way)?;
+            let evicted = evicted && !first && sees == Sees::New;
             mixed |= sees == Sees::Mixed;
             let found = match sees {
+                // That says nothing of what the other client does.
+                _ if evicted => None,
                 Sees::New if first => Some(0),
                 Sees::New => Some(ms(at).max(1)),
                 _ => None,
             };
             let is_over = ms(Instant::now()) >= limit_ms;
-            if found.is_some() || is_over || self.stopped.load(Ordering::Relaxed) {
+            if found.is_some() || evicted || is_over || self.stopped.load(Ordering::Relaxed) {
                 let old_again_ms = match found {
-                    Some(_) => self.old_again(|| open.look(&path, way))?,
+                    Some(_) => self.old_again(|| Ok(open.look(&path, way)?.0))?,
                     None => None,
                 };
                 return Ok(Watched {
                     new_after_ms: found,
                     looked_ms: ms(Instant::now()),
                     mixed,
+                    evicted,
                     old_again_ms,
                 });
             }
@@ -341,38 +347,60 @@ impl Side {
 }
 
 impl Open {
-    /// One look.
-    fn look(&self, path: &std::path::Path, way: Way) -> io::Result<Sees> {
+    /// One look, and whether the kernel had evicted pages that it had cached before.
+    fn look(&self, path: &std::path::Path, way: Way) -> io::Result<(Sees, bool)> {
         let held = || {
             self.file
                 .as_ref()
                 .ok_or(io::Error::from(io::ErrorKind::NotFound))
         };
+        let after_all = |file: &File, read: &dyn Fn() -> io::Result<Sees>| {
+            let evicted = has_evicted(file);
+            Ok((read()?, evicted))
+        };
         match way {
-            Way::Held => read(held()?),
-            Way::Fresh => read(&File::open(path)?),
+            Way::Held => after_all(held()?, &|| read(held()?)),
+            Way::Fresh => {
+                let file = File::open(path)?;
+                after_all(&file, &|| read(&file))
+            }
             Way::Direct => {
                 let flags = libc::O_DIRECT;
-                read(&File::options().read(true).custom_flags(flags).open(path)?)
+                let file = File::options().read(true).custom_flags(flags).open(path)?;
+                Ok((read(&file)?, false))
             }
             Way::Mapping => {
                 let mapping = self.mapping.as_ref().ok_or(io::ErrorKind::NotFound)?;
-                let mut bytes = vec![0; LENGTH];
-                mapping.load(0, &mut bytes);
-                Ok(Sees::of(&bytes))
+                let load = || {
+                    let mut bytes = vec![0; LENGTH];
+                    mapping.load(0, &mut bytes);
+                    Ok(Sees::of(&bytes))
+                };
+                after_all(held()?, &load)
             }
             Way::Lock => {
                 let file = held()?;
                 let _lock = lock_records(file, false)?;
-                read(file)
+                after_all(file, &|| read(file))
             }
             Way::Drop => {
                 let file = held()?;
                 fadvise(file, 0, None, Advice::DontNeed)?;
-                read(file)
+                Ok((read(file)?, false))
             }
         }
     }
+}
+
+/// Whether pages were evicted for want of memory, which leaves a trace; what a filesystem drops leaves none. Where that cannot be
+/// told (before Linux 6.5, on DAX), none were.
+fn has_evicted(file: &File) -> bool {
+    let quietly = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let dax = statx(file, c"", quietly, StatxFlags::TYPE).map_or(true, |found| {
+        found.stx_attributes.contains(StatxAttributes::DAX)
+    });
+    let counted = Cached::new(file.as_fd(), dax).map(|file| cachestat(file, 0, 0));
+    counted.is_some_and(|counted| counted.is_ok_and(|stat| stat.evicted > 0))
 }
 
 fn read(file: &File) -> io::Result<Sees> {

@@ -220,7 +220,22 @@ pub fn waiting(writer: &Link, pair: &Pair, progress: &Progress) -> Result<Vec<Tr
     })
 }
 
-fn one((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
+/// How often a case is tried at the most, each time with another file, where the kernel evicts what the reader has cached.
+const ATTEMPTS: usize = 4;
+
+fn one(sides: (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
+    let was_evicted = |tried: &Tried| tried.found.as_ref().is_ok_and(|seen| seen.evicted);
+    let mut tried = once(sides, case, file, gate);
+    for attempt in 1..ATTEMPTS {
+        if !was_evicted(&tried) || sys::interrupted() {
+            break;
+        }
+        tried = once(sides, case, &format!("{file}-{attempt}"), gate);
+    }
+    tried
+}
+
+fn once((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
     let file = || file.to_owned();
     let mut msync_ns = None;
     let prime = || {

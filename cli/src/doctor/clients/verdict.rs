@@ -554,6 +554,7 @@ mod tests {
                     new_after_ms,
                     looked_ms: new_after_ms.unwrap_or(WATCH_MS),
                     mixed: false,
+                    evicted: false,
                     old_again_ms: None,
                 }),
                 msync_ns: Some(1),
