@@ -101,7 +101,8 @@ fn avoid(calls: Calls) -> Option<Before> {
 
 /// For the shim the program ends here.
 fn stand_down(number: i64) -> Gates {
-    if mappings::any() {
+    let is_any = mappings::any();
+    if is_any {
         if stats::on() {
             findings::at_end(findings::Boundary::Exit);
         }
@@ -114,7 +115,10 @@ fn stand_down(number: i64) -> Gates {
     reads::unwatch();
     let gates = mappings::shut();
     wait_for_others();
-    helper::leave_program_alone(process::this());
+    // While booting, under a filter that the program was started with, not even signals may be blocked.
+    if is_any {
+        helper::leave_program_alone(process::this());
+    }
     gates
 }
 
