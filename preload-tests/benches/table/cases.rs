@@ -87,6 +87,7 @@ pub fn of(fs: FsName, quick: bool) -> Vec<Case> {
     if fs == FsName::Fuse {
         cases.push(verify(16 * MIB, rounds(51)));
         cases.push(verify(size, rounds(15)));
+        cases.extend([0, 1, 16, 4096].map(|dirty| reach(dirty, rounds(51))));
     } else {
         cases.push(lmdb(if quick { 1_000 } else { 10_000 }));
     }
@@ -205,6 +206,32 @@ fn verify(size: u64, rounds: usize) -> Case {
             sync_metric(vec![(SHIM_ON_DIRTY, Goal::AtMost(2.0))]),
             reread_metric(vec![(SHIM_ON, Goal::AtMost(2.0))]),
         ],
+        counted: None,
+    }
+}
+
+/// The same program from inside and from outside.
+fn reach(dirty: u64, rounds: usize) -> Case {
+    let size = 64 * MIB;
+    Case {
+        name: CaseName::Reach,
+        title: format!(
+            "shim and supervisor, {dirty} pages of {} MiB dirty",
+            size / MIB
+        ),
+        guest: "bench_rounds",
+        arguments: whole_file,
+        size,
+        contenders: vec![NATIVE, SHIM, SUPERVISED],
+        rounds,
+        request: Box::new(move |round| format!("{dirty} {} 0", round + 1)),
+        metrics: vec![Metric {
+            name: "msync",
+            columns: &["sync"],
+            per: 1.0,
+            baseline: SHIM,
+            goals: vec![(SUPERVISED, Goal::AtMost(1.0))],
+        }],
         counted: None,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use preload_tests::harness::{Program, shim};
+use preload_tests::harness::{Flags, Program, command, shim};
 
 /// One way to run a guest.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ enum With {
     NaiveShim(&'static [(&'static str, &'static str)]),
     /// keepmydata with these settings.
     Shim(&'static [(&'static str, &'static str)]),
+    /// A static build of the guest, started by the command.
+    Supervisor,
 }
 
 const fn by_hand(name: &'static str, how: &'static str) -> Contender {
@@ -59,6 +61,10 @@ pub const NAIVE_KEEP: Contender = Contender {
     ..by_hand("naive shim without the drop", "msync")
 };
 pub const SHIM: Contender = shimmed("keepmydata", &[]);
+pub const SUPERVISED: Contender = Contender {
+    with: With::Supervisor,
+    ..by_hand("keepmydata, supervised", "msync")
+};
 pub const SHIM_OFF_OFF: Contender = shimmed(
     "keepmydata VERIFY=off INVALIDATE=off",
     &[
@@ -121,12 +127,17 @@ impl Contender {
                 variables.push(("LD_PRELOAD", library.into()));
             }
             With::Shim(_) => variables.push(("LD_PRELOAD", shim().into())),
-            With::Nothing | With::Strace => {}
+            With::Nothing | With::Strace | With::Supervisor => {}
         }
         if let With::NaiveShim(settings) | With::Shim(settings) = self.with {
             variables.extend(settings.iter().map(|&(name, value)| (name, value.into())));
         }
-        let program = Program::guest(guest);
+        let program = match self.with {
+            With::Supervisor => {
+                Program::guest_with(guest, Flags::Static).by_command(command(), [""; 0])
+            }
+            _ => Program::guest(guest),
+        };
         let mut command;
         if tracer.is_empty() {
             command = Command::new(program.file());
@@ -142,7 +153,7 @@ impl Contender {
             }
             command.arg(program.file());
         }
-        command.args(arguments);
+        command.args(program.arguments()).args(arguments);
         command
     }
 }

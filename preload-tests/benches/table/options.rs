@@ -56,6 +56,8 @@ pub enum CaseName {
     Verify,
     /// Every page of 256 MiB dirty.
     Full,
+    /// The shim beside the supervisor: 0 to 4,096 dirty pages of 64 MiB, read back and compared.
+    Reach,
     /// 8 threads that sync a page of their own each.
     Threads,
     /// LMDB with MDB_WRITEMAP, 10,000 commits.
