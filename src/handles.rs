@@ -73,6 +73,9 @@ pub fn open(fd: RawFd, entry: &Entry<'_>, quiet: &Quiet) -> Marks {
                 opened => opened,
             };
             keep(worker, file, opened);
+            if enforced && dirty::is_verified(file.traits.local_block) {
+                dirty::attributes::renew_at_first(worker, file);
+            }
         }
         match tracked {
             true => dirty::register(worker, entry),

@@ -1,5 +1,6 @@
 //! Trackers: where the dirty ranges of a file come from.
 
+pub mod attributes;
 mod cachestat;
 pub mod eviction_probe;
 pub mod locking;

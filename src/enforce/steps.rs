@@ -86,6 +86,7 @@ pub fn conclude(
     }
     note_untold(here, &ended);
     if ended.is_all_proved() {
+        dirty::attributes::renew(here.worker, &here.file);
         dirty::forget_drop(here.worker, &here.file);
     }
     observer::ended(here.worker, &ended);

@@ -25,6 +25,15 @@ pub struct Key {
     pub born: u64,
 }
 
+/// Whether the kernel drops the page cache of a file when it learns of a new modification time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewAttributes {
+    /// It was asked so often, and there was none: so it is where the kernel itself keeps the time, as with a writeback cache.
+    Unknown(u8),
+    Drop,
+    Keep,
+}
+
 /// What of the program's may drop the whole page cache of a file, on some filesystems and not on others.
 #[derive(Clone, Copy)]
 pub enum MayDrop {
@@ -106,6 +115,7 @@ pub struct State {
     pub drops: [Option<bool>; MayDrop::KINDS],
     /// It is one of the files whose writes may drop pages.
     writes_may_drop: bool,
+    pub new_attributes: NewAttributes,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
     /// It was, while stores to a part of the file were not tracked. What the file has grown by since has lost nothing.
@@ -350,6 +360,7 @@ impl Files {
                     dropping: 0,
                     drops: [None; MayDrop::KINDS],
                     writes_may_drop: false,
+                    new_attributes: NewAttributes::Unknown(0),
                     dropped: false,
                     dropped_unseen: false,
                     doubted: false,

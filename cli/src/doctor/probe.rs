@@ -105,7 +105,8 @@ fn read_back(path: &Path, page: usize) -> io::Result<ReadBack> {
     let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
     let file = File::from(openat(rustix::fs::CWD, path, flags, 0.into())?);
     // Room for a start that is aligned to a page, which suffices for every device.
-    let mut room = vec![0; 2 * page];
+    // Filled: btrfs reads into pages that are not there yet through the page cache.
+    let mut room = vec![b'?'; 2 * page];
     let skip = room.as_ptr().align_offset(page);
     let bytes = &mut room[skip..skip + page];
     file.read_exact_at(bytes, (STORED * page) as u64)?;

@@ -68,7 +68,16 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
 }
 
 /// Reads at most `buffer` at `offset`, to the end of the file; short only there.
+///
+/// The memory is touched before: btrfs reads into pages that are not there yet through the page cache, whatever the flags
+/// (`btrfs_direct_read` in fs/btrfs/direct-io.c).
 pub fn read_back(handle: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    for page in buffer.chunks_mut(super::page_size()) {
+        if let Some(byte) = core::hint::black_box(page).first_mut() {
+            *byte = 0;
+        }
+    }
+    core::hint::black_box(&mut *buffer);
     let mut have = 0;
     while have < buffer.len() {
         match rustix::io::pread(handle, &mut buffer[have..], offset + have as u64) {
@@ -238,6 +247,17 @@ pub struct Space {
     pub allocated: u64,
 }
 
+/// When the file was last modified, as far as the kernel knows, in seconds and nanoseconds. If that is to be `renewed`, it asks
+/// the filesystem's server: see [`size`].
+pub fn modified(fd: BorrowedFd<'_>, renewed: bool) -> Result<(i64, u32), Errno> {
+    let flags = match renewed {
+        true => AtFlags::STATX_FORCE_SYNC,
+        false => AtFlags::STATX_DONT_SYNC,
+    };
+    let stat = statx(fd, c"", AtFlags::EMPTY_PATH | flags, StatxFlags::MTIME)?;
+    Ok((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec))
+}
+
 /// The same with what is allocated.
 pub fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -272,4 +292,29 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| {
         (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wipe::Region;
+    use rustix::fs::{Mode, OFlags};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn memory_is_there_before_it_is_read_into() {
+        let page = crate::page_size();
+        let open = |path| rustix::fs::open(path, OFlags::RDONLY, Mode::empty()).expect("open");
+        let (null, pagemap) = (open("/dev/null"), open("/proc/self/pagemap"));
+        let mut memory = Region::new(8 * page).expect("memory");
+        let start = memory.start();
+        let is_there = |at: usize| crate::vm::is_present(pagemap.as_fd(), start + at * page);
+        assert!(
+            (0..8).all(|at| !is_there(at)),
+            "control: nobody has touched it"
+        );
+        let read = read_back(null.as_fd(), memory.numbers_mut(0, 8 * page), 0);
+        assert_eq!(read, Ok(0));
+        assert!((0..8).all(is_there));
+    }
 }

@@ -405,7 +405,8 @@ fn has_evicted(file: &File) -> bool {
 
 fn read(file: &File) -> io::Result<Sees> {
     // Room for a start that is aligned to a page, which suffices for O_DIRECT.
-    let mut room = vec![0; LENGTH + 4096];
+    // Filled: btrfs reads into pages that are not there yet through the page cache.
+    let mut room = vec![b'?'; LENGTH + 4096];
     let skip = room.as_ptr().align_offset(4096);
     let bytes = &mut room[skip..skip + LENGTH];
     file.read_exact_at(bytes, 0)?;

@@ -103,7 +103,8 @@ fn past_cache(path: &Path, client: Client, value: u64) -> io::Result<bool> {
     let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else {
         return Ok(true);
     };
-    let mut room = vec![0; 4 * PAGE];
+    // Filled: btrfs reads into pages that are not there yet through the page cache.
+    let mut room = vec![b'?'; 4 * PAGE];
     let skip = room.as_ptr().align_offset(PAGE);
     let bytes = &mut room[skip..skip + 3 * PAGE];
     if file.read_exact_at(bytes, 0).is_err() {

@@ -119,7 +119,8 @@ impl Readers<'_> {
         }
         let length = self.expected.after.len();
         // Room for a start that is aligned to a page, which suffices for O_DIRECT.
-        let mut room = vec![0; length + page_size()];
+        // Filled: btrfs reads into pages that are not there yet through the page cache.
+        let mut room = vec![b'?'; length + page_size()];
         let skip = room.as_ptr().align_offset(page_size());
         let bytes = &mut room[skip..skip + length];
         file.read_exact_at(bytes, self.expected.start)
