@@ -4,7 +4,7 @@ use crate::call::{Began, Call, Ended, Snapshot, dev, record};
 use crate::file::Claim;
 use crate::image::{Image, lock};
 use crate::log::Log;
-use crate::stats::Name;
+use crate::stats::{Done, Name};
 use keepmydata_promise::{self as promise, Event, words};
 use keepmydata_records::{Errno as ErrnoName, HexU64, Level, LineBuf, Record, Stats, event, flags};
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ pub fn step(
     fill: Fill<'_>,
 ) {
     if log.has(Level::Info) {
-        at.image.numbers.step(at, what, began);
+        at.image.numbers.step(name(at), what, began.elapsed());
     }
     if !log.has(Level::Debug) {
         return;
@@ -44,12 +44,22 @@ pub fn learnt(log: &Log, at: &Snapshot, began: Began) {
     });
 }
 
+/// Of whose file the numbers are.
+fn name(call: &Call) -> Name {
+    let file = &call.file;
+    Name {
+        dev: file.dev,
+        ino: file.ino,
+        path: file.path.clone(),
+    }
+}
+
 /// Another thread's flush served the call.
 pub fn served(log: &Log, call: &Call, outcome: Result<(), Errno>) {
     if !log.has(Level::Info) {
         return;
     }
-    call.image.numbers.called(call);
+    call.image.numbers.called(name(call));
     let by_name = by_name(call.flags);
     let mut record = call.record(Level::Info, event::MSYNC);
     arguments(&mut record, call, &by_name);
@@ -82,7 +92,13 @@ pub fn ended(log: &Log, claim: &Claim, ended: &Ended) {
     if !log.has(Level::Info) || ended.settles {
         return;
     }
-    ended.image.numbers.ended(ended);
+    let done = Done {
+        flushed: ended.dirty_pages(),
+        verified: ended.verdicts.verified + ended.verdicts.newer,
+        dropped: ended.dropped_pages.unwrap_or(0),
+        ns: ended.began.elapsed(),
+    };
+    ended.image.numbers.ended(name(ended), &done);
     let by_name = by_name(ended.flags);
     let mut record = ended.record(Level::Info, event::MSYNC);
     arguments(&mut record, ended, &by_name);
@@ -285,7 +301,7 @@ impl promise::Observer<Call> for Watcher<'_> {
             } => {
                 if log.has(Level::Info) {
                     let pages = before.stale.saturating_sub(after.stale);
-                    at.image.numbers.healed(at, pages as u64);
+                    at.image.numbers.healed(name(at), pages as u64);
                 }
                 step(log, at, event::HEAL, began, result, &|record, _| {
                     record.rung = Some(rung);

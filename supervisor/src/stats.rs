@@ -1,11 +1,9 @@
 //! What happened to each file of an image, in numbers, until it ends: the library's summary, as far as it is known from
 //! outside. Only where the log shows `info`.
 
-use crate::call::{Began, Call, Ended};
-use crate::image::lock;
 use keepmydata_records::{Stats, event};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files that are kept apart. The others are one.
 const FILES: usize = 64;
@@ -23,14 +21,12 @@ pub struct Name {
 }
 
 impl Numbers {
-    fn with(&self, call: &Call, change: impl FnOnce(&mut Stats)) {
-        let file = &call.file;
-        let name = Some(Name {
-            dev: file.dev,
-            ino: file.ino,
-            path: file.path.clone(),
-        });
-        let mut all = lock(&self.0);
+    fn all(&self) -> MutexGuard<'_, HashMap<Option<Name>, Stats>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, name: Name, change: impl FnOnce(&mut Stats)) {
+        let (name, mut all) = (Some(name), self.all());
         let name = match all.len() < FILES || all.contains_key(&name) {
             true => name,
             false => None,
@@ -39,13 +35,13 @@ impl Numbers {
     }
 
     /// One more msync.
-    pub fn called(&self, call: &Call) {
-        self.with(call, |stats| add(&mut stats.msyncs, 1));
+    pub fn called(&self, file: Name) {
+        self.with(file, |stats| add(&mut stats.msyncs, 1));
     }
 
-    /// A step has ended.
-    pub fn step(&self, call: &Call, what: &str, began: Began) {
-        self.with(call, |stats| {
+    /// A step has ended, which took so long.
+    pub fn step(&self, file: Name, what: &str, ns: u64) {
+        self.with(file, |stats| {
             let number = match what {
                 event::DIRTY => &mut stats.dirty_ns,
                 event::COPY => &mut stats.copy_ns,
@@ -55,31 +51,38 @@ impl Numbers {
                 event::DROP => &mut stats.drop_ns,
                 _ => return,
             };
-            add(number, began.elapsed());
+            add(number, ns);
         });
     }
 
     /// So many pages were wrong, and are right now.
-    pub fn healed(&self, call: &Call, pages: u64) {
-        self.with(call, |stats| add(&mut stats.pages_healed, pages));
+    pub fn healed(&self, file: Name, pages: u64) {
+        self.with(file, |stats| add(&mut stats.pages_healed, pages));
     }
 
-    /// All steps are done.
-    pub fn ended(&self, ended: &Ended) {
-        self.with(ended, |stats| {
+    /// All steps of an msync are done.
+    pub fn ended(&self, file: Name, done: &Done) {
+        self.with(file, |stats| {
             add(&mut stats.msyncs, 1);
-            add(&mut stats.pages_flushed, ended.dirty_pages());
-            let verified = ended.verdicts.verified + ended.verdicts.newer;
-            add(&mut stats.pages_verified, verified);
-            add(&mut stats.pages_dropped, ended.dropped_pages.unwrap_or(0));
-            add(&mut stats.msync_ns, ended.began.elapsed());
+            add(&mut stats.pages_flushed, done.flushed);
+            add(&mut stats.pages_verified, done.verified);
+            add(&mut stats.pages_dropped, done.dropped);
+            add(&mut stats.msync_ns, done.ns);
         });
     }
 
     /// All of it, once; those without a name are of more files than are kept apart.
     pub fn take(&self) -> HashMap<Option<Name>, Stats> {
-        std::mem::take(&mut *lock(&self.0))
+        std::mem::take(&mut *self.all())
     }
+}
+
+/// What an msync has done, in pages, and how long it took.
+pub struct Done {
+    pub flushed: u64,
+    pub verified: u64,
+    pub dropped: u64,
+    pub ns: u64,
 }
 
 fn add(number: &mut Option<u64>, more: u64) {
