@@ -196,8 +196,11 @@ pub fn unprotect(image: &Image, part: &Area, into: &mut Ranges) {
     if take(image, part, into).is_err() {
         into.add(part.offset, part.end_offset());
     }
+    // Not unprotected: that fails while a thread that unmaps waits for us (`mmap_changing` in fs/userfaultfd.c).
     with(image, |fd| {
-        userfaultfd::unprotect(fd, part.start, part.end - part.start)
+        let len = part.end - part.start;
+        userfaultfd::unregister(fd, part.start, len);
+        let _ = userfaultfd::register(fd, part.start, len, 0);
     });
 }
 

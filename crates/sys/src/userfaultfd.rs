@@ -106,11 +106,6 @@ pub fn protect(fd: BorrowedFd<'_>, start: usize, len: usize) -> Result<(), Errno
     raw::sys_uffdio_writeprotect(fd, &protect).map(drop)
 }
 
-/// Takes back [`protect`], with all marks: stores there leave none from here on.
-pub fn unprotect(fd: BorrowedFd<'_>, start: usize, len: usize) {
-    let _ = raw::sys_uffdio_writeprotect(fd, &[start as u64, len as u64, 0]);
-}
-
 /// Takes back [`register`], with all marks.
 pub fn unregister(fd: BorrowedFd<'_>, start: usize, len: usize) {
     let _ = raw::sys_uffdio_unregister(fd, &[start as u64, len as u64]);
