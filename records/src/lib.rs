@@ -52,3 +52,6 @@ pub use value::{Bytes, LogFile, Millis, SeenBy, Value, Values};
 /// What the message of a report calls pages that the filesystem holds, and that its other client was not shown in time
 /// (`KEEPMYDATA_SEEN_BY`).
 pub const UNSEEN: &str = "not seen by the other client";
+
+/// The same where that client cannot be asked: nobody is to see the file through it.
+pub const NAMELESS: &str = "the file has no name any more";

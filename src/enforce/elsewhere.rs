@@ -10,7 +10,7 @@ use crate::{config, log};
 use core::ffi::CStr;
 use core::num::NonZeroU64;
 use keepmydata_promise::Part;
-use keepmydata_records::{LineBuf, SeenBy};
+use keepmydata_records::{LineBuf, NAMELESS, SeenBy};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -129,7 +129,7 @@ pub fn describe(into: &mut LineBuf<160>, errno: Option<Errno>) {
             "the filesystem holds them, but its client at {other:.64} has no such file (ENOENT)"
         )),
         Some(Errno::STALE) => say(format_args!(
-            "the filesystem holds them, but its client at {other:.64} could not be asked: the file has no name any more"
+            "the filesystem holds them, but its client at {other:.64} could not be asked: {NAMELESS}"
         )),
         Some(errno) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked ({})",

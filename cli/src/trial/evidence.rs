@@ -1,6 +1,6 @@
 //! What the shim's records say of the program and of the filesystem.
 
-use keepmydata_records::{Finding, UNSEEN, event};
+use keepmydata_records::{Finding, NAMELESS, UNSEEN, event};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,6 +93,8 @@ impl Evidence {
                 let uncertain = record["verdicts"]["uncertain"].as_u64().unwrap_or(0);
                 let message = record["message"].as_str().unwrap_or_default();
                 match message.contains(UNSEEN) {
+                    // A temporary file that is unlinked: nobody reads it through another client.
+                    true if message.contains(NAMELESS) => {}
                     true => self.unseen += uncertain,
                     false => self.uncertain += uncertain,
                 }
@@ -231,6 +233,22 @@ mod tests {
             true,
         );
         assert_eq!((found.processes, found.msyncs), (1, 0));
+    }
+
+    #[test]
+    fn what_has_no_name_is_not_held_against_the_other_client() {
+        let report = |why: &str| {
+            let verdicts = r#"{"verified":0,"newer":0,"stale":0,"uncertain":2}"#;
+            let message = format!("2 pages {UNSEEN}: {why}");
+            format!(
+                r#"{{"event":"report","path":"/d/f","verdicts":{verdicts},"message":"{message}"}}"#
+            )
+        };
+        let found = evidence(
+            &[&report("did not see them in time"), &report(NAMELESS)],
+            true,
+        );
+        assert_eq!((found.unseen, found.uncertain), (2, 0));
     }
 
     #[test]
