@@ -2,7 +2,7 @@
 
 use super::report::Row;
 use crate::run::reason;
-use crate::sys::{self, Mapping};
+use crate::sys::{self, Aligned, Mapping};
 use rustix::fs::{AtFlags, OFlags, StatxFlags, openat, statx};
 use std::fs::File;
 use std::io;
@@ -104,11 +104,8 @@ fn dirty_by_pagemap(mapping: &Mapping, page: usize) -> io::Result<usize> {
 fn read_back(path: &Path, page: usize) -> io::Result<ReadBack> {
     let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
     let file = File::from(openat(rustix::fs::CWD, path, flags, 0.into())?);
-    // Room for a start that is aligned to a page, which suffices for every device.
-    // Filled: btrfs reads into pages that are not there yet through the page cache.
-    let mut room = vec![b'?'; 2 * page];
-    let skip = room.as_ptr().align_offset(page);
-    let bytes = &mut room[skip..skip + page];
+    let mut room = Aligned::new(page);
+    let bytes = room.bytes();
     file.read_exact_at(bytes, (STORED * page) as u64)?;
     let right = bytes[0] == AFTER && bytes[1..].iter().all(|&byte| byte == BEFORE);
     Ok(if right {

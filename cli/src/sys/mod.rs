@@ -1,11 +1,13 @@
 //! What the standard library and rustix have no safe function for.
 
+mod aligned;
 mod handle;
 mod mapping;
 mod process;
 mod record_lock;
 mod tracking;
 
+pub use aligned::Aligned;
 pub use handle::inode_handle;
 pub use mapping::Mapping;
 pub use process::*;

@@ -6,7 +6,7 @@ use super::turns::{Turn, Turned};
 use crate::doctor::filesystem::Filesystem;
 use crate::failure::Failure;
 use crate::run::reason;
-use crate::sys::{self, Mapping, lock_records};
+use crate::sys::{self, Aligned, Mapping, lock_records};
 use keepmydata_sys::cachestat::{Cached, cachestat};
 use rustix::fs::{Advice, AtFlags, StatxAttributes, StatxFlags, fadvise, statx};
 use serde::{Deserialize, Serialize};
@@ -404,11 +404,8 @@ fn has_evicted(file: &File) -> bool {
 }
 
 fn read(file: &File) -> io::Result<Sees> {
-    // Room for a start that is aligned to a page, which suffices for O_DIRECT.
-    // Filled: btrfs reads into pages that are not there yet through the page cache.
-    let mut room = vec![b'?'; LENGTH + 4096];
-    let skip = room.as_ptr().align_offset(4096);
-    let bytes = &mut room[skip..skip + LENGTH];
+    let mut room = Aligned::new(LENGTH);
+    let bytes = room.bytes();
     file.read_exact_at(bytes, 0)?;
     Ok(Sees::of(bytes))
 }

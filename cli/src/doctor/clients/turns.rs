@@ -2,7 +2,7 @@
 //! checks in the end that nothing of it is lost. A client that writes stale pages back takes away what the other wrote.
 
 use super::case::Client;
-use crate::sys::{Mapping, lock_records};
+use crate::sys::{Aligned, Mapping, lock_records};
 use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -103,10 +103,8 @@ fn past_cache(path: &Path, client: Client, value: u64) -> io::Result<bool> {
     let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else {
         return Ok(true);
     };
-    // Filled: btrfs reads into pages that are not there yet through the page cache.
-    let mut room = vec![b'?'; 4 * PAGE];
-    let skip = room.as_ptr().align_offset(PAGE);
-    let bytes = &mut room[skip..skip + 3 * PAGE];
+    let mut room = Aligned::new(3 * PAGE);
+    let bytes = room.bytes();
     if file.read_exact_at(bytes, 0).is_err() {
         return Ok(true);
     }

@@ -3,6 +3,7 @@
 //! cache first.
 
 use crate::run::reason;
+use crate::sys::Aligned;
 use rustix::fs::{Advice, fadvise};
 use rustix::param::page_size;
 use serde::{Deserialize, Serialize};
@@ -118,11 +119,8 @@ impl Readers<'_> {
             fadvise(file, 0, None, Advice::DontNeed).map_err(|error| reason(&error.into()))?;
         }
         let length = self.expected.after.len();
-        // Room for a start that is aligned to a page, which suffices for O_DIRECT.
-        // Filled: btrfs reads into pages that are not there yet through the page cache.
-        let mut room = vec![b'?'; length + page_size()];
-        let skip = room.as_ptr().align_offset(page_size());
-        let bytes = &mut room[skip..skip + length];
+        let mut room = Aligned::new(length);
+        let bytes = room.bytes();
         file.read_exact_at(bytes, self.expected.start)
             .map_err(|error| reason(&error))?;
         Ok(self.expected.judge(bytes))
