@@ -257,11 +257,9 @@ fn try_to_map(worker: &Worker, file: &File) -> Option<(usize, usize)> {
 
 /// Opens the file of `handle` anew, for reading and writing. On a helper thread.
 pub fn open_for_writing(worker: &Worker, handle: &Handle) -> Result<OwnedFd, Errno> {
-    if handle.generation != worker.process().generation() {
-        return Err(Errno::BADF);
-    }
+    let fd = worker.borrow_handle(handle).ok_or(Errno::BADF)?;
     let flags = FLAGS | OFlags::RDWR;
-    quietly(flags, |flags| worker.reopen_own(handle.fd, flags))
+    quietly(flags, |flags| worker.reopen_own(fd.as_raw_fd(), flags))
 }
 
 /// The file was not synced, or has grown: [`map_whole`] begins anew. By who leads its flush.

@@ -5,7 +5,7 @@
 //! its `catch_unwind` turns `pthread_cancel`, which unwinds through every cancellation point, into
 //! an abort.
 
-use crate::process::{self, PerProcess, Zeroed};
+use crate::process::{self, PerProcess};
 use crate::sys::clib::{self, Stream};
 use crate::sys::signals;
 use crate::sys::strings::{Strings, Text};
@@ -429,18 +429,13 @@ pub fn enter() -> Entered {
         is_counted: process::is_open(),
     };
     if entered.is_counted {
-        INSIDE.get().0.fetch_add(1, Ordering::SeqCst);
+        INSIDE.get().fetch_add(1, Ordering::SeqCst);
     }
     entered
 }
 
 /// How many threads of a process are between [`enter`] and [`leave`].
-struct Inside(AtomicU32);
-
-// SAFETY: a number.
-unsafe impl Zeroed for Inside {}
-
-static INSIDE: PerProcess<Inside> = PerProcess::new();
+static INSIDE: PerProcess<AtomicU32> = PerProcess::new();
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot_counting() -> bool {
@@ -449,7 +444,7 @@ pub fn boot_counting() -> bool {
 
 /// How many threads are inside, the calling one too.
 pub fn inside() -> u32 {
-    INSIDE.get().0.load(Ordering::SeqCst)
+    INSIDE.get().load(Ordering::SeqCst)
 }
 
 /// Between [`enter`] and [`leave`]. Nothing is to be dropped.
@@ -463,7 +458,7 @@ pub struct Entered {
 /// need to be dropped.
 pub fn leave(entered: Entered) {
     if entered.is_counted {
-        INSIDE.get().0.fetch_sub(1, Ordering::SeqCst);
+        INSIDE.get().fetch_sub(1, Ordering::SeqCst);
     }
     allow_cancel(entered.state);
     let before = entered.quiet.before();

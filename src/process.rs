@@ -60,6 +60,9 @@ pub unsafe trait Zeroed: 'static {}
 // SAFETY: it is open.
 unsafe impl Zeroed for Mutex<()> {}
 
+// SAFETY: a number.
+unsafe impl Zeroed for AtomicU32 {}
+
 /// A value of each process's own, in a static of the module that it belongs to.
 pub struct PerProcess<T>(AtomicPtr<T>);
 

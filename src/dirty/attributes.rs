@@ -43,10 +43,10 @@ pub fn renew(worker: &Worker, file: &File) {
         let state = table.get(file);
         (state.handle, state.new_attributes)
     };
-    let Some(fd) = worker
-        .borrow_handle(&handle)
-        .filter(|_| known != NewAttributes::Keep)
-    else {
+    if known == NewAttributes::Keep {
+        return;
+    }
+    let Some(fd) = worker.borrow_handle(&handle) else {
         return;
     };
     let (Ok(before), Ok(after)) = (sys::fd::modified(fd, false), sys::fd::modified(fd, true))

@@ -3,6 +3,7 @@
 
 mod mounts;
 
+use self::mounts::PATH_MAX;
 use crate::mappings::{self, file::File};
 use crate::sys;
 use crate::sys::fd::fadvise;
@@ -14,8 +15,6 @@ use keepmydata_records::{LineBuf, NAMELESS, SeenBy};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-
-const PATH_MAX: usize = libc::PATH_MAX as usize;
 
 /// Whether `file` may have to be shown to the other client: it lies on the first mount, or below it. Where it lies beside the
 /// directory that was named as the first mount, [`read`] finds that out.
@@ -89,11 +88,7 @@ fn place<'b>(
 /// Whether the path is one of what `handle` is open on.
 fn leads_to(path: &[u8], handle: BorrowedFd<'_>) -> bool {
     let mut text = [0u8; PATH_MAX];
-    let Some(room) = text.get_mut(..path.len()) else {
-        return false;
-    };
-    room.copy_from_slice(path);
-    let Ok(path) = CStr::from_bytes_until_nul(&text) else {
+    let Some(path) = mounts::terminated(path, &mut text) else {
         return false;
     };
     let there = sys::fd::inode_of(CWD, path, AtFlags::empty());

@@ -11,7 +11,7 @@ use super::here::{Here, make_page_dirty};
 use super::request::Refused;
 use crate::dirty::{self, Ranges};
 use crate::handles;
-use crate::mappings::{self, table::Entry};
+use crate::mappings;
 use crate::sys::extents;
 use crate::sys::{
     self, vm,
@@ -53,7 +53,9 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
             lost
         }
     };
-    let lost = lost.max(u64::from(may_have_dropped(here, refused, errno)));
+    let handle = here.worker.borrow_handle(&here.handle);
+    let dropped = refused.facts.flush_error.is_some() && traits.may_have_dropped(handle, errno);
+    let lost = lost.max(u64::from(dropped));
     let mut table = mappings::lock();
     let file = table.get_mut(&here.file);
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which
@@ -75,19 +77,6 @@ fn stale_dirty_again(here: &Here<'_>, refused: &Refused) {
             let _ = pages.dirty_again(offset);
         }
     }
-}
-
-/// Whether the filesystem may have dropped pages that it found no block for. Those lie in holes ever after; so
-/// where the file has no hole, none was. Mapped or not: what dropped them need not have been stored through a mapping that is
-/// still there. The error for that is not EIO but that there is no room.
-fn may_have_dropped(here: &Here<'_>, refused: &Refused, errno: Errno) -> bool {
-    let traits = here.file.traits;
-    let failed = refused.facts.flush_error.is_some() && !traits.dax;
-    if !failed || !traits.drops_unallocated || errno == Errno::IO {
-        return false;
-    }
-    let handle = here.worker.borrow_handle(&here.handle);
-    handle.is_none_or(|handle| extents::has_hole(handle).unwrap_or(true))
 }
 
 /// What became of a page that was to be made dirty again.
@@ -223,9 +212,7 @@ impl<'a, 'b> Pages<'a, 'b> {
     fn mapped(&self, offset: u64) -> Option<usize> {
         let mut found = None;
         mappings::lock().for_each_of(&self.here.file, 0, |entry| {
-            if entry.writable && holds(&entry, offset) {
-                found = Some(entry.start + (offset - entry.offset) as usize);
-            }
+            found = entry.address_of(offset).filter(|_| entry.writable);
             found.is_none()
         });
         found
@@ -238,10 +225,9 @@ impl<'a, 'b> Pages<'a, 'b> {
         let mut done = Again::Unmapped;
         let table = mappings::lock();
         table.for_each_of(&self.here.file, 0, |entry| {
-            if !entry.writable || !holds(&entry, offset) {
+            let Some(at) = entry.address_of(offset).filter(|_| entry.writable) else {
                 return true;
-            }
-            let at = entry.start + (offset - entry.offset) as usize;
+            };
             done = match vm::is_cached(at) {
                 false => Again::Gone,
                 true if vm::make_dirty(at, size).is_ok() => Again::Dirty,
@@ -299,10 +285,6 @@ impl<'a, 'b> Pages<'a, 'b> {
         let size = self.here.size();
         size.is_ok_and(|size| mapped.covers(0, sys::page_up(size)))
     }
-}
-
-fn holds(entry: &Entry<'_>, offset: u64) -> bool {
-    (entry.offset..entry.offset + entry.len() as u64).contains(&offset)
 }
 
 fn duplicate_dirty(at: usize) -> Result<(), Errno> {

@@ -148,25 +148,11 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
         may_be_gone: dropped || probed.unknown,
         ..here.query()
     };
-    let promise::Snapshot {
-        dirty,
-        absent,
-        gone,
-        assumed_dirty,
-        known,
-        sees_stores,
-        ..
-    } = snapshot;
-    let mut found = dirty::Found {
-        dirty,
-        absent,
-        gone,
-        assumed_dirty,
-    };
-    (known.tracker, known.chosen) = dirty::learn(&query, verify, suspect, &mut found);
-    *sees_stores = known.tracker.is_some_and(Tracker::sees_stores);
-    if dropped && !*sees_stores {
-        dirty::assume_all(&query, &mut found);
+    let (tracker, chosen) = dirty::learn(&query, verify, suspect, &mut found_in(snapshot));
+    (snapshot.known.tracker, snapshot.known.chosen) = (tracker, chosen);
+    snapshot.sees_stores = tracker.is_some_and(Tracker::sees_stores);
+    if dropped && !snapshot.sees_stores {
+        dirty::assume_all(&query, &mut found_in(snapshot));
     }
     if dropped || probed.unknown {
         // It was in the page cache when it was noted, and may be gone from there since.
@@ -175,8 +161,7 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
         table.get_mut(&file).debt.assumed_dirty.clear();
     }
     if verify && take_debt(snapshot, dropped) {
-        snapshot.absent.clear();
-        let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
+        find_absent(here, snapshot);
     }
     observer::tell(here.worker, snapshot, Event::DirtyKnown(timer));
     dropped
@@ -193,6 +178,12 @@ fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
         let table = mappings::lock_blocked();
         unshown.add_all(table.get(&snapshot.file).debt.unshown.iter());
     }
+    dirty::assume_others(&here.query(), &unshown, all, &mut found_in(snapshot));
+    find_absent(here, snapshot);
+}
+
+/// Where the trackers put what they find.
+fn found_in(snapshot: &mut Snapshot) -> dirty::Found<'_> {
     let promise::Snapshot {
         dirty,
         absent,
@@ -200,13 +191,16 @@ fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
         assumed_dirty,
         ..
     } = snapshot;
-    let mut found = dirty::Found {
+    dirty::Found {
         dirty,
         absent,
         gone,
         assumed_dirty,
-    };
-    dirty::assume_others(&here.query(), &unshown, all, &mut found);
+    }
+}
+
+/// There are more dirty ranges than the tracker has found: which of all have no page table entry.
+fn find_absent(here: &Here<'_>, snapshot: &mut Snapshot) {
     snapshot.absent.clear();
     let _ = dirty::absent(&here.query(), &snapshot.dirty, &mut snapshot.absent);
 }

@@ -118,7 +118,8 @@ fn let_go(here: &Here<'_>, proved: &mut Proved) -> Dropped {
     // What was locked in memory meanwhile may have been stored to unseen, and flushed: it must be found in the page cache.
     let sees_stores = proved.sees_stores && dirty::are_stores_seen(here.worker, &here.file);
     let is_counted = proved.verify && !sees_stores;
-    let is_dropped = invalidate::is_wanted(here, proved) && !proved.known.was_clean;
+    let is_wanted = invalidate::is_wanted(here, proved);
+    let is_dropped = is_wanted && !proved.known.was_clean;
     let mut unchanged = Ranges::new();
     if is_counted && is_dropped {
         // Who stores to one of these pages from here on must map it anew, and what is mapped stays in the page cache.
@@ -127,7 +128,7 @@ fn let_go(here: &Here<'_>, proved: &mut Proved) -> Dropped {
     }
     proved.let_go_witnesses(here);
     if !is_dropped {
-        return match invalidate::is_wanted(here, proved) {
+        return match is_wanted {
             true => Dropped::NOTHING,
             false => Dropped::default(),
         };

@@ -14,7 +14,6 @@ use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, 
 use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
 use keepmydata_sys::cachestat::cachestat;
-use keepmydata_sys::extents;
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -424,10 +423,7 @@ fn may_have_dropped(there: &There<'_>, errno: Errno) -> bool {
     if traits.dax || traits.loses_unwritten {
         return traits.loses_unwritten && !traits.dax;
     }
-    if !traits.drops_unallocated || errno == Errno::IO {
-        return false;
-    }
-    (there.file.handle()).map_or(true, |handle| extents::has_hole(handle).unwrap_or(true))
+    traits.may_have_dropped(there.file.handle().ok(), errno)
 }
 
 /// Notes what the process has made dirty by now, if nothing was stored since the msync began: as long as that is so, nothing

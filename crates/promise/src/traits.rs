@@ -1,7 +1,7 @@
 //! What a filesystem does with the pages of its files, as far as a judge must know.
 
 use keepmydata_records::Backing;
-use keepmydata_sys as sys;
+use keepmydata_sys::{self as sys, extents};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{self, AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
@@ -52,6 +52,17 @@ impl Traits {
             encodes: magic == BTRFS,
             dax,
         }))
+    }
+}
+
+impl Traits {
+    /// Whether the filesystem may have dropped pages of the file, open as `handle`, that it found no block for, in a flush that
+    /// has failed with `errno`. Those lie in holes ever after; so where the file has no hole, none was. Mapped or not: what
+    /// dropped them need not have been stored through a mapping that is still there. The error for that is not EIO but that
+    /// there is no room.
+    pub fn may_have_dropped(&self, handle: Option<BorrowedFd<'_>>, errno: Errno) -> bool {
+        let drops = self.drops_unallocated && !self.dax && errno != Errno::IO;
+        drops && handle.is_none_or(|handle| extents::has_hole(handle).unwrap_or(true))
     }
 }
 

@@ -63,6 +63,12 @@ impl<F> Entry<F> {
         self.end - self.start
     }
 
+    /// Where the byte at `offset` in the file is mapped, if it is.
+    pub fn address_of(&self, offset: u64) -> Option<usize> {
+        let inside = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        (inside < self.len()).then(|| self.start + inside)
+    }
+
     /// The same with another reference to its file.
     pub fn with<G>(&self, file: G) -> Entry<G> {
         Entry {

@@ -8,7 +8,14 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat};
 use rustix::io::Errno;
 
-const PATH_MAX: usize = libc::PATH_MAX as usize;
+/// Room for a path, with its end.
+pub const PATH_MAX: usize = libc::PATH_MAX as usize;
+
+/// The path, with an end for the kernel; nothing where it is too long. `into` is zeros.
+pub fn terminated<'b>(path: &[u8], into: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
+    into.get_mut(..path.len())?.copy_from_slice(path);
+    CStr::from_bytes_until_nul(into).ok()
+}
 
 /// The path of the file at the other mount; nothing where it does not lie below the first.
 ///
@@ -21,10 +28,7 @@ pub fn place<'b>(
 ) -> Result<Option<&'b CStr>, Errno> {
     let own = mounts.own().ok_or(Errno::NOENT)?;
     let mut text = [0u8; PATH_MAX];
-    text.get_mut(..own.len())
-        .ok_or(Errno::NAMETOOLONG)?
-        .copy_from_slice(own);
-    let directory = CStr::from_bytes_until_nul(&text).map_err(|_| Errno::NAMETOOLONG)?;
+    let directory = terminated(own, &mut text).ok_or(Errno::NAMETOOLONG)?;
     let mut file = InFilesystem::new();
     let mut first = InFilesystem::new();
     let of_file = number_of(handle, c"", AtFlags::EMPTY_PATH)?;
