@@ -1,7 +1,7 @@
 //! The page cache of a file is dropped, or pages are evicted, between a store and msync: what was stored may be gone, and
 //! the page, brought back by a later store, looks whole. It is never acknowledged without a word.
 
-use preload_tests::harness::{Program, TearFs, assert_same, kernel};
+use preload_tests::harness::{Program, TearFs, assert_same, kernel, seconds};
 use preload_tests::{or_skip, page_size};
 
 const WHOLE: &str = "msync 0\nfirst half new\nsecond half new\n";
@@ -579,6 +579,19 @@ fn a_flush_that_fails_after_a_drop_is_told_by_the_next_msync() {
         let run = unseen(&fs, how, "myself").under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]);
         assert!(run.stdout.starts_with("msync EIO\n"), "{how}: {run:?}");
     }
+}
+
+/// Two threads unmap the two mappings of what one has stored: each finds that the other one still has it.
+#[test]
+fn mappings_that_go_at_the_same_time_do_not_leave_the_proof_to_each_other() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_unlogged(&["--mode", "one-page", "--keep-cache"]);
+    let rounds = (2000 * seconds(1)).to_string();
+    let guest = Program::guest("leavers").arg(fs.path("f")).arg(rounds);
+    assert_ne!(guest.natively().stdout, "0 torn\n");
+    let run = guest.under_shim(&[]);
+    let output = (run.stdout.as_str(), run.stderr.as_str());
+    assert_eq!(output, ("0 torn\n", ""));
 }
 
 /// A fork child that maps a file, and has not opened it, drops nothing: neither what its parent has stored and not synced,

@@ -16,6 +16,7 @@ use crate::helper::{self, Worker};
 use crate::mappings::{
     self,
     file::{File, Held, Key, MayDrop},
+    leaving::Leaving,
     table::Entry,
 };
 use crate::process;
@@ -35,8 +36,15 @@ fn is_possible() -> bool {
 }
 
 /// `[start, end)` is about to be unmapped, or mapped anew. The marks of stores go with the mapping: they are
-/// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced.
-pub fn unmapping(start: usize, end: usize) {
+/// noted with the file; what no other mapping has is proved now. Of no file that the caller has quiesced. What is returned
+/// lives until the call has been made.
+pub fn unmapping(start: usize, end: usize) -> Option<Leaving> {
+    let leaving = (!sys::thread::is_single()).then(|| Leaving::begin(start, end));
+    prove_uncovered(start, end);
+    leaving
+}
+
+fn prove_uncovered(start: usize, end: usize) {
     defect!(ForgetsWhatIsUnmapped => return);
     if process::this().is_borrowed() {
         return leave_to_parent(start, end, true);
@@ -254,8 +262,8 @@ fn is_verified(file: &File) -> bool {
     !excluded && !file.traits.dax && dirty::is_verified(file.traits.local_block)
 }
 
-/// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`. What is mapped elsewhere is
-/// read in there: what no mapping has in its page table can be evicted, and then nobody can compare it.
+/// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`, and in what other threads are
+/// about to unmap. What is mapped elsewhere is read in there: what no mapping has in its page table can be evicted, and then nobody can compare it.
 fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     let mut owed = dirty::Ranges::new();
     let table = mappings::lock();
@@ -264,9 +272,10 @@ fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     owed.add_all(debt.owed.within(entry.offset, end_offset));
     // An enforcement under way needs the mapping, too.
     owed.add_all(debt.proving.within(entry.offset, end_offset));
+    let stays = |part: &Entry<'_>| part.writable && !table.is_leaving(part.start, part.end);
     table.for_each_of(entry.file, 0, |other| {
         for part in [other.clip(0, start), other.clip(end, usize::MAX)] {
-            if let Some(part) = part.filter(|part| part.writable) {
+            if let Some(part) = part.filter(stays) {
                 dirty::hand_over(entry, &part, &mut owed);
             }
         }

@@ -7,6 +7,7 @@
 pub mod classify;
 pub mod family;
 pub mod file;
+pub mod leaving;
 pub mod probes;
 pub mod table;
 pub mod untold;
@@ -44,7 +45,7 @@ static TRACKED: Tracked = Tracked {
 // SAFETY: `table.overlaps` is lock-free; all else is reached through `Guard`, under the table lock.
 unsafe impl Sync for Tracked {}
 
-static TABLE_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
+static TABLE_LOCK: PerProcess<Mutex<leaving::Ranges>> = PerProcess::new();
 
 /// Called once, while booting, when there is memory for what is a process's own. Says whether there was enough.
 pub fn boot() -> bool {
@@ -211,7 +212,7 @@ fn seen(dev: u64, ino: u64) -> (usize, u64) {
 /// The table lock, held with all signals blocked.
 pub struct Guard {
     // Declared, and so dropped, before the signals come back.
-    _lock: lock::Guard<'static, ()>,
+    leaving: lock::Guard<'static, leaving::Ranges>,
     _quiet: Option<Blocked>,
     process: &'static Process,
 }
@@ -235,7 +236,7 @@ pub fn lock_blocked() -> Guard {
 fn lock_with(_quiet: Option<Blocked>) -> Guard {
     let process = process::this();
     Guard {
-        _lock: TABLE_LOCK.get().lock(),
+        leaving: TABLE_LOCK.get().lock(),
         _quiet,
         process,
     }
@@ -634,6 +635,20 @@ impl Guard {
         self.for_each(low.max(from), high, |entry| {
             entry.file != file || each(entry)
         });
+    }
+
+    /// A call is about to unmap `[start, end)`.
+    fn leave(&mut self, start: usize, end: usize) -> leaving::Place {
+        self.leaving.add(start, end)
+    }
+
+    fn has_left(&mut self, place: leaving::Place) {
+        self.leaving.remove(place);
+    }
+
+    /// Whether a call is about to unmap something in `[start, end)`.
+    pub fn is_leaving(&self, start: usize, end: usize) -> bool {
+        self.leaving.overlap(start, end)
     }
 
     /// Whether something can be stored to `file` through a mapping, or is owed of what was: an msync of a mapping

@@ -14,6 +14,7 @@ use crate::dirty::removal::{self, Inode};
 use crate::enforce::{before, sandbox};
 use crate::mappings::classify::{self, Bypass, Candidate};
 use crate::mappings::file::{Handle, Key, MayDrop};
+use crate::mappings::leaving::Leaving;
 use crate::mappings::table::{Entry, Marks};
 use crate::mappings::{
     self, Guard, HeldEntry, Taken, close_if, first_in, let_go_if, lock, lock_if, overlaps,
@@ -107,7 +108,7 @@ pub unsafe fn mmap(
 /// A mapping that is not tracked itself, in a process that has tracked ones: it may replace those.
 #[inline(never)]
 fn mmap_other(call: &Mmap) -> *mut c_void {
-    before_replacing(call);
+    let _leaving = before_replacing(call);
     if before::is_needed() && call.flags & libc::MAP_ANONYMOUS == 0 {
         let state = next_fn::enter();
         let kind = maps(sys::fd::flags(call.fd));
@@ -121,14 +122,15 @@ fn mmap_other(call: &Mmap) -> *mut c_void {
     replace(call)
 }
 
-fn before_replacing(call: &Mmap) {
-    if call.replaces() {
-        findings::before_unmap(call.addr as usize, call.len);
-        unmapping(call.addr as usize, call.len);
+fn before_replacing(call: &Mmap) -> Option<Leaving> {
+    if !call.replaces() {
+        return None;
     }
+    findings::before_unmap(call.addr as usize, call.len);
+    unmapping(call.addr as usize, call.len)
 }
 
-/// The same call after [`before_replacing`].
+/// The same call after [`before_replacing`], what is of which lives until this is done.
 fn replace(call: &Mmap) -> *mut c_void {
     let replaced = call
         .replaces()
@@ -159,7 +161,7 @@ fn replace_dropping(call: &Mmap, inode: Inode, kind: MayDrop) -> *mut c_void {
 fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     let started = log::Timer::at(Level::Trace);
     let candidate = classify::candidate(call.fd, call.prot);
-    before_replacing(call);
+    let leaving = before_replacing(call);
     let may_drop = |candidate: &&Candidate| {
         let Candidate { key, writable } = candidate;
         before::is_needed() && may_drop((key.dev, key.ino), maps_to(*writable))
@@ -169,6 +171,7 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
         before::Dropping::begin((key.dev, key.ino), maps_to(*writable))
     });
     let result = replace(call);
+    drop(leaving);
     let mapped = (result != libc::MAP_FAILED).then_some(result as usize);
     let tracked = mapped.map(|start| {
         candidate.and_then(|candidate| track(call, start, candidate, dropping.as_ref(), quiet))
@@ -368,7 +371,7 @@ fn munmap_tracked(addr: usize, len: size_t, real: impl FnOnce() -> c_int, quiet:
         enforce::before_unmap(quiet, addr, len);
     }
     findings::before_unmap(addr, len);
-    unmapping(addr, len);
+    let _leaving = unmapping(addr, len);
     let taken = take(addr, len, Some(quiet));
     let result = real();
     records::munmap(addr, len, result, taken.as_ref(), started);
@@ -377,11 +380,12 @@ fn munmap_tracked(addr: usize, len: size_t, real: impl FnOnce() -> c_int, quiet:
 }
 
 /// What is owed in a range that a call is about to unmap is noted, or proved, while it can be.
-fn unmapping(addr: usize, len: usize) {
-    if before::is_needed() && addr & (sys::page_size() - 1) == 0 && overlaps(addr, len) {
-        let end = addr.saturating_add(sys::page_up(len as u64) as usize);
-        enforce::before::unmapping(addr, end);
+fn unmapping(addr: usize, len: usize) -> Option<Leaving> {
+    if !(before::is_needed() && addr & (sys::page_size() - 1) == 0 && overlaps(addr, len)) {
+        return None;
     }
+    let end = addr.saturating_add(sys::page_up(len as u64) as usize);
+    before::unmapping(addr, end)
 }
 
 /// The arguments of mremap(2), lengths in whole pages.
@@ -486,12 +490,12 @@ fn resize(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
     let shrinks = call.new_size < call.old_size;
     let tail = shrinks.then(|| {
         let (start, len) = (call.old + call.new_size, call.old_size - call.new_size);
-        unmapping(start, len);
-        take(start, len, None)
+        let leaving = unmapping(start, len);
+        (leaving, take(start, len, None))
     });
     let result = real();
     let done = result != libc::MAP_FAILED as usize;
-    settle(tail.flatten(), done, None);
+    settle(tail.and_then(|(_, tail)| tail), done, None);
     if done && call.new_size > call.old_size {
         lengthen(old_end, call.new_size - call.old_size);
     }
@@ -555,10 +559,9 @@ const FILES: usize = 16;
 
 /// With `MREMAP_FIXED`: the target is unmapped, and several mappings may move at once.
 fn moved_over(call: &Mremap, real: impl FnOnce() -> usize) -> usize {
-    unmapping(call.new, call.new_size);
-    if call.new_size < call.old_size {
-        unmapping(call.old + call.new_size, call.old_size - call.new_size);
-    }
+    let _target = unmapping(call.new, call.new_size);
+    let tail = call.old_size.saturating_sub(call.new_size);
+    let _tail = (tail > 0).then(|| unmapping(call.old + call.new_size, tail));
     let quiet = sys::signals::Blocked::all();
     let mut quiesced = [const { None }; FILES];
     let mut free = quiesced.iter_mut();
@@ -632,7 +635,7 @@ pub fn remap_file_pages(
     let Some(entry) = entry_at(start) else {
         return real();
     };
-    unmapping(start, len);
+    let _leaving = unmapping(start, len);
     let quiet = sys::signals::Blocked::all();
     let inode = (entry.file.key.dev, entry.file.key.ino);
     let dropping = (before::is_needed() && may_drop(inode, MayDrop::Map))
