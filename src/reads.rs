@@ -1,4 +1,4 @@
-//! Reads of tracked files: a record at trace, and `KEEPMYDATA_READ=fresh`.
+//! Reads of tracked files: a record at trace, and `KEEPMYDATA_READ=fresh`; and reads into tracked mappings.
 //!
 //! A read gets here only when something is watched. One statx(2), which asks no server, tells which file it is, and a filter
 //! without a lock passes on all that were never tracked.
@@ -12,6 +12,8 @@ use crate::mappings::{
 use crate::sys;
 use crate::sys::fd::fadvise;
 use crate::{config, process};
+use core::ffi::c_void;
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use keepmydata_records::{Level, Read, event};
 use libc::{c_int, iovec, off_t};
@@ -30,23 +32,26 @@ pub fn unwatch() {
     WATCHED.store(false, Ordering::Relaxed);
 }
 
-/// How much a read asks for.
+/// Into what memory a read goes.
 #[derive(Clone, Copy)]
-enum Length {
-    Bytes(usize),
+enum Buffer {
+    /// At this address, so many bytes.
+    One(usize, usize),
     /// An array of vectors, and their number.
     Vectors(*const iovec, c_int),
 }
 
-impl Length {
-    /// In bytes. The array may be anywhere: what the real call answers with EFAULT must not crash
-    /// here, and counts as nothing.
-    fn bytes(self) -> usize {
+impl Buffer {
+    /// Tells `each` of the address and the length of each part, until it returns false. The array may be anywhere: what the
+    /// real call answers with EFAULT must not crash here, and counts as nothing.
+    fn for_each(self, mut each: impl FnMut(usize, usize) -> bool) {
         let (iov, count) = match self {
-            Length::Bytes(bytes) => return bytes,
-            Length::Vectors(iov, count) => (iov, count),
+            Buffer::One(at, len) => {
+                each(at, len);
+                return;
+            }
+            Buffer::Vectors(iov, count) => (iov, count),
         };
-        let mut len = 0usize;
         for i in 0..count.clamp(0, 1024) as usize {
             // `struct iovec`: address and length.
             let mut vector = [0; size_of::<iovec>()];
@@ -54,10 +59,23 @@ impl Length {
             if sys::vm::read_own_memory(from, &mut vector) != Ok(vector.len()) {
                 break;
             }
-            let length = vector.last_chunk().copied().map_or(0, usize::from_ne_bytes);
-            len = len.saturating_add(length);
+            let number = |bytes: Option<&[u8; size_of::<usize>()]>| {
+                bytes.copied().map_or(0, usize::from_ne_bytes)
+            };
+            if !each(number(vector.first_chunk()), number(vector.last_chunk())) {
+                break;
+            }
         }
-        len
+    }
+
+    /// How much that is, in bytes.
+    fn len(self) -> usize {
+        let mut sum = 0usize;
+        self.for_each(|_, len| {
+            sum = sum.saturating_add(len);
+            true
+        });
+        sum
     }
 }
 
@@ -66,34 +84,34 @@ impl Length {
 pub struct Range {
     /// Where, or the descriptor's position.
     offset: Option<u64>,
-    len: Length,
+    buffer: Buffer,
     /// Only what is cached (`RWF_NOWAIT`): what is dropped would never come.
     cached_only: bool,
 }
 
 impl Range {
-    /// `len` bytes at the descriptor's position.
-    pub fn at_position(len: usize) -> Range {
+    /// `len` bytes at the descriptor's position, into the memory at `buffer`.
+    pub fn at_position(buffer: *mut c_void, len: usize) -> Range {
         Range {
             offset: None,
-            len: Length::Bytes(len),
+            buffer: Buffer::One(buffer as usize, len),
             cached_only: false,
         }
     }
 
     /// An `offset` of -1 is the position (preadv2(2)).
-    pub fn at(offset: off_t, len: usize) -> Range {
+    pub fn at(offset: off_t, buffer: *mut c_void, len: usize) -> Range {
         Range {
             offset: u64::try_from(offset).ok(),
-            ..Range::at_position(len)
+            ..Range::at_position(buffer, len)
         }
     }
 
     /// The same for an array of vectors, which is looked at only if the file is of interest.
     pub fn vectors(iov: *const iovec, count: c_int, offset: off_t) -> Range {
         Range {
-            len: Length::Vectors(iov, count),
-            ..Range::at(offset, 0)
+            buffer: Buffer::Vectors(iov, count),
+            ..Range::at(offset, null_mut(), 0)
         }
     }
 
@@ -103,6 +121,20 @@ impl Range {
             cached_only: flags & libc::RWF_NOWAIT != 0,
             ..self
         }
+    }
+
+    /// Tells `each` of the addresses of tracked mappings to which a read of `result` bytes has stored.
+    #[cold]
+    pub fn for_each_stored(self, result: isize, mut each: impl FnMut(usize, usize)) {
+        let mut left = usize::try_from(result).unwrap_or(0);
+        self.buffer.for_each(|start, len| {
+            let len = len.min(left);
+            if len > 0 && mappings::overlaps(start, len) {
+                each(start, start.saturating_add(len));
+            }
+            left -= len;
+            left > 0
+        });
     }
 }
 
@@ -122,11 +154,16 @@ pub struct Seen {
 #[cold]
 pub fn before(fd: c_int, range: Range) -> Seen {
     let fresh = config::settings().read == Read::Fresh && !range.cached_only;
-    let (tracked, inode) = match identify(fd) {
+    let traced = log::enabled(Level::Trace);
+    let identified = match fresh || traced {
+        true => identify(fd),
+        false => None,
+    };
+    let (tracked, inode) = match identified {
         Some(inode) => (true, inode),
         None => (false, (0, 0)),
     };
-    let recorded = tracked && log::enabled(Level::Trace);
+    let recorded = tracked && traced;
     Seen {
         inode,
         stale: tracked && fresh && is_fresh(inode.0, inode.1),
@@ -148,7 +185,7 @@ pub fn after(call: &str, fd: c_int, range: Range, result: isize, seen: Seen) {
         let moved = u64::try_from(result).unwrap_or(0);
         sys::fd::position(fd)?.checked_sub(moved)
     });
-    let len = range.len.bytes();
+    let len = range.buffer.len();
     record(call, fd, seen.inode, offset, len, result, seen.timer);
 }
 
@@ -205,7 +242,7 @@ fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
     };
     // The kernel leaves pages that are only partly in the range.
     let start = sys::page_down(offset);
-    let end = sys::page_up(offset.saturating_add(range.len.bytes() as u64));
+    let end = sys::page_up(offset.saturating_add(range.buffer.len() as u64));
     let drop = |range: core::ops::Range<u64>| {
         let len = core::num::NonZeroU64::new(range.end - range.start);
         sys::fd::of_program(fd, |fd| fadvise(fd, range.start, len, Advice::DontNeed));
@@ -254,9 +291,9 @@ pub fn set_fresh(key: &Key, verified: bool) {
     }
 }
 
-/// A file is tracked now: at trace, reads are of interest.
-pub fn watch_for_log() {
-    if process::is_open() && log::enabled(Level::Trace) {
+/// A file is tracked now: at trace, and where what is stored to it is owed, reads are of interest.
+pub fn watch(is_owed: bool) {
+    if process::is_open() && (is_owed || log::enabled(Level::Trace)) {
         WATCHED.store(true, Ordering::Relaxed);
     }
 }

@@ -594,6 +594,34 @@ fn mappings_that_go_at_the_same_time_do_not_leave_the_proof_to_each_other() {
     assert_eq!(output, ("0 torn\n", ""));
 }
 
+/// Direct I/O stores to pages that it holds, without a mark; those that it got at its beginning another thread's msync takes.
+#[test]
+fn a_direct_read_into_a_mapping_that_an_msync_overtakes_is_proved() {
+    or_skip!(TearFs::available());
+    let source = TearFs::mount(&["--mode", "honest", "--read-delay-ms", "400"]);
+    std::fs::write(source.path("s"), vec![b'n'; 2 * page_size()]).expect("source");
+    let run = |mode, how: &str, natively| {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        let guest = Program::guest("pinned").arg(fs.path("f"));
+        let guest = guest.arg(source.path("s")).arg(how);
+        match natively {
+            true => guest.natively(),
+            false => guest.under_shim(&[("KEEPMYDATA_DEADLINE_MS", "100")]),
+        }
+    };
+    assert_eq!(
+        run("black-hole", "pread", true).stdout,
+        "msync 0\nmsync 0\nheld oooo\n"
+    );
+    for how in ["pread", "read", "preadv"] {
+        let honest = run("honest", how, false);
+        let output = (honest.stdout.as_str(), honest.stderr.as_str());
+        assert_eq!(output, ("msync 0\nmsync 0\nheld onno\n", ""), "{how}");
+        let lying = run("black-hole", how, false);
+        assert_eq!(lying.stdout, "msync 0\nmsync EIO\nheld oooo\n", "{lying:?}");
+    }
+}
+
 /// A fork child that maps a file, and has not opened it, drops nothing: neither what its parent has stored and not synced,
 /// nor what it has stored itself.
 #[test]

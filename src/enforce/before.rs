@@ -137,6 +137,19 @@ pub fn track(start: usize, end: usize) {
     });
 }
 
+/// A call has stored to `[start, end)`, and no mark tells of it: the pages get theirs now. With all signals blocked.
+pub fn stored_unseen(start: usize, end: usize) {
+    let (start, end) = (sys::page_down(start as u64), sys::page_up(end as u64));
+    each_verified(start as usize, end as usize, |entry| {
+        let mark = |_: &mut Worker| sys::vm::make_dirty(entry.start, entry.len());
+        if helper::run(process::this(), mark) != Ok(Ok(())) {
+            let mut stored = dirty::Ranges::new();
+            stored.add(entry.offset, entry.offset + entry.len() as u64);
+            mappings::lock().owe(entry.file, &stored, false);
+        }
+    });
+}
+
 /// The file, or the whole page cache of it, is about to be changed by the program.
 pub fn changing((dev, ino): Inode) {
     defect!(ChangesFilesUnproved => return);

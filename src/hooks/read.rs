@@ -1,10 +1,18 @@
 //! read, pread, readv, preadv and preadv2, with their large-file and fortified names.
 
 use super::prctl;
-use crate::next_fn;
+use crate::enforce::before;
 use crate::reads::{self, Range};
+use crate::{next_fn, sys};
 use core::ffi::c_void;
 use libc::{c_int, iovec, off_t, size_t, ssize_t};
+
+/// Whether to look where a read has stored: direct I/O holds the pages from its beginning on, and leaves no mark when it stores
+/// to them, and another thread's msync may have taken those of its beginning.
+#[cold]
+fn may_be_overtaken() -> bool {
+    before::is_needed() && !sys::thread::is_single()
+}
 
 macro_rules! hooks {
     ($(fn $name:ident($fd:ident $(, $arg:ident: $type:ty)*) range $range:expr;)*) => {
@@ -31,6 +39,16 @@ macro_rules! hooks {
                         reads::after(stringify!($name), $fd, range, result, seen);
                         next_fn::leave(state);
                     }
+                    if result > 0 {
+                        let state = next_fn::defer_cancel();
+                        let is_looked_at = may_be_overtaken();
+                        next_fn::allow_cancel(state);
+                        if is_looked_at {
+                            let state = next_fn::enter();
+                            range.for_each_stored(result, before::stored_unseen);
+                            next_fn::leave(state);
+                        }
+                    }
                     result
                 }
             )*
@@ -56,18 +74,18 @@ macro_rules! hooks {
 }
 
 hooks! {
-    fn read(fd, buf: *mut c_void, count: size_t) range Range::at_position(count);
-    fn __read(fd, buf: *mut c_void, count: size_t) range Range::at_position(count);
+    fn read(fd, buf: *mut c_void, count: size_t) range Range::at_position(buf, count);
+    fn __read(fd, buf: *mut c_void, count: size_t) range Range::at_position(buf, count);
     fn __read_chk(fd, buf: *mut c_void, count: size_t, size: size_t)
-        range Range::at_position(count);
+        range Range::at_position(buf, count);
     fn readv(fd, iov: *const iovec, count: c_int) range Range::vectors(iov, count, -1);
-    fn pread(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
-    fn pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
-    fn __pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, count);
+    fn pread(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, buf, count);
+    fn pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, buf, count);
+    fn __pread64(fd, buf: *mut c_void, count: size_t, offset: off_t) range Range::at(offset, buf, count);
     fn __pread_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
-        range Range::at(offset, count);
+        range Range::at(offset, buf, count);
     fn __pread64_chk(fd, buf: *mut c_void, count: size_t, offset: off_t, size: size_t)
-        range Range::at(offset, count);
+        range Range::at(offset, buf, count);
     fn preadv(fd, iov: *const iovec, count: c_int, offset: off_t)
         range Range::vectors(iov, count, offset);
     fn preadv64(fd, iov: *const iovec, count: c_int, offset: off_t)

@@ -223,7 +223,7 @@ fn maps(flags: Option<c_int>) -> MayDrop {
 fn insert(table: &mut Guard, entry: Entry<'_>) -> bool {
     let inserted = table.insert(entry);
     if inserted {
-        reads::watch_for_log();
+        reads::watch(before::is_needed());
     }
     inserted
 }
