@@ -422,6 +422,86 @@ fn what_was_proved_before_the_msync_is_waited_for() {
     }
 }
 
+/// The calls of the guest `altered`.
+const ALTERED: [&str; 13] = [
+    "punch",
+    "zero",
+    "remove",
+    "regrow",
+    "shrink",
+    "cut",
+    "empty",
+    "grow",
+    "beyond",
+    "written",
+    "elsewhere",
+    "direct",
+    "child",
+];
+
+/// What the program takes out of the file, puts past the page cache, or cuts off is shown, too; without the setting it is not.
+#[test]
+fn what_is_not_in_the_page_cache_is_shown() {
+    or_skip!(TearFs::available());
+    for coherence in ["no-invalidation", "attribute-cache"] {
+        let fs = TearFs::mount_twice(coherence, &["--coherence-ms=60000"]);
+        let mounts = seen_by(&fs);
+        for call in ALTERED {
+            let run = |name: &str, settings: &[(&str, &str)]| {
+                let name = format!("{call}-{name}");
+                let guest = Program::guest("altered").arg(fs.path(&name));
+                let guest = guest.arg(fs.second().join(&name)).arg(call);
+                guest.under_shim(settings)
+            };
+            let without = run("without", &[]);
+            let shown = "msync 0\nheld 0\nanew 0\nsize same\n";
+            assert_ne!(without.stdout, shown, "{coherence} {call}: {without:?}");
+            // What a child does is known where all that is mapped is looked at, and so is what write(2) had in the page cache.
+            let everywhere = ["file", "dirty"];
+            let settings = match call {
+                "child" | "written" => &everywhere[..1],
+                _ => &everywhere,
+            };
+            for &invalidate in settings {
+                let with = run(
+                    invalidate,
+                    &[
+                        ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+                        ("KEEPMYDATA_UNCERTAIN", "error"),
+                        ("KEEPMYDATA_INVALIDATE", invalidate),
+                    ],
+                );
+                assert_eq!(
+                    with.stdout, shown,
+                    "{coherence} {call} {invalidate}: {with:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The same where the client does not show it in time: that is told.
+#[test]
+fn what_is_altered_and_not_shown_is_told() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount_twice("propagation", &["--coherence-ms=1500"]);
+    let mounts = seen_by(&fs);
+    for call in ["direct", "written"] {
+        let guest = Program::guest("altered").arg(fs.path(call));
+        let guest = guest.arg(fs.second().join(call)).arg(call);
+        let run = guest.under_shim(&[
+            ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+            ("KEEPMYDATA_DEADLINE_MS", "50"),
+        ]);
+        assert!(run.stdout.starts_with("msync EIO\n"), "{call}: {run:?}");
+        assert!(
+            run.stderr.contains("not seen by the other client"),
+            "{call}: {run:?}"
+        );
+    }
+}
+
 /// Each msync waits, whoever proves its pages: another thread's msync, or what comes before another call of theirs.
 #[test]
 fn threads_that_map_anew_are_all_waited_for() {

@@ -416,9 +416,9 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     marks
 }
 
-/// Adds to the dirty ranges what is mapped of `known`, and what else of the mappings is in the page cache, or, unless it is
-/// `all`, dirty there: other processes, other calls and mappings that are gone may have stored it.
-pub fn assume_others(query: &Query<'_>, known: &Ranges, all: bool, into: &mut Found<'_>) {
+/// Adds to the dirty ranges what else of the mappings is in the page cache, or, unless it is `all`, dirty there: other
+/// processes, other calls and mappings that are gone may have stored it.
+pub fn assume_others(query: &Query<'_>, all: bool, into: &mut Found<'_>) {
     let Ok(size) = query.size() else { return };
     let cached = match all {
         true => query.cached(size),
@@ -430,7 +430,6 @@ pub fn assume_others(query: &Query<'_>, known: &Ranges, all: bool, into: &mut Fo
         if !entry.writable || from >= to {
             return true;
         }
-        others.add_all(known.within(from, to));
         match (all, query.cache()) {
             (true, _) => others.add_all(cached.within(from, to)),
             (false, Some(file)) => drop(unstable(file, from, to, &mut others)),
@@ -442,6 +441,22 @@ pub fn assume_others(query: &Query<'_>, known: &Ranges, all: bool, into: &mut Fo
     others.remove_all(into.dirty);
     into.dirty.add_all(others.iter());
     into.assumed_dirty.add_all(others.iter());
+}
+
+/// Adds what is mapped of the file, if that is no more than `most` bytes.
+pub fn add_mapped(query: &Query<'_>, most: u64, into: &mut Ranges) {
+    let Ok(size) = query.size() else { return };
+    let mut mapped = Ranges::new();
+    mappings::lock().for_each_of(query.file, 0, |entry| {
+        if entry.writable {
+            let end = entry.offset + entry.len() as u64;
+            mapped.add(entry.offset, size.min(end));
+        }
+        true
+    });
+    if mapped.bytes() <= most {
+        into.add_all(mapped.iter());
+    }
 }
 
 /// The size of the file in whole pages, bytes; where it is unknown, unlimited. On a

@@ -205,6 +205,7 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.change(file, range);
+        table.must_be_shown(file, range);
         table.forgive(file, sys::page_up(range.start), sys::page_down(range.end));
         let local_block = file.traits.local_block;
         (local_block, local_block || table.get(file).handle.uncounted)

@@ -46,6 +46,16 @@ pub fn read(handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8
     }
 }
 
+/// The size of the file as the other client shows it, once it has asked for it anew; nothing where it need not be shown.
+/// `handle` is open on the file here.
+pub fn size(handle: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
+    let mut path = [0u8; 2 * PATH_MAX];
+    match place(handle, &config::settings().seen_by, &mut path)? {
+        Some(path) => sys::fd::size_asked_anew(CWD, path).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// The same file at the other mount; nothing where it does not lie below the first.
 ///
 /// Errors: `ESTALE` where it has no name any more, and those of open(2).

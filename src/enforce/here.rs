@@ -257,6 +257,17 @@ impl Target for Here<'_> {
     }
 
     #[inline(never)]
+    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+        let handle = self.worker.borrow_handle(&self.handle);
+        elsewhere::size(handle.ok_or(Errno::BADF)?)
+    }
+
+    fn size_asked_anew(&self) -> Result<u64, Errno> {
+        let handle = self.worker.borrow_handle(&self.handle);
+        sys::fd::size_asked_anew(handle.ok_or(Errno::BADF)?, c"")
+    }
+
+    #[inline(never)]
     fn count(&self, start: u64, end: u64) -> Option<CacheStat> {
         let file = self.worker.borrow_cached(&self.handle)?;
         cachestat(file, start, end - start).ok()

@@ -167,19 +167,18 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     dropped
 }
 
-/// What the other client must be shown: all that the mappings hold, whoever stored it. What msync drops from the page cache
-/// afterwards is shown before, and is little, because the last msync has dropped it; where it does not drop the file, only what
-/// is dirty is known to be new.
+/// What the other client must be shown: all that is mapped, whoever changed it, and what the program has changed elsewhere. Where
+/// that would take long, of what is mapped only what is in the page cache, which is little, because the last msync has dropped it;
+/// where msync does not drop the file, only what is dirty.
 #[cold]
 fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
     let all = config::settings().invalidate == Invalidate::File;
-    let mut unshown = dirty::Ranges::new();
-    {
-        let table = mappings::lock_blocked();
-        unshown.add_all(table.get(&snapshot.file).debt.unshown.iter());
-    }
-    dirty::assume_others(&here.query(), &unshown, all, &mut found_in(snapshot));
+    dirty::assume_others(&here.query(), all, &mut found_in(snapshot));
     find_absent(here, snapshot);
+    if all {
+        let most = snapshot.terms.copy_budget;
+        dirty::add_mapped(&here.query(), most, &mut snapshot.unshown);
+    }
 }
 
 /// Where the trackers put what they find.

@@ -258,6 +258,7 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
         unwritten: false,
         // That is msync's business.
         seen_elsewhere: false,
+        unshown: &mut Ranges::new(),
     });
     let mut superseded = Ranges::new();
     let all =

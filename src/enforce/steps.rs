@@ -220,7 +220,10 @@ pub fn give_up(worker: &Worker, snapshot: &mut Snapshot, errno: Errno) {
     let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
     snapshot.copies.let_go(&here);
     if snapshot.verify {
-        here.with_debt(&mut |debt| debt.give_back());
+        here.with_debt(&mut |debt| {
+            debt.give_back();
+            debt.unshown.add_all(snapshot.unshown.iter());
+        });
     } else if snapshot.dirty_known && !snapshot.dirty.is_empty() {
         // What was stored is not known any more.
         mappings::lock().get_mut(&here.file).suspect = true;

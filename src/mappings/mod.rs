@@ -430,6 +430,14 @@ impl Guard {
         self.get_mut(file).debt.forgive(start, end);
     }
 
+    /// The program has changed the bytes `range` of `file` past its mappings: the other client must be shown that, too.
+    pub fn must_be_shown(&mut self, file: &File, range: &Range<u64>) {
+        if config::settings().seen_by.other().is_some() {
+            let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
+            self.get_mut(file).debt.unshown.add(start, end);
+        }
+    }
+
     /// The program changes the bytes `range` of `file` past its mappings: a second look finds something else there.
     pub fn change(&mut self, file: &File, range: &Range<u64>) {
         if config::settings().reverify_ms.0 > 0 {

@@ -25,8 +25,8 @@ pub struct Debt {
     pub untold_errno: i32,
     /// Pages that were told of and are `owed` since for what they hold: an msync that returns 0 says so.
     pub told_pages: u64,
-    /// Proved, and not shown to another client of the filesystem yet ([`Terms::seen_elsewhere`](crate::Terms)). Nobody doubts
-    /// them: those that are not mapped wait until they are.
+    /// Proved, or taken out or replaced by the program itself, and not shown to another client of the filesystem yet
+    /// ([`Terms::seen_elsewhere`](crate::Terms)).
     pub unshown: FewRanges,
     /// A sync has failed where nothing is verified: what it was about nobody knows. An msync that returns 0 says so.
     pub failed: bool,

@@ -1,7 +1,7 @@
 //! What an enforcement reports while it runs.
 
+use crate::comparison::Unsettled;
 use crate::stages::{Request, Snapshot};
-use crate::verify::Unsettled;
 use keepmydata_records::Rung;
 use rustix::io::Errno;
 

@@ -55,6 +55,26 @@ impl Evidence {
             }
         }
     }
+
+    /// Adds what was not copied, and another client is not shown.
+    pub fn add_hidden(&mut self, hidden: &Ranges) {
+        let size = sys::page_size() as u64;
+        self.pages.add_all(hidden.iter());
+        for range in hidden.iter() {
+            for start in (range.offset..range.end()).step_by(size as usize) {
+                if self.rows.as_slice().len() >= ROWS {
+                    return;
+                }
+                self.rows.push(PageRow {
+                    page: start / size,
+                    start,
+                    end: start + size,
+                    verdict: Verdict::Uncertain,
+                    ..PageRow::default()
+                });
+            }
+        }
+    }
 }
 
 fn row(

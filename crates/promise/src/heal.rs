@@ -12,6 +12,7 @@
 //! Only the page cache's own content is ever sent again. The shim writes no byte: another process
 //! may have stored newer ones.
 
+use crate::comparison::{Comparison, Unsettled};
 use crate::copies::State;
 use crate::event::{Event, Observer};
 use crate::flush::fsync;
@@ -19,7 +20,7 @@ use crate::pooled::{Home, Pooled};
 use crate::snapshot;
 use crate::stages::{Compared, Facts, Flushed, Request};
 use crate::target::Target;
-use crate::verify::{self, Comparison, Unsettled};
+use crate::verify;
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Rung, Verdict, page_hash};
 use keepmydata_sys as sys;
@@ -78,7 +79,8 @@ fn compare_copies<R: Request, H: Home, T: Target>(
         compared.facts.stands =
             defect!(ProvesWhatItKnowsOnly => false; !snapshot_all(target, compared));
     }
-    if compared.copies.pages() > 0 {
+    let waits = compared.terms.waits_elsewhere() && compared.facts.cause.is_none();
+    if compared.copies.pages() > 0 || waits {
         climb(target, observer, compared, patience);
         if defect!(TrustsWhatWasReadAgain => false; compared.refilled) {
             doubt(compared);
@@ -110,6 +112,8 @@ fn count<R: Request>(c: &mut Compared<R>) {
         facts.unseen_pages += u64::from(state == State::Unseen);
         facts.verdicts.count(verdict);
     }
+    facts.unseen_pages += facts.hidden_pages;
+    facts.verdicts.uncertain += facts.hidden_pages;
     c.facts = facts;
 }
 
@@ -276,6 +280,7 @@ fn check<R: Request, T: Target>(
         local_block: snapshot.terms.local_block,
         unwritten,
         seen_elsewhere: snapshot.terms.waits_elsewhere() && !unwritten,
+        unshown: &mut snapshot.unshown,
     });
     if let Err(errno) = checked {
         c.facts.unreadable = Some(errno);
@@ -289,8 +294,10 @@ fn check<R: Request, T: Target>(
         }
     }
     observer.tell(c, began, Event::Compared(checked.map(drop)));
-    c.facts.unseen_errno = checked.map_or(None, |left| left.unseen_errno);
-    checked.unwrap_or_default()
+    let left = checked.unwrap_or_default();
+    c.facts.unseen_errno = left.unseen_errno;
+    c.facts.hidden_pages = left.hidden as u64;
+    left
 }
 
 /// msync of the witnesses, which are mappings of the file as any other, and fsync.

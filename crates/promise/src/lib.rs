@@ -10,6 +10,7 @@
 #[macro_use]
 extern crate keepmydata_sys;
 
+mod comparison;
 mod copies;
 mod debt;
 mod event;
@@ -20,6 +21,7 @@ pub mod page_cache;
 mod pooled;
 pub mod readback;
 mod settle;
+mod shown;
 mod snapshot;
 mod stages;
 mod target;
@@ -28,6 +30,7 @@ mod verdict;
 mod verify;
 pub mod words;
 
+pub use comparison::{Comparison, Unsettled};
 pub use copies::{BUFFER, Copies, State};
 pub use debt::Debt;
 pub use event::{Event, Observer};
@@ -41,4 +44,4 @@ pub use stages::{Compared, Facts, Flushed, Judged, Request, Snapshot, Terms};
 pub use target::{Mapping, PARTS, Part, Target};
 pub use traits::Traits;
 pub use verdict::{Ended, Proved, Refused, Verdict, Zero, judge};
-pub use verify::{Comparison, Unsettled, check};
+pub use verify::check;

@@ -46,6 +46,10 @@ impl Debt {
         self.proving.add_all(self.owed.iter());
         self.owed.clear();
         self.proving.add_all(snapshot.dirty.iter());
+        if snapshot.terms.waits_elsewhere() {
+            snapshot.unshown.add_all(self.unshown.iter());
+            self.unshown.clear();
+        }
         let known = snapshot.dirty.bytes();
         snapshot.dirty.add_all(self.proving.iter());
         snapshot.dirty.add_all(self.refused.iter());
@@ -83,6 +87,7 @@ impl Debt {
     ) -> bool {
         self.owe(told, true);
         self.proving.clear();
+        self.unshown.add_all(judged.unshown.iter());
         if judged.terms.settles && judged.unverified_pages() > 0 {
             self.doubt_unverified(judged);
         }
@@ -112,7 +117,7 @@ impl Debt {
         true
     }
 
-    /// What was proved must be shown to the other client by the next msync, whoever drops it meanwhile, or has been now.
+    /// What was proved must be shown to the other client by the next msync, whoever drops it meanwhile, if it was not now.
     fn note_shown<R: Request>(&mut self, judged: &Judged<R>) {
         for (page, state) in states(&judged.copies) {
             match state {
@@ -120,12 +125,10 @@ impl Debt {
                 State::Verified | State::Newer | State::Skipped if judged.terms.settles => {
                     self.unshown.add(page.start, page.end);
                 }
-                State::Verified | State::Newer | State::Skipped => {
-                    self.unshown.remove(page.start, page.end);
-                }
+                State::Verified | State::Newer | State::Skipped => {}
+                _ if judged.terms.settles => {}
                 // The program was warned; the next msync looks again.
-                State::Unseen => self.unshown.add(page.start, page.end),
-                _ => {}
+                _ => self.unshown.add(page.start, page.end),
             }
         }
     }
@@ -184,7 +187,7 @@ pub fn pay<R: Request>(
     judged: &Judged<R>,
     outcome: Result<(), Errno>,
 ) -> bool {
-    let mut owes = judged.verify || outcome.is_err();
+    let mut owes = judged.verify || outcome.is_err() || !judged.unshown.is_empty();
     target.with_debt(&mut |debt| owes |= debt.is_pending() || !debt.proving.is_empty());
     owes && pay_debt(target, judged, outcome)
 }

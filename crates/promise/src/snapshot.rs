@@ -26,6 +26,10 @@ pub fn take<R: Request>(target: &impl Target, snapshot: &mut Snapshot<R>) -> Res
         snapshot.gone.add_all(since.iter());
         copies.mark_gone(&since, &snapshot.assumed_dirty);
     }
+    for piece in copies.all_pieces() {
+        let end = piece.offset + piece.len as u64;
+        snapshot.unshown.remove(piece.offset, end);
+    }
     Ok(())
 }
 

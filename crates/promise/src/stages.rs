@@ -73,6 +73,9 @@ pub struct Snapshot<R: Request> {
     pub assumed_dirty: Ranges,
     /// Copies of them.
     pub copies: Copies,
+    /// What else is to be shown to another client of the filesystem as the filesystem holds it, or has not been yet: it was
+    /// not copied, as this process has it proved or has stored nothing there.
+    pub unshown: Ranges,
     /// A flush in place of the real msync has failed.
     pub failed: Option<Errno>,
 }
@@ -95,6 +98,7 @@ unsafe impl<R: Request> After<R> for Snapshot<R> {
             Ranges::init(&raw mut (*at).gone);
             Ranges::init(&raw mut (*at).assumed_dirty);
             Copies::init(&raw mut (*at).copies);
+            Ranges::init(&raw mut (*at).unshown);
             (&raw mut (*at).failed).write(None);
         }
     }
@@ -201,6 +205,8 @@ pub struct Facts {
     pub unread_pages: u64,
     /// Pages that the filesystem holds, and its other client is not shown.
     pub unseen_pages: u64,
+    /// Those of them that were not copied.
+    pub hidden_pages: u64,
     /// Why that client could not be asked.
     pub unseen_errno: Option<Errno>,
     /// Pages by verdict.
@@ -284,8 +290,11 @@ impl<R: Request> Judged<R> {
     }
 
     pub(crate) fn gather_evidence(&mut self, target: &impl Target) {
-        let copies = &mut self.compared.flushed.snapshot.copies;
-        self.evidence.gather(target, copies);
+        let snapshot = &mut self.compared.flushed.snapshot;
+        self.evidence.gather(target, &mut snapshot.copies);
+        if self.compared.facts.hidden_pages > 0 {
+            self.evidence.add_hidden(&snapshot.unshown);
+        }
     }
 
     /// Pages that are neither proved nor refuted.

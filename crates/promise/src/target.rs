@@ -131,6 +131,17 @@ pub trait Target {
             .for_each(|part| part.read = Err(Errno::BADF));
     }
 
+    /// The size of the file as another client of the filesystem is shown it, which is had to ask for it anew; nothing where
+    /// it need not be shown to another.
+    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+        Err(Errno::BADF)
+    }
+
+    /// [`Target::size`], asked of the filesystem, which may have the kernel drop the page cache.
+    fn size_asked_anew(&self) -> Result<u64, Errno> {
+        self.size()
+    }
+
     /// Counts the pages of `[start, end)` (cachestat(2)); nothing where that cannot be had.
     fn count(&self, start: u64, end: u64) -> Option<CacheStat>;
 

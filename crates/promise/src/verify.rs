@@ -13,62 +13,15 @@
 //! A page that another thread stores to all the time is never equal. What must be there is a version of its bytes that is newer
 //! than the copy, and the other bytes as copied.
 
-use crate::copies::{BUFFER, Copies, Held, State};
-use crate::target::{PARTS, Part, Target};
+use crate::comparison::{Batch, Comparison, Unsettled};
+use crate::copies::{Copies, Held, State};
+use crate::shown;
+use crate::target::{Part, Target};
 use core::ops::Range;
 use keepmydata_ranges::Ranges;
 use keepmydata_records::page_hash;
 use keepmydata_sys as sys;
 use rustix::io::Errno;
-
-/// What is compared with what.
-pub struct Comparison<'a, T> {
-    /// Whose memory it is.
-    pub target: &'a mut T,
-    /// What was dirty, bytes of the file.
-    pub dirty: &'a Ranges,
-    /// Copies of that.
-    pub copies: &'a mut Copies,
-    /// On a block device of this machine.
-    pub local_block: bool,
-    /// What was flushed may not have been written: it is nowhere else than in the page cache.
-    pub unwritten: bool,
-    /// What the filesystem holds must be shown to another client of it, too.
-    pub seen_elsewhere: bool,
-}
-
-/// Pages not settled yet, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unsettled {
-    /// As [`State::Stale`].
-    pub stale: usize,
-    /// As [`State::Racing`].
-    pub racing: usize,
-    /// As [`State::Uncertain`].
-    pub uncertain: usize,
-    /// As [`State::Unseen`].
-    pub unseen: usize,
-    /// Why the other client could not be asked about one of these.
-    pub unseen_errno: Option<Errno>,
-}
-
-impl Unsettled {
-    /// All of them.
-    pub fn total(&self) -> usize {
-        self.stale + self.racing + self.uncertain + self.unseen
-    }
-
-    /// Whether the filesystem holds everything, and only its other client is not shown some of it.
-    pub fn is_unseen_only(&self) -> bool {
-        self.unseen > 0 && self.unseen == self.total()
-    }
-
-    /// Whether it is no use to wait until the other client is shown something: the file has no name by which it could be
-    /// asked.
-    pub fn is_unseen_for_good(&self) -> bool {
-        self.is_unseen_only() && self.unseen_errno == Some(Errno::STALE)
-    }
-}
 
 /// Reads back every page that is not settled and judges it.
 pub fn check<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
@@ -82,22 +35,51 @@ pub fn check<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
 }
 
 fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
+    let mut unsettled = Unsettled::default();
+    let size = c.target.size()?;
+    if c.copies.pages() > 0 && !check_copies(c, size)? {
+        unsettled.racing = c.copies.pages();
+        return Ok(unsettled);
+    }
+    if c.seen_elsewhere {
+        unsettled.unseen_errno = shown::look_at_copies(c, size);
+    }
+    for state in c.copies.states() {
+        match state {
+            State::Stale => unsettled.stale += 1,
+            State::Racing | State::Unchecked => unsettled.racing += 1,
+            // On a local disk nothing arrives late.
+            State::Uncertain if c.local_block => {}
+            State::Uncertain => unsettled.uncertain += 1,
+            State::Unseen => unsettled.unseen += 1,
+            State::Skipped
+            | State::Verified
+            | State::Newer
+            | State::Gone
+            | State::Unread
+            | State::Refilled => {}
+        }
+    }
+    if c.seen_elsewhere {
+        shown::look_at_rest(c, size, &mut unsettled)?;
+    }
+    Ok(unsettled)
+}
+
+/// Reads back what was copied, and judges it. False where that would take away what is nowhere else.
+fn check_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Result<bool, Errno> {
     let through_cache = !c.target.reads_past_cache()? || is_encoded(c);
     let mut stayed = Ranges::new();
     if through_cache {
         if c.unwritten {
-            // What was not written is nowhere else: it is not dropped to see what there is instead.
-            return Ok(Unsettled {
-                racing: c.copies.pages(),
-                ..Unsettled::default()
-            });
+            // What was not written is not dropped to see what there is instead.
+            return Ok(false);
         }
         // A read reaches the filesystem only after the pages were dropped, and the witnesses with them: a difference
         // is then uncertain at best.
         c.copies.let_go_witnesses(c.target);
         c.target.uncache(c.dirty, &mut stayed);
     }
-    let size = c.target.size()?;
     let (mut at, mut slow) = (0, false);
     loop {
         let mut batch = Batch::new();
@@ -119,66 +101,7 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
         doubt_what_stayed(c, &mut stayed);
         c.target.recached();
     }
-    let mut unsettled = Unsettled::default();
-    if c.seen_elsewhere {
-        unsettled.unseen_errno = look_elsewhere(c, size);
-    }
-    for state in c.copies.states() {
-        match state {
-            State::Stale => unsettled.stale += 1,
-            State::Racing | State::Unchecked => unsettled.racing += 1,
-            // On a local disk nothing arrives late.
-            State::Uncertain if c.local_block => {}
-            State::Uncertain => unsettled.uncertain += 1,
-            State::Unseen => unsettled.unseen += 1,
-            State::Skipped
-            | State::Verified
-            | State::Newer
-            | State::Gone
-            | State::Unread
-            | State::Refilled => {}
-        }
-    }
-    Ok(unsettled)
-}
-
-/// What the filesystem holds is looked for once more, as its other client is shown it. Returns why that could not be asked.
-fn look_elsewhere<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Errno> {
-    let (mut page, mut failed) = (0, None);
-    while page < c.copies.pages() {
-        let mut batch = Batch::new();
-        while page < c.copies.pages() && batch.room() > 0 {
-            if c.copies.state(page) == State::Unseen {
-                let (offset, _) = c.copies.place_of(page);
-                batch.add(page, 1, offset);
-            }
-            page += 1;
-        }
-        if batch.parts().is_empty() {
-            break;
-        }
-        c.target
-            .read_elsewhere(batch.parts_mut(), c.copies.buffer_mut());
-        for part in batch.parts() {
-            failed = failed.or(part.read.err());
-            let valid = size.saturating_sub(part.offset).min(part.bytes() as u64) as usize;
-            // What is larger there was read for that much only.
-            let shown = part.into..part.into + valid;
-            if part.read.is_ok_and(|read| read >= valid) {
-                settle_elsewhere(c, part.first, &shown);
-            }
-        }
-    }
-    failed
-}
-
-/// The other client is shown what lies in the part `shown` of the buffer for page number `page`.
-fn settle_elsewhere<T: Target>(c: &mut Comparison<'_, T>, page: usize, shown: &Range<usize>) {
-    if c.copies.matches(page, shown) {
-        c.copies.set_state(page, State::Verified);
-    } else if c.copies.look(c.target, page).is_some() && c.copies.is_as_new(page, shown) {
-        c.copies.set_state(page, State::Newer);
-    }
+    Ok(true)
 }
 
 /// Whether something that is dirty would be read through the page cache whatever the flags.
@@ -202,62 +125,6 @@ fn doubt_what_stayed<T: Target>(c: &mut Comparison<'_, T>, stayed: &mut Ranges) 
         if c.copies.state(page) == State::Verified && stayed.has(offset) {
             c.copies.set_state(page, State::Unread);
         }
-    }
-}
-
-/// Pages between two places that are read with them, at the most: to copy them takes less time than to ask once more.
-const NEAR: u64 = 4;
-
-/// Places to be read into the buffer at once.
-struct Batch {
-    parts: [Part; PARTS],
-    len: usize,
-    pages: usize,
-}
-
-impl Batch {
-    fn new() -> Batch {
-        Batch {
-            parts: [Part::new(0, 0, 0, 0); PARTS],
-            len: 0,
-            pages: 0,
-        }
-    }
-
-    /// Pages that the buffer still has room for; none when there is no room for a part.
-    fn room(&self) -> usize {
-        match self.len {
-            PARTS => 0,
-            _ => BUFFER / sys::page_size() - self.pages,
-        }
-    }
-
-    /// Adds `count` pages, for which there is room.
-    fn add(&mut self, first: usize, count: usize, offset: u64) {
-        let gap = self.gap(offset).filter(|gap| gap + count <= self.room());
-        self.pages += gap.unwrap_or(0);
-        self.parts[self.len] = Part {
-            joins: gap.is_some(),
-            ..Part::new(first, count, offset, self.pages * sys::page_size())
-        };
-        self.len += 1;
-        self.pages += count;
-    }
-
-    /// Pages between the last part and what lies at `offset` in the file; nothing where those are too many.
-    fn gap(&self, offset: u64) -> Option<usize> {
-        let last = self.parts().last()?;
-        let bytes = offset.checked_sub(last.offset + last.bytes() as u64)?;
-        let pages = bytes / sys::page_size() as u64;
-        (pages <= NEAR).then_some(pages as usize)
-    }
-
-    fn parts(&self) -> &[Part] {
-        &self.parts[..self.len]
-    }
-
-    fn parts_mut(&mut self) -> &mut [Part] {
-        &mut self.parts[..self.len]
     }
 }
 

@@ -67,6 +67,13 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(space(fd)?.size)
 }
 
+/// The size of the file at `path`, or, where that is empty, of what `at` is open on, bytes: the server is asked, whatever the
+/// kernel knows, and it knows better afterwards.
+pub fn size_asked_anew(at: impl AsFd, path: &CStr) -> Result<u64, Errno> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    Ok(statx(at, path, flags, StatxFlags::SIZE)?.stx_size)
+}
+
 /// Reads at most `buffer` at `offset`, to the end of the file; short only there.
 ///
 /// The memory is touched before: btrfs reads into pages that are not there yet through the page cache, whatever the flags

@@ -417,6 +417,41 @@ fn why_another_client_cannot_be_asked_is_known_and_what_has_no_name_is_not_waite
     }
 }
 
+/// What is to be shown is no less for having no copy: a hole of the program's own, say.
+#[test]
+fn what_was_not_copied_is_waited_for_too() {
+    for late in [50_000_000, u64::MAX] {
+        let world = stored(Mode::Honest, 3);
+        assert_eq!(msync_by(&world, seen_elsewhere()).result(), Ok(()));
+        let size = world.size.get();
+        world.debt.borrow_mut().unshown.add(0, size);
+        world.shown_at.set(world.clock.get().saturating_add(late));
+        let strict = Terms {
+            uncertain_fails: true,
+            ..seen_elsewhere()
+        };
+        let ended = msync_by(&world, strict);
+        let (result, hidden) = match late {
+            u64::MAX => (Err(Errno::IO), 3),
+            _ => (Ok(()), 0),
+        };
+        assert_eq!((ended.result(), ended.facts.unseen_pages), (result, hidden));
+        assert_eq!(ended.evidence.pages.pages(), hidden);
+        assert_eq!(world.debt.borrow().unshown.pages(), hidden);
+    }
+}
+
+#[test]
+fn a_size_that_another_client_does_not_show_is_uncertain() {
+    let world = stored(Mode::Honest, 3);
+    world.size_there.set(Some(5 * 4096));
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!((ended.verdicts.verified, ended.facts.unseen_pages), (3, 1));
+    world.size_there.set(None);
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (0, 0));
+}
+
 /// The other client is asked about what the filesystem holds, and about nothing else.
 #[test]
 fn what_another_client_is_shown_proves_nothing_that_the_filesystem_lacks() {

@@ -77,6 +77,8 @@ pub struct World {
     pub shown_at: Cell<u64>,
     /// Why that client cannot be asked.
     pub unseen: Cell<Option<Errno>>,
+    /// The size that it is shown, where that is another.
+    pub size_there: Cell<Option<u64>>,
     /// Pages that cannot be dropped from the page cache.
     pub pinned: Cell<bool>,
     /// Called once, when the flush begins: what another thread does.
@@ -111,6 +113,7 @@ impl World {
             unreadable: Cell::new(false),
             shown_at: Cell::new(0),
             unseen: Cell::new(None),
+            size_there: Cell::new(None),
             pinned: Cell::new(false),
             meanwhile: RefCell::new(None),
             always: RefCell::new(None),
@@ -437,6 +440,13 @@ impl Target for &World {
                 }
             }
             part.read = self.unseen.get().map_or(Ok(part.bytes()), Err);
+        }
+    }
+
+    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+        match self.unseen.get() {
+            Some(errno) => Err(errno),
+            None => Ok(Some(self.size_there.get().unwrap_or(self.size.get()))),
         }
     }
 
