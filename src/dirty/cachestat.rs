@@ -5,7 +5,7 @@ use crate::mappings;
 use crate::sys;
 use crate::sys::cachestat::{Cached, cachestat};
 use core::sync::atomic::{AtomicU8, Ordering};
-use keepmydata_promise::page_cache::{count, find_in, unstable};
+use keepmydata_promise::cached_pages::{count, find_in, unstable};
 use rustix::io::Errno;
 
 /// The place where dirty pages are looked for first begins and ends at a multiple of this, bytes.

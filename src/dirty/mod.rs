@@ -12,7 +12,7 @@ pub mod removal;
 mod whole;
 
 pub use crate::config::is_verified;
-pub use keepmydata_promise::page_cache::{
+pub use keepmydata_promise::cached_pages::{
     add_cached as cached, add_cached_in as cached_in, add_unstable as unstable,
 };
 pub use keepmydata_ranges::Ranges;
@@ -28,7 +28,7 @@ use crate::mappings::{
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
-use keepmydata_promise::page_cache;
+use keepmydata_promise::cached_pages;
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
 
@@ -237,7 +237,7 @@ pub fn stored_since(
 ) -> Result<(), Errno> {
     match tracker {
         Some(Tracker::Pagemap) => pagemap::stored_since(query, into),
-        _ => page_cache::add_dirty(query.cache().ok_or(Errno::BADF)?, into),
+        _ => cached_pages::add_dirty(query.cache().ok_or(Errno::BADF)?, into),
     }
 }
 
@@ -396,7 +396,7 @@ pub fn may_be_dirty(worker: &Worker, entry: &Entry<'_>) -> bool {
         Track::Auto if verified => pagemap::is_written(worker, entry, size(worker, entry.file)),
         Track::Auto | Track::Cachestat => worker
             .borrow_cached(&handle)
-            .is_none_or(|file| page_cache::is_unstable(file, entry.offset, entry.len() as u64)),
+            .is_none_or(|file| cached_pages::is_unstable(file, entry.offset, entry.len() as u64)),
         Track::Whole => true,
     }
 }

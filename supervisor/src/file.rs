@@ -4,7 +4,7 @@ use crate::image::{Image, errno, lock};
 use crate::maps::{self, Area, Inode};
 use crate::own;
 use crate::probe::{Answer, Probe};
-use keepmydata_promise::{Debt, Traits, page_cache};
+use keepmydata_promise::{Debt, Traits, cached_pages};
 use keepmydata_ranges::Ranges;
 use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
 use keepmydata_sys::{
@@ -342,7 +342,7 @@ impl File {
     /// Adds what of the file is in the page cache.
     pub fn add_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
         if let Some(cached) = self.cached()
-            && page_cache::add_cached(cached, into).is_ok()
+            && cached_pages::add_cached(cached, into).is_ok()
         {
             return Ok(());
         }

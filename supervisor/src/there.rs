@@ -6,7 +6,7 @@ use crate::image::{Image, lock, page_out};
 use crate::maps::Area;
 use crate::marks;
 use crate::own;
-use keepmydata_promise::{Debt, Mapping, Part, Target, page_cache, readback};
+use keepmydata_promise::{Debt, Mapping, Part, Target, cached_pages, readback};
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::cachestat::{CacheStat, cachestat};
 use keepmydata_sys::{self as sys, extents, vm};
@@ -185,7 +185,7 @@ impl Target for There<'_> {
 
     fn add_unstable(&self, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {
         let cached = self.file.cached().ok_or(Errno::BADF)?;
-        page_cache::add_unstable(cached, start, end, into)
+        cached_pages::add_unstable(cached, start, end, into)
     }
 
     fn add_all_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
@@ -197,7 +197,7 @@ impl Target for There<'_> {
         if stat.evicted + stat.recently_evicted > 0 {
             return Err(Errno::STALE);
         }
-        page_cache::add_cached(cached, into)
+        cached_pages::add_cached(cached, into)
     }
 
     fn add_absent(&self, ranges: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
@@ -218,7 +218,7 @@ impl Target for There<'_> {
             let asked = self
                 .file
                 .cached()
-                .map(|cached| page_cache::add_cached_in(cached, start, end, stayed));
+                .map(|cached| cached_pages::add_cached_in(cached, start, end, stayed));
             if asked != Some(Ok(())) {
                 stayed.add(start, end);
             }

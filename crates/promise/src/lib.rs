@@ -10,6 +10,7 @@
 #[macro_use]
 extern crate keepmydata_sys;
 
+pub mod cached_pages;
 mod comparison;
 mod copies;
 mod debt;
@@ -17,7 +18,6 @@ mod event;
 mod evidence;
 mod flush;
 mod heal;
-pub mod page_cache;
 mod pooled;
 pub mod readback;
 mod settle;

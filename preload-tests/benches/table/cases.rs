@@ -101,6 +101,26 @@ pub fn of(fs: FsName, quick: bool) -> Vec<Case> {
     cases
 }
 
+impl Case {
+    /// What of the case is run twice with `--before`: each contender that is preloaded, as it is, and with `library`.
+    pub fn pairs(&self, library: &'static Path) -> Vec<[Contender; 2]> {
+        self.contenders
+            .iter()
+            .filter_map(|&now| Some([now.with_library(library)?, now]))
+            .collect()
+    }
+
+    /// Makes it a comparison of two: the second must not be slower, but for noise.
+    pub fn compare(&mut self, pair: [Contender; 2]) {
+        self.contenders = pair.to_vec();
+        self.counted = None;
+        for metric in &mut self.metrics {
+            metric.baseline = pair[0];
+            metric.goals = vec![(pair[1], Goal::AtMost(1.10))];
+        }
+    }
+}
+
 /// Arguments of bench_rounds.
 pub fn whole_file(case: &Case, path: &Path, how: &'static str) -> Vec<String> {
     let size = case.size.to_string();

@@ -24,9 +24,18 @@ enum With {
     /// The naive shim, with these settings.
     NaiveShim(&'static [(&'static str, &'static str)]),
     /// keepmydata with these settings.
-    Shim(&'static [(&'static str, &'static str)]),
+    Shim(Library, &'static [(&'static str, &'static str)]),
     /// A static build of the guest, started by the command.
     Supervisor,
+}
+
+/// Which build of keepmydata.
+#[derive(Clone, Copy, Debug)]
+enum Library {
+    /// The one that was built last.
+    Current,
+    /// The one of `--before`.
+    Before(&'static Path),
 }
 
 const fn by_hand(name: &'static str, how: &'static str) -> Contender {
@@ -41,7 +50,7 @@ const fn shimmed(
     Contender {
         name,
         how: "msync",
-        with: With::Shim(settings),
+        with: With::Shim(Library::Current, settings),
     }
 }
 
@@ -94,6 +103,18 @@ impl Contender {
         self.how
     }
 
+    /// The same settings with another build of the library; `None` where it is not the library's contender.
+    pub fn with_library(&self, library: &'static Path) -> Option<Contender> {
+        let With::Shim(_, settings) = self.with else {
+            return None;
+        };
+        Some(Contender {
+            name: format!("{}, before", self.name).leak(),
+            how: self.how,
+            with: With::Shim(Library::Before(library), settings),
+        })
+    }
+
     /// Starts the guest and waits until it is set up.
     ///
     /// # Errors
@@ -126,10 +147,13 @@ impl Contender {
                 let library = Program::guest_library("naive_msync");
                 variables.push(("LD_PRELOAD", library.into()));
             }
-            With::Shim(_) => variables.push(("LD_PRELOAD", shim().into())),
+            With::Shim(Library::Current, _) => variables.push(("LD_PRELOAD", shim().into())),
+            With::Shim(Library::Before(library), _) => {
+                variables.push(("LD_PRELOAD", library.into()));
+            }
             With::Nothing | With::Strace | With::Supervisor => {}
         }
-        if let With::NaiveShim(settings) | With::Shim(settings) = self.with {
+        if let With::NaiveShim(settings) | With::Shim(_, settings) = self.with {
             variables.extend(settings.iter().map(|&(name, value)| (name, value.into())));
         }
         let program = match self.with {

@@ -64,6 +64,9 @@ fn check_outputs(options: &Options) -> Result<(), String> {
     if let Some(directory) = &options.docs {
         fs::create_dir_all(directory).map_err(|error| cannot(directory, error))?;
     }
+    if let Some(library) = &options.before {
+        fs::metadata(library).map_err(|error| cannot(library, error))?;
+    }
     let document = options.docs.as_deref().map(docs::document);
     for path in options.json.iter().chain(&document) {
         let mut file = fs::File::options();
@@ -78,6 +81,9 @@ fn check_outputs(options: &Options) -> Result<(), String> {
 fn measure(fs: FsName, options: &Options, results: &mut Results) -> Result<(), String> {
     let mut cases = cases::of(fs, options.quick);
     cases.retain(|case| options.wants_case(case.name));
+    if let Some(library) = options.before.clone() {
+        return compare(fs, library.leak(), cases, options, results);
+    }
     let mut wanted = [CaseName::DirtyPages, CaseName::FileSize].to_vec();
     wanted.retain(|&name| options.wants_case(name) && plots::FILESYSTEMS.contains(&fs));
     if cases.is_empty() && wanted.is_empty() {
@@ -119,6 +125,46 @@ fn measure(fs: FsName, options: &Options, results: &mut Results) -> Result<(), S
     table::print_checks(flat, results);
     for name in wanted {
         plot(name, fs, &mounted, options, results);
+        write_files(options, results)?;
+    }
+    Ok(())
+}
+
+/// Each preloaded contender of the cases beside itself with an older build of the library.
+fn compare(
+    fs: FsName,
+    library: &'static Path,
+    cases: Vec<cases::Case>,
+    options: &Options,
+    results: &mut Results,
+) -> Result<(), String> {
+    let mounted = match Filesystem::mount(fs) {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            results
+                .not_measured
+                .push(format!("{}: {reason}", fs.name()));
+            return Ok(());
+        }
+    };
+    for mut case in cases {
+        for pair in case.pairs(library) {
+            case.compare(pair);
+            let progress = bar(run::steps(&case), format!("{}: {}", fs.name(), case.title));
+            let outcome = run::rows_of(&case, fs, &mounted, &progress);
+            progress.finish_and_clear();
+            match outcome {
+                Ok(rows) => {
+                    table::print(&rows);
+                    results.rows.extend(rows);
+                }
+                Err(reason) => {
+                    results
+                        .not_measured
+                        .push(format!("{}, {}: {reason}", fs.name(), case.title))
+                }
+            }
+        }
         write_files(options, results)?;
     }
     Ok(())

@@ -33,6 +33,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
 
+    /// Compare with an older build of the library instead: each contender that is preloaded beside the
+    /// same one with LIBRARY. The goal is at most 1.10 x of it.
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "docs")]
+    pub before: Option<PathBuf>,
+
     /// What cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
