@@ -4,7 +4,7 @@ use crate::call::{Began, Boxes, Call, Ended, Known, Pooled, Proved, Refused, Sna
 use crate::file::{Claim, File, State};
 use crate::image::{Image, lock};
 use crate::log::Log;
-use crate::maps::{self, Area};
+use crate::maps::Area;
 use crate::marks;
 use crate::report::{self, Watcher};
 use crate::there::There;
@@ -56,7 +56,7 @@ pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, E
     // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
     let steps = || {
         // Others may have been made while it waited.
-        let areas = maps::of_file(call.tid, file.inode);
+        let areas = call.image.maps.of_file(file.inode);
         steps(log, call, &claim, &areas, patience)
     };
     let done = catch_unwind(AssertUnwindSafe(steps)).unwrap_or((Err(Errno::IO), false));
@@ -153,7 +153,7 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
         }
     }
     // Another thread may unmap meanwhile, and what it takes away has no marks.
-    let now = maps::of_file(snapshot.tid, file.inode);
+    let now = image.maps.of_file(file.inode);
     if state.making > 0 {
         // A mapping that is being made may lie where one was that had marks.
         let areas = state.areas.clone();
@@ -180,8 +180,12 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let is_all = state.making == 0 && now == areas;
     let mapped = is_all.then_some((state.made, now));
     drop(state);
+    // Nothing else is looked for there.
+    let mut wanted = Ranges::new();
+    wanted.add_all(unknown.iter());
+    wanted.add_all(snapshot.dirty.iter());
     let mut cached = Ranges::new();
-    if file.add_cached(&mut cached).is_err() {
+    if file.add_cached_of(&wanted, &mut cached).is_err() {
         cached.clear();
         cached.add(0, size);
     }
@@ -221,11 +225,12 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
             snapshot.absent.add_all(absent.iter());
         }
     }
-    let was_clean = snapshot.dirty.is_empty()
-        && file
-            .cached()
-            .and_then(|cached| cachestat(cached, 0, 0).ok())
-            .is_some_and(|stat| stat.dirty + stat.writeback == 0);
+    let nothing_is_dirty = || {
+        let stat = cachestat(file.cached()?, 0, 0).ok()?;
+        Some(stat.dirty + stat.writeback == 0)
+    };
+    // The kernel looks at every cached page to tell.
+    let was_clean = snapshot.dirty.is_empty() && (is_clean || nothing_is_dirty() == Some(true));
     snapshot.known = Known {
         tracker: if exact { "pagemap" } else { "whole" },
         chosen: chosen(settings, &file, suspect, exact),
@@ -259,7 +264,6 @@ fn take_marks(
     unknown: &mut Ranges,
     snapshot: &mut Snapshot,
 ) -> bool {
-    let inside = marks::inside(area, size).end;
     let tracked = state
         .tracked
         .get(&area.start)
@@ -272,25 +276,28 @@ fn take_marks(
     };
     let is_tracked = tracked > area.start && marks::take(image, &part, &mut snapshot.dirty).is_ok();
     if !is_tracked {
-        let registered = marks::register(image, area, size);
-        if registered {
-            state.tracked.insert(area.start, inside);
+        if let Some(end) = marks::register(image, area, size) {
+            state.tracked.insert(area.start, end);
         }
         // Asked for what is in the page cache only now.
         unknown.add(area.offset, area.end_offset());
         return true;
     }
-    if tracked < inside {
+    let (inside, reach) = (marks::inside(area, size).end, marks::reach(area, size));
+    if tracked < inside || reach.saturating_sub(tracked) > marks::BEYOND / 2 {
         // The file has grown.
         let rest = Area {
             start: tracked,
-            end: inside,
+            end: reach,
             offset: part.end_offset(),
             ..area.clone()
         };
         if marks::protect(image, &rest) {
-            state.tracked.insert(area.start, inside);
+            state.tracked.insert(area.start, reach);
         }
+        // What it has by now may have been stored to before that.
+        let size = size.max(snapshot.file.size().unwrap_or(u64::MAX));
+        let inside = marks::inside(area, size).end.max(tracked);
         unknown.add(
             part.end_offset(),
             area.offset + (inside - area.start) as u64,
@@ -380,11 +387,11 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
     };
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
     let is_unseen = !lock(&there.claim.state).unseen.is_empty();
-    if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, proved.tid, &proved.known) {
+    if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, &proved.known) {
         return;
     }
     there.drop_clean(ranges, proved.sees_stores);
-    if !is_mapped_as(there, proved.tid, &proved.known) {
+    if !is_mapped_as(there, &proved.known) {
         lock(&there.claim.state).seen_drops = u64::MAX;
     }
 }
@@ -438,6 +445,8 @@ fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
         return;
     };
     let is_clean = match ended.sees_stores {
+        // Nothing was dirty, and the process has made nothing dirty since.
+        true if ended.known.was_clean && now.is_some() && now == ended.known.dirtied => true,
         true => {
             let size = there.file.size().unwrap_or(u64::MAX);
             let state = lock(&there.claim.state);
@@ -455,12 +464,12 @@ fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
         }
     };
     // What was mapped or unmapped meanwhile was not looked at.
-    let is_same = is_mapped_as(there, ended.tid, &ended.known);
+    let is_same = is_mapped_as(there, &ended.known);
     lock(&there.claim.state).clean_at = now.filter(|_| is_clean && is_same);
 }
 
 /// Whether nothing was mapped or unmapped of the file since the marks were taken.
-fn is_mapped_as(there: &There<'_>, tid: i32, known: &Known) -> bool {
+fn is_mapped_as(there: &There<'_>, known: &Known) -> bool {
     let Some((made, areas)) = &known.mapped else {
         return false;
     };
@@ -468,5 +477,5 @@ fn is_mapped_as(there: &There<'_>, tid: i32, known: &Known) -> bool {
     state.made == *made
         && state.making == 0
         && state.unmapped.is_empty()
-        && maps::of_file(tid, there.file.inode) == *areas
+        && there.image.maps.of_file(there.file.inode) == *areas
 }

@@ -217,8 +217,16 @@ impl State {
             }
             self.unmapped.add_all(left.iter());
         }
-        self.tracked
-            .retain(|start, _| areas.iter().any(|area| area.start == *start));
+        let tracked = std::mem::take(&mut self.tracked);
+        for area in areas {
+            // What is left of a mapping is tracked as before.
+            let rest = |old: &&Area| old.start != area.start && old.has(area);
+            let old = self.areas.iter().find(rest).map(|old| old.start);
+            let end = tracked.get(&area.start).or_else(|| tracked.get(&old?));
+            if let Some(&end) = end.filter(|end| **end > area.start) {
+                self.tracked.insert(area.start, end.min(area.end));
+            }
+        }
         self.areas = areas.to_vec();
     }
 }
@@ -339,8 +347,25 @@ impl File {
         }
     }
 
+    /// Adds what of `ranges` is in the page cache, and maybe other pages that are.
+    pub fn add_cached_of(&self, ranges: &Ranges, into: &mut Ranges) -> Result<(), Errno> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        if let Some(cached) = self.cached()
+            && ranges.iter().count() <= FEW
+        {
+            let size = sys::page_up(self.size()?);
+            let mut all = ranges.within(0, size);
+            return all.try_for_each(|range| {
+                cached_pages::add_cached_in(cached, range.offset, range.end(), into)
+            });
+        }
+        self.add_cached(into)
+    }
+
     /// Adds what of the file is in the page cache.
-    pub fn add_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
+    fn add_cached(&self, into: &mut Ranges) -> Result<(), Errno> {
         if let Some(cached) = self.cached()
             && cached_pages::add_cached(cached, into).is_ok()
         {
@@ -369,6 +394,17 @@ impl File {
         }
         own::unmap(at, len);
         result
+    }
+
+    /// Whether no page of these bytes is dirty; no where that takes long to tell.
+    pub fn is_clean(&self, offset: u64, len: u64) -> bool {
+        let count = || cachestat(self.cached()?, offset, len).ok();
+        len <= LONGEST && count().is_some_and(|stat| cached_pages::unstable(&stat) == 0)
+    }
+
+    /// Where the page is that the probe keeps in the page cache.
+    pub fn probed(&self) -> Option<u64> {
+        lock(&self.probe).lives().then_some(0)
     }
 
     pub fn clear_probe(&self) {
@@ -429,6 +465,10 @@ impl File {
     }
 }
 
+/// The kernel looks at each cached page of what it counts: not of more bytes.
+const LONGEST: u64 = 64 << 20;
+/// Ranges that are asked about one by one.
+const FEW: usize = 32;
 /// Pages that one call asks about.
 const STATES: usize = 4096;
 
@@ -457,6 +497,8 @@ pub struct Files {
     owed: Mutex<HashMap<Key, Claims>>,
     /// What somebody may have open for writing past the page cache.
     direct: Mutex<Direct>,
+    /// Files that are being opened, each held by who opens it: another open may drop the page cache.
+    opening: Mutex<HashMap<Key, Arc<Mutex<()>>>>,
     /// What a filesystem may have told once, and has told the supervisor: the program's next fsync(2) or msync(2) of that
     /// file fails with it.
     untold: Mutex<HashMap<Key, Errno>>,
@@ -615,16 +657,25 @@ impl Files {
         let traits = Traits::of(path.as_fd()).map_err(Bypass::Unknown)?;
         let traits = traits.ok_or(Bypass::NotOurs)?;
         let key = key_of(path, &kind);
-        if let Some(file) = lock(&self.by_key).get(&key) {
-            return Ok(file.clone());
+        let known = || lock(&self.by_key).get(&key).cloned();
+        if let Some(file) = known() {
+            return Ok(file);
         }
-        // Not under the lock: a FUSE daemon that is asked may wait for the supervisor itself.
+        // Not under the lock of all: a FUSE daemon that is asked may wait for the supervisor itself.
+        let opening = lock(&self.opening).entry(key).or_default().clone();
+        let turn = lock(&opening);
+        if let Some(file) = known() {
+            lock(&self.opening).remove(&key);
+            return Ok(file);
+        }
         let file = Arc::new(open(found, key, traits, includes));
         if !traits.local_block && self.may_be_direct(tid, &file) {
             file.note_direct();
         }
         let mut files = lock(&self.by_key);
         let file = files.entry(key).or_insert(file).clone();
+        drop(turn);
+        lock(&self.opening).remove(&key);
         if let Some(claims) = lock(&self.owed).remove(&key) {
             lock(&file.claims).extend(claims);
         }

@@ -3,7 +3,7 @@
 //!
 //! - msync(2);
 //! - mmap(2) of a shared mapping of a descriptor: one that is only read counts, too, because mprotect(2) may make it
-//!   writable later;
+//!   writable later; remap_file_pages(2) and mremap(2) that makes a mapping larger, which make such mappings, too;
 //! - mlock(2) and its family;
 //! - fsync(2) and fdatasync(2), which tell what the supervisor was told in the program's place;
 //! - what takes pages out of the page cache: madvise(2) with MADV_PAGEOUT and MADV_REMOVE, posix_fadvise(2) with
@@ -13,8 +13,8 @@
 
 use keepmydata_sys::raw;
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
-    sock_filter, sock_fprog,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+    BPF_MISC, BPF_RET, BPF_TAX, BPF_W, BPF_X, sock_filter, sock_fprog,
 };
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -63,11 +63,21 @@ const fn load(at: u32) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, at)
 }
 
+/// The same, where what is compared with is kept in X.
+const fn jump_by_x(comparison: u32, holds: u8, not: u8) -> sock_filter {
+    sock_filter {
+        code: (BPF_JMP | comparison | BPF_X) as u16,
+        jt: holds,
+        jf: not,
+        k: 0,
+    }
+}
+
 const ASK: sock_filter = statement(BPF_RET | BPF_K, RET_USER_NOTIF);
 const ALLOW: sock_filter = statement(BPF_RET | BPF_K, RET_ALLOW);
 
 /// Calls that are asked about, whatever their arguments.
-const ALWAYS: [libc::c_long; 11] = [
+const ALWAYS: [libc::c_long; 12] = [
     libc::SYS_msync,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
@@ -79,6 +89,7 @@ const ALWAYS: [libc::c_long; 11] = [
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_copy_file_range,
+    libc::SYS_remap_file_pages,
 ];
 
 /// Of `number` only what `test` asks about; it has the number loaded, and always returns.
@@ -141,6 +152,22 @@ fn program() -> Vec<sock_filter> {
         allow,
     ];
     rule(&mut program, libc::SYS_fcntl, &set_flags);
+    let keep = statement(BPF_MISC | BPF_TAX, 0);
+    let (before, after) = (argument(1), argument(2));
+    let mremap = [
+        // A difference in the high halves is one of many pages.
+        load(before + 4),
+        keep,
+        load(after + 4),
+        jump_by_x(BPF_JEQ, 0, 5),
+        load(before),
+        keep,
+        load(after),
+        jump_by_x(BPF_JGT, 1, 0),
+        ALLOW,
+        ASK,
+    ];
+    rule(&mut program, libc::SYS_mremap, &mremap);
     let mmap = [
         // The kind of mapping ...
         load(argument(3)),

@@ -1,6 +1,7 @@
 //! Images: the memories of the programs that are supervised. A process has another one after each execve(2); a thread,
 //! and a vfork child, has its maker's.
 
+use crate::maps::Maps;
 use crate::stats::Numbers;
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::raw;
@@ -30,6 +31,9 @@ pub struct Image {
     pub pidfd: OwnedFd,
     /// /proc/PID/pagemap, which stays this memory's, whatever becomes of the process.
     pagemap: OwnedFd,
+    pub maps: Maps,
+    /// /proc/PID/io; nothing where that cannot be read.
+    io: Option<OwnedFd>,
     /// What the kernel has told the program at its start, which is another place in memory for each.
     auxv: Vec<u8>,
     /// The same for all that were forked from one exec.
@@ -102,11 +106,12 @@ impl Image {
     /// Whether threads of it may be about to unmap something while another syncs, as they did a moment ago.
     pub fn is_unmapping(&self) -> bool {
         let at = self.unmapped_at.load(Ordering::Relaxed);
-        let threads = fs::metadata(format!("/proc/{}/task", self.pid));
         // Of a directory of procfs, two more.
-        at != 0
-            && keepmydata_sys::monotonic_ns().saturating_sub(at) < MOMENT
-            && threads.is_ok_and(|threads| threads.nlink() > 3)
+        let has_threads = || {
+            let threads = fs::metadata(format!("/proc/{}/task", self.pid));
+            threads.is_ok_and(|threads| threads.nlink() > 3)
+        };
+        at != 0 && keepmydata_sys::monotonic_ns().saturating_sub(at) < MOMENT && has_threads()
     }
 
     /// The number of a new msync.
@@ -126,8 +131,10 @@ impl Image {
     /// Bytes of the page cache that the process has made dirty so far (proc_pid_io(5), `write_bytes`); nothing where the
     /// kernel does not count, or not for us.
     pub fn dirtied(&self) -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
-        let mut lines = text.lines();
+        // More than the kernel writes there.
+        let mut text = [0; 512];
+        let len = rustix::io::pread(self.io.as_ref()?, &mut text, 0).ok()?;
+        let mut lines = std::str::from_utf8(&text[..len]).ok()?.lines();
         let number = lines.find_map(|line| line.strip_prefix("write_bytes: "))?;
         number.parse().ok()
     }
@@ -202,6 +209,14 @@ impl Images {
             pid,
             pidfd: pidfd(pid)?,
             pagemap: open("pagemap", OFlags::RDONLY)?,
+            maps: Maps::of(tid).map_err(errno)?,
+            io: openat(
+                CWD,
+                format!("/proc/{pid}/io"),
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .ok(),
             auxv,
             family,
             preloaded: AtomicBool::new(lock(&self.preloaded).contains(&family)),
@@ -249,10 +264,13 @@ impl Images {
 }
 
 fn auxv(tid: i32) -> Result<Vec<u8>, Errno> {
-    let auxv = fs::read(format!("/proc/{tid}/auxv")).map_err(errno)?;
-    match auxv.is_empty() {
-        true => Err(Errno::SRCH),
-        false => Ok(auxv),
+    let path = format!("/proc/{tid}/auxv");
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // More than the kernel keeps.
+    let mut auxv = [0; 1024];
+    match rustix::io::read(&file, &mut auxv)? {
+        0 => Err(Errno::SRCH),
+        len => Ok(auxv[..len].to_vec()),
     }
 }
 

@@ -11,8 +11,12 @@ use std::ops::Range;
 
 /// Runs of pages that one call brings.
 const RUNS: usize = 128;
+/// Ranges that are looked at one by one.
+const FEW: usize = 32;
 /// Mappings of more of a file are not tracked, bytes: each page costs 8 bytes of page table.
 const LARGEST: usize = 16 << 30;
+/// Behind the end of the file, bytes.
+pub const BEYOND: usize = 4 << 20;
 
 /// Adds what of `area` was stored to since the last scan, and takes the marks away.
 ///
@@ -62,7 +66,7 @@ pub fn add_absent(
         find_in(image, &areas, ranges, Find::Present, |start, end| {
             found.remove(start, end)
         })?;
-        let now = maps::shared(image.pid).unwrap_or_default();
+        let now = image.maps.shared().unwrap_or_default();
         let before = areas.len();
         areas.retain(|area| now.iter().any(|now| now.has(area)));
         if found.is_empty() || areas.len() == before {
@@ -80,7 +84,18 @@ fn find_in(
     mut each: impl FnMut(u64, u64),
 ) -> Result<(), Errno> {
     for area in areas {
-        for range in ranges.within(area.offset, area.end_offset()) {
+        let all = || ranges.within(area.offset, area.end_offset());
+        if let (Some(first), Some(last)) = (all().next(), all().nth(FEW).and(all().last())) {
+            // At once, and looked for in what is found.
+            let hull = area.at(first.offset)..area.at(last.end());
+            each_run(image, hull, find, |run| {
+                let (start, end) = of_file(area, run);
+                let found = ranges.within(start, end);
+                found.for_each(|range| each(range.offset, range.end()));
+            })?;
+            continue;
+        }
+        for range in all() {
             let at = area.at(range.offset);
             each_run(image, at..at + range.length as usize, find, |run| {
                 let (start, end) = of_file(area, run);
@@ -133,25 +148,32 @@ pub fn inside(area: &Area, size: u64) -> Area {
     }
 }
 
-/// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, up to the end of the file. Says
-/// whether they are. Of what is locked in memory they are not: there a store to a page that is write-protected, and has left
+/// How far stores to `area`, a mapping of a file of `size` bytes, are tracked: some way behind the end of the file, so that what
+/// is stored there once the file is longer is known.
+pub fn reach(area: &Area, size: u64) -> usize {
+    area.end.min(inside(area, size).end.saturating_add(BEYOND))
+}
+
+/// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, and says how far. Of what is locked in memory they are not: there a store to a page that is write-protected, and has left
 /// the page cache, does not return (src/dirty/pagemap.rs). Whoever unmaps that waits for us all the same.
-pub fn register(image: &Image, area: &Area, size: u64) -> bool {
+pub fn register(image: &Image, area: &Area, size: u64) -> Option<usize> {
     let made = lock(&image.userfaultfd);
     let Userfaultfd::Made(fd) = &*made else {
-        return false;
+        return None;
     };
-    let inside = inside(area, size);
-    let protected = inside.end - inside.start;
+    let end = reach(area, size);
+    let protected = end - area.start;
     let len = area.end - area.start;
     if is_locked(image, area) {
         let _ = userfaultfd::register(fd.as_fd(), area.start, len, 0);
-        return false;
+        return None;
     }
-    protected <= LARGEST && userfaultfd::register(fd.as_fd(), area.start, len, protected).is_ok()
+    let is_small = protected <= LARGEST;
+    let register = || userfaultfd::register(fd.as_fd(), area.start, len, protected).is_ok();
+    (is_small && register()).then_some(end)
 }
 
-/// Has stores to `part` of a mapping that is registered tracked, too: the file has grown.
+/// Has stores to `part` of a mapping that is registered tracked, too.
 pub fn protect(image: &Image, part: &Area) -> bool {
     let made = lock(&image.userfaultfd);
     match &*made {

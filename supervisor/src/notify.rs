@@ -1,6 +1,7 @@
 //! The listener: system calls that wait for an answer (seccomp_unotify(2)).
 
 use keepmydata_sys::raw;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -65,6 +66,13 @@ impl Listener {
         let mut notification = Notification::default();
         ioctl(self.0.as_fd(), RECV, &raw mut notification as usize)?;
         Ok(notification)
+    }
+
+    /// Whether nobody is left who could call.
+    pub fn is_over(&self) -> bool {
+        let mut end = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec::default();
+        poll(&mut end, Some(&now)).is_ok_and(|found| found > 0)
     }
 
     /// Whether call `id` still waits: its thread was neither killed nor interrupted.

@@ -1,14 +1,14 @@
 //! The supervisor's process: it receives calls that wait, has them done, and ends with the last process that it supervises.
 //!
-//! One thread only receives, because a signal interrupts a call until it was received. Each call is done on a thread of its own,
-//! as many as calls wait: one that waits for a filesystem must not block another, whose program may be that filesystem's
+//! One thread waits for calls at all times, because a signal interrupts a call until it was received. Who has received one does it,
+//! and another waits for the next: one that waits for a filesystem must not block another, whose program may be that filesystem's
 //! daemon. So only the turn of a file is held while that file or its filesystem is asked.
 
 use crate::call::{Began, Call};
 use crate::enforce::{enforce, is_verified, wants_marks};
 use crate::file::{Bypass, Claim, File, Files};
 use crate::image::{
-    Image, Images, copy_descriptor, has_our_rights, lock, read_memory, read_string,
+    Image, Images, copy_descriptor, errno, has_our_rights, lock, read_memory, read_string,
 };
 use crate::keeper::Pending;
 use crate::log::Log;
@@ -28,12 +28,12 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,20 +53,16 @@ pub struct Supervisor {
     log: Log,
     images: Images,
     files: Files,
-    queue: Mutex<Queue>,
-    has_work: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Notification>,
-    idle: usize,
+    /// Held by the thread that waits for a call.
+    receiving: Mutex<()>,
+    /// Threads that wait for one, or for that.
+    idle: AtomicUsize,
 }
 
 /// Stack of a thread, bytes: what is known of an msync lies in boxes, lists of ranges do not.
 const STACK: usize = 1 << 20;
-/// How long a thread waits for more to do.
-const IDLE: Duration = Duration::from_secs(5);
+/// Threads that stay when there is nothing to do.
+const IDLE: usize = 4;
 /// How often is looked who is gone, at the most.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -87,8 +83,8 @@ impl Supervisor {
             log,
             images: Images::default(),
             files: Files::default(),
-            queue: Mutex::default(),
-            has_work: Condvar::new(),
+            receiving: Mutex::default(),
+            idle: AtomicUsize::new(0),
         })
     }
 
@@ -99,8 +95,10 @@ impl Supervisor {
             &all.epoll,
             &all.listener,
             EventData::new_u64(0),
-            EventFlags::IN,
+            // Its end is told of all the same.
+            EventFlags::empty(),
         )?;
+        all.begin_to_receive()?;
         let mut events = Vec::with_capacity(16);
         let wait = Timespec {
             tv_sec: 0,
@@ -109,8 +107,11 @@ impl Supervisor {
         let mut next = Instant::now() + LOOK;
         loop {
             if Instant::now() >= next {
-                // Not here: it may take long.
-                all.do_aside(Supervisor::look_what_is_unmapped);
+                match all.files.is_empty() {
+                    true => all.look_who_is_gone(),
+                    // Not here: it may take long.
+                    false => all.do_aside(Supervisor::look_what_is_unmapped),
+                }
                 next = Instant::now() + LOOK;
             }
             events.clear();
@@ -123,13 +124,6 @@ impl Supervisor {
                     all.do_aside(move |all| all.before_unmapped(what as u32));
                 } else if what != 0 {
                     all.do_aside(move |all| all.process_has_ended(what as u32));
-                } else if flags.contains(EventFlags::IN) {
-                    if let Ok(notification) = all.listener.receive() {
-                        if let Some(pending) = all.pending {
-                            pending.note(notification.id, notification.number);
-                        }
-                        all.take(notification);
-                    }
                 } else if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                     // What is said at the end of each.
                     let left = all.images.all();
@@ -148,48 +142,44 @@ impl Supervisor {
             .spawn(move || what(&all));
     }
 
-    /// Has a call done by a thread that has nothing to do, or by a new one.
-    fn take(self: &Arc<Self>, notification: Notification) {
-        let needs_another = {
-            let mut queue = lock(&self.queue);
-            queue.waiting.push_back(notification);
-            queue.idle < queue.waiting.len()
-        };
-        if !needs_another {
-            self.has_work.notify_one();
-            return;
-        }
+    /// Has one more thread wait for calls.
+    fn begin_to_receive(self: &Arc<Self>) -> Result<(), Errno> {
         let all = self.clone();
+        self.idle.fetch_add(1, Ordering::Relaxed);
         let made = thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || all.work());
-        if made.is_err() {
-            // No thread is to be had: those that there are will come to it, or it is done here.
-            let last = lock(&self.queue).waiting.pop_back();
-            if let Some(last) = last {
-                self.serve(&last);
-            }
-        }
+        made.map(drop).map_err(|error| {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+            errno(error)
+        })
     }
 
-    fn work(&self) {
+    fn work(self: Arc<Self>) {
         loop {
-            let mut queue = lock(&self.queue);
-            let next = loop {
-                if let Some(next) = queue.waiting.pop_front() {
-                    break next;
-                }
-                queue.idle += 1;
-                let waited = self.has_work.wait_timeout(queue, IDLE);
-                let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                queue = again;
-                queue.idle -= 1;
-                if timeout.timed_out() && queue.waiting.is_empty() {
-                    return;
-                }
+            let received = {
+                let _alone = lock(&self.receiving);
+                self.listener.receive()
             };
-            drop(queue);
-            self.serve(&next);
+            let was_last = self.idle.fetch_sub(1, Ordering::Relaxed) == 1;
+            match received {
+                Ok(call) => {
+                    if let Some(pending) = self.pending {
+                        pending.note(call.id, call.number);
+                    }
+                    if was_last {
+                        // Without, the next call waits until this one is done.
+                        let _ = self.begin_to_receive();
+                    }
+                    self.serve(&call);
+                }
+                Err(_) if self.listener.is_over() => return,
+                Err(_) => {}
+            }
+            if self.idle.fetch_add(1, Ordering::Relaxed) >= IDLE {
+                self.idle.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
         }
     }
 
@@ -231,23 +221,27 @@ impl Supervisor {
                     let areas = maps::shared(call.tid as i32).unwrap_or_default();
                     let inodes = areas.iter().filter(|area| is_in(area));
                     for inode in inodes.map(|area| area.inode).collect::<HashSet<_>>() {
-                        self.settle(&self.files.known(inode));
+                        self.settle(call.tid as i32, &self.files.known(inode));
                     }
                 }
                 Some(Answer::Continue)
             }
             libc::SYS_fadvise64 => {
-                self.settle(&self.files_of(call, 0));
+                self.settle(call.tid as i32, &self.files_of(call, 0));
                 Some(Answer::Continue)
             }
             libc::SYS_truncate => {
                 let path = self.path(call, libc::AT_FDCWD, call.args[0]);
                 let files = path.map(|path| self.files.known_by_link(path));
-                self.settle(&files.unwrap_or_default());
+                self.settle(call.tid as i32, &files.unwrap_or_default());
+                Some(Answer::Continue)
+            }
+            libc::SYS_remap_file_pages | libc::SYS_mremap => {
+                self.maps_other_pages(call);
                 Some(Answer::Continue)
             }
             libc::SYS_copy_file_range => {
-                self.settle(&self.files_of(call, 2));
+                self.settle(call.tid as i32, &self.files_of(call, 2));
                 Some(Answer::Continue)
             }
             libc::SYS_ftruncate | libc::SYS_fallocate => Some(self.change(call)),
@@ -379,7 +373,7 @@ impl Supervisor {
         let began = Began::now();
         let number = image.next_call();
         let end = addr.saturating_add(sys::page_up(len)) as usize;
-        let areas = match maps::shared(tid) {
+        let areas = match image.maps.shared() {
             Ok(areas) => areas,
             Err(error) => {
                 let why = format!("what it has mapped cannot be read ({error})");
@@ -447,13 +441,30 @@ impl Supervisor {
         result
     }
 
-    /// Somebody is about to drop pages of these files: what is owed of them is proved before, to whomever.
-    fn settle(&self, files: &[Arc<File>]) {
+    /// Thread `tid` is about to drop pages of these files: what is owed of them is proved before, to whomever.
+    fn settle(&self, tid: i32, files: &[Arc<File>]) {
         if files.is_empty() {
             return;
         }
+        self.see(tid, files);
         for image in self.images.all() {
             files.iter().for_each(|file| self.settle_for(&image, file));
+        }
+    }
+
+    /// The process of thread `tid` has maybe inherited mappings of these files, and nobody has seen it yet.
+    fn see(&self, tid: i32, files: &[Arc<File>]) {
+        if files.is_empty() {
+            return;
+        }
+        let image = self.image(tid).ok();
+        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+            return;
+        };
+        for file in files.iter().filter(|file| !file.is_claimed_by(&image)) {
+            if !image.maps.of_file(file.inode).is_empty() {
+                drop(file.claim(&image));
+            }
         }
     }
 
@@ -508,6 +519,48 @@ impl Supervisor {
         Some(OsString::from_vec([from.as_bytes(), rest].concat()))
     }
 
+    /// Mappings are about to show other pages of their file (remap_file_pages(2)), or more of it (mremap(2)): stores to those are
+    /// not tracked, and whoever takes them away need not wait for us.
+    fn maps_other_pages(&self, call: &Notification) {
+        let tid = call.tid as i32;
+        if self.files.is_empty() {
+            return;
+        }
+        let image = self.image(tid).ok();
+        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+            return;
+        };
+        let [start, len, third, page, ..] = call.args;
+        let is_remap = i64::from(call.number) == libc::SYS_remap_file_pages;
+        let end = start.saturating_add(len.max(1));
+        let areas = image.maps.shared().unwrap_or_default();
+        let is_in = |area: &&Area| (area.start as u64) < end && start < area.end as u64;
+        for area in areas.iter().filter(is_in) {
+            let into = start.saturating_sub(area.start as u64);
+            let (from, to) = match is_remap {
+                true => {
+                    let from = page.saturating_mul(sys::page_size() as u64);
+                    (from, from.saturating_add(sys::page_up(len)))
+                }
+                false => (
+                    area.end_offset(),
+                    area.offset + into + sys::page_up(third.min(1 << 62)),
+                ),
+            };
+            for file in self.files.known(area.inode) {
+                let claim = file.claim(&image);
+                let mut state = lock(&claim.state);
+                state.made += 1;
+                if is_remap {
+                    state.look(&image.maps.of_file(file.inode));
+                    state.doubt();
+                }
+                let unseen = state.unseen.entry(tid).or_default();
+                unseen.add(from, to);
+            }
+        }
+    }
+
     /// Memory is about to be locked: stores to it are not tracked from here on. What was stored until now is owed.
     fn locks(&self, image: &Image, call: &Notification) {
         let page = sys::page_size() as u64;
@@ -520,18 +573,22 @@ impl Supervisor {
                 continue;
             }
             let claim = file.claim(image);
-            let areas = maps::of_file(image.pid, file.inode);
+            let areas = image.maps.of_file(file.inode);
             let mut written = Ranges::new();
             // Under the lock, so that nobody begins to track any of it meanwhile.
             let mut state = lock(&claim.state);
             for area in areas.iter().filter(|area| marks::is_locked(image, area)) {
-                if let Some(end) = state.tracked.remove(&area.start) {
-                    let end = end.min(area.end);
-                    let part = Area {
-                        end,
-                        ..area.clone()
-                    };
-                    marks::unprotect(image, &part, &mut written);
+                match state.tracked.remove(&area.start) {
+                    Some(end) => {
+                        let end = end.min(area.end);
+                        let part = Area {
+                            end,
+                            ..area.clone()
+                        };
+                        marks::unprotect(image, &part, &mut written);
+                    }
+                    // It may be protected all the same, and nothing is known of it at the next msync.
+                    None => marks::unprotect(image, area, &mut Ranges::new()),
                 }
             }
             drop(state);
@@ -553,7 +610,7 @@ impl Supervisor {
         let files = self.files_of(call, 0);
         let verified = |file: &&Arc<File>| is_verified(&self.log.settings, file);
         let files: Vec<Arc<File>> = files.iter().filter(verified).cloned().collect();
-        self.settle(&files);
+        self.settle(tid, &files);
         let [fd, first, second, third, ..] = call.args;
         let is_allocation = i64::from(call.number) == libc::SYS_fallocate;
         let end = match is_allocation {
@@ -667,8 +724,8 @@ impl Supervisor {
             let is_owed = {
                 // Under the lock, so that no mapping is made known meanwhile.
                 let mut state = lock(&claim.state);
-                state.look(&maps::of_file(image.pid, file.inode));
-                !state.unmapped.is_empty() || state.making > 0
+                state.look(&image.maps.of_file(file.inode));
+                !state.unmapped.is_empty() || !state.unseen.is_empty() || state.making > 0
             };
             if is_owed {
                 self.settle_for(image, &file);
@@ -739,7 +796,7 @@ impl Supervisor {
         // Before the program can store to it.
         file.plant_probe();
         let claim = file.claim(&image);
-        self.look(tid, &image, &file);
+        self.look(call, &image, &file);
         {
             let mut state = lock(&claim.state);
             (state.made, state.making) = (state.made + 1, state.making + 1);
@@ -804,8 +861,7 @@ impl Supervisor {
                 marks::note_locked(image, Some(area.start as u64..area.end as u64));
             }
             // Without, it counts as unknown at the next msync.
-            if marks::register(image, &area, size) {
-                let end = marks::inside(&area, size).end;
+            if let Some(end) = marks::register(image, &area, size) {
                 state.tracked.insert(start, end);
             }
             state.add(area);
@@ -818,16 +874,32 @@ impl Supervisor {
 
     /// Looks what the image has mapped of the file before it maps it once more: what is gone by now may have been stored
     /// to, unless nothing was since it was proved.
-    fn look(&self, tid: i32, image: &Image, file: &File) {
+    fn look(&self, call: &Notification, image: &Image, file: &File) {
+        let tid = call.tid as i32;
         let claim = file.claim(image);
+        let owes = {
+            let debt = lock(&claim.debt);
+            debt.is_pending() || !debt.owed.is_empty()
+        };
         // Under the lock, so that no mapping is made known meanwhile.
         let mut state = lock(&claim.state);
         state.has_mapped(tid);
         if state.areas.is_empty() && state.unmapped.is_empty() {
+            let is_first = state.making == 0
+                && state.unseen.is_empty()
+                && image.maps.of_file(file.inode).is_empty();
+            if is_first && !owes {
+                // There is nothing that it could have stored to; what it stores to from here on is counted where the page was
+                // clean before.
+                let dirtied = image.dirtied();
+                let is_clean = file.is_clean(call.args[5], sys::page_up(call.args[1]));
+                state.clean_at = dirtied.filter(|_| is_clean);
+                state.seen_drops = file.ask_probe(true).drops;
+            }
             return;
         }
         let drops = file.ask_probe(true).drops;
-        state.look(&maps::of_file(tid, file.inode));
+        state.look(&image.maps.of_file(file.inode));
         // Asked last: what is gone by now was not stored to before it went.
         if state.is_clean(image) {
             state.unmapped.clear();
@@ -904,7 +976,7 @@ impl Supervisor {
         let mut seen = HashMap::new();
         for image in self.images.all() {
             // Where it cannot be asked, all stays.
-            if let Ok(areas) = maps::shared(image.pid) {
+            if let Ok(areas) = image.maps.shared() {
                 seen.insert(image.number, (image, areas));
             }
         }
@@ -913,8 +985,7 @@ impl Supervisor {
                 let (image, areas) = seen.get(&number)?;
                 let has = |areas: &[Area]| areas.iter().any(|area| area.inode == file.inode);
                 // It may have been mapped since.
-                let is_unmapped =
-                    !has(areas) && maps::shared(image.pid).is_ok_and(|now| !has(&now));
+                let is_unmapped = !has(areas) && image.maps.shared().is_ok_and(|now| !has(&now));
                 is_unmapped.then(|| image.clone())
             };
             let is_verified = is_verified(&self.log.settings, &file);
