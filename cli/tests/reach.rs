@@ -8,6 +8,7 @@ use preload_tests::harness::{
 };
 use preload_tests::or_skip;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,22 @@ fn so_is_one_with_musl() {
 fn so_is_one_in_go() {
     let seed = Program::new(or_skip!(go_guest("seed")));
     check_seed(&seed, &[], &MODES);
+}
+
+/// It has the C library, but asks the kernel itself: whoever starts it must say so.
+#[test]
+fn so_is_one_in_rust_that_makes_raw_system_calls() {
+    let seed = Program::new(
+        preload_tests::harness::target_directory()
+            .join("debug")
+            .join("raw-seed"),
+    );
+    check_seed(&seed, &["--reach=supervise"], &MODES);
+    // The library sees nothing of it.
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let outcome = seed.arg(fs.path("preloaded")).under_shim(&[]);
+    assert_eq!(Found::of(&outcome), Torn, "{outcome:?}");
 }
 
 /// Goroutines that the runtime interrupts by signals, and moves from thread to thread.
@@ -929,6 +946,64 @@ fn a_program_under_strace_is_supervised_all_the_same() {
         .args(seed.arguments());
     let outcome = traced.natively();
     assert_eq!(Found::of(&outcome), Whole, "{outcome:?}");
+}
+
+/// A debugger comes, stays over msyncs and new mappings, which are not tracked then, and goes.
+#[test]
+fn a_debugger_attaches_and_leaves() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("gdb"));
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let file = fs.path("f");
+    let syncer = Program::guest_with("syncer", Flags::Static).arg(&file);
+    let is_it = |pid: &i32| {
+        let exe = fs::read_link(format!("/proc/{pid}/exe"));
+        exe.is_ok_and(|exe| exe == syncer.file().canonicalize().expect("the guest"))
+    };
+    let mut talk = supervised(&syncer, &[]).converse(false, &[]);
+    let mut lines = Lines::of(&mut talk);
+    assert_eq!(lines.ask("sync"), "0");
+    let pid = processes_with(&file).into_iter().find(is_it);
+    let pid = pid.expect("the program");
+    let mut debugger = Command::new("gdb")
+        .args(["-q", "-nx", "-p", &pid.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("gdb");
+    let tracer = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains(&format!("TracerPid:\t{}\n", debugger.id()))
+    };
+    wait_until("gdb has attached", Duration::from_secs(20), tracer);
+    let mut commands = debugger.stdin.take().expect("piped stdin");
+    writeln!(
+        commands,
+        "break msync\ncommands\nsilent\ncontinue\nend\ncontinue"
+    )
+    .expect("gdb reads");
+    for question in [
+        "store", "msync", "unmap", "again", "second", "msync", "map", "sync",
+    ] {
+        assert_eq!(lines.ask(question), "0", "{question}");
+    }
+    // Its own breakpoint has it stop at the next, and then it leaves.
+    let interrupt = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(interrupt, rustix::process::Signal::INT).expect("a signal");
+    writeln!(commands, "delete\ndetach\nquit").expect("gdb reads");
+    drop(commands);
+    let left = debugger.wait().expect("gdb ends");
+    assert!(left.success(), "{left}");
+    for question in ["store", "msync", "unmap", "again", "second", "msync"] {
+        assert_eq!(lines.ask(question), "0", "{question}");
+    }
+    drop(lines);
+    let stderr = talk.stderr();
+    assert!(!stderr.contains("doubt"), "{stderr}");
+    assert!(talk.end(patience(Duration::from_secs(10))));
+    let stored = fs::read(&file).expect("the file");
+    assert_eq!(stored.len(), 4 * 4096);
 }
 
 /// What cannot be looked into is not proved, and that is said: here a process that is not dumpable, of an ordinary user.
