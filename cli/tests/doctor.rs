@@ -3,7 +3,7 @@
 mod common;
 
 use common::{examine, keepmydata, stderr, stdout};
-use preload_tests::harness::{LoopFs, TearFs, Tmpfs, shim, wait_until};
+use preload_tests::harness::{LoopFs, Scratch, TearFs, Tmpfs, shim, wait_until};
 use preload_tests::or_skip;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -333,4 +333,46 @@ fn copy_up_under_a_mapping_is_told_of() {
         limits.contains("is copied up when it is first opened for writing"),
         "{limits}"
     );
+}
+
+/// From outside, where that is asked for, and where there is no library: the command is its own guest then.
+#[test]
+fn without_a_library_the_shim_is_tried_by_a_supervisor() {
+    or_skip!(TearFs::available());
+    let alone = Scratch::new();
+    let command = alone.path("keepmydata");
+    fs::copy(env!("CARGO_BIN_EXE_keepmydata"), &command).unwrap();
+    let asked = [&[][..], &["--reach=supervise"]];
+    for (mode, code, verdict) in [
+        ("honest", 0, "keeps"),
+        ("one-page", 1, "cured"),
+        ("black-hole", 2, "not-cured"),
+    ] {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        for options in asked {
+            let mut doctor = common::keepmydata_environment(std::process::Command::new(&command));
+            doctor.args(["doctor", "--json"]).args(options);
+            let output = doctor.arg(fs.path("")).output().unwrap();
+            let found: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{mode} {options:?}: {found}"
+            );
+            assert_eq!(found["verdict"], verdict, "{mode} {options:?}: {found}");
+            let limits = found["limits"].to_string();
+            assert!(limits.contains("by a supervisor"), "{limits}");
+            let records = found["trials"]["shim"]["records"].to_string();
+            assert!(records.contains(r#""supervised":true"#), "{records}");
+        }
+    }
+    // Preloaded or not at all.
+    let fs = TearFs::mount(&["--mode", "one-page", "--keep-cache"]);
+    let mut doctor = common::keepmydata_environment(std::process::Command::new(&command));
+    let output = doctor
+        .args(["doctor", "--json", "--reach=preload"])
+        .arg(fs.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
 }

@@ -2,6 +2,8 @@
 
 use super::guest;
 use crate::junit;
+use crate::run::Reach;
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ pub struct Options {
     pub json: bool,
     pub junit: Option<PathBuf>,
     pub verbose: bool,
+    pub reach: Reach,
 }
 
 pub fn command() -> Command {
@@ -82,6 +85,20 @@ pub fn command() -> Command {
                 .help("Reach DIR2 by this command, for example 'ssh HOST'; keepmydata must be in the PATH there")
                 .requires("client"),
         )
+        .arg(
+            Arg::new("reach")
+                .long("reach")
+                .value_name("HOW")
+                .value_parser(PossibleValuesParser::new(Reach::WORDS))
+                .hide_possible_values(true)
+                .conflicts_with("client")
+                .help("How the shim is tried: preloaded, or from outside [auto, preload, supervise]")
+                .long_help(
+                    "How the shim is tried. [auto, preload, supervise]\n\
+                     auto: the library is preloaded, and where there is none a supervisor beside the program does its work. \
+                     preload: the library, or not at all. supervise: the supervisor (docs/reach.md).",
+                ),
+        )
         .arg(junit::option())
         .arg(flag("json", "Print one JSON object instead of text, with all evidence"))
         .arg(flag(
@@ -101,6 +118,10 @@ pub fn options(matches: &ArgMatches) -> Options {
         json: matches.get_flag("json"),
         junit: matches.get_one("junit").cloned(),
         verbose: matches.get_flag("verbose"),
+        reach: matches
+            .get_one::<String>("reach")
+            .and_then(|word| Reach::of(word))
+            .unwrap_or(Reach::Auto),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::junit;
 use crate::output::{self, Target};
 use crate::progress::Progress;
-use crate::run::reason;
+use crate::run::{Reach, reason};
 use crate::sys;
 use crate::trial::Verdict as _;
 use keepmydata_records::Backing;
@@ -64,6 +64,7 @@ fn work(options: &Options) -> Result<c_int, Failure> {
                 started,
                 &progress,
                 &mut report,
+                options.reach,
             )?
         }
         Err(error) => {
@@ -90,11 +91,12 @@ fn examine(
     started: Instant,
     progress: &Progress,
     report: &mut Report,
+    reach: Reach,
 ) -> Result<Verdict, Failure> {
     let probe = progress.step("a small file", || probe::probe(&workplace.file()))?;
     let cache = progress.step("the page cache", || cache::look(&workplace.file()))?;
     let pace = cache.as_ref().map_or(Pace::default(), cache::Cache::pace);
-    let guests = &Guests::new(workplace, started, pace)?;
+    let guests = &Guests::new(workplace, started, pace, reach)?;
     let mut facts = filesystem.rows();
     match &probe {
         Ok(probe) => facts.extend(probe.rows(filesystem.is_fuse())),
@@ -127,6 +129,10 @@ fn examine(
     judgement
         .limits
         .extend(limits.chain(cache.map(str::to_owned)));
+    if guests.supervises {
+        let limit = "the shim was tried from outside, by a supervisor (docs/reach.md)";
+        judgement.limits.push(limit.to_owned());
+    }
     report.tried(&trials);
     report.judged(&judgement);
     Ok(judgement.said.verdict)

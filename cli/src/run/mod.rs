@@ -16,6 +16,7 @@ use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
 use crate::output;
 use crate::sys;
 use crate::typo;
+use serde::{Deserialize, Serialize};
 use std::env;
 use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
@@ -23,7 +24,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// How a program is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     /// By a preloaded library where the loader loads it, and by a supervisor elsewhere.
     Auto,

@@ -1,4 +1,4 @@
-//! The guests: what a trial runs, natively or under the shim.
+//! The guests: what a trial runs, natively, under the shim or supervised.
 
 use super::super::guest::{
     self, FsxTask, NeighbourFound, NeighbourTask, SeedFound, SeedTask, Task, WorkloadFound,
@@ -6,7 +6,7 @@ use super::super::guest::{
 };
 use super::{Found, Workplace};
 use crate::failure::Failure;
-use crate::run::{Library, reason};
+use crate::run::{Library, Reach, reason};
 use crate::trial::{self, Runner, Under};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub struct Guests<'a> {
     workplace: &'a Workplace,
     command: PathBuf,
     runner: Runner,
+    /// What runs under the shim is supervised instead.
+    pub supervises: bool,
     /// How many have been run.
     count: AtomicU32,
     deadline: Instant,
@@ -54,12 +56,26 @@ pub struct Guests<'a> {
 }
 
 impl<'a> Guests<'a> {
-    pub fn new(workplace: &'a Workplace, started: Instant, pace: Pace) -> Result<Self, Failure> {
+    pub fn new(
+        workplace: &'a Workplace,
+        started: Instant,
+        pace: Pace,
+        reach: Reach,
+    ) -> Result<Self, Failure> {
         let command = env::current_exe().map_err(|error| Failure::of("/proc/self/exe", &error))?;
+        let runner = Runner::new(Library::find(), OsStr::new(""))?;
         Ok(Guests {
             workplace,
             command,
-            runner: Runner::new(Library::find(), OsStr::new(""))?,
+            supervises: match reach {
+                // One that is named must be there.
+                Reach::Auto => {
+                    runner.no_shim().is_some() && env::var_os("KEEPMYDATA_LIB").is_none()
+                }
+                Reach::Preload => false,
+                Reach::Supervise => true,
+            },
+            runner,
             count: AtomicU32::new(0),
             deadline: started + LIMIT + pace.times(IN_ALL).min(LONGEST),
             pace,
@@ -68,7 +84,7 @@ impl<'a> Guests<'a> {
 
     /// Why nothing can be run under the shim.
     pub fn no_shim(&self) -> Option<&str> {
-        self.runner.no_shim()
+        self.runner.no_shim().filter(|_| !self.supervises)
     }
 
     /// The seed case on a new file, and the shim's records.
@@ -151,6 +167,13 @@ impl<'a> Guests<'a> {
         }
         let task = serde_json::to_string(task).map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.command);
+        let under = match under {
+            Under::Shim { level, settings } if self.supervises => {
+                command.args(["--reach=supervise", "--"]).arg(&self.command);
+                Under::Supervisor { level, settings }
+            }
+            under => under,
+        };
         command.args([guest::NAME, &task]);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let logs = self.runner.scratch().join(number.to_string());
@@ -174,8 +197,12 @@ impl<'a> Guests<'a> {
         let found = serde_json::from_slice(&ended.stdout).map_err(|error| error.to_string())?;
         let records = trial::records(&logs).map_err(|error| reason(&error))?;
         let records: Vec<Value> = records.flatten().collect();
-        if matches!(under, Under::Shim { .. }) && records.is_empty() {
-            return Err("the shim was not loaded".to_owned());
+        match under {
+            Under::Shim { .. } if records.is_empty() => Err("the shim was not loaded".to_owned())?,
+            Under::Supervisor { .. } if records.is_empty() => {
+                Err("it was not supervised".to_owned())?;
+            }
+            _ => {}
         }
         Ok((found, records))
     }
