@@ -17,7 +17,7 @@ use crate::mappings::{
 use crate::sys;
 use keepmydata_records::Invalidate;
 
-/// How often that is asked without an answer.
+/// How often that is asked without an answer after something was written.
 const ASKED: u8 = 3;
 
 /// The file was opened for a mapping of it, and nobody here can have stored to it. On a helper thread.
@@ -29,38 +29,58 @@ pub fn renew_at_first(worker: &Worker, file: &File) {
     }
 }
 
-/// All that was stored to the file is proved, and with one thread nothing is stored now. On a helper thread.
-pub fn renew(worker: &Worker, file: &File) {
-    // Who wants to keep what is cached would lose it.
-    if file.traits.local_block
-        || !sys::thread::is_single()
-        || config::settings().invalidate != Invalidate::File
-    {
-        return;
-    }
+/// Whether the kernel may drop the page cache of `file` when it learns of a new modification time, and may be asked before
+/// it does. Who wants to keep what is cached would lose it, and so would a database that only reads its mapping.
+pub fn may_drop(table: &mappings::Guard, file: &File) -> bool {
+    let state = table.get(file);
+    !file.traits.local_block
+        && state.maps_to_store
+        && state.new_attributes != NewAttributes::Keep
+        && sys::thread::is_single()
+        && config::settings().invalidate == Invalidate::File
+}
+
+/// All that was stored to the file is proved, and with one thread nothing is stored now; `wrote` says that something was
+/// written for certain since this was asked last. Says whether the page cache was dropped for it. On a helper thread.
+pub fn renew(worker: &Worker, file: &File, wrote: bool) -> bool {
     let (handle, known) = {
         let table = mappings::lock();
+        if !may_drop(&table, file) {
+            return false;
+        }
         let state = table.get(file);
         (state.handle, state.new_attributes)
     };
-    if known == NewAttributes::Keep {
-        return;
-    }
     let Some(fd) = worker.borrow_handle(&handle) else {
-        return;
+        return false;
     };
     let (Ok(before), Ok(after)) = (sys::fd::modified(fd, false), sys::fd::modified(fd, true))
     else {
-        return;
+        return false;
     };
-    let mut table = mappings::lock();
-    let is_dropped = eviction_probe::is_dropped(worker, &mut table, file);
-    table.get_mut(file).new_attributes = match known {
-        _ if before != after && is_dropped => NewAttributes::Drop,
-        NewAttributes::Unknown(asked) if before == after && asked < ASKED => {
-            NewAttributes::Unknown(asked + 1)
+    let is_new = before != after;
+    // Nothing where nobody can tell.
+    let Some(is_dead) = eviction_probe::are_any_dead(worker, file, &(0..0), false) else {
+        return false;
+    };
+    mappings::lock().get_mut(file).new_attributes = match known {
+        _ if is_new && is_dead => NewAttributes::Drop,
+        NewAttributes::Unknown(asked) if !is_new && asked < ASKED => {
+            NewAttributes::Unknown(asked + u8::from(wrote))
         }
         NewAttributes::Unknown(_) => NewAttributes::Keep,
         known => known,
     };
+    is_new && is_dead
+}
+
+/// The same after a call of the program's that has changed the file past its mappings, and before which what it had stored
+/// to them was proved.
+pub fn renew_if_proved(worker: &Worker, file: &File, wrote: bool) -> bool {
+    let is_proved = {
+        let table = mappings::lock();
+        let debt = &table.get(file).debt;
+        debt.owed.is_empty() && !debt.is_pending()
+    };
+    is_proved && renew(worker, file, wrote)
 }

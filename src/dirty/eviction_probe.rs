@@ -165,6 +165,7 @@ fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
         source,
         offset,
         lives: false,
+        is_new: true,
     };
     ANY.store(true, Ordering::Relaxed);
     Some(addr)
@@ -392,13 +393,27 @@ pub fn unmap(addr: usize) {
     }
 }
 
-/// Whether one of the probes of `file` is dead, of those not in the bytes `except`; nothing where there is none. On a
-/// helper thread.
-pub fn are_any_dead(worker: &Worker, file: &File, except: &Range<u64>) -> Option<bool> {
+/// A call of the program's begins that may drop the page cache of `file`.
+pub fn age(file: &File) {
+    for probe in &mut of(&mut mappings::lock(), file).all {
+        probe.is_new = false;
+    }
+}
+
+/// Whether one of the probes of `file` is dead, of those not in the bytes `except`, or, where the program's call was
+/// announced ([`age`]), only `of_before` that; nothing where there is none. On a helper thread.
+pub fn are_any_dead(
+    worker: &Worker,
+    file: &File,
+    except: &Range<u64>,
+    of_before: bool,
+) -> Option<bool> {
     let pagemap = worker.pagemap()?;
     let mut table = mappings::lock();
     let all = of(&mut table, file).all.iter();
-    let living = all.filter(|probe| probe.lives && !except.contains(&probe.offset));
+    let living = all.filter(|probe| {
+        probe.lives && !except.contains(&probe.offset) && !(of_before && probe.is_new)
+    });
     living
         .map(|probe| !vm::is_present(pagemap, probe.addr))
         .reduce(|any, dead| any || dead)

@@ -345,17 +345,26 @@ pub fn add_owed(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(), E
 /// All that an msync has found stored to in `file` is proved. Where the page cache was dropped after it was copied, by
 /// the shim's own open, say, that has taken nothing unless something was stored since: the next msync need not know of
 /// it. No call of the program's drops it meanwhile: that would wait for the enforcement. On a helper thread.
+///
+/// What was found otherwise than by its marks is `unseen`: those of mappings that have some are still there.
 #[inline(never)]
-pub fn forget_drop(worker: &Worker, file: &File) {
+pub fn forget_drop(worker: &Worker, file: &File, unseen: Option<&Ranges>) {
     if !eviction_probe::is_dropped(worker, &mut mappings::lock(), file) {
         return;
+    }
+    if sys::thread::is_single() {
+        for range in unseen.into_iter().flat_map(Ranges::iter) {
+            pagemap::unmark_absent(worker, file, &(range.offset..range.end()));
+        }
     }
     // The drop stays noted while the probes come back to life, and is forgotten only then: the next one is seen.
     let _ = eviction_probe::ask(worker, file, false);
     let _ = eviction_probe::revive(worker, file, &(0..u64::MAX));
     let size = size(worker, file);
     let mut table = mappings::lock();
-    if !may_be_owed(worker, &mut table, file, size) && !table.get(file).debt.is_pending() {
+    // With one thread nobody has stored anything meanwhile, and nobody need have seen that.
+    let is_owed = !sys::thread::is_single() && may_be_owed(worker, &mut table, file, size);
+    if !is_owed && !table.get(file).debt.is_pending() {
         eviction_probe::forget(&mut table, file);
     }
 }

@@ -5,8 +5,8 @@
 //! flusher has written the page back, to a daemon that may have lied. It also shows a page that was stored to and then dropped:
 //! its entry is empty, where it should carry a mark.
 
-use super::reach::{end_inside, has_untracked, tracked, untracked};
-use super::{Found, LARGEST, Query, Ranges, eviction_probe, locking, mincore, size};
+use super::reach::{end_ahead, has_untracked, is_short, tracked, untracked};
+use super::{Found, LARGEST, Query, Ranges, eviction_probe, locking, mincore};
 use crate::helper::Worker;
 use crate::mappings::{
     self, Guard,
@@ -48,8 +48,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>, else_counted: bool) -> Res
                 return;
             }
             if entry.marks.registered == query.generation() {
-                if let Some(new) = untracked(entry, size) {
-                    track(userfaultfd, entry, marks, size);
+                if let Some(new) = track(userfaultfd, entry, marks, size, || query.size()) {
                     grown.add(new.start, new.end);
                     mincore::cached_from(entry, new.start, new.end, into.assumed_dirty);
                 }
@@ -138,7 +137,7 @@ fn scan_each(
 /// Registers a mapping of a file of `size` bytes; returns what to note in its entry, which is nothing where the
 /// kernel has no such thing, too much of the file is mapped, or the mapping is locked in memory.
 ///
-/// Stores are tracked up to the end of the file: there are none beyond. What it grows by is taken in by
+/// Stores are tracked up to the end of the file and [`end_ahead`] of it. What it grows by beyond that is taken in by
 /// [`follow_growth`], or by the next scan.
 ///
 /// What is locked must not be registered. Where a page of it that is write-protected has left the page
@@ -146,7 +145,7 @@ fn scan_each(
 /// 6.18). mlock(2) itself hangs likewise where a page was never touched.
 pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     let (start, len) = (entry.start, entry.len());
-    let inside = end_inside(entry, size) - start;
+    let inside = end_ahead(entry, size) - start;
     let Some(fd) = worker.userfaultfd() else {
         return Marks::default();
     };
@@ -169,30 +168,37 @@ pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     }
 }
 
-/// Has stores to all of `entry` tracked that is inside of its file; what was stored to [`untracked`] pages before is
-/// not known. Where too much would be, none. Under the table lock.
-fn track(fd: BorrowedFd<'_>, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
-    let end = end_inside(entry, size);
+/// Has stores to all of `entry` tracked that is inside of its file of `size` bytes, or not far beyond, if it is
+/// [`is_short`]; returns what of the file was not tracked until then: what was stored there is not known. Where too much
+/// would be tracked, nothing is. Under the table lock.
+fn track(
+    fd: BorrowedFd<'_>,
+    entry: &Entry<'_>,
+    marks: &mut Marks,
+    size: u64,
+    size_now: impl FnOnce() -> Result<u64, Errno>,
+) -> Option<Range<u64>> {
+    if !is_short(entry, size) {
+        return None;
+    }
+    let end = end_ahead(entry, size);
     let from = marks.tracked.clamp(entry.start, entry.end);
-    let done = end - entry.start <= LARGEST
-        && from < end
-        && userfaultfd::protect(fd, from, end - from).is_ok();
+    let done = end - entry.start <= LARGEST && userfaultfd::protect(fd, from, end - from).is_ok();
     if done {
         marks.tracked = end;
     } else {
         userfaultfd::unregister(fd, entry.start, entry.len());
         marks.registered = 0;
     }
+    // It may have grown meanwhile, and another thread have stored there before that.
+    untracked(entry, size_now().unwrap_or(u64::MAX).max(size))
 }
 
-/// Has stores tracked to what is [`untracked`] of `entry`, which is registered, and has not been stored to. Under the
+/// Has stores tracked to what is not of `entry`, which is registered, and has not been stored to there. Under the
 /// table lock.
 pub fn track_rest(worker: &Worker, entry: &Entry<'_>, marks: &mut Marks, size: u64) {
-    if let Some(fd) = worker
-        .userfaultfd()
-        .filter(|_| untracked(entry, size).is_some())
-    {
-        track(fd, entry, marks, size);
+    if let Some(fd) = worker.userfaultfd() {
+        let _ = track(fd, entry, marks, size, || Ok(size));
     }
 }
 
@@ -203,20 +209,18 @@ pub fn follow_growth(worker: &Worker, file: &File) {
         return;
     };
     let generation = worker.process().generation();
-    let size = size(worker, file);
-    if size == u64::MAX {
+    let query = Query::of(worker, file, mappings::handle_of(file));
+    let Some(size) = query.size().ok().filter(|&size| size != u64::MAX) else {
         return;
-    }
+    };
     let mut stored = Ranges::new();
     let mut table = mappings::lock();
     table.mark_each(file, |entry, marks| {
-        let new = match entry.writable && marks.registered == generation {
-            true => untracked(entry, size),
-            false => None,
-        };
         // It cannot be locked: that ends the registration.
-        if let Some(new) = new {
-            track(fd, entry, marks, size);
+        if entry.writable
+            && marks.registered == generation
+            && let Some(new) = track(fd, entry, marks, size, || query.size())
+        {
             mincore::cached_from(entry, new.start, new.end, &mut stored);
         }
     });

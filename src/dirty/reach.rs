@@ -1,11 +1,25 @@
-//! How far the stores to a mapping are tracked: up to where its file ended when it was looked at last.
+//! How far the stores to a mapping are tracked: up to where its file ended when it was looked at last, and beyond that.
 
 use crate::helper::Worker;
 use crate::mappings::{Guard, file::File, table::Entry};
 use core::ops::Range;
 
+/// So far beyond the end of the file the kernel is asked to track stores, bytes: write(2), stdio, io_uring or another
+/// process may make it longer, and nobody sees when. Each page costs 8 bytes of page table.
+const AHEAD: u64 = 1 << 20;
+
+/// The address up to which stores to `entry`, a mapping of a file of `size` bytes in whole pages, are to be tracked.
+pub fn end_ahead(entry: &Entry<'_>, size: u64) -> usize {
+    end_inside(entry, size.saturating_add(AHEAD))
+}
+
+/// Whether `entry`, which is registered, is to be tracked further than it is: not with each page that the file grows by.
+pub fn is_short(entry: &Entry<'_>, size: u64) -> bool {
+    entry.marks.tracked < end_inside(entry, size.saturating_add(AHEAD / 2))
+}
+
 /// The address where `entry` ends, or where its file does, which is of `size` bytes in whole pages.
-pub fn end_inside(entry: &Entry<'_>, size: u64) -> usize {
+fn end_inside(entry: &Entry<'_>, size: u64) -> usize {
     let len = size.saturating_sub(entry.offset).min(entry.len() as u64);
     entry.start + len as usize
 }

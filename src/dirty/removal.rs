@@ -4,7 +4,7 @@
 //! what was stored in them. These are no loss: their marks go too.
 
 use super::pin::Pinned;
-use super::{eviction_probe, pagemap};
+use super::{attributes, eviction_probe, pagemap};
 use crate::config;
 use crate::helper;
 use crate::mappings::{
@@ -138,18 +138,28 @@ pub fn changed((dev, ino): Inode, range: Range<u64>) {
 }
 
 /// The program has written the bytes `range` of the inode. Where they are not in the page cache now, the write has gone
-/// past it (FOPEN_DIRECT_IO), and dropped what was there. With all signals blocked.
+/// past it (FOPEN_DIRECT_IO), and dropped what was there; or the kernel drops it when it learns of the new modification time,
+/// which it does here. With all signals blocked.
 pub fn written((dev, ino): Inode, range: Range<u64>) {
     mappings::each_of_inode(dev, ino, |file| {
         if !mappings::lock().drops(file, MayDrop::Write) {
             return;
         }
-        let asked = helper::run_if_there(process::this(), |worker| is_cached(worker, file, &range));
-        let Some(cached) = asked.flatten() else {
-            return;
+        let asked = helper::run_if_there(process::this(), |worker| {
+            let cached = is_cached(worker, file, &range);
+            (cached, attributes::renew_if_proved(worker, file, true))
+        });
+        let dropped = match asked {
+            Some((_, true) | (Some(false), _)) => true,
+            Some((Some(true), _)) => false,
+            _ => return,
         };
-        mappings::lock().note_drop(file, MayDrop::Write, !cached);
-        if !cached {
+        let mut table = mappings::lock();
+        if dropped || !attributes::may_drop(&table, file) {
+            table.note_drop(file, MayDrop::Write, dropped);
+        }
+        drop(table);
+        if dropped {
             changed_file(file, &range);
         }
     });
@@ -262,6 +272,12 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         if eviction_probe::revive(worker, file, range) && !local_block {
             mappings::lock().mark_refused_unrecoverable(file);
         }
+        // A read or fstat(2) would drop the page cache next, and nobody would know what was stored by then.
+        let maps = matches!(by, Some((MayDrop::Map | MayDrop::MapToRead, _)));
+        if all && !maps && attributes::renew_if_proved(worker, file, by.is_none()) {
+            pagemap::unmark_absent(worker, file, &everything);
+            eviction_probe::revive(worker, file, &everything);
+        }
     };
     let _ = helper::run_if_there(process::this(), |worker| {
         follow(worker);
@@ -281,7 +297,7 @@ fn are_any_dead(
         true => 0..0,
         false => sys::page_down(range.start)..range.end,
     };
-    let others = eviction_probe::are_any_dead(worker, file, &taken);
+    let others = eviction_probe::are_any_dead(worker, file, &taken, all);
     let is_all_taken = || {
         let size = super::size(worker, file);
         let table = mappings::lock();
@@ -296,7 +312,7 @@ fn are_any_dead(
         taken_all
     };
     others.or_else(|| {
-        let any = eviction_probe::are_any_dead(worker, file, &(0..0))?;
+        let any = eviction_probe::are_any_dead(worker, file, &(0..0), all)?;
         Some(any && (all || !is_all_taken()))
     })
 }

@@ -11,7 +11,7 @@ use super::request::patience;
 use super::ticket;
 use crate::config;
 use crate::dirty::pin::{Pinned, pin};
-use crate::dirty::{self, removal::Inode};
+use crate::dirty::{self, eviction_probe, removal::Inode};
 use crate::helper::{self, Worker};
 use crate::mappings::{
     self,
@@ -189,6 +189,9 @@ impl Dropping {
     /// handler may sync the file.
     pub fn begin(inode: Inode, call: MayDrop) -> Dropping {
         let mut quiesced = [None, None];
+        if is_possible() {
+            mappings::each_of_inode(inode.0, inode.1, eviction_probe::age);
+        }
         if sys::thread::is_single() {
             changing(inode);
         } else if is_possible() {
@@ -265,26 +268,6 @@ fn each_verified(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
     mappings::each(start, end, |entry| {
         if entry.writable && is_verified(entry.file) {
             run(entry);
-        }
-    });
-}
-
-/// The process is about to become another program, whose msync knows nothing of what is owed: what can be is proved. A fork
-/// child that has opened nothing has nothing to prove with.
-pub fn executing() {
-    let patience = &mut patience();
-    let generation = process::this().generation();
-    each(0, usize::MAX, |entry| {
-        let owes = |worker: &mut Worker| {
-            let is_owed = {
-                let table = mappings::lock();
-                let state = table.get(entry.file);
-                (state.handle.generation == generation).then(|| !state.debt.owed.is_empty())
-            };
-            is_owed.is_some_and(|owed| owed || dirty::may_be_dirty(worker, entry))
-        };
-        if helper::run_if_there(process::this(), owes) == Some(true) {
-            prove(entry.file, patience);
         }
     });
 }

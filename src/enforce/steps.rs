@@ -86,8 +86,10 @@ pub fn conclude(
     }
     note_untold(here, &ended);
     if ended.is_all_proved() {
-        dirty::attributes::renew(here.worker, &here.file);
-        dirty::forget_drop(here.worker, &here.file);
+        let wrote = ended.sees_stores && !ended.dirty.is_empty();
+        dirty::attributes::renew(here.worker, &here.file, wrote);
+        let unseen = (!ended.sees_stores).then_some(&ended.dirty);
+        dirty::forget_drop(here.worker, &here.file, unseen);
     }
     observer::ended(here.worker, &ended);
     let is_kept = ended.verify && reverify::keep(here, &mut ended);

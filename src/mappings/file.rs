@@ -115,6 +115,8 @@ pub struct State {
     pub drops: [Option<bool>; MayDrop::KINDS],
     /// It is one of the files whose writes may drop pages.
     writes_may_drop: bool,
+    /// A mapping of it was made to store to, not only of a file that was opened for writing.
+    pub maps_to_store: bool,
     pub new_attributes: NewAttributes,
     /// The page cache was dropped since the last sync that succeeded: what was dirty then is not all known.
     pub dropped: bool,
@@ -360,6 +362,7 @@ impl Files {
                     dropping: 0,
                     drops: [None; MayDrop::KINDS],
                     writes_may_drop: false,
+                    maps_to_store: false,
                     new_attributes: NewAttributes::Unknown(0),
                     dropped: false,
                     dropped_unseen: false,

@@ -27,6 +27,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use file::{File, FileRef, Files, Handle, Held, Key, MayDrop, State};
 use keepmydata_ranges::Ranges;
+use libc::c_int;
 use table::{Entry, Marks, Table};
 
 /// All mappings and files. In ordinary memory: a fork child inherits the mappings too.
@@ -374,6 +375,18 @@ impl Guard {
             self.get_mut(&file).note_writes(true);
         }
         Some(file)
+    }
+
+    /// A mapping of `file` was made with `prot`. Once it can be stored to, what writes do is to be seen anew.
+    pub fn note_prot(&mut self, file: &File, prot: c_int) {
+        let state = self.get_mut(file);
+        if prot & libc::PROT_WRITE != 0 && !state.maps_to_store {
+            state.maps_to_store = true;
+            let drops = &mut state.drops[MayDrop::Write as usize];
+            *drops = drops.filter(|&dropped| dropped);
+            let traits = file.traits;
+            state.note_writes(!traits.local_block && config::is_verified(traits.local_block));
+        }
     }
 
     /// Tells `each` of what changes about every tracked file.

@@ -16,6 +16,8 @@ pub struct Probe {
     pub offset: u64,
     /// Whether it has been faulted in.
     pub lives: bool,
+    /// Planted since the last call of the program's began that may drop the page cache: it tells nothing of that.
+    pub is_new: bool,
 }
 
 /// The probes of one file; they want the table lock.

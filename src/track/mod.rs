@@ -152,7 +152,7 @@ fn replace(call: &Mmap) -> *mut c_void {
 fn replace_dropping(call: &Mmap, inode: Inode, kind: MayDrop) -> *mut c_void {
     let dropping = before::Dropping::begin(inode, kind);
     let result = replace(call);
-    dropping.end(Some(0..0));
+    dropping.end((result != libc::MAP_FAILED).then_some(0..0));
     result
 }
 
@@ -179,7 +179,7 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     // Not before the mapping is in the table: the kernel may take marks away that nobody has made, where a page is
     // dropped in the moment of a fault, and who has it dropped mends that in the mappings that are known.
     if let Some(dropping) = dropping {
-        dropping.end(Some(0..0));
+        dropping.end(mapped.map(|_| 0..0));
     }
     if let Some(tracked) = tracked {
         if let Ok(key) = &tracked {
@@ -263,6 +263,7 @@ fn track_known(
             marks: Marks::default(),
         },
     );
+    table.note_prot(&file, call.prot);
     // The entry has a hold of its own, if there is one.
     let handle = table.release(file);
     drop(table);
@@ -326,6 +327,7 @@ fn track(
     }
     let (inserted, excluded) = {
         let mut table = lock_if(Some(quiet));
+        table.note_prot(&file, call.prot);
         (insert(&mut table, entry), table.get(&file).excluded)
     };
     if !inserted {
@@ -658,7 +660,7 @@ pub fn remap_file_pages(
         quiesced.end();
     }
     if let Some(dropping) = dropping {
-        dropping.end(Some(0..0));
+        dropping.end((result == 0).then_some(0..0));
     }
     drop(quiet);
     if result == 0 {

@@ -48,6 +48,8 @@ pub struct Campaign {
     pub native: bool,
     /// What is known counts as a failure too, and is made short.
     pub strict: bool,
+    /// Only programs of one thread in one process.
+    pub alone: bool,
     pub found: Mutex<Found>,
 }
 
@@ -56,6 +58,7 @@ impl Campaign {
         Self {
             native,
             strict: false,
+            alone: false,
             found: Mutex::default(),
         }
     }
@@ -88,6 +91,9 @@ impl Campaign {
                 break;
             }
             let mut tree = programs.next();
+            if self.alone && !tree.current().is_alone() {
+                continue;
+            }
             let judgement = mounted.run(&tree.current());
             let mut found = self.found.lock().expect("found");
             found
@@ -113,8 +119,7 @@ impl Campaign {
         judgement: &Judgement,
     ) {
         let whole = tree.current();
-        let is_alone = !whole.is_threaded() && !whole.uses("fork") && !whole.uses("other");
-        let races = !is_alone && known::is_race(&row.name, kind, &whole);
+        let races = !whole.is_alone() && known::is_race(&row.name, kind, &whole);
         let is_known = !self.native
             && !self.strict
             && (races || known::is_listed(&row.name, kind) || known::is_known(&row.name, kind));

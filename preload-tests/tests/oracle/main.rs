@@ -17,7 +17,7 @@
 //! `KEEPMYDATA_ORACLE_LIBRARY` and `KEEPMYDATA_ORACLE_DEFECT` are of [`defects`].
 //!
 //! `KEEPMYDATA_ORACLE_STRICT=1` also fails for known defects, and shows the shortest program of each row and kind;
-//! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim.
+//! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim; `KEEPMYDATA_ORACLE_ALONE=1` only programs of one thread in one process.
 
 mod bed;
 mod campaign;
@@ -277,6 +277,7 @@ fn hours_of_random_programs() {
     println!("{} rows, seed {first}", rows.len());
     let campaign = Campaign {
         strict: setting("STRICT").is_some(),
+        alone: setting("ALONE").is_some(),
         ..Campaign::new(native)
     };
     let begin = Instant::now();

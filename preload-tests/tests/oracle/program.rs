@@ -94,6 +94,11 @@ impl Program {
         self.threads.len() > 1 || self.uses("count")
     }
 
+    /// Of one thread in one process, with no other program beside it.
+    pub fn is_alone(&self) -> bool {
+        !self.is_threaded() && !self.uses("fork") && !self.uses("other")
+    }
+
     pub fn uses(&self, name: &str) -> bool {
         self.threads
             .iter()
