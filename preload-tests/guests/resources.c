@@ -1,5 +1,5 @@
 /*
- * usage: resources FILE mappings|sparse|cycles N|files N|cost N|threads N|syncs N FILES|processes
+ * usage: resources FILE mappings|addresses|sparse|cycles N|files N|cost N|threads N|syncs N FILES|processes
  * Programs that go to the limits of what there is.
  */
 #include "guest.h"
@@ -53,6 +53,31 @@ static void mappings(void)
 		failed += munmap(at[i], PAGE) != 0;
 	printf("failed %d\n", failed);
 	printf("another round: %d\n", store_and_sync(fd, LENGTH, 'x'));
+}
+
+/* The address space: the longest mapping that there is room for, and the round addresses that are free. */
+static void addresses(void)
+{
+	const size_t tib = 1ull << 40;
+	int fd = open_sized(path, LENGTH), flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, longest = 0, taken = 0;
+
+	printf("before: %d\n", store_and_sync(fd, LENGTH, 'x'));
+	for (int length = 8; length < 128; length += 8) {
+		void *at = mmap(NULL, length * tib, PROT_NONE, flags, -1, 0);
+		if (at == MAP_FAILED)
+			continue;
+		longest = length;
+		munmap(at, length * tib);
+	}
+	for (int place = 1; place < 80; place++) {
+		void *at = mmap((void *)(place * tib), 16 * PAGE, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+		if (at == MAP_FAILED)
+			taken++;
+		else
+			memset(at, place, 16 * PAGE);
+	}
+	printf("%d TiB in one piece, %d addresses taken\n", longest, taken);
+	printf("after: %d\n", store_and_sync(fd, LENGTH, 'y'));
 }
 
 /* 1 TiB with a few stores, beyond 4 GiB and at the very end. */
@@ -200,6 +225,8 @@ int main(int argc, char **argv)
 	path = argv[1];
 	if (strcmp(argv[2], "mappings") == 0)
 		mappings();
+	else if (strcmp(argv[2], "addresses") == 0)
+		addresses();
 	else if (strcmp(argv[2], "sparse") == 0)
 		sparse();
 	else if (strcmp(argv[2], "cycles") == 0)

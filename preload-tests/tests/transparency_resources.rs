@@ -33,6 +33,12 @@ fn short_lived_threads() {
     resources(&["threads", "64"]);
 }
 
+/// The shim's own memory lies where no program expects an address to be free.
+#[test]
+fn addresses_are_free() {
+    resources(&["addresses"]);
+}
+
 #[test]
 fn sparse_terabyte() {
     let fs = or_skip!(LoopFs::mount("ext4"));

@@ -15,12 +15,33 @@ use rustix::mm::{
     Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
 };
 
-/// Where the shim's mappings go, if there is room: far from where the kernel puts the program's. A
-/// program may have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be
-/// told ENOMEM by msync(2).
-const FROM: usize = 0x2000_0000_0000;
-const TO: usize = 0x3000_0000_0000;
-static NEXT: AtomicUsize = AtomicUsize::new(FROM);
+/// Where the next mapping of the shim's ends, if there is room; 0 before the first. They lie below this library, 1/64 of
+/// its address away (2 TiB on x86-64), and grow downwards: far from where the kernel puts the program's, as a program may
+/// have left a hole there on purpose, to map into it with `MAP_FIXED` later, or to be told ENOMEM by msync(2); and where
+/// no program expects an address to be free, as it is another one in each process, and splits no large part of what is.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Where the first one ends.
+fn first() -> usize {
+    let library = (&raw const NEXT).addr();
+    (library - library / 64) & !(crate::page_size() - 1)
+}
+
+/// A place for `len` bytes, or 0 where the kernel is to find one.
+fn hint(len: usize) -> usize {
+    let place = |end: usize| {
+        let start = match end {
+            0 => first(),
+            _ => end,
+        }
+        .checked_sub(len)?;
+        (start >= first() / 2).then_some(start)
+    };
+    let next = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| {
+        Some(place(end).unwrap_or(0))
+    });
+    next.ok().and_then(place).unwrap_or(0)
+}
 
 /// Where memory comes from that is never given back.
 ///
@@ -90,17 +111,12 @@ impl Mapping {
     fn place_as(len: usize, prot: ProtFlags, kind: MapFlags) -> Option<Mapping> {
         // A page stays free between two, so that the kernel does not join them.
         let step = crate::page_up(len as u64) as usize + crate::page_size();
-        let mut hint = NEXT.fetch_add(step, Ordering::Relaxed);
-        if hint.checked_add(step).is_none_or(|end| end > TO) {
-            NEXT.store(FROM, Ordering::Relaxed);
-            hint = 0;
-        }
         let flags = match cfg!(miri) {
             // Miri knows no other.
             true => kind,
             false => kind | MapFlags::NORESERVE,
         };
-        let hint = core::ptr::without_provenance_mut(hint);
+        let hint = core::ptr::without_provenance_mut(hint(step));
         // SAFETY: a fresh anonymous mapping; the address is a hint only.
         let start = unsafe { mmap_anonymous(hint, len, prot, flags) };
         let start = NonNull::new(start.ok()?.cast())?;
