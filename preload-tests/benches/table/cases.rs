@@ -88,6 +88,7 @@ pub fn of(fs: FsName, quick: bool) -> Vec<Case> {
         cases.push(verify(16 * MIB, rounds(51)));
         cases.push(verify(size, rounds(15)));
         cases.extend([0, 1, 16, 4096].map(|dirty| reach(dirty, rounds(51))));
+        cases.push(reach_calls(rounds(21)));
     } else {
         cases.push(lmdb(if quick { 1_000 } else { 10_000 }));
     }
@@ -252,6 +253,40 @@ fn reach(dirty: u64, rounds: usize) -> Case {
             baseline: SHIM,
             goals: vec![(SUPERVISED, Goal::AtMost(1.0))],
         }],
+        counted: None,
+    }
+}
+
+/// What the supervisor costs where it does nothing for the program.
+fn reach_calls(rounds: usize) -> Case {
+    let metric = |name, columns, baseline, goals| Metric {
+        name,
+        columns,
+        per: 1.0,
+        baseline,
+        goals,
+    };
+    Case {
+        name: CaseName::Reach,
+        title: "shim and supervisor, other calls".to_owned(),
+        guest: "bench_plain",
+        arguments: |_, path, _| vec![path.display().to_string()],
+        size: 0,
+        contenders: vec![NATIVE, SHIM, SUPERVISED],
+        rounds,
+        request: Box::new(|_| "1000".to_owned()),
+        metrics: vec![
+            metric(
+                "a plain system call",
+                &["call"],
+                NATIVE,
+                vec![(SUPERVISED, Goal::Added(50.0))],
+            ),
+            metric("pread", &["read"], NATIVE, vec![]),
+            metric("mmap + munmap of memory", &["memory"], NATIVE, vec![]),
+            metric(ONE_MORE, &["file"], SHIM, vec![]),
+            metric("fork, exec of true, its end", &["exec"], NATIVE, vec![]),
+        ],
         counted: None,
     }
 }
