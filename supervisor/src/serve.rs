@@ -44,6 +44,8 @@ pub struct Supervisor {
     pending: Option<Pending>,
     /// The listener, and the end of each process that was seen.
     epoll: OwnedFd,
+    /// The userfaultfd of each image, from which a thread of it can be read that unmaps something.
+    unmapping: OwnedFd,
     /// Whether a call that was received is interrupted by nothing but fatal signals.
     killable: bool,
     /// Filters that each process has as it comes, of its own and ours.
@@ -53,11 +55,43 @@ pub struct Supervisor {
     log: Log,
     images: Images,
     files: Files,
-    /// Held by the thread that waits for a call.
-    receiving: Mutex<()>,
-    /// Threads that wait for one, or for that.
+    callers: Crew,
+    unmappers: Crew,
+}
+
+/// Threads of which one waits for something to do at all times, and does it; another waits then.
+#[derive(Default)]
+struct Crew {
+    /// Held by the one that waits.
+    waiting: Mutex<()>,
+    /// Those that have nothing to do.
     idle: AtomicUsize,
 }
+
+/// What a crew is there for.
+struct Duty<T> {
+    crew: fn(&Supervisor) -> &Crew,
+    wait: fn(&Supervisor) -> Next<T>,
+    run: fn(&Supervisor, T),
+}
+
+enum Next<T> {
+    Do(T),
+    Nothing,
+    /// Nothing will come any more.
+    Over,
+}
+
+const CALLS: Duty<Notification> = Duty {
+    crew: |all| &all.callers,
+    wait: Supervisor::next_call,
+    run: |all, call| all.serve(&call),
+};
+const UNMAPPINGS: Duty<u32> = Duty {
+    crew: |all| &all.unmappers,
+    wait: Supervisor::next_unmapping,
+    run: Supervisor::before_unmapped,
+};
 
 /// Stack of a thread, bytes: what is known of an msync lies in boxes, lists of ranges do not.
 const STACK: usize = 1 << 20;
@@ -77,14 +111,15 @@ impl Supervisor {
             listener,
             pending,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            unmapping: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             killable,
             filters: filters_of("self").map_or(u32::MAX, |own| own + 1),
             unseen: AtomicBool::new(false),
             log,
             images: Images::default(),
             files: Files::default(),
-            receiving: Mutex::default(),
-            idle: AtomicUsize::new(0),
+            callers: Crew::default(),
+            unmappers: Crew::default(),
         })
     }
 
@@ -98,7 +133,8 @@ impl Supervisor {
             // Its end is told of all the same.
             EventFlags::empty(),
         )?;
-        all.begin_to_receive()?;
+        all.begin(&CALLS)?;
+        all.begin(&UNMAPPINGS)?;
         let mut events = Vec::with_capacity(16);
         let wait = Timespec {
             tv_sec: 0,
@@ -120,9 +156,7 @@ impl Supervisor {
             }
             for event in &events {
                 let (what, flags) = (event.data.u64(), event.flags);
-                if what > u32::MAX.into() {
-                    all.do_aside(move |all| all.before_unmapped(what as u32));
-                } else if what != 0 {
+                if what != 0 {
                     all.do_aside(move |all| all.process_has_ended(what as u32));
                 } else if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                     // What is said at the end of each.
@@ -142,44 +176,66 @@ impl Supervisor {
             .spawn(move || what(&all));
     }
 
-    /// Has one more thread wait for calls.
-    fn begin_to_receive(self: &Arc<Self>) -> Result<(), Errno> {
+    /// Has one more thread do its duty.
+    fn begin<T>(self: &Arc<Self>, duty: &'static Duty<T>) -> Result<(), Errno> {
         let all = self.clone();
-        self.idle.fetch_add(1, Ordering::Relaxed);
+        let idle = &(duty.crew)(self).idle;
+        idle.fetch_add(1, Ordering::Relaxed);
         let made = thread::Builder::new()
             .stack_size(STACK)
-            .spawn(move || all.work());
+            .spawn(move || all.work(duty));
         made.map(drop).map_err(|error| {
-            self.idle.fetch_sub(1, Ordering::Relaxed);
+            idle.fetch_sub(1, Ordering::Relaxed);
             errno(error)
         })
     }
 
-    fn work(self: Arc<Self>) {
+    fn work<T>(self: Arc<Self>, duty: &'static Duty<T>) {
+        let crew = (duty.crew)(&self);
         loop {
-            let received = {
-                let _alone = lock(&self.receiving);
-                self.listener.receive()
+            let next = {
+                let _alone = lock(&crew.waiting);
+                (duty.wait)(&self)
             };
-            let was_last = self.idle.fetch_sub(1, Ordering::Relaxed) == 1;
-            match received {
-                Ok(call) => {
-                    if let Some(pending) = self.pending {
-                        pending.note(call.id, call.number);
-                    }
+            let was_last = crew.idle.fetch_sub(1, Ordering::Relaxed) == 1;
+            match next {
+                Next::Do(what) => {
                     if was_last {
-                        // Without, the next call waits until this one is done.
-                        let _ = self.begin_to_receive();
+                        // Without, the next waits until this is done.
+                        let _ = self.begin(duty);
                     }
-                    self.serve(&call);
+                    (duty.run)(&self, what);
                 }
-                Err(_) if self.listener.is_over() => return,
-                Err(_) => {}
+                Next::Nothing => {}
+                Next::Over => return,
             }
-            if self.idle.fetch_add(1, Ordering::Relaxed) >= IDLE {
-                self.idle.fetch_sub(1, Ordering::Relaxed);
+            if crew.idle.fetch_add(1, Ordering::Relaxed) >= IDLE {
+                crew.idle.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
+        }
+    }
+
+    fn next_call(&self) -> Next<Notification> {
+        match self.listener.receive() {
+            Ok(call) => {
+                if let Some(pending) = self.pending {
+                    pending.note(call.id, call.number);
+                }
+                Next::Do(call)
+            }
+            Err(_) if self.listener.is_over() => Next::Over,
+            Err(_) => Next::Nothing,
+        }
+    }
+
+    /// The number of the next image of which a thread waits that unmaps something.
+    fn next_unmapping(&self) -> Next<u32> {
+        let mut events = Vec::with_capacity(1);
+        let waited = epoll::wait(&self.unmapping, spare_capacity(&mut events), None);
+        match (waited, events.first()) {
+            (Ok(_), Some(event)) => Next::Do(event.data.u64() as u32),
+            _ => Next::Nothing,
         }
     }
 
@@ -738,7 +794,7 @@ impl Supervisor {
         }
         marks::with(image, |fd| {
             userfaultfd::read_event(fd);
-            let _ = epoll::modify(&self.epoll, fd, unmaps(number), UNMAPS);
+            let _ = epoll::modify(&self.unmapping, fd, unmaps(number), UNMAPS);
         });
     }
 
@@ -843,7 +899,7 @@ impl Supervisor {
         {
             let make = || stopped.make_userfaultfd(image);
             marks::ensure(image, make, |fd| {
-                epoll::add(&self.epoll, fd, unmaps(image.number), UNMAPS)
+                epoll::add(&self.unmapping, fd, unmaps(image.number), UNMAPS)
             });
             let start = start as usize;
             let area = Area {
@@ -1015,7 +1071,7 @@ impl Supervisor {
 
 /// How a wait for a thread of image `number` that unmaps something is named.
 fn unmaps(number: u32) -> EventData {
-    EventData::new_u64(1 << 32 | u64::from(number))
+    EventData::new_u64(number.into())
 }
 
 /// One at a time.
