@@ -594,6 +594,41 @@ fn mappings_that_go_at_the_same_time_do_not_leave_the_proof_to_each_other() {
     assert_eq!(output, ("0 torn\n", ""));
 }
 
+/// What a program has stored is proved before it becomes another one, which knows nothing of it.
+#[test]
+fn what_was_stored_before_an_exec_is_proved_or_said() {
+    or_skip!(TearFs::available());
+    const SAID: &str = "4 pages that it has stored to are not proved to be safe";
+    let guest = |mode, how: &str| {
+        let fs = TearFs::mount(&["--mode", mode, "--keep-cache"]);
+        (Program::guest("becomes").arg(fs.path("f")).arg(how), fs)
+    };
+    let deadline = [("KEEPMYDATA_DEADLINE_MS", "100")];
+    let (native, _fs) = guest("one-page", "execv");
+    assert_eq!(native.natively().stdout, "msync 0\nheld nooo\n");
+    for how in ["execv", "execlp", "sync"] {
+        let (lying, _fs) = guest("black-hole", how);
+        let run = lying.under_shim(&deadline);
+        assert_eq!(run.stdout, "msync 0\nheld oooo\n", "{run:?}");
+        assert!(run.stderr.contains(SAID), "{how}: {run:?}");
+    }
+    for (mode, how) in [
+        ("one-page", "execv"),
+        ("honest", "execv"),
+        ("honest", "sync"),
+    ] {
+        let (guest, _fs) = guest(mode, how);
+        let run = guest.under_shim(&[]);
+        let output = (run.stdout.as_str(), run.stderr.as_str());
+        assert_eq!(output, ("msync 0\nheld nnnn\n", ""), "{mode} {how}");
+    }
+    // A fork child owes nothing of its parent's, and leaves it to that.
+    let (child, _fs) = guest("one-page", "child");
+    let run = child.under_shim(&[]);
+    assert!(run.stdout.ends_with("msync 0\n"), "{run:?}");
+    assert_eq!(run.stderr, "", "{run:?}");
+}
+
 /// Direct I/O stores to pages that it holds, without a mark; those that it got at its beginning another thread's msync takes.
 #[test]
 fn a_direct_read_into_a_mapping_that_an_msync_overtakes_is_proved() {

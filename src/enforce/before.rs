@@ -272,6 +272,26 @@ fn each_verified(start: usize, end: usize, mut run: impl FnMut(&Entry<'_>)) {
     });
 }
 
+/// The process is about to become another program, whose msync knows nothing of what is owed: what can be is proved. A fork
+/// child that has opened nothing has nothing to prove with.
+pub fn executing() {
+    let patience = &mut patience();
+    let generation = process::this().generation();
+    each(0, usize::MAX, |entry| {
+        let owes = |worker: &mut Worker| {
+            let is_owed = {
+                let table = mappings::lock();
+                let state = table.get(entry.file);
+                (state.handle.generation == generation).then(|| !state.debt.owed.is_empty())
+            };
+            is_owed.is_some_and(|owed| owed || dirty::may_be_dirty(worker, entry))
+        };
+        if helper::run_if_there(process::this(), owes) == Some(true) {
+            prove(entry.file, patience);
+        }
+    });
+}
+
 /// Whether `file` is verified and not left out.
 fn is_verified(file: &File) -> bool {
     let excluded = mappings::lock().get(file).excluded;

@@ -189,6 +189,34 @@ pub fn forgets(worker: &Worker, request: &Request) {
     warn(worker, request, None, message);
 }
 
+/// The process becomes another program, whose msyncs know nothing of what is not proved. On a thread of the program's;
+/// async-signal-safe.
+#[cold]
+pub fn at_exec() {
+    let process = process::this();
+    if process.is_borrowed() {
+        return;
+    }
+    let _quiet = Blocked::all();
+    let (mut pages, birth) = (0, process.birth());
+    mappings::lock().for_each_state(|state| {
+        if state.debt.birth == birth {
+            pages += state.debt.pages();
+        }
+    });
+    if pages == 0 {
+        return;
+    }
+    let tid = sys::gettid();
+    let _ = helper::run(process, |worker| {
+        let mut message = LineBuf::<320>::new();
+        words::executes(&mut message, pages);
+        let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);
+        record.message = message.as_str().into();
+        log::notice(worker, &record);
+    });
+}
+
 /// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.
 #[cold]
 pub fn at_end() {

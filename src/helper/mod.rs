@@ -21,7 +21,7 @@ mod task;
 mod worker;
 
 pub use errand::on_program;
-pub use exec::for_each_executable;
+pub use exec::{finds, for_each_executable};
 pub use orders::{
     adopt_ids, at_exec, at_exit, before_moving, is_for_children, leave_program_alone,
 };

@@ -4,7 +4,7 @@
 //! that can be hooked, so each is; `posix_spawn` and `system` execute in a child that has nothing to tell.
 
 use super::{foreign, prctl};
-use crate::enforce::doubt;
+use crate::enforce::{before, doubt};
 use crate::findings::{self, Boundary};
 use crate::sys::clib;
 use crate::sys::strings::{Strings, Text};
@@ -43,6 +43,10 @@ fn executing(file: *const c_char, searched: bool) {
 fn executes(file: *const c_char, searched: bool) {
     if stats::on() {
         findings::at_end(Boundary::Exec);
+    }
+    if before::is_needed() && helper::finds(file, searched) {
+        before::executing();
+        doubt::at_exec();
     }
     doubt::at_end();
     helper::at_exec(file, searched);

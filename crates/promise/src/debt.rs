@@ -52,6 +52,15 @@ impl Debt {
         self.is_pending() || self.told_pages > 0 || self.failed
     }
 
+    /// How many pages the next msync would have to prove, tell of or fail for.
+    pub fn pages(&self) -> u64 {
+        let mut pages = Ranges::new();
+        for some in [&self.owed, &self.untold, &self.refused, &self.lost] {
+            pages.add_all(some.iter());
+        }
+        pages.pages()
+    }
+
     /// Whether a later msync of the file must know of it, likewise.
     pub fn must_be_kept(&self) -> bool {
         self.must_be_said() || !self.unshown.is_empty()

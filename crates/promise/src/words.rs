@@ -162,6 +162,19 @@ pub fn failed(message: &mut impl Write) {
     text(message, format_args!("{message_text}"));
 }
 
+/// So many pages are not proved where the process becomes another program.
+pub fn executes(message: &mut impl Write, pages: u64) {
+    text(
+        message,
+        format_args!(
+            "this process becomes another program, and {} that it has stored to {} not proved to be safe: an \
+             msync that returns 0 from here on says nothing of them",
+            Count(pages, "page"),
+            if pages == 1 { "is" } else { "are" },
+        ),
+    );
+}
+
 /// How many there were, when the process ends.
 pub fn doubts(message: &mut impl Write, msyncs: u64, pages: u64) {
     text(
