@@ -50,7 +50,9 @@ pub fn save(run: &str, kernel: &str, trackers: &str, ran: &[Ran]) {
     let file = file(run);
     fs::create_dir_all(file.parent().expect("directory")).expect("directory of results");
     fs::write(file, found.to_string()).expect("result");
-    fs::write(path(), render()).expect("docs/platforms.md");
+    let before = fs::read_to_string(path()).expect("docs/platforms.md");
+    let text = render(&RUNS.map(load), &suite::tests_of(&[]), &before);
+    fs::write(path(), text).expect("docs/platforms.md");
 }
 
 /// The reasons of a program's tests, as they are kept; nothing where one failed or has not run.
@@ -94,23 +96,31 @@ fn programs() -> Vec<String> {
     names
 }
 
-fn render() -> String {
+/// The document, of what each run found; what is not kept here of a run stays as the document had it `before`.
+fn render(found: &[Value; RUNS.len()], cases: &[Case], before: &str) -> String {
     let mut text = include_str!("document.md").to_owned();
     for (name, why) in LEFT_OUT {
         let _ = writeln!(text, "- `{name}`: {why}.");
     }
+    let stood = |row: &str, column: usize| match rows(before, &[row]).pop() {
+        Some(cells) => cells.get(column).copied().unwrap_or(NOT_RUN).to_owned(),
+        None => NOT_RUN.to_owned(),
+    };
     let mut runs = Table::new(["run", "kernel", "trackers"]);
-    let found = RUNS.map(load);
-    for (run, found) in RUNS.iter().zip(&found) {
-        let said = |what: &str| found[what].as_str().unwrap_or(NOT_RUN);
-        runs.row([run, said("kernel"), said("trackers")]);
+    for (run, found) in RUNS.iter().zip(found) {
+        let said = |what: &str, column| match found[what].as_str() {
+            Some(said) => said.to_owned(),
+            None => stood(run, column),
+        };
+        runs.row([(*run).to_owned(), said("kernel", 1), said("trackers", 2)]);
     }
     let mut tests = Table::new(["test program"].into_iter().chain(RUNS));
-    let cases = suite::tests_of(&[]);
     for program in programs() {
-        let counts = found
-            .iter()
-            .map(|found| match reasons(found, &program, &cases) {
+        let counts = found.iter().zip(1..).map(|(found, column)| {
+            if found["tests"][&program].is_null() {
+                return stood(&program, column);
+            }
+            match reasons(found, &program, cases) {
                 Some(reasons) => {
                     let skipped = reasons.iter().filter(|(_, why)| !why.is_empty()).count();
                     match (reasons.len() - skipped, skipped) {
@@ -119,22 +129,55 @@ fn render() -> String {
                     }
                 }
                 None => NOT_RUN.to_owned(),
-            });
+            }
+        });
         tests.row([program.clone()].into_iter().chain(counts));
     }
     let _ = write!(text, "\n## Runs\n\n{runs}\n{tests}");
     text.push_str("\n## Skipped\n");
-    for (run, found) in RUNS.iter().zip(&found) {
-        let _ = write!(text, "\n**{run}.**\n\n");
+    for (run, found) in RUNS.iter().zip(found) {
+        let mut lines = String::new();
         for program in programs() {
-            for (test, why) in reasons(found, &program, &cases).unwrap_or_default() {
+            if found["tests"][&program].is_null() {
+                for line in skipped_before(before, run, &program) {
+                    let _ = writeln!(lines, "{line}");
+                }
+            }
+            for (test, why) in reasons(found, &program, cases).unwrap_or_default() {
                 if !why.is_empty() {
-                    let _ = writeln!(text, "- {program} {test}: {why}");
+                    let _ = writeln!(lines, "- {program} {test}: {why}");
                 }
             }
         }
+        if !lines.is_empty() {
+            let _ = write!(text, "\n**{run}.**\n\n{lines}");
+        }
     }
     text
+}
+
+/// The lines of the document on a program's tests that a run skipped.
+fn skipped_before<'t>(before: &'t str, run: &str, program: &str) -> impl Iterator<Item = &'t str> {
+    let section = before.split_once(&format!("\n**{run}.**\n"));
+    let section = section.map_or("", |(_, section)| section);
+    let of_program = format!("- {program} ");
+    let lines = section.lines().take_while(|line| !line.starts_with("**"));
+    lines.filter(move |line| line.starts_with(&of_program))
+}
+
+/// A machine that ran some tests of one run writes the document anew, and has no results of the others.
+#[test]
+fn what_did_not_run_here_stays_in_the_document() {
+    let before = fs::read_to_string(path()).expect("docs/platforms.md");
+    let mut found = RUNS.map(|_| json!({}));
+    assert_eq!(render(&found, &[], &before), before);
+    let program = "floors";
+    found[3]["tests"][program]["paths_are_found"] = "no paths".into();
+    let case = Case::named(program, "paths_are_found");
+    let text = render(&found, &[case], &before);
+    assert_eq!(rows(&text, &[program])[0][4], "0, 1 skipped");
+    assert!(text.contains("- floors paths_are_found: no paths\n"));
+    assert_eq!(rows(&text, &["spine"]), rows(&before, &["spine"]));
 }
 
 /// What in a written document is not as it must be, a line each.

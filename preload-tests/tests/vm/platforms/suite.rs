@@ -38,6 +38,17 @@ pub struct Case {
     pub test: String,
 }
 
+impl Case {
+    /// One that is not run.
+    pub fn named(binary: &str, test: &str) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            executable: PathBuf::new(),
+            test: test.to_owned(),
+        }
+    }
+}
+
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
