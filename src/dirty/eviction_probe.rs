@@ -12,7 +12,7 @@
 
 use crate::helper::{self, Worker};
 pub use crate::mappings::probes::{MOST, are_missing};
-use crate::mappings::probes::{Probe, Probes};
+use crate::mappings::probes::{PLANTED, Probe, Probes};
 use crate::mappings::{self, file::File, handle_of, table::Entry};
 use crate::process;
 use crate::sys::{self, cachestat::cachestat, signals::Blocked, vm, wipe::Mapping};
@@ -73,7 +73,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     {
         let mut table = mappings::lock();
         let probes = of(&mut table, file);
-        let enough = probes.all.iter().all(|c| c.addr != 0);
+        let enough = probes.all.iter().filter(|c| c.addr != 0).count() >= PLANTED;
         let is_first = probes.is_empty();
         // Until now a drop was seen by nobody but the marks of what is tracked.
         if is_first && super::reach::has_untracked(worker, &table, file, size.unwrap_or(0)) {
@@ -88,7 +88,7 @@ pub fn plant(worker: &Worker, entry: &Entry<'_>) {
     // Without a handle yet: a page that is inside the file if any is.
     let end = size.map_or(entry.offset + page, |size| size.min(end));
     if end > entry.offset {
-        plant_at(worker, file, entry, end - page);
+        plant_at(worker, file, entry, end - page, false);
     }
     note_missing(file);
 }
@@ -106,10 +106,11 @@ fn size(worker: &Worker, file: &File) -> Option<u64> {
     size.ok().map(sys::page_up)
 }
 
-/// Plants one on the page of `entry` at `offset` in the file.
-fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64) {
+/// Plants one on the page of `entry` at `offset` in the file, if `entry` is still there where it `must_be_known`: another thread
+/// may have unmapped it.
+fn plant_at(worker: &Worker, file: &File, entry: &Entry<'_>, offset: u64, must_be_known: bool) {
     let source = entry.start + (offset - entry.offset) as usize;
-    let Some(addr) = duplicate(file, source, offset) else {
+    let Some(addr) = duplicate(file, source, offset, must_be_known) else {
         return;
     };
     // Faults it in, and no neighbour: the mapping is marked as read at random.
@@ -150,9 +151,17 @@ fn look_for_stacking(worker: &Worker, file: &File, offset: u64) {
 
 /// Maps the page a second time and notes it, under the lock, so that the program's mapping stays
 /// meanwhile and whoever takes that away finds the note.
-fn duplicate(file: &File, source: usize, offset: u64) -> Option<usize> {
+fn duplicate(file: &File, source: usize, offset: u64, must_be_known: bool) -> Option<usize> {
     let size = sys::page_size();
     let mut table = mappings::lock();
+    let mut is_known = !must_be_known;
+    table.for_each(source, source + size, |entry| {
+        is_known |= entry.file == file && entry.offset == offset;
+        !is_known
+    });
+    if !is_known {
+        return None;
+    }
     let free = of(&mut table, file).all.iter_mut().find(|c| c.addr == 0)?;
     // Noted here, and unmapped by whoever takes the note away.
     let mut page = vm::duplicate(source, size).ok()?;
@@ -198,7 +207,7 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
         }
     }
     let size = size(worker, file);
-    // Each dead one, and whether it is for good: a file that became shorter lost its page so.
+    // Each dead one, whether it is for good (a file that became shorter lost its page so), and whether it has lived.
     let mut dead = [None; MOST];
     let answer = {
         let mut table = mappings::lock();
@@ -210,28 +219,36 @@ pub fn ask(worker: &Worker, file: &File, again: bool) -> Answer {
                 continue;
             }
             let cut_off = size.is_some_and(|size| probe.offset >= size);
-            *dead = Some((probe.addr, cut_off));
+            *dead = Some((probe.addr, cut_off, probe.lives));
             dropped |= probe.lives && !cut_off;
             if cut_off {
                 *probe = Probe::default();
+            } else if again {
+                // Whoever looks at it until it has come back is not told of the same drop.
+                probe.lives = false;
             }
         }
-        let cut_off = dead.iter().flatten().any(|&(_, cut_off)| cut_off);
+        let cut_off = dead.iter().flatten().any(|&(_, cut_off, _)| cut_off);
         probes.note_missing(cut_off && probes.is_empty() || probes.missing);
         note_answer(&mut table, file, again, dropped, unknown)
     };
-    for (addr, cut_off) in dead.into_iter().flatten() {
+    for (addr, cut_off, lived) in dead.into_iter().flatten() {
         if cut_off {
             unmap(addr);
-        } else if again && vm::populate_read(addr, sys::page_size()).is_ok() {
-            let mut table = mappings::lock();
-            let mut all = of(&mut table, file).all.iter_mut();
-            if let Some(probe) = all.find(|probe| probe.addr == addr) {
-                probe.lives = true;
-            }
+        } else if again && (vm::populate_read(addr, sys::page_size()).is_ok() || lived) {
+            set_alive(file, addr);
         }
     }
     answer
+}
+
+/// The probe at `addr` tells again of what happens to its page; if it is still there.
+fn set_alive(file: &File, addr: usize) {
+    let mut table = mappings::lock();
+    let mut all = of(&mut table, file).all.iter_mut();
+    if let Some(probe) = all.find(|probe| probe.addr == addr) {
+        probe.lives = true;
+    }
 }
 
 /// Whether none of the `probes` of `file` can tell.
@@ -419,6 +436,16 @@ pub fn are_any_dead(
         .reduce(|any, dead| any || dead)
 }
 
+/// Whether one of them was found dead, and the next [`ask`] will say so.
+pub fn has_told(file: &File) -> bool {
+    of(&mut mappings::lock(), file).dropped
+}
+
+/// The same; that is seen to now.
+pub fn take_told(file: &File) -> bool {
+    core::mem::take(&mut of(&mut mappings::lock(), file).dropped)
+}
+
 /// Brings probes in `range`, bytes, of the file back to life: what they stood on
 /// has gone because the program said so. Says whether one was dead. On a helper thread.
 pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
@@ -426,10 +453,16 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
         return false;
     };
     let mut dead = [0; MOST];
-    for (probe, dead) in of(&mut mappings::lock(), file).all.iter().zip(&mut dead) {
+    for (probe, dead) in of(&mut mappings::lock(), file)
+        .all
+        .iter_mut()
+        .zip(&mut dead)
+    {
         let is_dead = probe.lives && !vm::is_present(pagemap, probe.addr);
         if is_dead && range.contains(&probe.offset) {
             *dead = probe.addr;
+            // As in `ask`.
+            probe.lives = false;
         }
     }
     let any = dead.iter().any(|&addr| addr != 0);
@@ -452,6 +485,8 @@ pub fn revive(worker: &Worker, file: &File, range: &Range<u64>) -> bool {
                 unmap(addr);
                 note_missing(file);
             }
+        } else {
+            set_alive(file, addr);
         }
     }
     any
@@ -552,18 +587,22 @@ fn move_to(
         if place.is_none() && living == 1 && !must {
             return None;
         }
-        core::mem::take(of(&mut table, file).all.iter_mut().find(is_it)?)
+        *of(&mut table, file).all.iter_mut().find(is_it)?
     };
     if let Some((entry, offset)) = place {
-        plant_at(worker, file, &entry, offset);
+        plant_at(worker, file, &entry, offset, true);
     }
-    // Asked only now, when the new one lives: no moment is without.
-    if worker
-        .pagemap()
-        .is_some_and(|fd| !vm::is_present(fd, old.addr))
-    {
-        of(&mut mappings::lock(), file).dropped = true;
+    // Asked only now, when the new one lives: no moment is without. Until then who drops the page cache and knows of it finds
+    // the old one, and brings it back to life.
+    let mut table = mappings::lock();
+    let mut all = of(&mut table, file).all.iter_mut();
+    let found = all.find(|probe| probe.addr == old.addr);
+    // Else somebody has taken it away meanwhile.
+    if let Some(probe) = found.map(core::mem::take) {
+        let is_dead = |fd| !vm::is_present(fd, probe.addr);
+        of(&mut table, file).dropped |= probe.lives && worker.pagemap().is_some_and(is_dead);
+        drop(table);
+        unmap(probe.addr);
     }
-    unmap(old.addr);
     Some(old.offset)
 }

@@ -237,6 +237,8 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         // What another thread's call drops, that one sees to.
         let is_ours = by.is_some() || !mappings::lock().is_dropping(file);
         let dropped = match is_ours && !local_block {
+            // One that moved meanwhile was found dead, and is not there any more.
+            true if by.is_some() && eviction_probe::has_told(file) => Some(true),
             true => are_any_dead(worker, file, range, by.is_some()),
             false => None,
         };
@@ -269,7 +271,9 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
             true => &everything,
             false => range,
         };
-        if eviction_probe::revive(worker, file, range) && !local_block {
+        let revived = eviction_probe::revive(worker, file, range);
+        let is_told = by.is_some() && (all || dropped) && eviction_probe::take_told(file);
+        if (revived || is_told) && !local_block {
             mappings::lock().mark_refused_unrecoverable(file);
         }
         // A read or fstat(2) would drop the page cache next, and nobody would know what was stored by then.

@@ -3,7 +3,9 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Mappings of one file that have a probe; more tell nothing that these do not.
-pub const MOST: usize = 4;
+pub const PLANTED: usize = 4;
+/// Probes of a file: one that moves is in two places for a moment.
+pub const MOST: usize = PLANTED + 1;
 
 /// One page of a mapping of the program's.
 #[derive(Clone, Copy, Debug, Default)]

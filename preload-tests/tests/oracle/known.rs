@@ -7,10 +7,11 @@ use super::program::Program;
 /// Rows whose names match the glob, and what is wrong there.
 const KNOWN: &[(&str, Kind)] = &[];
 
-/// What programs of several threads, or of a parent and a child, may bring about on an honest filesystem: what one of them
-/// stores while another opens, truncates or maps the file, in the moment in which the kernel drops the page cache for
-/// that, nobody can compare. That is a doubt where there is no loss; docs/proof.md counts them.
-const RACES: &[&str] = &["*"];
+/// Rows on which threads alone may bring about a doubt on an honest filesystem. On all rows other processes do, fork children among
+/// them, where one stores while another opens, truncates or maps the file, in the moment in which the kernel drops the page
+/// cache for that; and seldom a thread that stores to one page all the time. Nobody can compare that, and it is a doubt where
+/// there is no loss; docs/proof.md counts them.
+const RACES: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 
 /// Rows where nothing is verified and an error is told once: of what a process was told that is no relative of it, or one
 /// that is in the same moment, an msync knows nothing there, as natively (docs/limitations.md, "Zeros that are not proofs").
@@ -34,18 +35,21 @@ pub fn is_listed(row: &str, kind: Kind) -> bool {
     may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is a doubt on one of the [`RACES`], or a zero on one of those [`TOLD_ELSEWHERE`] or [`EVICTED`], in a program of several
+/// Whether it is a doubt in a race (see [`RACES`]), or a zero on one of those [`TOLD_ELSEWHERE`] or [`EVICTED`], in a program of several
 /// threads or processes.
 pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
-    let is_told_elsewhere = program.uses("other") || program.uses("fork") && program.is_threaded();
-    let (rows, may_be) = match kind {
-        Kind::FalseZero => (TOLD_ELSEWHERE, is_told_elsewhere),
-        _ => (RACES, may_be_doubted(row, kind)),
+    let uses_any = |calls: &[&str]| calls.iter().any(|call| program.uses(call));
+    let is_on = |rows: &[&str]| rows.iter().any(|glob| matches(glob, row));
+    let is_told_elsewhere = uses_any(&["other"]) || uses_any(&["fork"]) && program.is_threaded();
+    let may_be = match kind {
+        Kind::FalseZero => is_told_elsewhere && is_on(TOLD_ELSEWHERE),
+        _ => {
+            let is_race = uses_any(&["other", "fork", "count"]) || is_on(RACES);
+            is_race && may_be_doubted(row, kind)
+        }
     };
-    let is_evicted = kind == Kind::FalseZero
-        && (program.uses("other") || program.uses("advise"))
-        && EVICTED.iter().any(|glob| matches(glob, row));
-    is_evicted || may_be && rows.iter().any(|glob| matches(glob, row))
+    let is_evicted = kind == Kind::FalseZero && uses_any(&["other", "advise"]) && is_on(EVICTED);
+    is_evicted || may_be
 }
 
 /// Whether that is how a doubt shows there: there is none where nothing is verified, and it is an error only if so set.
