@@ -1,6 +1,6 @@
 /* Stores and syncs a file, and reads it by another name: elsewhere FILE OTHER [HOW]. Fails where the other name shows old
  * data. HOW it does that: `part` syncs another page than the one it reads, `async` with MS_ASYNC, `mapping` reads through one,
- * `reopen` opens anew. */
+ * `reopen` opens anew, `never` unmaps without having synced, and `unlinked` takes the name away before. */
 #include "guest.h"
 
 enum { SIZE = 2 * PAGE };
@@ -37,7 +37,10 @@ int main(int argc, char **argv)
 	memset(map, 'n', SIZE);
 	if (!strcmp(how, "part"))
 		synced = PAGE;
-	if (msync(map, synced, !strcmp(how, "async") ? MS_ASYNC : MS_SYNC) != 0)
+	if (!strcmp(how, "never") || !strcmp(how, "unlinked")) {
+		if ((!strcmp(how, "unlinked") && unlink(argv[1]) != 0) || munmap(map, SIZE) != 0)
+			setup_failed("munmap");
+	} else if (msync(map, synced, !strcmp(how, "async") ? MS_ASYNC : MS_SYNC) != 0)
 		setup_failed("msync");
 	if (shown)
 		byte = shown[PAGE];

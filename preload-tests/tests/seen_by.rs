@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use preload_tests::harness::{Looks, Program, TearFs, writes_documents};
+use preload_tests::harness::{Looks, Program, Scratch, TearFs, writes_documents};
 use preload_tests::markdown::Table;
 use preload_tests::or_skip;
 use serde_json::Value;
@@ -391,6 +391,35 @@ fn it_is_said_why_the_other_client_cannot_be_asked() {
     let doubt = records.of("doubt").next().expect("a doubt");
     let message = doubt["message"].as_str().expect("message");
     assert!(message.contains("has no name any more"), "{message}");
+}
+
+/// A file that has lost the name by which it was opened has another: below the other mount too, if it is found.
+#[test]
+fn another_name_of_the_file_will_do() {
+    let scratch = Scratch::new();
+    let (first, second) = (scratch.path("first"), scratch.path("second"));
+    fs::create_dir_all(first.join("d")).expect("directories");
+    // One client, by another name: the test bed has no hard links.
+    std::os::unix::fs::symlink(&first, &second).expect("symlink");
+    let mounts = format!("{}={}", first.display(), second.display());
+    for (to, answer, why) in [
+        ("g", "msync 0\nagain 0\n", ""),
+        (
+            "d/g",
+            "msync EIO\nagain EIO\n",
+            "its other name (a hard link) is not known",
+        ),
+    ] {
+        let program = store(&first.join("f")).arg("unlinked").arg(first.join(to));
+        let run = program.under_shim(&[
+            ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+            ("KEEPMYDATA_VERIFY", "on"),
+            ("KEEPMYDATA_DEADLINE_MS", "1000"),
+        ]);
+        assert_eq!(run.stdout, answer, "{to}: {run:?}");
+        assert!(run.stderr.contains(why), "{to}: {run:?}");
+    }
 }
 
 /// What other calls had proved before is still to be shown, and what mappings that are gone and fork children had stored.

@@ -1,6 +1,7 @@
 //! What another client of the filesystem sees (`KEEPMYDATA_SEEN_BY`): the file is opened below the other mount, that client's
 //! cached pages of it are dropped, and it is read as any reader there would.
 
+mod links;
 mod mounts;
 
 use self::mounts::PATH_MAX;
@@ -46,19 +47,24 @@ pub fn read(handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8
     }
 }
 
-/// The size of the file as the other client shows it, once it has asked for it anew; nothing where it need not be shown.
-/// `handle` is open on the file here.
-pub fn size(handle: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
+/// The size of the file as the other client shows it; if that is not `expected`, once it has asked for it anew. Nothing where it
+/// need not be shown. `handle` is open on the file here.
+///
+/// Clients that are coherent may have to take something away from this one to answer (ceph-fuse its cache).
+pub fn size(handle: BorrowedFd<'_>, expected: u64) -> Result<Option<u64>, Errno> {
     let mut path = [0u8; 2 * PATH_MAX];
-    match place(handle, &config::settings().seen_by, &mut path)? {
-        Some(path) => sys::fd::size_asked_anew(CWD, path).map(Some),
-        None => Ok(None),
+    let Some(path) = place(handle, &config::settings().seen_by, &mut path)? else {
+        return Ok(None);
+    };
+    match sys::fd::size_at(CWD, path, AtFlags::STATX_DONT_SYNC)? {
+        size if size == expected => Ok(Some(size)),
+        _ => sys::fd::size_at(CWD, path, AtFlags::STATX_FORCE_SYNC).map(Some),
     }
 }
 
 /// The same file at the other mount; nothing where it does not lie below the first.
 ///
-/// Errors: `ESTALE` where it has no name any more, and those of open(2).
+/// Errors: those of [`place`] and of open(2).
 fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let mut path = [0u8; 2 * PATH_MAX];
     let Some(path) = place(handle, &config::settings().seen_by, &mut path)? else {
@@ -74,6 +80,8 @@ fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 
 /// Where the file is at the other mount, by what it is called now: it may have been renamed since it was mapped, or been
 /// opened through another mount of the filesystem than the first.
+///
+/// Errors: `ESTALE` where it has no name any more, `EMLINK` where it has another, which nobody knows.
 fn place<'b>(
     handle: BorrowedFd<'_>,
     mounts: &SeenBy<'_>,
@@ -85,9 +93,13 @@ fn place<'b>(
         // It may be cut short.
         return Err(Errno::NAMETOOLONG);
     }
-    if name.ends_with(b" (deleted)") && !leads_to(name, handle) {
-        return Err(Errno::STALE);
-    }
+    let mut other = [0u8; PATH_MAX];
+    let name = match name.strip_suffix(b" (deleted)") {
+        Some(gone) if !leads_to(name, handle) => {
+            links::beside(handle, gone, &mut other).ok_or(links::why_none(handle))?
+        }
+        _ => name,
+    };
     if mounts.concerns(name) {
         let found = mounts.elsewhere(name, into);
         return found.map(Some).ok_or(Errno::NAMETOOLONG);
@@ -135,6 +147,10 @@ pub fn describe(into: &mut LineBuf<160>, errno: Option<Errno>) {
         )),
         Some(Errno::STALE) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked: {NAMELESS}"
+        )),
+        Some(Errno::MLINK) => say(format_args!(
+            "the filesystem holds them, but its client at {other:.64} could not be asked: the file's name is gone, \
+             and its other name (a hard link) is not known"
         )),
         Some(errno) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked ({})",

@@ -21,7 +21,7 @@ use core::num::NonZeroU64;
 use core::ptr::NonNull;
 use keepmydata_promise::{self as promise, Part, Target, readback};
 use rustix::fd::BorrowedFd;
-use rustix::fs::Advice;
+use rustix::fs::{Advice, AtFlags};
 use rustix::io::Errno;
 
 /// A tracked file, and its handle.
@@ -257,14 +257,15 @@ impl Target for Here<'_> {
     }
 
     #[inline(never)]
-    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+    fn size_elsewhere(&self, expected: u64) -> Result<Option<u64>, Errno> {
         let handle = self.worker.borrow_handle(&self.handle);
-        elsewhere::size(handle.ok_or(Errno::BADF)?)
+        elsewhere::size(handle.ok_or(Errno::BADF)?, expected)
     }
 
     fn size_asked_anew(&self) -> Result<u64, Errno> {
         let handle = self.worker.borrow_handle(&self.handle);
-        sys::fd::size_asked_anew(handle.ok_or(Errno::BADF)?, c"")
+        let handle = handle.ok_or(Errno::BADF)?;
+        sys::fd::size_at(handle, c"", AtFlags::STATX_FORCE_SYNC)
     }
 
     #[inline(never)]

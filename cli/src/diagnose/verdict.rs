@@ -91,6 +91,7 @@ pub fn judge(all: &[Runs], clients: Option<&TwoClients>) -> Judgement {
     let stale = case.under(Evidence::blames_filesystem);
     let mut judgement = match (errors, stale, case.first_passing()) {
         (Some(fault), _, _) => program(vec![fault]),
+        _ if case.never_syncs() => case.not_synced(),
         (None, Some(stale), passing) => case.filesystem(stale, passing),
         (None, None, Some(passing)) => case.cured(passing),
         (None, None, None) => case.not_cured(),
@@ -339,15 +340,6 @@ impl<'a> Case<'a> {
             );
             return Judgement::new(Verdict::Client, vec![sentence], vec!["report"]);
         }
-        if let Some(watched) = self.of(Kind::Watch)
-            && watched.evidence.msyncs == 0
-        {
-            return test(vec![
-                "It was not seen to call msync on a file with a backing store: what it does \
-                 otherwise is not watched."
-                    .to_owned(),
-            ]);
-        }
         let now_and_then = self.all.iter().any(|runs| runs.passed > 0);
         let mut sentences = vec![match now_and_then {
             true => "It fails now and then, whatever is done.".to_owned(),
@@ -358,6 +350,29 @@ impl<'a> Case<'a> {
         }
         sentences.push("The records show no fault of the program's.".to_owned());
         test(sentences)
+    }
+
+    /// Nobody has promised anything: what passes then, with whichever setting, passes by chance, or because the shim syncs.
+    fn never_syncs(&self) -> bool {
+        // Where munmap is made to sync, that counts.
+        let writes = |kind| matches!(kind, Kind::Everything | Kind::SeenByEverything);
+        let mut shimmed = self.all.iter().filter(|runs| !writes(runs.kind));
+        self.of(Kind::Watch).is_some() && shimmed.all(|runs| runs.evidence.msyncs == 0)
+    }
+
+    fn not_synced(&self) -> Judgement {
+        let never = "It was not seen to call msync on a file with a backing store";
+        let mut faults = self.faults();
+        faults.retain(|fault| fault.records == "unsynced");
+        if faults.is_empty() {
+            return test(vec![format!(
+                "{never}: what it does otherwise is not watched."
+            )]);
+        }
+        let mut judgement = program(faults);
+        let sentences = &mut judgement.said.sentences;
+        sentences.insert(0, format!("{never}, and nothing else promises anything."));
+        judgement
     }
 
     /// The shortest time after msync that lets every run pass natively.
@@ -577,6 +592,29 @@ mod tests {
             runs(Kind::Heal, "+ heal", 2),
         ];
         assert_eq!(judge(&all, None).said.verdict, Verdict::Test);
+    }
+
+    #[test]
+    fn what_is_never_synced_is_not_the_filesystems_fault() {
+        let mut all = [
+            runs(Kind::Native, "natively", 1),
+            runs(Kind::Watch, "watched only", 2),
+            runs(Kind::Flush, "flush the whole file", 3),
+            runs(Kind::Heal, "+ heal", 3),
+            runs(Kind::Everything, "+ MS_ASYNC and munmap sync too", 3),
+        ];
+        for runs in &mut all {
+            runs.evidence.msyncs = 0;
+        }
+        assert_eq!(judge(&all, None).said.verdict, Verdict::Test);
+        assert_eq!(judge(&all, Some(&clients())).said.verdict, Verdict::Test);
+        let unmapped = Finding::UnmappedUnsynced.code().to_owned();
+        all[1].evidence.findings.insert(unmapped, 2);
+        let said = judge(&all, None).said;
+        assert_eq!(said.verdict, Verdict::Program);
+        let text = said.sentences.join(" ");
+        assert!(text.contains("not seen to call msync"), "{text}");
+        assert!(text.contains("without having synced them"), "{text}");
     }
 
     fn clients() -> TwoClients {

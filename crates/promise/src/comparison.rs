@@ -56,7 +56,8 @@ impl Unsettled {
     /// Whether it is no use to wait until the other client is shown something: the file has no name by which it could be
     /// asked.
     pub fn is_unseen_for_good(&self) -> bool {
-        self.is_unseen_only() && self.unseen_errno == Some(Errno::STALE)
+        let nameless = [Errno::STALE, Errno::MLINK].map(Some);
+        self.is_unseen_only() && nameless.contains(&self.unseen_errno)
     }
 }
 

@@ -60,8 +60,8 @@ pub fn look_at_rest<T: Target>(
     size: u64,
     left: &mut Unsettled,
 ) -> Result<(), Errno> {
-    // First: it has the client ask for the size anew, and what lies beyond is not read.
-    let there = match c.target.size_elsewhere() {
+    // First: a client that shows another size is had to ask for it anew, and what lies beyond is not read.
+    let there = match c.target.size_elsewhere(size) {
         Ok(Some(there)) => Ok(there),
         // It need not be shown.
         Ok(None) => {

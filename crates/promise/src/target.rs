@@ -131,9 +131,10 @@ pub trait Target {
             .for_each(|part| part.read = Err(Errno::BADF));
     }
 
-    /// The size of the file as another client of the filesystem is shown it, which is had to ask for it anew; nothing where
-    /// it need not be shown to another.
-    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+    /// The size of the file as another client of the filesystem is shown it, which is had to ask for it anew if that is not
+    /// `expected`; nothing where it need not be shown to another.
+    fn size_elsewhere(&self, expected: u64) -> Result<Option<u64>, Errno> {
+        let _ = expected;
         Err(Errno::BADF)
     }
 

@@ -67,10 +67,10 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(space(fd)?.size)
 }
 
-/// The size of the file at `path`, or, where that is empty, of what `at` is open on, bytes: the server is asked, whatever the
-/// kernel knows, and it knows better afterwards.
-pub fn size_asked_anew(at: impl AsFd, path: &CStr) -> Result<u64, Errno> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+/// The size of the file at `path`, or, where that is empty, of what `at` is open on, bytes. With `STATX_FORCE_SYNC` the server is
+/// asked, whatever the kernel knows, and it knows better afterwards.
+pub fn size_at(at: impl AsFd, path: &CStr, flags: AtFlags) -> Result<u64, Errno> {
+    let flags = AtFlags::EMPTY_PATH | flags;
     Ok(statx(at, path, flags, StatxFlags::SIZE)?.stx_size)
 }
 
@@ -221,6 +221,11 @@ pub fn statx(
         true => Err(Errno::NOSYS),
         false => rustix::fs::statx(dir, path, flags, wanted),
     }
+}
+
+/// Whether a sandbox would end the program for reading a directory.
+pub fn lists_nothing() -> bool {
+    seccomp::is_fatal(libc::SYS_getdents64)
 }
 
 /// posix_fadvise(2) of `len` bytes, or to the end of the file. Errors: `ENOSYS` as [`statx`].

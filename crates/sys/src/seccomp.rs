@@ -55,6 +55,7 @@ pub(super) const OTHERS: &[i64] = &[
     libc::SYS_name_to_handle_at,
     libc::SYS_statx,
     libc::SYS_fadvise64,
+    libc::SYS_getdents64,
     libc::SYS_ioctl,
     libc::SYS_getresuid,
     libc::SYS_getresgid,

@@ -443,7 +443,7 @@ impl Target for &World {
         }
     }
 
-    fn size_elsewhere(&self) -> Result<Option<u64>, Errno> {
+    fn size_elsewhere(&self, _: u64) -> Result<Option<u64>, Errno> {
         match self.unseen.get() {
             Some(errno) => Err(errno),
             None => Ok(Some(self.size_there.get().unwrap_or(self.size.get()))),
