@@ -15,7 +15,9 @@ use keepmydata_records::Backing;
 use serde::Serialize;
 use serde_json::Value;
 
-/// How long readers look again natively, in ms: longer than the shim's deadline.
+/// The shim's deadline.
+const DEADLINE_MS: u64 = 2000;
+/// How long readers look again natively, in ms: longer than that.
 const WAIT_MS: u64 = 3000;
 /// How long it is watched whether old data comes back, in ms.
 const WATCH_MS: u64 = 1000;
@@ -223,7 +225,10 @@ impl Trials {
         let gives_up =
             shim.msync.error.is_some() || workload.is_ok_and(|found| found.msync_error.is_some());
         match native.whole_after_ns() {
-            Some(late) if gives_up => Some(format!("KEEPMYDATA_DEADLINE_MS={}", 2 * ms(late))),
+            Some(late) if gives_up && !native.is_whole() => {
+                let deadline = 2 * ms(late).max(DEADLINE_MS);
+                Some(format!("KEEPMYDATA_DEADLINE_MS={deadline}"))
+            }
             // Each attempt takes long.
             None if shim.msync.error.is_some() && native.msync.ns > SLOW_NS => {
                 let deadline = SYNCS_TO_HEAL * ms(native.msync.ns);
@@ -266,5 +271,68 @@ fn under_shim<'a>(settings: &'a [(&'a str, &'a str)]) -> Under<'a> {
     Under::Shim {
         level: "debug",
         settings,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Readers that see all from so many ms on.
+    fn seed(whole_after_ms: u64, error: Option<&str>) -> SeedFound {
+        let look = |ms: u64, page: &str| {
+            let readings = json!([{ "reader": "fresh", "pages": { "Ok": [page] } }]);
+            json!({ "after_ns": ms * 1_000_000, "readings": readings })
+        };
+        let mut looks = vec![look(0, "old"), look(whole_after_ms, "new")];
+        looks.drain(..usize::from(whole_after_ms == 0));
+        let found = json!({
+            "msync": { "name": "msync", "error": error, "ns": 1000 },
+            "retry": null, "step": [], "looks": looks, "looked_ns": 3_000_000_000u64, "close_error": null,
+        });
+        serde_json::from_value(found).expect("a seed")
+    }
+
+    fn trials(native: SeedFound, shim: SeedFound, workload_error: Option<&str>) -> Trials {
+        let shimmed = |found| Shimmed {
+            settings: String::new(),
+            found: Ok(found),
+            records: Vec::new(),
+        };
+        let workload = WorkloadFound {
+            msync_error: workload_error.map(str::to_owned),
+            ..WorkloadFound::default()
+        };
+        Trials {
+            native: Ok(native),
+            unread: Ok(seed(0, None)),
+            steps: Vec::new(),
+            workload: Ok(WorkloadFound::default()),
+            pair: None,
+            fsx: None,
+            neighbour: None,
+            flush_only: shimmed(seed(0, None)),
+            shim: shimmed(shim),
+            shim_workload: Ok(workload),
+            tuned: None,
+        }
+    }
+
+    #[test]
+    fn where_only_the_workload_misses_the_deadline_a_longer_one_is_tried() {
+        let eio = Some("Input/output error");
+        for (native, shim, workload, deadline) in [
+            (2600, eio, eio, Some("KEEPMYDATA_DEADLINE_MS=5202")),
+            // The seed case was late enough by luck.
+            (2600, None, eio, Some("KEEPMYDATA_DEADLINE_MS=5202")),
+            (2600, None, None, None),
+            // Time is not what it lacks.
+            (0, None, eio, None),
+        ] {
+            let trials = trials(seed(native, None), seed(0, shim), workload);
+            let settings = trials.suitable_settings();
+            assert_eq!(settings.as_deref(), deadline, "{native} {shim:?}");
+        }
     }
 }
