@@ -211,8 +211,8 @@ fn a_late_client_does_not_excuse_the_program() {
 fn a_program_that_never_syncs_is_not_excused_by_a_late_client() {
     or_skip!(TearFs::available());
     or_skip!(preload_tests::harness::installed("strace"));
-    for (coherence, how) in [("propagation", "unlinked"), ("coherent", "never")] {
-        let fs = TearFs::mount_twice(coherence, &["--coherence-ms=1000"]);
+    for how in ["unlinked", "never"] {
+        let fs = TearFs::mount_twice("propagation", &["--coherence-ms=1000"]);
         let found = found(&["--runs=1"], &elsewhere(&fs, &[how]));
         let words = ["not seen to call msync", "without having synced"];
         check(&found, "program", &words, &["finding"]);

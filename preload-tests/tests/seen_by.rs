@@ -407,7 +407,7 @@ fn another_name_of_the_file_will_do() {
         (
             "d/g",
             "msync EIO\nagain EIO\n",
-            "its other name (a hard link) is not known",
+            "its other name is not known",
         ),
     ] {
         let program = store(&first.join("f")).arg("unlinked").arg(first.join(to));

@@ -149,8 +149,7 @@ pub fn describe(into: &mut LineBuf<160>, errno: Option<Errno>) {
             "the filesystem holds them, but its client at {other:.64} could not be asked: {NAMELESS}"
         )),
         Some(Errno::MLINK) => say(format_args!(
-            "the filesystem holds them, but its client at {other:.64} could not be asked: the file's name is gone, \
-             and its other name (a hard link) is not known"
+            "the filesystem holds them, but its client at {other:.64} could not be asked: its other name is not known"
         )),
         Some(errno) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked ({})",
