@@ -139,7 +139,7 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let mut state = lock(&claim.state);
     let seen = std::mem::replace(&mut state.seen_drops, answer.drops);
     // Where nobody could see it, it may have been.
-    let mut dropped = seen != answer.drops || answer.unknown;
+    let mut dropped = seen != answer.drops || answer.unknown || state.stale;
     let suspect = state.suspect;
     snapshot.lost = state.lost;
     snapshot.verify = (suspect || snapshot.terms.is_verified) && !file.traits.dax;
@@ -343,15 +343,26 @@ fn of_proved(
     }
     proved.let_go_witnesses(there);
     let began = Began::now();
+    // What was read again meanwhile may be older than what is proved.
+    let was_stale = lock(&there.claim.state).stale;
+    let refilled = was_stale || proved.known.dropped || there.was_dropped();
     let wanted = log.settings.invalidate != Invalidate::Off
         && !there.file.traits.dax
-        && !proved.terms.settles;
+        && (refilled || !proved.terms.settles && !proved.known.was_clean);
     let counts = log.has(Level::Info);
     let count = || counts.then(|| cached_pages(there.file)).flatten();
     let before = count();
-    if wanted && !proved.known.was_clean {
-        drop_clean(log, there, &proved, unchanged);
-    }
+    let is_gone = wanted && {
+        if refilled {
+            there.file.clear_probe();
+        }
+        let is_gone = drop_clean(log, there, &proved, unchanged);
+        // A page that two mappings have stays.
+        let is_gone = is_gone && (!refilled || !has_clean_pages(there.file));
+        there.file.plant_probe();
+        is_gone
+    };
+    lock(&there.claim.state).stale = refilled && !is_gone;
     let left = count();
     let dropped = before
         .zip(left)
@@ -374,8 +385,16 @@ fn cached_pages(file: &File) -> Option<u64> {
     cachestat(file.cached()?, 0, 0).ok().map(|stat| stat.cached)
 }
 
-/// Of what is verified, and not tracked, only what has not changed since: another thread may have stored to the rest.
-fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges) {
+fn has_clean_pages(file: &File) -> bool {
+    let stat = file
+        .cached()
+        .and_then(|cached| cachestat(cached, 0, 0).ok());
+    stat.is_none_or(|stat| stat.cached > stat.dirty + stat.writeback)
+}
+
+/// Of what is verified, and not tracked, only what has not changed since: another thread may have stored to the rest. Says
+/// whether all that was clean was dropped, as far as the kernel lets us.
+fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges) -> bool {
     let mut all = Ranges::new();
     let ranges = match log.settings.invalidate {
         _ if proved.verify && !proved.sees_stores => unchanged,
@@ -388,12 +407,13 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
     let is_unseen = !lock(&there.claim.state).unseen.is_empty();
     if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, &proved.known) {
-        return;
+        return false;
     }
     there.drop_clean(ranges, proved.sees_stores);
     if !is_mapped_as(there, &proved.known) {
         lock(&there.claim.state).seen_drops = u64::MAX;
     }
+    proved.sees_stores && log.settings.invalidate != Invalidate::Dirty
 }
 
 fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {

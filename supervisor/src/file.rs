@@ -125,6 +125,8 @@ pub struct State {
     pub unmapped: Ranges,
     /// How often the page cache had been dropped when this was last of interest.
     pub seen_drops: u64,
+    /// What is in the page cache may be older than what was proved: it was read again meanwhile, and could not be dropped.
+    pub stale: bool,
     /// What the process had made dirty when nothing was owed ([`Image::dirtied`]).
     pub clean_at: Option<u64>,
     /// A sync of it failed: it is verified next time, whatever the setting.
