@@ -132,8 +132,9 @@ pub fn reopen(worker: &Worker, file: &File) {
         mapping = Some((entry.start, entry.end));
         false
     });
-    let opened =
-        inherit(worker, file).map_or_else(|| open_without_descriptor(worker, file, mapping), Ok);
+    let opened = inherit(worker, file)
+        .map_or_else(|| open_without_descriptor(worker, file, mapping), Ok)
+        .or_else(|errno| open_inherited(worker, file, errno));
     keep(worker, file, opened);
 }
 
@@ -141,19 +142,34 @@ pub fn reopen(worker: &Worker, file: &File) {
 /// fork child must not drop what its parent, or itself, has stored and not synced. Nothing where the parent has
 /// gone, or may not be asked (pidfd_getfd(2)).
 fn inherit(worker: &Worker, file: &File) -> Option<Opened> {
-    let handle = handle_of(file);
-    if file.traits.local_block || handle.generation == 0 {
+    if file.traits.local_block {
         return None;
     }
-    let fd = worker.copy_from(handle.holder, handle.fd)?;
-    // The parent may have closed it, and opened another file there.
-    let is_it = sys::fd::inode(fd.as_raw_fd()) == Some((file.key.dev, file.key.ino));
-    let flags = sys::fd::flags(fd.as_raw_fd()).filter(|_| is_it)?;
+    let fd = copy_of_parents(worker, file)?;
+    let flags = sys::fd::flags(fd.as_raw_fd())?;
     Some(Opened {
         fd,
         direct: flags & libc::O_DIRECT != 0,
         writable: flags & libc::O_ACCMODE == libc::O_RDWR,
     })
+}
+
+/// Opens the file anew by a parent process's handle, where it could not be opened otherwise, for `errno`: its name may be
+/// gone. A local filesystem tells an error to each open file, and so to this one.
+fn open_inherited(worker: &Worker, file: &File, errno: Errno) -> Result<Opened, Errno> {
+    let fd = copy_of_parents(worker, file).ok_or(errno)?;
+    open_as_wanted(|flags| worker.reopen_own(fd.as_raw_fd(), flags))
+}
+
+fn copy_of_parents(worker: &Worker, file: &File) -> Option<OwnedFd> {
+    let handle = handle_of(file);
+    if handle.generation == 0 {
+        return None;
+    }
+    let fd = worker.copy_from(handle.holder, handle.fd)?;
+    // The parent may have closed it, and opened another file there.
+    let is_it = sys::fd::inode(fd.as_raw_fd()) == Some((file.key.dev, file.key.ino));
+    is_it.then_some(fd)
 }
 
 /// Opens a file by the kernel's own link to `mapping`, start and end, or by path,

@@ -228,6 +228,9 @@ optional! {
     /// The next `closefrom` in line, or the system call.
     fn closefrom(first: c_int) -> () as c"closefrom",
         else { raw_close_range(first.max(0) as c_uint, c_uint::MAX, 0); };
+    /// The next `_Fork` in line, or the system call.
+    #[allow(non_snake_case, reason = "the C function's name")]
+    fn _Fork() -> pid_t as c"_Fork", else raw_fork();
     /// As [`StreamList::lock`].
     fn lock_streams() -> () as c"_IO_list_lock", else ();
     /// As [`StreamList::unlock`].
@@ -257,6 +260,12 @@ impl StreamList {
 /// nobody leaves in the child.
 fn look_up_for_children() {
     let _ = (optional::close_range.get(), optional::closefrom.get());
+    let _ = optional::_Fork.get();
+}
+
+fn raw_fork() -> pid_t {
+    // SAFETY: as the program has asked for it.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as pid_t }
 }
 
 fn raw_close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {

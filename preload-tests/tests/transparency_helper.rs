@@ -475,3 +475,63 @@ fn new_python() -> Result<String, String> {
         .find(is_new)
         .ok_or_else(|| "no Python 3.12 or later".to_owned())
 }
+
+/// What it does where something is not as usual is done as natively, and every page is proved.
+fn is_proved(file: std::path::PathBuf, case: &str, settings: &[(&str, &str)]) {
+    let guest = Program::guest("lacks").arg(file).arg(case);
+    let guest = match case {
+        "deleted" => guest.traced_by(["setpriv", "--inh-caps=-all", "--bounding-set=-all"]),
+        _ => guest,
+    };
+    let native = guest.natively().expect_success(case);
+    let run = guest.under_shim(settings).expect_success(case);
+    assert_eq!(run.stdout, native.stdout, "{case}: {run:?}");
+    assert!(!run.stderr.contains("doubt"), "{case}: {run:?}");
+}
+
+/// A thread that has a deadline may make no other of its policy (sched_setattr(2)); the helper has the default one.
+#[test]
+fn a_thread_with_a_deadline_gets_a_helper() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    let guest = Program::guest("lacks")
+        .arg(fs.path("control"))
+        .arg("deadline");
+    or_skip!(match guest.natively().code() {
+        Some(0) => Ok(()),
+        _ => Err("no deadlines here".to_owned()),
+    });
+    is_proved(fs.path("f"), "deadline", &[]);
+}
+
+/// A duplicate of memory that is locked is locked, too: where that is too much, the same pages are mapped by the handle.
+#[test]
+fn what_uses_up_the_memory_that_may_be_locked_is_compared() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
+    is_proved(fs.path("f"), "locked", &[]);
+}
+
+#[test]
+fn a_child_without_rights_has_its_parents_handle_of_a_deleted_file() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    is_proved(fs.path("f"), "deleted", &[("KEEPMYDATA_VERIFY", "on")]);
+}
+
+/// Nobody has dropped the page cache: the child knows it as one of fork(3) does.
+#[test]
+fn a_child_that_no_fork_handler_sees_is_in_no_doubt() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
+    for case in ["_Fork", "clone"] {
+        is_proved(fs.path(case), case, &[]);
+    }
+}
+
+/// The helper shares root and working directory with the program, and must have gone before.
+#[test]
+fn setns_by_syscall_is_granted() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
+    is_proved(fs.path("f"), "setns", &[]);
+}

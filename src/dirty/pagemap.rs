@@ -306,16 +306,19 @@ pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
     let Some(pagemap) = worker.pagemap() else {
         return;
     };
-    mappings::lock().for_each_of(file, 0, |entry| {
+    let part = |entry: &Entry<'_>| {
         let from = range.start.max(entry.offset);
-        let end = tracked(&entry).end - entry.start as u64;
+        let end = tracked(entry).end - entry.start as u64;
         let to = range.end.min(entry.offset + end);
-        if entry.marks.registered == generation && from < to {
-            let at = |offset: u64| entry.start as u64 + (offset - entry.offset);
-            // A page that is only in part in the range stays: where it is absent, that was somebody else.
-            let pages = sys::page_up(at(from))..sys::page_down(at(to));
-            let _ = each_run(pagemap, pages, Find::WrittenAbsentAndProtect, |_| {});
+        if entry.marks.registered != generation || from >= to {
+            return 0..0;
         }
+        let at = |offset: u64| entry.start as u64 + (offset - entry.offset);
+        // A page that is only in part in the range stays: where it is absent, that was somebody else.
+        sys::page_up(at(from))..sys::page_down(at(to))
+    };
+    each_span(&mappings::lock(), file, part, |span| {
+        let _ = each_run(pagemap, span, Find::WrittenAbsentAndProtect, |_| {});
         true
     });
 }

@@ -127,8 +127,9 @@ impl Target for Here<'_> {
     fn duplicate(&self, part: promise::Mapping) -> Option<usize> {
         let promise::Mapping { start, offset, len } = part;
         let mut witness = match vm::duplicate(start, len) {
-            // Sealed (mseal(2)), and so still the file that it was.
-            Err(Errno::PERM) => {
+            // Sealed (mseal(2)); or locked in memory, where a duplicate is locked too, and RLIMIT_MEMLOCK used up: by the
+            // file itself, then, of which the same pages are mapped.
+            Err(Errno::PERM | Errno::AGAIN) => {
                 let handle = self.worker.borrow_handle(&self.handle);
                 vm::map_readable(handle?, offset, len).ok()?
             }

@@ -21,10 +21,15 @@ hook! {
 hook! {
     /// Hook for [`libc::setns`].
     fn setns(fd: c_int, kind: c_int) -> c_int, real => {
-        // It is for its children.
-        if kind != libc::CLONE_NEWPID && !(kind == 0 && helper::is_for_children(fd)) {
-            helper::before_moving();
-        }
+        before_setns(fd, kind);
         real()
+    }
+}
+
+/// Before setns(2), by whichever function.
+pub fn before_setns(fd: c_int, kind: c_int) {
+    // It is for its children.
+    if kind != libc::CLONE_NEWPID && !(kind == 0 && helper::is_for_children(fd)) {
+        helper::before_moving();
     }
 }

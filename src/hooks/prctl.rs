@@ -1,6 +1,8 @@
 //! prctl, and syscall: a thread in seccomp's strict mode may make no system call of the shim's, and a filter may have a handler of
-//! the program's answer one. The C library has no function for seccomp(2).
+//! the program's answer one. The C library has no function for seccomp(2). By syscall, programs also make children that its
+//! fork handlers do not see, and enter namespaces.
 
+use super::{fork, namespaces};
 use crate::enforce::sandbox;
 use crate::{next_fn, sys};
 use core::ffi::{c_long, c_ulong};
@@ -104,6 +106,18 @@ pub unsafe extern "C" fn syscall() {
         "je {asked}",
         "cmp edi, {seccomp}",
         "je {asked}",
+        "cmp edi, {setns}",
+        "je {asked}",
+        "cmp edi, {fork}",
+        "je {asked}",
+        "cmp edi, {clone}",
+        "jne 3f",
+        // A child with a stack of its own does not come back to who has called this, nor to one that it shares.
+        "test esi, {shares}",
+        "jnz 3f",
+        "test rdx, rdx",
+        "jz {asked}",
+        "3:",
         "mov r11, qword ptr [rip + {next}]",
         "test r11, r11",
         "jz 2f",
@@ -116,6 +130,10 @@ pub unsafe extern "C" fn syscall() {
         "jmp r11",
         prctl = const libc::SYS_prctl,
         seccomp = const libc::SYS_seccomp,
+        setns = const libc::SYS_setns,
+        fork = const libc::SYS_fork,
+        clone = const libc::SYS_clone,
+        shares = const libc::CLONE_VM,
         asked = sym asked,
         next = sym NEXT,
         find = sym find,
@@ -135,6 +153,16 @@ pub unsafe extern "C" fn syscall() {
         "b.eq {asked}",
         "cmp w0, #{seccomp}",
         "b.eq {asked}",
+        "cmp w0, #{setns}",
+        "b.eq {asked}",
+        "cmp w0, #{clone}",
+        "b.ne 3f",
+        // As on x86-64.
+        "tst w1, #{shares}",
+        "b.ne 3f",
+        "cbnz x2, 3f",
+        "b {asked}",
+        "3:",
         "adrp x16, {next}",
         "ldr x16, [x16, :lo12:{next}]",
         "cbz x16, 2f",
@@ -151,6 +179,9 @@ pub unsafe extern "C" fn syscall() {
         "br x16",
         prctl = const libc::SYS_prctl,
         seccomp = const libc::SYS_seccomp,
+        setns = const libc::SYS_setns,
+        clone = const libc::SYS_clone,
+        shares = const libc::CLONE_VM,
         asked = sym asked,
         next = sym NEXT,
         find = sym find,
@@ -166,7 +197,7 @@ extern "C" fn find() -> usize {
     next
 }
 
-/// The two, which have five arguments at the most.
+/// Those that are asked about, which have five arguments at the most.
 unsafe extern "C" fn asked(
     number: c_long,
     first: c_ulong,
@@ -181,16 +212,19 @@ unsafe extern "C" fn asked(
     let mode = match (number, first as u32) {
         (libc::SYS_seccomp, SET_MODE_STRICT) => libc::SECCOMP_MODE_STRICT,
         (libc::SYS_seccomp, SET_MODE_FILTER) => libc::SECCOMP_MODE_FILTER,
-        (libc::SYS_seccomp, _) => libc::SECCOMP_MODE_DISABLED,
-        _ => mode(first as c_int, second),
+        (libc::SYS_prctl, _) => mode(first as c_int, second),
+        _ => libc::SECCOMP_MODE_DISABLED,
     };
     // SAFETY: the C library's `syscall` takes the arguments so.
     let next: Next = unsafe { core::mem::transmute(find()) };
     // SAFETY: the caller's contract.
     let call = || unsafe { next(number, first, second, third, fourth, fifth) };
-    match mode {
-        libc::SECCOMP_MODE_STRICT => entering(call),
-        libc::SECCOMP_MODE_FILTER => filtering(third as usize, call),
-        _ => call(),
+    match (number, mode) {
+        (libc::SYS_setns, _) => namespaces::before_setns(first as c_int, second as c_int),
+        (_, libc::SECCOMP_MODE_STRICT) => return entering(call),
+        (_, libc::SECCOMP_MODE_FILTER) => return filtering(third as usize, call),
+        (libc::SYS_prctl | libc::SYS_seccomp, _) => {}
+        _ => return fork::around(call),
     }
+    call()
 }

@@ -98,8 +98,8 @@ pub fn describe<R: Request>(message: &mut impl Write, ended: &Ended<R>, kept: &s
         Ok(()) if uncertain == ended.facts.refilled_pages => text(
             message,
             format_args!(
-                "synced, but the page cache was dropped since the last sync (another process \
-                 opened or changed the file): what was stored before that may be missing from {}",
+                "synced, but the page cache was dropped since the last sync (the file was opened or \
+                 changed, perhaps by another process): what was stored before that may be missing from {}",
                 Count(uncertain, "page")
             ),
         ),

@@ -31,6 +31,34 @@ pub struct CacheRange {
 /// A set of CPUs with room for 8192, the most that Linux is built for.
 pub type Cpus = [u64; 128];
 
+/// `struct sched_attr` (include/uapi/linux/sched/types.h).
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// Runtime, deadline and period, ns.
+    times: [u64; 3],
+    utilization: [u32; 2],
+}
+
+impl SchedAttr {
+    pub fn has_deadline(&self) -> bool {
+        self.policy == libc::SCHED_DEADLINE as u32
+    }
+
+    /// The same for a thread whose children have the default policy.
+    pub fn reset_on_fork(&self) -> SchedAttr {
+        SchedAttr {
+            flags: self.flags | libc::SCHED_FLAG_RESET_ON_FORK as u64,
+            ..*self
+        }
+    }
+}
+
 /// `struct futex_waitv` (include/uapi/linux/futex.h).
 #[repr(C)]
 pub struct FutexWaiter {

@@ -3,7 +3,7 @@
 use super::kernel::pagemap_scan::{PAGEMAP_SCAN, Region, ScanArg};
 use super::kernel::{
     CacheRange, CacheStat, Cpus, FS_IOC_FIEMAP, Fiemap, FileHandle, FutexWaiter, SYS_CACHESTAT,
-    Statx, userfaultfd,
+    SchedAttr, Statx, userfaultfd,
 };
 use super::seccomp::{self, SYS_FUTEX_WAITV};
 use core::ffi::c_int;
@@ -233,6 +233,10 @@ calls! {
     sys_sched_setaffinity(cpus: &Cpus) = libc::SYS_sched_setaffinity, [0usize, size_of::<Cpus>(), cpus];
     /// sched_setscheduler(2) of the calling thread, for a policy of priority 0.
     sys_sched_setscheduler(policy: c_int) = libc::SYS_sched_setscheduler, [0usize, policy, &0u32];
+    /// sched_getattr(2) of the calling thread.
+    sys_sched_getattr(into: &mut SchedAttr) = libc::SYS_sched_getattr, [0usize, into, size_of::<SchedAttr>(), 0usize];
+    /// sched_setattr(2) of the calling thread.
+    sys_sched_setattr(policy: &SchedAttr) = libc::SYS_sched_setattr, [0usize, policy, 0usize];
     /// getpriority(2): 20 less the nice value of a process; 0 is the calling thread.
     sys_getpriority(process: c_int) = libc::SYS_getpriority, [libc::PRIO_PROCESS, process];
     /// setpriority(2): the nice value of the calling thread.

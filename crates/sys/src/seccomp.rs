@@ -76,6 +76,8 @@ pub(super) const OTHERS: &[i64] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_setaffinity,
     libc::SYS_sched_setscheduler,
+    libc::SYS_sched_getattr,
+    libc::SYS_sched_setattr,
     libc::SYS_getpriority,
     libc::SYS_setpriority,
     libc::SYS_mincore,

@@ -10,7 +10,7 @@
 
 use super::wipe::Region;
 use super::{raw, seccomp};
-use crate::kernel::Cpus;
+use crate::kernel::{Cpus, SchedAttr};
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
@@ -83,10 +83,29 @@ unsafe fn start(flags: c_int, run: Body, arg: usize) -> Result<c_int, Errno> {
     block.copy_from_slice(&[tls, OWN, tls]);
     let mut memory = memory.into_mapping();
     let _ = memory.forbid(0..GUARD);
-    // SAFETY: a fresh stack and thread pointer; `run` and `arg` by contract.
-    let made = unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) }?;
+    // SAFETY: a fresh stack and thread pointer, which nobody uses until it succeeds; `run` and `arg` by contract.
+    let make = || unsafe { clone(flags as usize, stack_top, tls, run, arg, (base, total)) };
+    let made = match make() {
+        Err(Errno::AGAIN) => reset_on_fork(make),
+        made => made,
+    }?;
     memory.leave();
     Ok(made)
+}
+
+/// Has `make` make a thread or process whose policy is the default one: one with a deadline may have none of its own policy
+/// (sched_setattr(2), `EAGAIN` in fork(2)).
+#[cold]
+fn reset_on_fork(make: impl FnOnce() -> Result<c_int, Errno>) -> Result<c_int, Errno> {
+    let mut policy = SchedAttr::default();
+    if raw::sys_sched_getattr(&mut policy).is_err() || !policy.has_deadline() {
+        return Err(Errno::AGAIN);
+    }
+    // Parameters that stay the same change nothing: the thread's deadline stays where it was.
+    raw::sys_sched_setattr(&policy.reset_on_fork()).or(Err(Errno::AGAIN))?;
+    let made = make();
+    let _ = raw::sys_sched_setattr(&policy);
+    made
 }
 
 /// Whether the calling thread is one of the shim's. Any context.
