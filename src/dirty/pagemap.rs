@@ -468,11 +468,13 @@ pub fn is_tracked(worker: &Worker, entry: &Entry<'_>) -> bool {
 
 /// Tells `each` of the parts of `range`, addresses in `entry`, that have page table entries, and whether something in them
 /// may have been stored to since the last scan, until it returns false; unless the stores are tracked, all of the range
-/// where nobody can say. Says whether it never did. Under the table lock.
+/// where nobody can say. Says whether it never did. It looks no more than about `ahead` bytes ahead of what it tells of. Under
+/// the table lock.
 pub fn for_each_mapped(
     worker: &Worker,
     entry: &Entry<'_>,
     range: Range<usize>,
+    ahead: usize,
     each: &mut dyn FnMut(Range<usize>, bool) -> bool,
 ) -> bool {
     let Some(pagemap) = worker.pagemap() else {
@@ -481,40 +483,44 @@ pub fn for_each_mapped(
     // A shorter gap without entries is dropped along with what is around it: that costs less than another call.
     let gap = sys::page_table_reach();
     let tracked = is_tracked(worker, entry);
-    let (mut pending, mut goes_on) = (range.start..range.start, true);
-    // Of what is pending, and of that up to here.
-    let (mut written, mut written_here) = (!tracked, !tracked);
-    let addresses = range.start as u64..range.end as u64;
     let find = match tracked {
         true => Find::RegisteredAsTheyAre,
         false => Find::Present,
     };
-    let scanned = each_run(pagemap, addresses, find, |run| {
-        written_here |= userfaultfd::is_written(run);
-        if !userfaultfd::is_present(run) {
-            return;
-        }
-        let run_is_written = !tracked || userfaultfd::is_written(run);
-        let run = run.start as usize..run.end as usize;
-        if run.start - pending.end > gap && !pending.is_empty() {
-            goes_on = goes_on && each(pending.clone(), written);
-            pending.start = run.start;
-            written = run_is_written;
-        } else if pending.is_empty() {
-            pending.start = run.start;
-            written = run_is_written;
-        } else {
-            written |= written_here;
-        }
-        written_here = run_is_written;
-        pending.end = run.end;
-    });
-    match scanned {
-        Err(_) if !tracked => goes_on && each(pending.start..range.end, true),
-        Err(_) => goes_on,
-        Ok(()) if pending.is_empty() => goes_on,
-        Ok(()) => goes_on && each(pending, written),
+    let (mut at, mut goes_on) = (range.start, true);
+    while goes_on && at < range.end {
+        let mut pending = at..at;
+        // Of what is pending, and of that up to here.
+        let (mut written, mut written_here) = (!tracked, !tracked);
+        let addresses = at as u64..range.end as u64;
+        let scanned = each_run_while(pagemap, addresses, find, ahead, |run| {
+            written_here |= userfaultfd::is_written(run);
+            if !userfaultfd::is_present(run) {
+                return goes_on;
+            }
+            let run_is_written = !tracked || userfaultfd::is_written(run);
+            let run = run.start as usize..run.end as usize;
+            if run.start - pending.end > gap && !pending.is_empty() {
+                goes_on = goes_on && each(pending.clone(), written);
+                pending.start = run.start;
+                written = run_is_written;
+            } else if pending.is_empty() {
+                pending.start = run.start;
+                written = run_is_written;
+            } else {
+                written |= written_here;
+            }
+            written_here = run_is_written;
+            pending.end = run.end;
+            goes_on && pending.len() < ahead
+        });
+        let Ok(next) = scanned else {
+            return goes_on && (tracked || each(pending.start..range.end, true));
+        };
+        goes_on = goes_on && (pending.is_empty() || each(pending, written));
+        at = next as usize;
     }
+    goes_on
 }
 
 /// Whether the mapping `entry` of a file of `size` bytes was stored to since the last scan, or that is not known.
@@ -673,15 +679,34 @@ fn each_run(
     find: Find,
     mut each: impl FnMut(&Region),
 ) -> Result<(), Errno> {
-    let mut at = addresses.start;
-    while at < addresses.end {
+    each_run_while(pagemap, addresses, find, 0, |run| {
+        each(run);
+        true
+    })
+    .map(drop)
+}
+
+/// The same, until `each` has returned false, which is looked at where a scan ends: with as many pages as `ahead` bytes have,
+/// unless that is 0. Returns where it ended.
+fn each_run_while(
+    pagemap: BorrowedFd<'_>,
+    addresses: Range<u64>,
+    find: Find,
+    ahead: usize,
+    mut each: impl FnMut(&Region) -> bool,
+) -> Result<u64, Errno> {
+    let most = (ahead / sys::page_size()) as u64;
+    let (mut at, mut goes_on) = (addresses.start, true);
+    while goes_on && at < addresses.end {
         let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(pagemap, at, addresses.end, find, &mut runs)?;
-        runs[..count].iter().for_each(&mut each);
+        let (count, next) = userfaultfd::scan(pagemap, at, addresses.end, find, most, &mut runs)?;
+        for run in &runs[..count] {
+            goes_on = each(run);
+        }
         if next <= at {
-            break;
+            return Ok(addresses.end);
         }
         at = next;
     }
-    Ok(())
+    Ok(at)
 }

@@ -26,8 +26,12 @@ pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
             for range in ranges.within(entry.offset, end) {
                 let start = entry.start + (range.offset - entry.offset) as usize;
                 let range = start..start + range.length as usize;
-                let whole =
-                    dirty::for_each_mapped(worker, &entry, range, &mut |mapped, written| {
+                let whole = dirty::for_each_mapped(
+                    worker,
+                    &entry,
+                    range,
+                    AT_ONCE,
+                    &mut |mapped, written| {
                         let len = mapped.len().min(left);
                         let shared = *shared.get_or_insert_with(is_shared);
                         let (start, end) = (mapped.start, mapped.start + len);
@@ -38,7 +42,8 @@ pub fn drop_mappings(worker: &Worker, file: &File, ranges: &Ranges) {
                         left -= len;
                         at = mapped.start + len;
                         left > 0
-                    });
+                    },
+                );
                 if !whole {
                     return false;
                 }

@@ -128,7 +128,7 @@ fn each_run(
     let (mut at, end) = (addresses.start as u64, addresses.end as u64);
     while at < end {
         let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(image.pagemap(), at, end, find, &mut runs)?;
+        let (count, next) = userfaultfd::scan(image.pagemap(), at, end, find, 0, &mut runs)?;
         runs[..count].iter().for_each(&mut each);
         if next <= at {
             break;

@@ -121,8 +121,8 @@ pub fn is_written(run: &Region) -> bool {
     run.categories & IS_WRITTEN != 0
 }
 
-/// Finds pages of `[start, end)` into `found`. Returns how many runs were found and where the scan
-/// ended: go on from there until that is `end`.
+/// Finds pages of `[start, end)` into `found`, at most `most` of them unless that is 0. Returns how many runs were found
+/// and where the scan ended: go on from there until that is `end`.
 ///
 /// Errors: `ENOTTY` before Linux 6.7, `EPERM` where the range is not registered.
 pub fn scan(
@@ -130,6 +130,7 @@ pub fn scan(
     start: u64,
     end: u64,
     find: Find,
+    most: u64,
     found: &mut [Region],
 ) -> Result<(usize, u64), Errno> {
     let (category, inverted) = match find {
@@ -156,6 +157,7 @@ pub fn scan(
         },
         start,
         end,
+        max_pages: most,
         category_inverted: inverted,
         category_mask: category,
         category_anyof_mask: any,
