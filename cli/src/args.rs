@@ -158,12 +158,9 @@ fn run_request(command: &mut Command, matches: &ArgMatches) -> Result<Request, c
         };
         Some((option.env, value?))
     });
-    let reach = matches
-        .get_one::<String>("reach")
-        .and_then(|word| Reach::of(word));
     Ok(Request::Run {
         settings: settings.collect(),
-        reach: reach.unwrap_or(Reach::Auto),
+        reach: Reach::given(matches),
         command: program.cloned().collect(),
     })
 }
@@ -196,11 +193,7 @@ pub fn visible() -> Command {
         .args_conflicts_with_subcommands(true)
         .args(OPTIONS.iter().map(option))
         .arg(
-            Arg::new("reach")
-                .long("reach")
-                .value_name("HOW")
-                .value_parser(PossibleValuesParser::new(Reach::WORDS))
-                .hide_possible_values(true)
+            Reach::option()
                 .help("How the program is reached [auto, preload, supervise]")
                 .long_help(
                     "How the program is reached. [auto, preload, supervise]\n\

@@ -77,10 +77,6 @@ pub fn renew(worker: &Worker, file: &File, wrote: bool) -> bool {
 /// The same after a call of the program's that has changed the file past its mappings, and before which what it had stored
 /// to them was proved.
 pub fn renew_if_proved(worker: &Worker, file: &File, wrote: bool) -> bool {
-    let is_proved = {
-        let table = mappings::lock();
-        let debt = &table.get(file).debt;
-        debt.owed.is_empty() && !debt.is_pending()
-    };
+    let is_proved = !mappings::lock().get(file).debt.owes();
     is_proved && renew(worker, file, wrote)
 }

@@ -299,7 +299,8 @@ fn is_verified(file: &File) -> bool {
 }
 
 /// Whether something is owed in `entry` that is mapped nowhere else but in `[start, end)`, and in what other threads are
-/// about to unmap. What is mapped elsewhere is read in there: what no mapping has in its page table can be evicted, and then nobody can compare it.
+/// about to unmap. What is mapped elsewhere is read in there: what no mapping has in its page table can be evicted, and then
+/// nobody can compare it.
 fn is_uncovered(entry: &Entry<'_>, start: usize, end: usize) -> bool {
     let mut owed = dirty::Ranges::new();
     let table = mappings::lock();

@@ -14,6 +14,7 @@ use crate::sys::cachestat::{Cached, cachestat};
 use crate::sys::fd::fadvise;
 use core::num::NonZeroU64;
 use core::ops::Range;
+use keepmydata_promise::cached_pages::has_clean;
 use keepmydata_records::ByteRange;
 use rustix::fs::Advice;
 
@@ -67,6 +68,5 @@ pub fn drop_range(mapped: &File, file: Cached<'_>, range: Range<u64>) {
 
 /// Whether a clean page of the range is cached: a dirty one raced with the msync, and is to stay.
 fn stays(file: Cached<'_>, range: &ByteRange) -> bool {
-    cachestat(file, range.offset, range.length)
-        .is_ok_and(|stat| stat.cached > stat.dirty + stat.writeback)
+    cachestat(file, range.offset, range.length).is_ok_and(|stat| has_clean(&stat))
 }

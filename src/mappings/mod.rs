@@ -205,6 +205,11 @@ pub fn may_know(dev: u64, ino: u64) -> bool {
     SEEN[word].load(Ordering::Relaxed) & bit != 0
 }
 
+/// Whether writes of the program's to such a file may drop pages of it, and that is of interest.
+fn may_writes_drop(traits: file::Traits) -> bool {
+    config::is_verified(traits.local_block) && !traits.local_block
+}
+
 fn seen(dev: u64, ino: u64) -> (usize, u64) {
     let hash = (dev ^ ino.rotate_left(21)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((hash >> 58) as usize, 1 << (hash >> 52 & 63))
@@ -371,9 +376,7 @@ impl Guard {
         let (word, bit) = seen(key.dev, key.ino);
         SEEN[word].fetch_or(bit, Ordering::Relaxed);
         let file = self.files_mut().add(key, traits)?;
-        if config::is_verified(traits.local_block) && !traits.local_block {
-            self.get_mut(&file).note_writes(true);
-        }
+        self.get_mut(&file).note_writes(may_writes_drop(traits));
         Some(file)
     }
 
@@ -384,8 +387,7 @@ impl Guard {
             state.maps_to_store = true;
             let drops = &mut state.drops[MayDrop::Write as usize];
             *drops = drops.filter(|&dropped| dropped);
-            let traits = file.traits;
-            state.note_writes(!traits.local_block && config::is_verified(traits.local_block));
+            state.note_writes(may_writes_drop(file.traits));
         }
     }
 

@@ -8,12 +8,12 @@ use crate::maps::Area;
 use crate::marks;
 use crate::report::{self, Watcher};
 use crate::there::There;
+use keepmydata_promise::cached_pages::{has_clean, unstable};
 use keepmydata_promise::{self as promise, Patience, Target, Terms, Verdict, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
 use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
-use keepmydata_sys::cachestat::cachestat;
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -225,12 +225,10 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
             snapshot.absent.add_all(absent.iter());
         }
     }
-    let nothing_is_dirty = || {
-        let stat = cachestat(file.cached()?, 0, 0).ok()?;
-        Some(stat.dirty + stat.writeback == 0)
-    };
+    let nothing_is_dirty = |stat| unstable(&stat) == 0;
     // The kernel looks at every cached page to tell.
-    let was_clean = snapshot.dirty.is_empty() && (is_clean || nothing_is_dirty() == Some(true));
+    let was_clean =
+        snapshot.dirty.is_empty() && (is_clean || file.count(0, 0).is_some_and(nothing_is_dirty));
     snapshot.known = Known {
         tracker: if exact { "pagemap" } else { "whole" },
         chosen: chosen(settings, &file, suspect, exact),
@@ -382,14 +380,11 @@ fn of_proved(
 }
 
 fn cached_pages(file: &File) -> Option<u64> {
-    cachestat(file.cached()?, 0, 0).ok().map(|stat| stat.cached)
+    file.count(0, 0).map(|stat| stat.cached)
 }
 
 fn has_clean_pages(file: &File) -> bool {
-    let stat = file
-        .cached()
-        .and_then(|cached| cachestat(cached, 0, 0).ok());
-    stat.is_none_or(|stat| stat.cached > stat.dirty + stat.writeback)
+    file.count(0, 0).is_none_or(|stat| has_clean(&stat))
 }
 
 /// Of what is verified, and not tracked, only what has not changed since: another thread may have stored to the rest. Says

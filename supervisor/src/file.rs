@@ -9,7 +9,7 @@ use keepmydata_ranges::Ranges;
 use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
 use keepmydata_sys::{
     self as sys,
-    cachestat::{Cached, cachestat},
+    cachestat::{CacheStat, Cached, cachestat},
     vm,
 };
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -271,8 +271,7 @@ impl File {
             if state.is_clean(&image) {
                 state.unmapped.clear();
             }
-            is_verified
-                && (debt.is_pending() || !debt.owed.is_empty() || !state.unmapped.is_empty())
+            is_verified && (debt.owes() || !state.unmapped.is_empty())
         });
         all_unmapped
     }
@@ -398,10 +397,16 @@ impl File {
         result
     }
 
+    /// Counts the pages of these bytes, or to the end of the file where `len` is 0 (cachestat(2)); nothing where that cannot
+    /// be had.
+    pub fn count(&self, offset: u64, len: u64) -> Option<CacheStat> {
+        cachestat(self.cached()?, offset, len).ok()
+    }
+
     /// Whether no page of these bytes is dirty; no where that takes long to tell.
     pub fn is_clean(&self, offset: u64, len: u64) -> bool {
-        let count = || cachestat(self.cached()?, offset, len).ok();
-        len <= LONGEST && count().is_some_and(|stat| cached_pages::unstable(&stat) == 0)
+        let is_clean = |stat| cached_pages::unstable(&stat) == 0;
+        len <= LONGEST && self.count(offset, len).is_some_and(is_clean)
     }
 
     /// Where the page is that the probe keeps in the page cache.

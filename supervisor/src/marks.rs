@@ -154,8 +154,9 @@ pub fn reach(area: &Area, size: u64) -> usize {
     area.end.min(inside(area, size).end.saturating_add(BEYOND))
 }
 
-/// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, and says how far. Of what is locked in memory they are not: there a store to a page that is write-protected, and has left
-/// the page cache, does not return (src/dirty/pagemap.rs). Whoever unmaps that waits for us all the same.
+/// Has stores to `area`, a mapping of a file of `size` bytes, tracked from here on, and says how far. Of what is locked in
+/// memory they are not: there a store to a page that is write-protected, and has left the page cache, does not return
+/// (src/dirty/pagemap.rs). Whoever unmaps that waits for us all the same.
 pub fn register(image: &Image, area: &Area, size: u64) -> Option<usize> {
     let made = lock(&image.userfaultfd);
     let Userfaultfd::Made(fd) = &*made else {

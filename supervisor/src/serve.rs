@@ -508,13 +508,18 @@ impl Supervisor {
         }
     }
 
+    /// The image of thread `tid`, if it is ours: not where the library is in it.
+    fn own_image(&self, tid: i32) -> Option<Arc<Image>> {
+        let image = self.image(tid).ok();
+        image.filter(|image| !image.is_preloaded())
+    }
+
     /// The process of thread `tid` has maybe inherited mappings of these files, and nobody has seen it yet.
     fn see(&self, tid: i32, files: &[Arc<File>]) {
         if files.is_empty() {
             return;
         }
-        let image = self.image(tid).ok();
-        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+        let Some(image) = self.own_image(tid) else {
             return;
         };
         for file in files.iter().filter(|file| !file.is_claimed_by(&image)) {
@@ -582,8 +587,7 @@ impl Supervisor {
         if self.files.is_empty() {
             return;
         }
-        let image = self.image(tid).ok();
-        let Some(image) = image.filter(|image| !image.is_preloaded()) else {
+        let Some(image) = self.own_image(tid) else {
             return;
         };
         let [start, len, third, page, ..] = call.args;
@@ -835,11 +839,7 @@ impl Supervisor {
     fn mmap(&self, call: &Notification) -> Option<Answer> {
         let tid = call.tid as i32;
         let enforced = self.log.settings.enforce == Enforce::Full;
-        let image = self
-            .image(tid)
-            .ok()
-            .filter(|image| enforced && !image.is_preloaded());
-        let Some(image) = image else {
+        let Some(image) = self.own_image(tid).filter(|_| enforced) else {
             return Some(Answer::Continue);
         };
         let fd = call.args[4] as i32;
@@ -933,10 +933,7 @@ impl Supervisor {
     fn look(&self, call: &Notification, image: &Image, file: &File) {
         let tid = call.tid as i32;
         let claim = file.claim(image);
-        let owes = {
-            let debt = lock(&claim.debt);
-            debt.is_pending() || !debt.owed.is_empty()
-        };
+        let owes = lock(&claim.debt).owes();
         // Under the lock, so that no mapping is made known meanwhile.
         let mut state = lock(&claim.state);
         state.has_mapped(tid);

@@ -185,7 +185,7 @@ impl Target for There<'_> {
     }
 
     fn count(&self, start: u64, end: u64) -> Option<CacheStat> {
-        cachestat(self.file.cached()?, start, end - start).ok()
+        self.file.count(start, end - start)
     }
 
     fn add_unstable(&self, start: u64, end: u64, into: &mut Ranges) -> Result<(), Errno> {

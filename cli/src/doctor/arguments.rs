@@ -3,7 +3,6 @@
 use super::guest;
 use crate::junit;
 use crate::run::Reach;
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -86,11 +85,7 @@ pub fn command() -> Command {
                 .requires("client"),
         )
         .arg(
-            Arg::new("reach")
-                .long("reach")
-                .value_name("HOW")
-                .value_parser(PossibleValuesParser::new(Reach::WORDS))
-                .hide_possible_values(true)
+            Reach::option()
                 .conflicts_with("client")
                 .help("How the shim is tried: preloaded, or from outside [auto, preload, supervise]")
                 .long_help(
@@ -118,10 +113,7 @@ pub fn options(matches: &ArgMatches) -> Options {
         json: matches.get_flag("json"),
         junit: matches.get_one("junit").cloned(),
         verbose: matches.get_flag("verbose"),
-        reach: matches
-            .get_one::<String>("reach")
-            .and_then(|word| Reach::of(word))
-            .unwrap_or(Reach::Auto),
+        reach: Reach::given(matches),
     }
 }
 

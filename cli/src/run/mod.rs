@@ -16,6 +16,8 @@ use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND};
 use crate::output;
 use crate::sys;
 use crate::typo;
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches};
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::ffi::{CString, OsStr, OsString, c_int};
@@ -34,12 +36,23 @@ pub enum Reach {
 
 impl Reach {
     /// As they are called.
-    pub const WORDS: [&'static str; 3] = ["auto", "preload", "supervise"];
+    const WORDS: [&'static str; 3] = ["auto", "preload", "supervise"];
 
-    pub fn of(word: &str) -> Option<Reach> {
+    /// The option, without help.
+    pub fn option() -> Arg {
+        Arg::new("reach")
+            .long("reach")
+            .value_name("HOW")
+            .value_parser(PossibleValuesParser::new(Reach::WORDS))
+            .hide_possible_values(true)
+    }
+
+    /// What the option says.
+    pub fn given(matches: &ArgMatches) -> Reach {
         let all = [Reach::Auto, Reach::Preload, Reach::Supervise];
-        let at = Reach::WORDS.iter().position(|known| *known == word)?;
-        Some(all[at])
+        let word = matches.get_one::<String>("reach");
+        let at = word.and_then(|word| Reach::WORDS.iter().position(|known| known == word));
+        at.map_or(Reach::Auto, |at| all[at])
     }
 }
 

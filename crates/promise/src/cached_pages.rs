@@ -11,6 +11,11 @@ pub fn unstable(stat: &CacheStat) -> u64 {
     stat.dirty + stat.writeback
 }
 
+/// Whether there is a page that is not.
+pub fn has_clean(stat: &CacheStat) -> bool {
+    stat.cached > unstable(stat)
+}
+
 /// Adds what is dirty or being written of `[start, end)`, in whole pages.
 pub fn add_unstable(
     file: Cached<'_>,

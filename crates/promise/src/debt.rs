@@ -47,6 +47,11 @@ impl Debt {
         self.is_refused() || !self.untold.is_empty()
     }
 
+    /// Whether there is something that the next msync must prove, tell or fail for.
+    pub fn owes(&self) -> bool {
+        self.is_pending() || !self.owed.is_empty()
+    }
+
     /// Whether there is something that a later msync of the file must say, whether it is mapped until then or not.
     pub fn must_be_said(&self) -> bool {
         self.is_pending() || self.told_pages > 0 || self.failed

@@ -53,9 +53,7 @@ impl Traits {
             dax,
         }))
     }
-}
 
-impl Traits {
     /// Whether the filesystem may have dropped pages of the file, open as `handle`, that it found no block for, in a flush that
     /// has failed with `errno`. Those lie in holes ever after; so where the file has no hole, none was. Mapped or not: what
     /// dropped them need not have been stored through a mapping that is still there. The error for that is not EIO but that

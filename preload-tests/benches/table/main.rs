@@ -76,6 +76,15 @@ fn check_outputs(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
+/// The filesystem, or a note that it was not measured.
+fn mount(fs: FsName, results: &mut Results) -> Option<Filesystem> {
+    let mounted = Filesystem::mount(fs);
+    let note = |reason| format!("{}: {reason}", fs.name());
+    mounted
+        .map_err(|reason| results.not_measured.push(note(reason)))
+        .ok()
+}
+
 /// All that is wanted on one filesystem. The files are written after each case: what was measured
 /// is there when the rest is interrupted.
 fn measure(fs: FsName, options: &Options, results: &mut Results) -> Result<(), String> {
@@ -89,14 +98,8 @@ fn measure(fs: FsName, options: &Options, results: &mut Results) -> Result<(), S
     if cases.is_empty() && wanted.is_empty() {
         return Ok(());
     }
-    let mounted = match Filesystem::mount(fs) {
-        Ok(mounted) => mounted,
-        Err(reason) => {
-            results
-                .not_measured
-                .push(format!("{}: {reason}", fs.name()));
-            return write_files(options, results);
-        }
+    let Some(mounted) = mount(fs, results) else {
+        return write_files(options, results);
     };
     let before = results.rows.len();
     for case in &cases {
@@ -138,14 +141,8 @@ fn compare(
     options: &Options,
     results: &mut Results,
 ) -> Result<(), String> {
-    let mounted = match Filesystem::mount(fs) {
-        Ok(mounted) => mounted,
-        Err(reason) => {
-            results
-                .not_measured
-                .push(format!("{}: {reason}", fs.name()));
-            return Ok(());
-        }
+    let Some(mounted) = mount(fs, results) else {
+        return Ok(());
     };
     for mut case in cases {
         for pair in case.pairs(library) {
