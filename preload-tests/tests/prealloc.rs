@@ -132,7 +132,7 @@ fn a_full_btrfs() {
     survives_on("btrfs", &["nodatacow"]);
 }
 
-/// What is stored again goes elsewhere, and has no blocks there (docs/limitations.md).
+/// What is stored again goes elsewhere, and has no blocks there (docs/settings.md).
 #[test]
 fn a_full_btrfs_with_copy_on_write() {
     let fs = or_skip!(LoopFs::mount_sized("btrfs", 320, &[]));
