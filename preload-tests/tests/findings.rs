@@ -231,24 +231,26 @@ fn below_info_and_for_excluded_files_nothing_is_told() {
     assert_eq!(run.log_text(), "");
 }
 
-/// The documentation shows the programs as they are.
+/// The documentation says of each program what its first line does, and leads to it.
 #[test]
 fn the_programs_are_those_of_the_documentation() {
     let text = include_str!("../../docs/findings.md");
     for &finding in Finding::ALL {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("guests")
-            .join(format!("{}.c", name(finding)));
-        let source = std::fs::read_to_string(&source).expect("source of the guest");
+        let name = name(finding);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.c"));
+        let source = std::fs::read_to_string(&path).expect("source of the guest");
+        let comment = source.lines().next().unwrap_or_default();
+        let says = comment.trim_start_matches("/* ").trim_end_matches(" */");
+        let short = name.trim_start_matches("findings/");
         let heading = format!("\n## {}: ", finding.code());
         let section = text.split_once(&heading).expect("section").1;
-        let shown = format!("```c\n{source}```\n");
+        let shown = format!("\n[{short}.c](../preload-tests/guests/{name}.c): {says}\n");
         let at = section.find(&shown);
         let next = section.find("\n## ").unwrap_or(section.len());
         assert!(
             at.is_some_and(|at| at < next),
-            "docs/findings.md does not show {} as it is",
-            name(finding)
+            "docs/findings.md lacks, in the section of {}:{shown}",
+            finding.code()
         );
     }
 }
