@@ -15,9 +15,8 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/filesystems
 const INTRODUCTION: &str = "\
 # What real filesystems do
 
-`keepmydata doctor` on local, stacked and FUSE filesystems, freshly made, on one machine. All of them on which files can be mapped
-shared keep the promise here: readers get what was stored once msync has returned 0. Power cuts, load and failing networks are not
-tested.
+`keepmydata doctor` on local, stacked and FUSE filesystems, freshly made, on one machine. All on which files can be mapped
+shared keep the promise here. Power cuts, load and failing networks are not tested.
 
 *verdict*: see [diagnosis.md](diagnosis.md). *msync*: the median for one dirty page, natively, and the seed case under keepmydata with the
 defaults. *page cache*: whether readers fill it, and whether it outlives an open of the file by anybody. *O_DIRECT*: whether data can be

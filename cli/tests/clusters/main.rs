@@ -24,15 +24,14 @@ const INTRODUCTION: &str = "\
 # Two clients of real filesystems
 
 `keepmydata doctor A --client B` on real filesystems, each mounted twice on one machine: after msync returned 0 through the first
-mount, when did the second see the data? The clients of MooseFS did at once. Elsewhere a descriptor held open and a held mapping never
-saw it, and a new open at once, within a second, or never. With `KEEPMYDATA_SEEN_BY` a new open saw it on all but rclone, where msync says
-that it was not seen; on s3fs a descriptor that was open before still does not.
+mount, when did the second see the data? MooseFS showed it at once. Elsewhere a descriptor held open and a held mapping never
+saw it, and a new open at once, within a second, or never. With `KEEPMYDATA_SEEN_BY` a new open saw it on all but rclone, where msync
+says so; on s3fs a descriptor that was open before still does not.
 
-*verdict*: [the doctor's](diagnosis.md#doctor-with-a-second-client); a probe in C, which shares no code with it, came to the same. The
-next columns: when it was seen first, by way of reading; *never* is not within 10 s. *two writers*: stores of two writers that
-take turns under a record lock, and how many of them were lost: a client writes back pages that are older than the other's store.
-*SEEN_BY*: how long an msync took with `KEEPMYDATA_SEEN_BY=A=B`, and the ways by which the second client then got the new data with
-its first read. The times are those of a small and busy machine.
+*verdict*: [the doctor's](diagnosis.md#doctor-with-a-second-client); a probe in C came to the same. The next columns: when it was first
+seen, by way of reading; *never* is not within 10 s. *two writers*: stores of two writers that take turns under a record lock, and how
+many were lost to a client that wrote older pages back. *SEEN_BY*: how long an msync took with it, and the ways by which the second
+client then got the new data with its first read. The machine was small and busy.
 
 Written by a test, from real runs:
 
@@ -45,10 +44,10 @@ const KILLED: &str = "\
 *rwtest04*: LTP's, with its file on the first mount, for 5 s, natively and under keepmydata, with the lines of its log.
 
 *killed*: a program stores growing numbers at both ends of 8 pages, and calls msync after each, for 6 s. After 2 s this daemon gets SIGKILL,
-and is started anew a second later. Then both clients are mounted anew. The numbers are the msyncs that returned 0, those that failed
-(SIGBUS counts as one, and ends the program), and the pages that were older afterwards than a store whose msync had returned 0. Under
-keepmydata with `KEEPMYDATA_UNCERTAIN=error`; the second client opens the file anew after each 0, and with SEEN_BY found what had been synced
-each time. On ceph-fuse that open takes pages out of the writer's cache in the middle of an msync, which then fails: it cannot compare them.
+a second later it is started anew; then both clients are mounted anew. *synced* are msyncs that returned 0, *failed* those that did not
+(SIGBUS too, which ends the program), *lost* pages older than a synced store. Under keepmydata with `KEEPMYDATA_UNCERTAIN=error`;
+the second client opens the file anew after each 0, and with SEEN_BY found the data each time. On ceph-fuse that open takes pages out of
+the writer's cache in the middle of an msync, which then fails.
 
 ";
 const WAYS: [&str; 6] = ["held", "fresh", "direct", "mapping", "lock", "drop"];
