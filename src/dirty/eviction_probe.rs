@@ -311,22 +311,43 @@ pub fn may_be_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File)
 }
 
 /// Plants one in some mapping of `file` if it has none: the mappings that had
-/// are gone, or were made by a parent process. On a helper thread.
+/// are gone, or were made by a parent process, or the file was empty. On a helper thread.
 pub fn ensure(worker: &Worker, file: &File) {
-    let mut found = None;
-    {
-        let mut table = mappings::lock();
-        if of(&mut table, file).all.iter().any(|c| c.addr != 0) {
-            return;
-        }
-        table.for_each_of(file, 0, |entry| {
-            found = entry.writable.then(|| entry.with(file));
+    if has_any(file) {
+        return;
+    }
+    let end = size(worker, file).unwrap_or(u64::MAX);
+    let mut from = 0;
+    loop {
+        let mut found = None;
+        // Beyond the end of the file there is no page for one.
+        mappings::lock().for_each_of(file, from, |entry| {
+            found = (entry.writable && entry.offset < end).then(|| entry.with(file));
             found.is_none()
         });
-    }
-    if let Some(entry) = found {
+        let Some(entry) = found else { return };
         plant(worker, &entry);
+        if has_any(file) {
+            return;
+        }
+        from = entry.end;
     }
+}
+
+fn has_any(file: &File) -> bool {
+    !of(&mut mappings::lock(), file).is_empty()
+}
+
+/// Whether `file` has none because it was empty.
+pub fn is_missing(file: &File) -> bool {
+    of(&mut mappings::lock(), file).missing
+}
+
+/// Nobody has seen until now whether the page cache of `file` was dropped: if it has a probe now, that counts as dropped.
+pub fn note_late(file: &File) {
+    let mut table = mappings::lock();
+    let probes = of(&mut table, file);
+    probes.dropped |= !probes.is_empty();
 }
 
 /// Notes whether a probe of `entry`, whose file the caller holds and which is about to go, is dead. On a helper
@@ -574,15 +595,16 @@ fn move_to(
         let living = probes.all.iter().filter(|probe| probe.lives).count();
         let is_it = |probe: &&mut Probe| probe.lives && range.contains(&probe.offset);
         let source = probes.all.iter_mut().find(is_it)?.source;
+        // Its own mapping, or else any: that may have other parts of the file.
         table.for_each_of(file, 0, |entry| {
             let end = end.min(entry.offset + entry.len() as u64);
-            if (entry.start..entry.end).contains(&source) {
+            let is_own = (entry.start..entry.end).contains(&source);
+            if is_own || entry.writable && place.is_none() {
                 let mut places = places.into_iter().flatten();
-                place = places
-                    .find(|offset| (entry.offset..end).contains(offset))
-                    .map(|offset| (entry.with(file), offset));
+                let found = places.find(|offset| (entry.offset..end).contains(offset));
+                place = found.map(|offset| (entry.with(file), offset)).or(place);
             }
-            place.is_none()
+            !(is_own && place.is_some())
         });
         if place.is_none() && living == 1 && !must {
             return None;

@@ -274,6 +274,11 @@ pub fn harvest(worker: &Worker, entry: &Entry<'_>) {
     eviction_probe::note(worker, entry);
 }
 
+/// Whether [`harvest`] may find anything in `entry`. On a helper thread.
+pub fn may_have_marks(worker: &Worker, entry: &Entry<'_>) -> bool {
+    pagemap::is_written(worker, entry, size(worker, entry.file))
+}
+
 /// All that is cached of `entry`, the file of which the caller holds, is owed: it may have been stored to. On a helper
 /// thread.
 pub fn assume_cached(worker: &Worker, entry: &Entry<'_>) {
@@ -420,9 +425,29 @@ pub fn register(worker: &Worker, entry: &Entry<'_>) -> Marks {
     };
     let enforced = config::settings().enforce == Enforce::Full;
     if enforced && (marks.registered != 0 || is_verified(traits.local_block)) {
-        eviction_probe::plant(worker, entry);
+        plant_probe(worker, entry.file, || eviction_probe::plant(worker, entry));
     }
     marks
+}
+
+/// Has `file` have an eviction probe. On a helper thread, while the marks of what was stored are there.
+pub fn ensure_probe(worker: &Worker, file: &File) {
+    plant_probe(worker, file, || eviction_probe::ensure(worker, file));
+}
+
+/// A file that was empty when it was mapped, and has grown unseen, had none when it was stored to: a page that was dropped
+/// then, and stored to again, has the mark of a first store.
+fn plant_probe(worker: &Worker, file: &File, plant: impl FnOnce()) {
+    let is_stored_to = || {
+        let size = size(worker, file);
+        let table = mappings::lock();
+        !table.get(file).debt.owed.is_empty() || pagemap::is_any_written(worker, &table, file, size)
+    };
+    let is_late = eviction_probe::is_missing(file) && is_stored_to();
+    plant();
+    if is_late {
+        eviction_probe::note_late(file);
+    }
 }
 
 /// Adds to the dirty ranges what else of the mappings is in the page cache, or, unless it is `all`, dirty there: other
@@ -504,7 +529,7 @@ pub fn register_late(worker: &Worker, entry: &Entry<'_>) {
             };
         }
     });
-    eviction_probe::plant(worker, entry);
+    plant_probe(worker, entry.file, || eviction_probe::plant(worker, entry));
 }
 
 /// The program is about to register memory with a userfaultfd of its own, as the two numbers at `argument`

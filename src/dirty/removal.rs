@@ -353,6 +353,10 @@ fn find_lost(
 fn replant(worker: &helper::Worker, file: &File) {
     let enforced = config::settings().enforce == Enforce::Full;
     if enforced && super::is_verified(file.traits.local_block) {
-        eviction_probe::ensure(worker, file);
+        match sys::thread::is_single() {
+            true => super::ensure_probe(worker, file),
+            // Another thread may have stored to what the file has grown by.
+            false => eviction_probe::ensure(worker, file),
+        }
     }
 }

@@ -51,11 +51,15 @@ fn prove_uncovered(start: usize, end: usize) {
     }
     let patience = &mut patience();
     each(start, end, |entry| {
-        let uncovered = |worker: &mut Worker| {
+        let harvest = |worker: &mut Worker| {
             dirty::harvest(worker, entry);
             is_uncovered(entry, start, end)
         };
-        if undisturbed(entry.file, || helper::run(process::this(), uncovered)) == Ok(true) {
+        let uncovered = match sys::thread::is_single() {
+            true => helper::run(process::this(), harvest),
+            false => undisturbed(entry, harvest),
+        };
+        if uncovered == Ok(true) {
             prove(entry.file, patience);
         }
     });
@@ -83,9 +87,14 @@ pub fn moving(start: usize, end: usize) {
     });
 }
 
-/// Runs `run` while no other thread's call drops the page cache of `file`: it would find marks and a drop, and not
-/// know that the stores were proved before that.
-fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
+/// Runs `harvest` of `entry` while no other thread's call drops the page cache of its file: it would find marks and a drop, and not
+/// know that the stores were proved before that. Nor does an msync that is under way, if there are marks: it drops what
+/// it has proved, and spares by its mark what was stored to since.
+fn undisturbed(
+    entry: &Entry<'_>,
+    harvest: impl Fn(&mut Worker) -> bool,
+) -> Result<bool, helper::Unavailable> {
+    let file = entry.file;
     let calls = [
         MayDrop::OpenToRead,
         MayDrop::Open,
@@ -97,11 +106,16 @@ fn undisturbed<T>(file: &File, run: impl FnOnce() -> T) -> T {
         let expected = calls.into_iter().any(|call| table.drops(file, call));
         expected || table.is_known_to_drop(file, MayDrop::Truncate)
     };
-    let ticket = (!sys::thread::is_single() && drops()).then(|| quiesce(file));
-    let done = run();
-    if let Some(ticket) = ticket {
-        ticket.end();
+    if !drops() {
+        let at_once =
+            |worker: &mut Worker| (!dirty::may_have_marks(worker, entry)).then(|| harvest(worker));
+        if let Some(done) = helper::run(process::this(), at_once)? {
+            return Ok(done);
+        }
     }
+    let ticket = quiesce(file);
+    let done = helper::run(process::this(), harvest);
+    ticket.end();
     done
 }
 

@@ -108,7 +108,6 @@ pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
         snapshot.known.reason = "not verified: too many pages that may be dirty";
     }
     if snapshot.verify && !snapshot.dirty.is_empty() {
-        eviction_probe::ensure(worker, &here.file);
         copy(&here, snapshot);
         let dropped_since = eviction_probe::ask(worker, &here.file, false).dropped;
         if dropped_since && !dropped {
@@ -140,7 +139,11 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     let timer = Timer::at(Level::Info);
     let verify = snapshot.verify;
     let probed = match verify {
-        true => eviction_probe::ask(here.worker, &here.file, true),
+        true => {
+            // While the marks are there.
+            dirty::ensure_probe(here.worker, &here.file);
+            eviction_probe::ask(here.worker, &here.file, true)
+        }
         false => eviction_probe::Answer::default(),
     };
     let dropped = probed.dropped;

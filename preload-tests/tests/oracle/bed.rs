@@ -22,6 +22,8 @@ pub struct Mounted<'a> {
     native: bool,
     fs: Fs,
     guest: Option<Guest>,
+    /// The guest has had a second thread.
+    had_threads: bool,
     files: u64,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Mounted<'a> {
             native,
             fs,
             guest: None,
+            had_threads: false,
             files: 0,
         })
     }
@@ -62,6 +65,11 @@ impl<'a> Mounted<'a> {
         Guest::start(&directory, (&socket, ""), direct, how)
     }
 
+    /// Whether the process that ran the last program has had a second thread.
+    pub fn had_threads(&self) -> bool {
+        self.had_threads
+    }
+
     /// The next program gets a process of its own.
     pub fn restart(&mut self) {
         self.guest = None;
@@ -76,6 +84,8 @@ impl<'a> Mounted<'a> {
         {
             self.guest = None;
         }
+        self.had_threads &= self.guest.is_some();
+        self.had_threads |= program.is_threaded();
         let mut guest = self.guest.take().unwrap_or_else(|| self.start());
         self.files += 1;
         let mode = match &self.row.bed {

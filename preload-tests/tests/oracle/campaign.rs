@@ -119,7 +119,8 @@ impl Campaign {
         judgement: &Judgement,
     ) {
         let whole = tree.current();
-        let races = !whole.is_alone() && known::is_race(&row.name, kind, &whole);
+        let races =
+            (!whole.is_alone() || mounted.had_threads()) && known::is_race(&row.name, kind, &whole);
         let is_known = !self.native
             && !self.strict
             && (races || known::is_listed(&row.name, kind) || known::is_known(&row.name, kind));

@@ -7,9 +7,10 @@ use super::program::Program;
 /// Rows whose names match the glob, and what is wrong there.
 const KNOWN: &[(&str, Kind)] = &[];
 
-/// Rows on which threads alone may bring about a doubt on an honest filesystem. On all rows other processes do, fork children among
+/// Rows on which threads alone may bring about a doubt on an honest filesystem, also a thread that has ended. On all rows other processes do, fork children among
 /// them, where one stores while another opens, truncates or maps the file, in the moment in which the kernel drops the page
-/// cache for that; and seldom a thread that stores to one page all the time. Nobody can compare that, and it is a doubt where
+/// cache for that; and seldom a thread that stores to one page all the
+/// time, or to what another one has paged out (MADV_PAGEOUT). Nobody can compare that, and it is a doubt where
 /// there is no loss; docs/proof.md counts them.
 const RACES: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 
@@ -44,7 +45,12 @@ pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
     let may_be = match kind {
         Kind::FalseZero => is_told_elsewhere && is_on(TOLD_ELSEWHERE),
         _ => {
-            let is_race = uses_any(&["other", "fork", "count"]) || is_on(RACES);
+            // The probe goes with a page of the same folio, and marks are not to be had (docs/limitations.md).
+            let is_hole = uses_any(&["lock"]) && uses_any(&["punch", "zero", "advise"]);
+            let is_race = uses_any(&["other", "fork", "count"])
+                || is_on(RACES)
+                || program.is_threaded() && program.pages_out()
+                || is_hole && row.starts_with("overlay/");
             is_race && may_be_doubted(row, kind)
         }
     };

@@ -99,6 +99,12 @@ impl Program {
         !self.is_threaded() && !self.uses("fork") && !self.uses("other")
     }
 
+    /// Whether it calls madvise with `MADV_PAGEOUT`.
+    pub fn pages_out(&self) -> bool {
+        let mut calls = self.threads.iter().flatten();
+        calls.any(|call| call.name() == "advise" && call.args.last() == Some(&1))
+    }
+
     pub fn uses(&self, name: &str) -> bool {
         self.threads
             .iter()
