@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use preload_tests::harness::{Looks, Program, Scratch, TearFs, writes_documents};
+use preload_tests::harness::{Looks, Outcome, Program, Scratch, TearFs, writes_documents};
 use preload_tests::markdown::Table;
 use preload_tests::or_skip;
 use serde_json::Value;
@@ -292,14 +292,21 @@ fn a_file_that_has_the_old_name_is_no_witness() {
         ("KEEPMYDATA_UNCERTAIN", "error"),
         ("KEEPMYDATA_DEADLINE_MS", "300"),
     ];
-    for (name, how) in [("f", &[][..]), ("replaced", &["replaced"][..])] {
+    // What has no name is not waited for, and told.
+    let named = ("msync EIO\nagain EIO\n", "did not see them");
+    let nameless = ("msync EIO\nagain 0\n", "has no name any more");
+    for (name, how, (answer, why)) in [
+        ("f", &[][..], named),
+        ("replaced", &["replaced"][..], nameless),
+    ] {
         let guest = Program::guest("renamed")
             .arg(fs.path(name))
             .arg(fs.path("g"))
             .arg(fs.second().join(name))
             .args(how);
         let run = guest.under_shim(&settings);
-        assert_eq!(run.stdout, "msync EIO\nagain EIO\n", "{run:?}");
+        assert_eq!(run.stdout, answer, "{run:?}");
+        assert!(run.stderr.contains(why), "{why}: {run:?}");
         fs::remove_file(fs.path(name)).expect("removal");
         let _ = fs::remove_file(fs.path("g"));
     }
@@ -380,8 +387,10 @@ fn it_is_said_why_the_other_client_cannot_be_asked() {
     }
     // Nobody can open what has no name: there is nothing to wait for.
     let mounts = seen_by(&fs);
+    // It is told, and no reason to fail.
     let settings = [
         ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
         ("KEEPMYDATA_DEADLINE_MS", "30000"),
         ("KEEPMYDATA_LOG", "error"),
     ];
@@ -452,7 +461,7 @@ fn what_was_proved_before_the_msync_is_waited_for() {
 }
 
 /// The calls of the guest `altered`.
-const ALTERED: [&str; 13] = [
+const ALTERED: [&str; 16] = [
     "punch",
     "zero",
     "remove",
@@ -466,47 +475,69 @@ const ALTERED: [&str; 13] = [
     "elsewhere",
     "direct",
     "child",
+    "aside",
+    "appended",
+    "stored",
 ];
 
-/// What the program takes out of the file, puts past the page cache, or cuts off is shown, too; without the setting it is not.
+const SHOWN_ALL: &str = "msync 0\nheld 0\nanew 0\nsize same\n";
+
+fn altered(fs: &TearFs, name: &str, how: &[&str], settings: &[(&str, &str)]) -> Outcome {
+    let guest = Program::guest("altered").arg(fs.path(name));
+    let guest = guest.arg(fs.second().join(name)).args(how);
+    guest.under_shim(settings)
+}
+
+/// What the program takes out of the file, puts past the page cache, cuts off, or changes where it maps nothing is shown, too;
+/// without the setting it is not. It is through whatever mapping is synced, also one that can only be read.
 #[test]
 fn what_is_not_in_the_page_cache_is_shown() {
     or_skip!(TearFs::available());
+    let (mut runs, mut wrong) = (0, Vec::new());
     for coherence in ["no-invalidation", "attribute-cache"] {
         let fs = TearFs::mount_twice(coherence, &["--coherence-ms=60000"]);
         let mounts = seen_by(&fs);
         for call in ALTERED {
-            let run = |name: &str, settings: &[(&str, &str)]| {
-                let name = format!("{call}-{name}");
-                let guest = Program::guest("altered").arg(fs.path(&name));
-                let guest = guest.arg(fs.second().join(&name)).arg(call);
-                guest.under_shim(settings)
-            };
-            let without = run("without", &[]);
-            let shown = "msync 0\nheld 0\nanew 0\nsize same\n";
-            assert_ne!(without.stdout, shown, "{coherence} {call}: {without:?}");
-            // What a child does is known where all that is mapped is looked at, and so is what write(2) had in the page cache.
-            let everywhere = ["file", "dirty"];
-            let settings = match call {
-                "child" | "written" => &everywhere[..1],
-                _ => &everywhere,
-            };
-            for &invalidate in settings {
-                let with = run(
-                    invalidate,
-                    &[
-                        ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
-                        ("KEEPMYDATA_UNCERTAIN", "error"),
-                        ("KEEPMYDATA_INVALIDATE", invalidate),
-                    ],
-                );
-                assert_eq!(
-                    with.stdout, shown,
-                    "{coherence} {call} {invalidate}: {with:?}"
-                );
+            let without = altered(&fs, &format!("{call}-without"), &[call], &[]);
+            assert_ne!(without.stdout, SHOWN_ALL, "{coherence} {call}: {without:?}");
+            for how in [&[call][..], &[call, "anew"], &[call, "reading"]] {
+                for (invalidate, budget) in [
+                    ("file", "64M"),
+                    ("file", "8K"),
+                    ("dirty", "64M"),
+                    ("dirty", "8K"),
+                ] {
+                    // A file of which there is more than the budget is not looked at as a whole. What a child does to it is not
+                    // known then, once the kernel has written and dropped it.
+                    let is_known = match call {
+                        "child" | "stored" => budget == "64M",
+                        _ => true,
+                    };
+                    if !is_known {
+                        continue;
+                    }
+                    let name = format!("{}-{invalidate}-{budget}", how.join("-"));
+                    let with = altered(
+                        &fs,
+                        &name,
+                        how,
+                        &[
+                            ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+                            ("KEEPMYDATA_UNCERTAIN", "error"),
+                            ("KEEPMYDATA_INVALIDATE", invalidate),
+                            ("KEEPMYDATA_COPY_BUDGET", budget),
+                        ],
+                    );
+                    runs += 1;
+                    if with.stdout != SHOWN_ALL {
+                        wrong.push(format!("{coherence} {name}: {with:?}"));
+                    }
+                }
             }
         }
     }
+    let (first, count) = (wrong.first(), wrong.len());
+    assert_eq!(count, 0, "of {runs}, the first: {first:?}");
 }
 
 /// The same where the client does not show it in time: that is told.
@@ -516,13 +547,12 @@ fn what_is_altered_and_not_shown_is_told() {
     let fs = TearFs::mount_twice("propagation", &["--coherence-ms=1500"]);
     let mounts = seen_by(&fs);
     for call in ["direct", "written"] {
-        let guest = Program::guest("altered").arg(fs.path(call));
-        let guest = guest.arg(fs.second().join(call)).arg(call);
-        let run = guest.under_shim(&[
+        let settings = [
             ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
             ("KEEPMYDATA_UNCERTAIN", "error"),
             ("KEEPMYDATA_DEADLINE_MS", "50"),
-        ]);
+        ];
+        let run = altered(&fs, call, &[call], &settings);
         assert!(run.stdout.starts_with("msync EIO\n"), "{call}: {run:?}");
         assert!(
             run.stderr.contains("not seen by the other client"),

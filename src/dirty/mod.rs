@@ -477,19 +477,28 @@ pub fn assume_others(query: &Query<'_>, all: bool, into: &mut Found<'_>) {
     into.assumed_dirty.add_all(others.iter());
 }
 
-/// Adds what is mapped of the file, if that is no more than `most` bytes.
-pub fn add_mapped(query: &Query<'_>, most: u64, into: &mut Ranges) {
+/// Adds what others may have changed in the file, mapped or not: all of it, if that is no more than `most` bytes. Else what is
+/// mapped, if that is no more; and of the rest what is in the page cache, or, unless it is `all`, dirty there.
+pub fn add_to_show(query: &Query<'_>, most: u64, all: bool, into: &mut Ranges) {
     let Ok(size) = query.size() else { return };
+    if size <= most {
+        into.add(0, size);
+        return;
+    }
     let mut mapped = Ranges::new();
     mappings::lock().for_each_of(query.file, 0, |entry| {
-        if entry.writable {
-            let end = entry.offset + entry.len() as u64;
-            mapped.add(entry.offset, size.min(end));
-        }
+        mapped.add(entry.offset, size.min(entry.offset + entry.len() as u64));
         true
     });
     if mapped.bytes() <= most {
         into.add_all(mapped.iter());
+    }
+    if let Some(file) = query.cache() {
+        // What cannot be counted is not known.
+        let _ = match all {
+            true => cached(file, into),
+            false => unstable(file, 0, size, into),
+        };
     }
 }
 

@@ -49,8 +49,12 @@ pub fn of(worker: &Worker, ended: &Ended) {
 #[inline(never)]
 fn tell(worker: &Worker, ended: &Ended, pages: u64) {
     let doubts = OWN.get();
-    doubts.msyncs.fetch_add(1, Ordering::Relaxed);
-    doubts.pages.fetch_add(pages, Ordering::Relaxed);
+    // What is counted would fail with KEEPMYDATA_UNCERTAIN=error.
+    let counted = pages - ended.facts.nameless_pages();
+    if counted > 0 {
+        doubts.msyncs.fetch_add(1, Ordering::Relaxed);
+        doubts.pages.fetch_add(counted, Ordering::Relaxed);
+    }
     let known = {
         let mut table = mappings::lock();
         core::mem::replace(&mut table.get_mut(&ended.file).doubted, true)

@@ -5,67 +5,40 @@ mod links;
 mod mounts;
 
 use self::mounts::PATH_MAX;
-use crate::mappings::{self, file::File};
 use crate::sys;
 use crate::sys::fd::fadvise;
 use crate::{config, log};
 use core::ffi::CStr;
 use core::num::NonZeroU64;
-use keepmydata_promise::Part;
+use keepmydata_promise::{self as promise, Part};
 use keepmydata_records::{LineBuf, NAMELESS, SeenBy};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// Whether `file` may have to be shown to the other client: it lies on the first mount, or below it. Where it lies beside the
-/// directory that was named as the first mount, [`read`] finds that out.
-pub fn is_wanted(file: &File) -> bool {
-    let mounts = config::settings().seen_by;
-    if mounts.other().is_none() {
-        return false;
-    }
-    if config::device_of_first() == Some(file.key.dev) {
-        return true;
-    }
-    let table = mappings::lock();
-    let state = table.get(file);
-    let is_cut = !state.path_is_whole() && !state.path().is_empty();
-    is_cut || mounts.concerns(state.path())
-}
-
-/// Reads the parts through the other mount, on a helper thread. `handle` is open on the file here.
-pub fn read(handle: Option<BorrowedFd<'_>>, parts: &mut [Part], buffer: &mut [u8]) {
-    let opened = handle.ok_or(Errno::BADF).and_then(open);
+/// Reads the parts by a descriptor of the other client's, on a helper thread.
+pub fn read(there: Option<&OwnedFd>, parts: &mut [Part], buffer: &mut [u8]) {
     for part in parts {
-        part.read = match (&opened, handle) {
-            (Ok(Some(fd)), _) => read_part(fd, part, buffer),
-            // It need not be shown to anybody else.
-            (Ok(None), Some(handle)) => read_into(handle, part, buffer),
-            (Ok(None), None) => Err(Errno::BADF),
-            (Err(errno), _) => Err(*errno),
+        part.read = match there {
+            Some(fd) => read_part(fd, part, buffer),
+            None => Err(Errno::BADF),
         };
     }
 }
 
-/// The size of the file as the other client shows it; if that is not `expected`, once it has asked for it anew. Nothing where it
-/// need not be shown. `handle` is open on the file here.
-///
-/// Clients that are coherent may have to take something away from this one to answer (ceph-fuse its cache).
-pub fn size(handle: BorrowedFd<'_>, expected: u64) -> Result<Option<u64>, Errno> {
-    let mut path = [0u8; 2 * PATH_MAX];
-    let Some(path) = place(handle, &config::settings().seen_by, &mut path)? else {
-        return Ok(None);
-    };
-    match sys::fd::size_at(CWD, path, AtFlags::STATX_DONT_SYNC)? {
-        size if size == expected => Ok(Some(size)),
-        _ => sys::fd::size_at(CWD, path, AtFlags::STATX_FORCE_SYNC).map(Some),
+/// The size of the file as the other client shows it; if that is not `expected`, once it has asked for it anew.
+pub fn size(there: &OwnedFd, expected: u64) -> Result<u64, Errno> {
+    let size = |flags| sys::fd::size_at(there, c"", flags);
+    match size(AtFlags::STATX_DONT_SYNC)? {
+        size if size == expected => Ok(size),
+        _ => size(AtFlags::STATX_FORCE_SYNC),
     }
 }
 
 /// The same file at the other mount; nothing where it does not lie below the first.
 ///
 /// Errors: those of [`place`] and of open(2).
-fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+pub fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let mut path = [0u8; 2 * PATH_MAX];
     let Some(path) = place(handle, &config::settings().seen_by, &mut path)? else {
         return Ok(None);
@@ -81,7 +54,7 @@ fn open(handle: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 /// Where the file is at the other mount, by what it is called now: it may have been renamed since it was mapped, or been
 /// opened through another mount of the filesystem than the first.
 ///
-/// Errors: `ESTALE` where it has no name any more, `EMLINK` where it has another, which nobody knows.
+/// Errors: [`promise::NAMELESS`]; [`promise::OTHERWISE_NAMED`].
 fn place<'b>(
     handle: BorrowedFd<'_>,
     mounts: &SeenBy<'_>,
@@ -125,12 +98,8 @@ fn read_part(fd: &OwnedFd, part: &Part, buffer: &mut [u8]) -> Result<usize, Errn
         NonZeroU64::new(part.bytes() as u64),
         Advice::DontNeed,
     );
-    read_into(fd.as_fd(), part, buffer)
-}
-
-fn read_into(fd: BorrowedFd<'_>, part: &Part, buffer: &mut [u8]) -> Result<usize, Errno> {
     let into = buffer.get_mut(part.into..part.into + part.bytes());
-    sys::fd::read_back(fd, into.ok_or(Errno::INVAL)?, part.offset)
+    sys::fd::read_back(fd.as_fd(), into.ok_or(Errno::INVAL)?, part.offset)
 }
 
 /// Why pages are not proved that only the other client did not see; it could not be asked because of `errno`.
@@ -145,10 +114,10 @@ pub fn describe(into: &mut LineBuf<160>, errno: Option<Errno>) {
         Some(Errno::NOENT) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} has no such file (ENOENT)"
         )),
-        Some(Errno::STALE) => say(format_args!(
+        Some(promise::NAMELESS) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked: {NAMELESS}"
         )),
-        Some(Errno::MLINK) => say(format_args!(
+        Some(promise::OTHERWISE_NAMED) => say(format_args!(
             "the filesystem holds them, but its client at {other:.64} could not be asked: its other name is not known"
         )),
         Some(errno) => say(format_args!(

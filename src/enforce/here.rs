@@ -20,7 +20,7 @@ use crate::sys::{
 use core::num::NonZeroU64;
 use core::ptr::NonNull;
 use keepmydata_promise::{self as promise, Part, Target, readback};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags};
 use rustix::io::Errno;
 
@@ -29,6 +29,8 @@ pub struct Here<'a> {
     pub worker: &'a Worker,
     pub file: Held,
     pub handle: Handle,
+    /// The file as another client of the filesystem shows it ([`Target::open_elsewhere`]).
+    there: Option<OwnedFd>,
 }
 
 impl<'a> Here<'a> {
@@ -39,6 +41,7 @@ impl<'a> Here<'a> {
             worker,
             file: file.hold(),
             handle,
+            there: None,
         }
     }
 
@@ -247,20 +250,22 @@ impl Target for Here<'_> {
     }
 
     #[inline(never)]
-    fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
+    fn open_elsewhere(&mut self) -> Result<bool, Errno> {
         let handle = self.worker.borrow_handle(&self.handle);
-        match self.worker.has_descriptors() {
-            true => elsewhere::read(handle, parts, buffer),
-            false => parts
-                .iter_mut()
-                .for_each(|part| part.read = Err(Errno::BADF)),
-        }
+        let handle = handle.filter(|_| self.worker.has_descriptors());
+        self.there = None;
+        self.there = elsewhere::open(handle.ok_or(Errno::BADF)?)?;
+        Ok(self.there.is_some())
     }
 
     #[inline(never)]
-    fn size_elsewhere(&self, expected: u64) -> Result<Option<u64>, Errno> {
-        let handle = self.worker.borrow_handle(&self.handle);
-        elsewhere::size(handle.ok_or(Errno::BADF)?, expected)
+    fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
+        elsewhere::read(self.there.as_ref(), parts, buffer);
+    }
+
+    #[inline(never)]
+    fn size_elsewhere(&self, expected: u64) -> Result<u64, Errno> {
+        elsewhere::size(self.there.as_ref().ok_or(Errno::BADF)?, expected)
     }
 
     fn size_asked_anew(&self) -> Result<u64, Errno> {

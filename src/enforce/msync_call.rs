@@ -101,7 +101,9 @@ impl MsyncCall<Request> {
             let excluded = table.get(entry.file).excluded;
             if excluded
                 || msync.has(entry.file)
-                || !entry.writable && !table.is_stored_to(entry.file)
+                || !entry.writable
+                    && !table.is_stored_to(entry.file)
+                    && !table.is_shown_elsewhere(entry.file)
             {
                 return true;
             }

@@ -132,6 +132,9 @@ pub fn learn(worker: &Worker, snapshot: &mut Snapshot) {
             snapshot.copies.let_go(&here);
         }
     }
+    if snapshot.verify && snapshot.terms.waits_elsewhere() {
+        add_to_show(worker, snapshot);
+    }
 }
 
 /// Learns the dirty ranges; says whether the page cache was dropped since the last time.
@@ -158,10 +161,9 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
         dirty::assume_all(&query, &mut found_in(snapshot));
     }
     if dropped || probed.unknown {
-        // It was in the page cache when it was noted, and may be gone from there since.
         let file = snapshot.file.hold();
         let mut table = mappings::lock_blocked();
-        table.get_mut(&file).debt.assumed_dirty.clear();
+        table.get_mut(&file).debt.doubt_what_is_assumed();
     }
     if verify && take_debt(snapshot, dropped) {
         find_absent(here, snapshot);
@@ -170,18 +172,24 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
     dropped
 }
 
-/// What the other client must be shown: all that is mapped, whoever changed it, and what the program has changed elsewhere. Where
-/// that would take long, of what is mapped only what is in the page cache, which is little, because the last msync has dropped it;
-/// where msync does not drop the file, only what is dirty.
+/// What others may have stored through mappings is copied and proved, too, where the other client must be shown it: what is in
+/// the page cache, which is little, because the last msync has dropped it; where msync does not drop the file, what is dirty.
 #[cold]
 fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
     let all = config::settings().invalidate == Invalidate::File;
     dirty::assume_others(&here.query(), all, &mut found_in(snapshot));
     find_absent(here, snapshot);
-    if all {
-        let most = snapshot.terms.copy_budget;
-        dirty::add_mapped(&here.query(), most, &mut snapshot.unshown);
-    }
+}
+
+/// What else the other client must be shown: all of the file, whoever changed it; where that would take long, what may have
+/// changed. Last: without the handle nobody knows how long the file is.
+#[cold]
+fn add_to_show(worker: &Worker, snapshot: &mut Snapshot) {
+    let here = Here::new(worker, &snapshot.file, snapshot.known.handle);
+    let all = config::settings().invalidate == Invalidate::File;
+    let most = snapshot.terms.copy_budget;
+    dirty::add_to_show(&here.query(), most, all, &mut snapshot.unshown);
+    snapshot.leave_out_what_is_copied();
 }
 
 /// Where the trackers put what they find.

@@ -1,9 +1,11 @@
 //! What one msync asks for one file, and the pool in which all that is known of it lies.
 
-use super::elsewhere;
 use crate::dirty::{self, Tracker};
 use crate::log::Timer;
-use crate::mappings::file::{File, Handle, Held};
+use crate::mappings::{
+    self,
+    file::{File, Handle, Held},
+};
 use crate::process::PerProcess;
 use crate::stats::Slot;
 use crate::sys::lock::Mutex;
@@ -116,7 +118,8 @@ impl Request {
     /// By what its file is judged.
     pub fn terms(&self) -> Terms {
         let (settings, traits) = (config::settings(), self.file.traits);
-        let elsewhere = elsewhere::is_wanted(&self.file);
+        let elsewhere = config::settings().seen_by.other().is_some()
+            && mappings::lock_blocked().is_shown_elsewhere(&self.file);
         Terms {
             is_verified: dirty::is_verified(traits.local_block) && !traits.dax,
             local_block: traits.local_block,

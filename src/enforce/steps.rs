@@ -88,6 +88,8 @@ pub fn conclude(
     if ended.is_all_proved() {
         let wrote = ended.sees_stores && !ended.dirty.is_empty();
         dirty::attributes::renew(here.worker, &here.file, wrote);
+    }
+    if ended.is_all_proved_or_told() {
         let unseen = (!ended.sees_stores).then_some(&ended.dirty);
         dirty::forget_drop(here.worker, &here.file, unseen);
     }

@@ -244,6 +244,9 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
     if let Some(inode) = writing {
         after_write(inode, fd, offset, result);
     }
+    if !direct && removal::is_shown_elsewhere() && result > 0 {
+        note_written(fd, offset, result);
+    }
     if eviction_probe::are_missing() && result > 0 {
         grew(fd);
     }
@@ -308,6 +311,24 @@ fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
         Ok(start) => Some(start),
         Err(_) => sys::fd::position(fd).and_then(|end| end.checked_sub(len)),
     }
+}
+
+/// The other client must be shown what was written through the page cache, too.
+#[cold]
+#[inline(never)]
+fn note_written(fd: c_int, offset: off_t, result: ssize_t) {
+    let state = next_fn::enter();
+    if let Some(inode) = removal::tracked_fd(fd) {
+        let appends = sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0);
+        let len = u64::try_from(result).unwrap_or(0);
+        let range = match written_from(fd, offset, len) {
+            // An offset says nothing then (pwrite(2)).
+            Some(start) if !appends || offset == -1 => start..start.saturating_add(len),
+            _ => 0..u64::MAX,
+        };
+        removal::must_be_shown(inode, &range);
+    }
+    next_fn::leave(state);
 }
 
 /// The program is about to write to what `fd` is open on: returns what it is, where that may drop pages.

@@ -445,12 +445,34 @@ impl Guard {
         self.get_mut(file).debt.forgive(start, end);
     }
 
-    /// The program has changed the bytes `range` of `file` past its mappings: the other client must be shown that, too.
-    pub fn must_be_shown(&mut self, file: &File, range: &Range<u64>) {
-        if config::settings().seen_by.other().is_some() {
-            let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
-            self.get_mut(file).debt.unshown.add(start, end);
+    /// Whether `file` is verified and may have to be shown to the other client (`KEEPMYDATA_SEEN_BY`): it lies on the first
+    /// mount, or below it. Where it lies beside the directory that was named as the first mount, who shows it finds that out.
+    pub fn is_shown_elsewhere(&self, file: &File) -> bool {
+        let mounts = config::settings().seen_by;
+        if mounts.other().is_none()
+            || !config::is_verified(file.traits.local_block)
+            || file.traits.dax
+        {
+            return false;
         }
+        if config::device_of_first() == Some(file.key.dev) {
+            return true;
+        }
+        let state = self.get(file);
+        let is_cut = !state.path_is_whole() && !state.path().is_empty();
+        is_cut || mounts.concerns(state.path())
+    }
+
+    /// The program has changed the bytes `range` of `file` past its mappings: the other client must be shown that, too, by the
+    /// next msync, whether the file is mapped until then or not.
+    pub fn must_be_shown(&mut self, file: &File, range: &Range<u64>) {
+        if range.is_empty() || !self.is_shown_elsewhere(file) {
+            return;
+        }
+        let (start, end) = (sys::page_down(range.start), sys::page_up(range.end));
+        self.get_mut(file).debt.unshown.add(start, end);
+        // It has a debt: nothing is closed.
+        let _ = self.settle_debt(file);
     }
 
     /// The program changes the bytes `range` of `file` past its mappings: a second look finds something else there.

@@ -24,6 +24,11 @@ pub struct Comparison<'a, T> {
     pub unshown: &'a mut Ranges,
 }
 
+/// Why another client cannot be asked about a file that has no name any more. No filesystem answers so.
+pub const NAMELESS: Errno = Errno::IDRM;
+/// The same where it has another name, which nobody knows.
+pub const OTHERWISE_NAMED: Errno = Errno::MLINK;
+
 /// Pages not settled yet, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsettled {
@@ -56,8 +61,8 @@ impl Unsettled {
     /// Whether it is no use to wait until the other client is shown something: the file has no name by which it could be
     /// asked.
     pub fn is_unseen_for_good(&self) -> bool {
-        let nameless = [Errno::STALE, Errno::MLINK].map(Some);
-        self.is_unseen_only() && nameless.contains(&self.unseen_errno)
+        let for_good = [NAMELESS, OTHERWISE_NAMED].map(Some);
+        self.is_unseen_only() && for_good.contains(&self.unseen_errno)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Debt {
     pub untold: FewRanges,
     /// The errno of that failure; 0 where nobody knows whether they are safe.
     pub untold_errno: i32,
+    /// Those of what is owed that the last msync has told of: owed since for what they hold, whoever drops them.
+    pub told: FewRanges,
     /// Pages that were told of and are `owed` since for what they hold: an msync that returns 0 says so.
     pub told_pages: u64,
     /// Proved, or taken out or replaced by the program itself, and not shown to another client of the filesystem yet
@@ -95,6 +97,15 @@ impl Debt {
             false => self.assumed_dirty.remove_all(pages),
         }
         self.owed.add_all(pages.iter());
+    }
+
+    /// The page cache was dropped, or nobody can tell. What was only assumed to be dirty was in it when that was noted, and may be
+    /// gone from there since; but what the program was told of, and has not stored to since, lacks no more than it was told.
+    pub fn doubt_what_is_assumed(&mut self) {
+        let mut told = Ranges::new();
+        told.add_all(self.assumed_dirty.common(&self.told));
+        self.assumed_dirty.clear();
+        self.assumed_dirty.add_all(told.iter());
     }
 
     /// `pages` were stored to: of what they held when an msync failed for them the program has been told. It may have

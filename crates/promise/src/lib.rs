@@ -30,7 +30,7 @@ mod verdict;
 mod verify;
 pub mod words;
 
-pub use comparison::{Comparison, Unsettled};
+pub use comparison::{Comparison, NAMELESS, OTHERWISE_NAMED, Unsettled};
 pub use copies::{BUFFER, Copies, State};
 pub use debt::Debt;
 pub use event::{Event, Observer};

@@ -61,8 +61,12 @@ impl Debt {
     fn settle<R: Request>(&mut self, judged: &mut Judged<R>, taken: &Ranges) {
         self.refused.remove_all(taken);
         if !self.refused.is_empty() && judged.facts.flush_error.is_none() {
+            let nameless = judged.facts.nameless_pages() > 0;
             for (page, state) in states(&judged.copies) {
-                if matches!(state, State::Verified | State::Newer) {
+                // What has no name any more only lacks somebody who could be shown it.
+                let is_there = matches!(state, State::Verified | State::Newer)
+                    || nameless && state == State::Unseen;
+                if is_there {
                     self.refused.remove(page.start, page.end);
                 }
             }
@@ -86,6 +90,8 @@ impl Debt {
         told: &Ranges,
     ) -> bool {
         self.owe(told, true);
+        self.told.clear();
+        self.told.add_all(told.iter());
         self.proving.clear();
         self.unshown.add_all(judged.unshown.iter());
         if judged.terms.settles && judged.unverified_pages() > 0 {

@@ -11,8 +11,58 @@ use keepmydata_ranges::Ranges;
 use keepmydata_sys as sys;
 use rustix::io::Errno;
 
+/// Looks for what the client must be shown, and adds to `left` what it is not shown.
+pub fn look<T: Target>(
+    c: &mut Comparison<'_, T>,
+    size: u64,
+    left: &mut Unsettled,
+) -> Result<(), Errno> {
+    match c.target.open_elsewhere() {
+        Ok(true) => look_there(c, size, left)?,
+        // It need not be shown.
+        Ok(false) => {
+            c.unshown.clear();
+            c.copies.settle_unseen();
+        }
+        Err(errno) => {
+            c.unshown.remove(sys::page_up(size), u64::MAX);
+            left.unseen_errno = Some(errno);
+            left.hidden = c.unshown.pages() as usize;
+            if c.unshown.is_empty() && !c.copies.states().any(|state| state == State::Unseen) {
+                left.hidden = 1;
+            }
+        }
+    }
+    left.unseen = c.copies.states().filter(|&s| s == State::Unseen).count();
+    Ok(())
+}
+
+fn look_there<T: Target>(
+    c: &mut Comparison<'_, T>,
+    size: u64,
+    left: &mut Unsettled,
+) -> Result<(), Errno> {
+    // First: a client that shows another size is had to ask for it anew, and what lies beyond is not read.
+    let there = c.target.size_elsewhere(size);
+    // What lies beyond the end needs no memory and no read.
+    c.unshown.remove(sys::page_up(size), u64::MAX);
+    left.unseen_errno = there.err().or(look_at_copies(c, size));
+    if there.is_ok() && !c.unshown.is_empty() {
+        match compare(c, size) {
+            Err(errno) if errno == Errno::INVAL => return Err(errno),
+            done => left.unseen_errno = left.unseen_errno.or(done.err()),
+        }
+    }
+    left.hidden = c.unshown.pages() as usize;
+    let is_unseen = c.copies.states().any(|state| state == State::Unseen);
+    if left.hidden == 0 && !is_unseen && !is_size(c, size, there) {
+        left.hidden = 1;
+    }
+    Ok(())
+}
+
 /// Looks for what was copied and the filesystem holds. Returns why the client could not be asked.
-pub fn look_at_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Errno> {
+fn look_at_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Errno> {
     let (mut page, mut failed) = (0, None);
     while page < c.copies.pages() {
         let mut batch = Batch::new();
@@ -33,7 +83,7 @@ pub fn look_at_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option
             let valid = valid(size, part.offset, part.bytes());
             let shown = part.into..part.into + valid;
             if part.read.is_ok_and(|read| read >= valid) {
-                settle(c, part.first, &shown);
+                settle(c, part.first, part.offset, &shown);
             }
         }
     }
@@ -45,52 +95,38 @@ fn valid(size: u64, offset: u64, bytes: usize) -> usize {
     size.saturating_sub(offset).min(bytes as u64) as usize
 }
 
-/// The client is shown what lies in the part `shown` of the buffer for page number `page`.
-fn settle<T: Target>(c: &mut Comparison<'_, T>, page: usize, shown: &Range<usize>) {
+/// The client is shown what lies in the part `shown` of the buffer for page number `page`, at `offset`.
+fn settle<T: Target>(c: &mut Comparison<'_, T>, page: usize, offset: u64, shown: &Range<usize>) {
     if c.copies.matches(page, shown) {
         c.copies.set_state(page, State::Verified);
-    } else if c.copies.look(c.target, page).is_some() && c.copies.is_as_new(page, shown) {
+    } else if c.copies.look(c.target, page).is_none() {
+        // The client's open has taken it out of the page cache here, perhaps, and nobody can tell what was stored since. The
+        // filesystem held it: both are read.
+        c.copies.set_state(page, State::Newer);
+        c.unshown.add(offset, offset + sys::page_size() as u64);
+    } else if c.copies.is_as_new(page, shown) {
         c.copies.set_state(page, State::Newer);
     }
 }
 
-/// Looks for what was not copied, and for the size of the file, and adds to `left` what the client is not shown.
-pub fn look_at_rest<T: Target>(
-    c: &mut Comparison<'_, T>,
-    size: u64,
-    left: &mut Unsettled,
-) -> Result<(), Errno> {
-    // First: a client that shows another size is had to ask for it anew, and what lies beyond is not read.
-    let there = match c.target.size_elsewhere(size) {
-        Ok(Some(there)) => Ok(there),
-        // It need not be shown.
-        Ok(None) => {
-            c.unshown.clear();
-            return Ok(());
-        }
-        Err(errno) => Err(errno),
-    };
-    // What lies beyond the end needs no memory and no read.
-    c.unshown.remove(sys::page_up(size), u64::MAX);
-    match there {
-        Ok(_) if c.unshown.is_empty() => {}
-        Ok(_) => match compare(c, size) {
-            Err(errno) if errno == Errno::INVAL => return Err(errno),
-            done => left.unseen_errno = left.unseen_errno.or(done.err()),
-        },
-        Err(errno) => left.unseen_errno = left.unseen_errno.or(Some(errno)),
-    }
-    left.hidden = c.unshown.pages() as usize;
-    if left.total() == 0 && !is_size(c, there) {
-        left.hidden = 1;
-    }
-    Ok(())
-}
+/// How long a new size may be on its way to this client.
+const ARRIVES_NS: u64 = 1_000_000;
 
-/// Whether the size that the client is shown is that of the file here. Another client may have changed it, which the kernel
-/// does not know yet: nothing is left that the page cache is needed for when it asks.
-fn is_size<T: Target>(c: &Comparison<'_, T>, there: Result<u64, Errno>) -> bool {
-    there.is_ok() && (c.target.size() == there || c.target.size_asked_anew() == there)
+/// Whether the size that the client is shown is that of the file here, which was `size`; or one that it has had since, where
+/// another process changes it all the time. Another client may have changed it, which the kernel does not know yet: nothing is
+/// left that the page cache is needed for when it asks.
+fn is_size<T: Target>(c: &Comparison<'_, T>, size: u64, there: Result<u64, Errno>) -> bool {
+    let is_between = |now: Result<u64, Errno>| match (there, now) {
+        (Ok(there), Ok(now)) => (size.min(now)..=size.max(now)).contains(&there),
+        _ => false,
+    };
+    let is_known = || is_between(c.target.size());
+    // It may be on its way here, where a write is not answered yet.
+    let comes = || {
+        c.target.sleep(ARRIVES_NS);
+        is_known()
+    };
+    there.is_ok() && (is_known() || comes() || is_between(c.target.size_asked_anew()))
 }
 
 /// Pages that are compared at once.

@@ -26,11 +26,18 @@ pub fn take<R: Request>(target: &impl Target, snapshot: &mut Snapshot<R>) -> Res
         snapshot.gone.add_all(since.iter());
         copies.mark_gone(&since, &snapshot.assumed_dirty);
     }
-    for piece in copies.all_pieces() {
-        let end = piece.offset + piece.len as u64;
-        snapshot.unshown.remove(piece.offset, end);
-    }
+    snapshot.leave_out_what_is_copied();
     Ok(())
+}
+
+impl<R: Request> Snapshot<R> {
+    /// What is copied is shown as it was copied, and not as what else there is to be shown.
+    pub fn leave_out_what_is_copied(&mut self) {
+        for piece in self.copies.all_pieces() {
+            let end = piece.offset + piece.len as u64;
+            self.unshown.remove(piece.offset, end);
+        }
+    }
 }
 
 fn witness(target: &impl Target, dirty: &Ranges, copies: &mut Copies) {

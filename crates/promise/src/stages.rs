@@ -4,6 +4,7 @@
 //! The asker's request -> [`Snapshot`] -> [`Flushed`] -> [`Compared`] -> [`Judged`], which is
 //! [`Proved`](crate::Proved) or [`Refused`](crate::Refused) -> [`Ended`](crate::Ended).
 
+use crate::comparison::NAMELESS;
 use crate::copies::Copies;
 use crate::evidence::Evidence;
 use crate::pooled::{After, Home, Pooled};
@@ -218,6 +219,15 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Pages that no other client can be shown any more, because the file has no name: they are told of, and msync does not fail
+    /// for them.
+    pub fn nameless_pages(&self) -> u64 {
+        match self.unseen_errno {
+            Some(NAMELESS) => self.unseen_pages,
+            _ => 0,
+        }
+    }
+
     /// A flush failed.
     pub(crate) fn fails(&mut self, errno: Errno) {
         self.flush_error.get_or_insert(errno);
@@ -304,7 +314,8 @@ impl<R: Request> Judged<R> {
 
     /// Whether msync fails for what is not known. What answers no call has only doubts, which the next msync tells.
     fn fails_for_doubt(&self) -> bool {
-        self.terms.uncertain_fails && !self.terms.settles && self.unknown_pages() > 0
+        let may_be_known = self.unknown_pages() > self.facts.nameless_pages();
+        self.terms.uncertain_fails && !self.terms.settles && may_be_known
     }
 
     /// What msync must say about the file.

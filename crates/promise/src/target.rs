@@ -122,8 +122,17 @@ pub trait Target {
     /// comparison took long, and is told whether these did.
     fn read_back(&self, parts: &mut [Part], buffer: &mut [u8], slow: &mut bool);
 
-    /// Reads what another client of the filesystem is shown, likewise ([`Terms::seen_elsewhere`](crate::Terms)). Pages that
-    /// it caches are dropped first, as far as that is possible.
+    /// Opens the file anew through another client of the filesystem ([`Terms::seen_elsewhere`](crate::Terms)), which is asked
+    /// by that from here on; false where it need not be shown to another.
+    ///
+    /// Clients that are coherent may have to take something away from this one to answer (ceph-fuse its cache), for each open,
+    /// and give it back when that is closed: it stays open until this client is done with the file.
+    fn open_elsewhere(&mut self) -> Result<bool, Errno> {
+        Err(Errno::BADF)
+    }
+
+    /// Reads what that client is shown, into each part's place in `buffer`. Pages that it caches are dropped first, as far as
+    /// that is possible.
     fn read_elsewhere(&self, parts: &mut [Part], buffer: &mut [u8]) {
         let _ = buffer;
         parts
@@ -131,9 +140,8 @@ pub trait Target {
             .for_each(|part| part.read = Err(Errno::BADF));
     }
 
-    /// The size of the file as another client of the filesystem is shown it, which is had to ask for it anew if that is not
-    /// `expected`; nothing where it need not be shown to another.
-    fn size_elsewhere(&self, expected: u64) -> Result<Option<u64>, Errno> {
+    /// The size of the file as that client is shown it, which is had to ask for it anew if that is not `expected`.
+    fn size_elsewhere(&self, expected: u64) -> Result<u64, Errno> {
         let _ = expected;
         Err(Errno::BADF)
     }

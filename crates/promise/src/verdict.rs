@@ -202,6 +202,19 @@ impl<R: Request> Ended<R> {
         self.verify && !self.refilled && self.outcome.is_ok() && open == 0
     }
 
+    /// The same, or because the program was told of each page that is not: of what was stored by then nothing is left to be told,
+    /// whoever drops it.
+    pub fn is_all_proved_or_told(&self) -> bool {
+        let is_told = self.sees_stores
+            && self.verify
+            && !self.terms.settles
+            && self.verdicts.stale == 0
+            && self.unverified_pages() == 0
+            && self.uncovered.is_empty()
+            && self.facts.cause.is_none();
+        self.is_all_proved() || is_told
+    }
+
     /// The copies, and what was dirty, for whoever looks at them again.
     pub fn take_copies(&mut self) -> (Copies, Ranges) {
         let copies = core::mem::take(self.judged.copies_mut());

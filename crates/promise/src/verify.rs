@@ -41,9 +41,6 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
         unsettled.racing = c.copies.pages();
         return Ok(unsettled);
     }
-    if c.seen_elsewhere {
-        unsettled.unseen_errno = shown::look_at_copies(c, size);
-    }
     for state in c.copies.states() {
         match state {
             State::Stale => unsettled.stale += 1,
@@ -60,8 +57,9 @@ fn check_all<T: Target>(c: &mut Comparison<'_, T>) -> Result<Unsettled, Errno> {
             | State::Refilled => {}
         }
     }
-    if c.seen_elsewhere {
-        shown::look_at_rest(c, size, &mut unsettled)?;
+    // Not before all is settled here that the page cache is needed for.
+    if c.seen_elsewhere && unsettled.stale + unsettled.racing == 0 {
+        shown::look(c, size, &mut unsettled)?;
     }
     Ok(unsettled)
 }

@@ -131,11 +131,15 @@ pub fn doubt<R: Request>(
         _ if why(&ended.facts, reason).is_empty() => "they could not be compared",
         _ => why(&ended.facts, reason),
     };
+    let more = match ended.facts.nameless_pages() == pages {
+        true => "",
+        false => "KEEPMYDATA_UNCERTAIN=error makes msync fail then, ",
+    };
     text(
         message,
         format_args!(
             "msync returned 0 and {} of this file {} not proved to be safe: {why}. \
-             KEEPMYDATA_UNCERTAIN=error makes msync fail then, KEEPMYDATA_LOG=warn names each one",
+             {more}KEEPMYDATA_LOG=warn names each one",
             Count(pages, "page"),
             if pages == 1 { "is" } else { "are" },
         ),

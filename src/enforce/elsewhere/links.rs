@@ -4,6 +4,7 @@ use super::mounts::{PATH_MAX, terminated};
 use crate::sys;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use keepmydata_promise::{NAMELESS, OTHERWISE_NAMED};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatxFlags, openat};
 use rustix::io::Errno;
@@ -56,7 +57,7 @@ pub fn beside<'b>(
 pub fn why_none(handle: BorrowedFd<'_>) -> Errno {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match sys::fd::statx(handle, c"", flags, StatxFlags::NLINK) {
-        Ok(found) if found.stx_nlink > 0 => Errno::MLINK,
-        _ => Errno::STALE,
+        Ok(found) if found.stx_nlink > 0 => OTHERWISE_NAMED,
+        _ => NAMELESS,
     }
 }

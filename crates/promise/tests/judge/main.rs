@@ -3,7 +3,8 @@
 
 mod world;
 
-use keepmydata_promise::{Event, Terms};
+use keepmydata_promise::{Debt, Event, NAMELESS, Terms};
+use keepmydata_ranges::Ranges;
 use keepmydata_records::{Content, Rung, Verdict};
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -405,7 +406,7 @@ fn what_another_client_is_never_shown_is_uncertain_and_an_error_until_it_is() {
 
 #[test]
 fn why_another_client_cannot_be_asked_is_known_and_what_has_no_name_is_not_waited_for() {
-    for (errno, waits) in [(Errno::NOENT, true), (Errno::STALE, false)] {
+    for (errno, waits) in [(Errno::NOENT, true), (NAMELESS, false)] {
         let world = stored(Mode::Honest, 3);
         world.unseen.set(Some(errno));
         let began = world.clock.get();
@@ -414,6 +415,13 @@ fn why_another_client_cannot_be_asked_is_known_and_what_has_no_name_is_not_waite
         assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (3, 3));
         let took = world.clock.get() - began;
         assert_eq!(took >= 100_000_000, waits, "{errno}: {took} ns");
+        // Nobody can be shown what has no name: that is told, and no reason to fail.
+        let strict = Terms {
+            uncertain_fails: true,
+            ..seen_elsewhere()
+        };
+        let fails = msync_by(&world, strict).result() == Err(Errno::IO);
+        assert_eq!(fails, waits, "{errno}");
     }
 }
 
@@ -452,6 +460,18 @@ fn a_size_that_another_client_does_not_show_is_uncertain() {
     assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (0, 0));
 }
 
+#[test]
+fn a_size_that_another_process_changes_all_the_time_is_no_doubt() {
+    let world = stored(Mode::Honest, 3);
+    world.grows.set(true);
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!((ended.verdicts.verified, ended.facts.unseen_pages), (3, 0));
+    // What it never was is one.
+    world.size_there.set(Some(2 * 4096));
+    let ended = msync_by(&world, seen_elsewhere());
+    assert_eq!(ended.facts.unseen_pages, 1);
+}
+
 /// The other client is asked about what the filesystem holds, and about nothing else.
 #[test]
 fn what_another_client_is_shown_proves_nothing_that_the_filesystem_lacks() {
@@ -459,4 +479,24 @@ fn what_another_client_is_shown_proves_nothing_that_the_filesystem_lacks() {
     let ended = msync_by(&world, seen_elsewhere());
     assert_eq!(ended.result(), Err(Errno::IO));
     assert_eq!((ended.verdicts.stale, ended.facts.unseen_pages), (2, 0));
+}
+
+/// What the program was told of lacks no more than that, whoever drops it: a doubt does not come back with each drop.
+#[test]
+fn what_was_told_of_is_not_doubted_again_for_a_drop() {
+    let mut debt = Debt::default();
+    let mut pages = Ranges::new();
+    pages.add(0, 3 * 4096);
+    debt.owe(&pages, true);
+    debt.told.add(4096, 2 * 4096);
+    debt.doubt_what_is_assumed();
+    let assumed: Vec<u64> = debt
+        .assumed_dirty
+        .iter()
+        .map(|range| range.offset)
+        .collect();
+    assert_eq!(
+        (assumed, debt.assumed_dirty.pages(), debt.owed.pages()),
+        (vec![4096], 1, 3)
+    );
 }

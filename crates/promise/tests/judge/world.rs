@@ -79,6 +79,8 @@ pub struct World {
     pub unseen: Cell<Option<Errno>>,
     /// The size that it is shown, where that is another.
     pub size_there: Cell<Option<u64>>,
+    /// Another process makes the file longer between any two looks at its size.
+    pub grows: Cell<bool>,
     /// Pages that cannot be dropped from the page cache.
     pub pinned: Cell<bool>,
     /// Called once, when the flush begins: what another thread does.
@@ -89,6 +91,12 @@ pub struct World {
 }
 
 impl World {
+    fn grow(&self) {
+        if self.grows.get() {
+            self.size.set(self.size.get() + 1);
+        }
+    }
+
     /// A file of so many pages, of zeros and in the page cache.
     pub fn new(mode: Mode, pages: usize) -> World {
         let clean = Cached {
@@ -114,6 +122,7 @@ impl World {
             shown_at: Cell::new(0),
             unseen: Cell::new(None),
             size_there: Cell::new(None),
+            grows: Cell::new(false),
             pinned: Cell::new(false),
             meanwhile: RefCell::new(None),
             always: RefCell::new(None),
@@ -384,6 +393,7 @@ impl Target for &World {
     }
 
     fn size(&self) -> Result<u64, Errno> {
+        self.grow();
         Ok(self.size.get())
     }
 
@@ -439,15 +449,17 @@ impl Target for &World {
                     false => into.fill(0),
                 }
             }
-            part.read = self.unseen.get().map_or(Ok(part.bytes()), Err);
+            part.read = Ok(part.bytes());
         }
     }
 
-    fn size_elsewhere(&self, _: u64) -> Result<Option<u64>, Errno> {
-        match self.unseen.get() {
-            Some(errno) => Err(errno),
-            None => Ok(Some(self.size_there.get().unwrap_or(self.size.get()))),
-        }
+    fn open_elsewhere(&mut self) -> Result<bool, Errno> {
+        self.unseen.get().map_or(Ok(true), Err)
+    }
+
+    fn size_elsewhere(&self, _: u64) -> Result<u64, Errno> {
+        self.grow();
+        Ok(self.size_there.get().unwrap_or(self.size.get()))
     }
 
     fn count(&self, start: u64, end: u64) -> Option<CacheStat> {
