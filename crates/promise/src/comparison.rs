@@ -58,6 +58,12 @@ impl Unsettled {
         unseen > 0 && unseen == self.total()
     }
 
+    /// Whether all that is left has left the page cache: nothing can be written again, and only what the filesystem applies
+    /// late can still turn out right.
+    pub fn is_gone_only(&self) -> bool {
+        self.uncertain > 0 && self.uncertain == self.total()
+    }
+
     /// Whether it is no use to wait until the other client is shown something: the file has no name by which it could be
     /// asked.
     pub fn is_unseen_for_good(&self) -> bool {

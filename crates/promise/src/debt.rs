@@ -34,6 +34,8 @@ pub struct Debt {
     pub failed: bool,
     /// Nobody was told of what is `refused` either.
     pub refused_untold: bool,
+    /// How often in a row pages that had left the page cache were waited for in vain.
+    pub waits_in_vain: u32,
     /// The process that has seen the page cache since, by its birth.
     pub birth: u32,
 }
@@ -52,6 +54,11 @@ impl Debt {
     /// Whether there is something that the next msync must prove, tell or fail for.
     pub fn owes(&self) -> bool {
         self.is_pending() || !self.owed.is_empty()
+    }
+
+    /// Whether there is nothing to prove, tell or fail for.
+    pub fn is_clear(&self) -> bool {
+        !self.owes() && self.proving.is_empty() && !self.must_be_kept()
     }
 
     /// Whether there is something that a later msync of the file must say, whether it is mapped until then or not.

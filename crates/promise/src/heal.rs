@@ -9,6 +9,9 @@
 //! After a flush that failed what was not written is clean, and a sync alone would succeed by doing nothing:
 //! then every page is made dirty again, each time.
 //!
+//! Pages that have left the page cache are waited for, too: the filesystem may apply them late. Another process's store there
+//! never becomes what was copied; so each wait in vain makes the next one of that file shorter.
+//!
 //! Only the page cache's own content is ever sent again. The shim writes no byte: another process
 //! may have stored newer ones.
 
@@ -187,19 +190,54 @@ fn climb<R: Request, T: Target>(
     };
     if let Some(first) = first {
         let started = target.now();
-        climb_from(first, target, observer, c, left, patience.left_ns);
+        let mut in_vain = 0;
+        target.with_debt(&mut |debt| in_vain = debt.waits_in_vain);
+        let deadlines = Deadlines {
+            all: patience.left_ns,
+            gone: patience.left_ns >> (in_vain * IN_VAIN).min(u64::BITS - 1),
+        };
+        climb_from(first, target, observer, c, left, deadlines);
         patience.spend(target.now() - started);
+        if left.uncertain > 0 {
+            let is_left = c.copies.states().any(|state| state == State::Uncertain);
+            in_vain = if is_left {
+                in_vain.saturating_add(1).min(u64::BITS)
+            } else {
+                0
+            };
+            target.with_debt(&mut |debt| debt.waits_in_vain = in_vain);
+        }
     }
 }
 
-/// Rung by rung, until nothing is `left`, or for `deadline` ns.
+/// Each wait in vain takes so many bits off the next one.
+const IN_VAIN: u32 = 3;
+
+/// How long is tried, ns: by what is left.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    all: u64,
+    /// Where that is only what has left the page cache.
+    gone: u64,
+}
+
+impl Deadlines {
+    fn of(&self, left: &Unsettled, flush_error: Option<Errno>) -> u64 {
+        match flush_error {
+            None if left.is_gone_only() => self.gone,
+            _ => self.all,
+        }
+    }
+}
+
+/// Rung by rung, until nothing is `left`, or for as long as the `deadlines` say.
 fn climb_from<R: Request, T: Target>(
     first: Rung,
     target: &mut T,
     observer: &impl Observer<R>,
     c: &mut Compared<R>,
     mut left: Unsettled,
-    deadline: u64,
+    deadlines: Deadlines,
 ) {
     let started = target.now();
     let mut wait = FIRST_WAIT_NS;
@@ -210,6 +248,7 @@ fn climb_from<R: Request, T: Target>(
             Rung::Resync => resync(target, observer, c),
             Rung::Redirty => redirty(target, observer, c),
             Rung::Wait => {
+                let deadline = deadlines.of(&left, c.facts.flush_error);
                 target.sleep(wait.min(deadline.saturating_sub(target.now() - started)));
                 wait = (wait * 2).min(LONGEST_WAIT_NS);
                 match c.facts.flush_error {
@@ -245,6 +284,7 @@ fn climb_from<R: Request, T: Target>(
             }
             return;
         }
+        let deadline = deadlines.of(&left, c.facts.flush_error);
         let late = target.now() - started >= deadline;
         next = match rung {
             _ if late || left.is_unseen_for_good() => None,

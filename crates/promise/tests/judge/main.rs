@@ -217,6 +217,29 @@ fn a_page_that_has_left_the_page_cache_is_uncertain() {
     }
 }
 
+/// Two processes that store to one page in turns take it from each other all the time.
+#[test]
+fn a_page_that_has_left_the_page_cache_is_waited_for_less_each_time_in_vain() {
+    let world = stored(Mode::BlackHole, 1);
+    let takes = || -> u64 {
+        world.store(0, 7);
+        *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.evict(0)));
+        let began = world.clock.get();
+        let ended = msync(&world);
+        assert_eq!((ended.result(), ended.verdicts.uncertain), (Ok(()), 1));
+        world.clock.get() - began
+    };
+    let waits: Vec<_> = (0..6).map(|_| takes()).collect();
+    assert!(waits[0] >= 100_000_000, "the first in full: {waits:?}");
+    assert!(waits[5] < 10_000, "the sixth hardly: {waits:?}");
+    // Once something has arrived late it is waited for as before.
+    let late = stored(Mode::Late(5_000_000), 1);
+    late.debt.borrow_mut().waits_in_vain = 1;
+    *late.meanwhile.borrow_mut() = Some(Box::new(|world| world.evict(0)));
+    assert_eq!(msync(&late).verdicts.verified, 1);
+    assert_eq!(late.debt.borrow().waits_in_vain, 0);
+}
+
 #[test]
 fn a_page_that_is_there_as_it_was_copied_is_proved_though_it_has_left_the_page_cache() {
     let world = stored(Mode::Honest, 1);
