@@ -1,7 +1,10 @@
 /*
- * usage: many FILE grow|windows|reopen|secret [COUNT]
+ * usage: many FILE grow|windows|apart|leave|write|reopen|secret [COUNT]
  * grow: makes FILE and its mapping a page longer, COUNT times (ftruncate, mremap), stores to each page and syncs some.
  * windows: maps COUNT pages of FILE, one by one.
+ * apart: the same, and nothing side by side.
+ * leave: the same, and stores to 20 of them, each of which it unmaps then.
+ * write: maps FILE, stores to it and syncs it, and writes to it COUNT times.
  * reopen: opens FILE, and makes it longer, COUNT times, each time after a store; then calls msync.
  * secret: stores to memory that no file is behind (memfd_secret), and calls msync.
  */
@@ -52,6 +55,42 @@ static void windows(const char *path, int count)
 	sync_and_tell(last, PAGE);
 }
 
+static void apart(const char *path, int count, int leave)
+{
+	int fd = open_sized(path, (off_t)count * PAGE);
+	char *free = mmap(NULL, 2 * (size_t)count * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *page = NULL;
+
+	if (free == MAP_FAILED || munmap(free, 2 * (size_t)count * PAGE) != 0)
+		setup_failed("mmap");
+	for (int i = 0; i < count; i++) {
+		char *at = free + 2 * (size_t)i * PAGE;
+
+		page = mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)i * PAGE);
+		if (page != at)
+			setup_failed("mmap");
+	}
+	for (int i = 0; leave && i < 20; i++) {
+		free[2 * (size_t)i * PAGE] = 'l';
+		if (munmap(free + 2 * (size_t)i * PAGE, PAGE) != 0)
+			setup_failed("munmap");
+	}
+	page[0] = 'a';
+	sync_and_tell(page, PAGE);
+}
+
+static void write_to(const char *path, int count)
+{
+	int fd = open_sized(path, 4 * PAGE);
+	char *base = map_shared(fd, 4 * PAGE);
+
+	base[0] = 'w';
+	sync_and_tell(base, PAGE);
+	for (int i = 0; i < count; i++)
+		if (pwrite(fd, "w", 1, i) != 1)
+			setup_failed("pwrite");
+}
+
 static void reopen(const char *path, int count)
 {
 	int fd = open_sized(path, PAGE);
@@ -93,6 +132,10 @@ int main(int argc, char **argv)
 		grow(argv[1], count);
 	else if (strcmp(argv[2], "windows") == 0)
 		windows(argv[1], count);
+	else if (strcmp(argv[2], "apart") == 0 || strcmp(argv[2], "leave") == 0)
+		apart(argv[1], count, strcmp(argv[2], "leave") == 0);
+	else if (strcmp(argv[2], "write") == 0)
+		write_to(argv[1], count);
 	else if (strcmp(argv[2], "reopen") == 0)
 		reopen(argv[1], count);
 	else if (strcmp(argv[2], "secret") == 0)

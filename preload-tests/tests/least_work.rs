@@ -225,17 +225,75 @@ fn mappings_side_by_side_are_looked_through_at_once() {
     or_skip!(kernel::page_tracking());
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest"]);
-    let looks = |count: &str| {
-        let guest = Program::guest("many").arg(fs.path(count));
-        let log = traced(guest.args(["windows", count]), "ioctl", &[]);
-        // strace may not know the call.
-        let is_scan = |line: &&str| line.contains("PAGEMAP_SCAN") || line.contains("0x66, 0x10");
-        log.lines().filter(is_scan).count()
-    };
+    let looks = |count: &str| looks_of_many(&fs, "windows", count);
     let (few, many) = (looks("2"), looks("200"));
     assert!(
         few > 0 && many < few + 40,
         "{few} for 2 mappings, {many} for 200"
+    );
+}
+
+/// How often page tables are looked at for the guest `many`.
+fn looks_of_many(fs: &TearFs, what: &str, count: &str) -> usize {
+    let guest = Program::guest("many").arg(fs.path(&format!("{what}{count}")));
+    let log = traced(guest.args([what, count]), "ioctl", &[]);
+    // strace may not know the call.
+    let is_scan = |line: &&str| line.contains("PAGEMAP_SCAN") || line.contains("0x66, 0x10");
+    log.lines().filter(is_scan).count()
+}
+
+/// Where each mmap drops the page cache of its file, the mappings that have nothing cached are not looked through for it.
+#[test]
+fn a_further_mapping_that_drops_the_file_looks_only_at_what_is_cached() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--direct-io", "all"]);
+    let looks = |count: &str| looks_of_many(&fs, "apart", count);
+    let (few, many) = (looks("20"), looks("200"));
+    assert!(
+        few > 20 && many < 12 * few,
+        "{few} for 20 mappings, {many} for 200"
+    );
+}
+
+/// With AUTO_INVAL_DATA the file's attributes are asked for once after each write to what is mapped, and not again once they are
+/// known.
+#[test]
+fn attributes_are_asked_for_once_after_a_write() {
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--auto-inval", "--keep-cache"]);
+    let asked = |writes: &str| {
+        let before = count(&fs, "Getattr");
+        let guest = Program::guest("many").arg(fs.path(writes));
+        guest
+            .args(["write", writes])
+            .under_shim(&[])
+            .expect_success("under the shim");
+        count(&fs, "Getattr") - before
+    };
+    let (few, many) = (asked("10"), asked("60"));
+    assert!(
+        (50..=52).contains(&(many - few)),
+        "{few} for 10 writes, {many} for 60"
+    );
+}
+
+/// To unmap a page that was stored to proves that page: the other mappings of the file keep their marks, and are not looked
+/// through.
+#[test]
+fn an_unmap_proves_what_it_takes_away_and_no_more() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let looks = |count: &str| looks_of_many(&fs, "leave", count);
+    let (few, many) = (looks("40"), looks("240"));
+    // The msync at the end looks at each.
+    assert!(
+        few > 40 && many < few + 5 * 200,
+        "{few} beside 40 mappings, {many} beside 240"
     );
 }
 

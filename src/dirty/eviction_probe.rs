@@ -287,6 +287,21 @@ pub fn is_dropped(worker: &Worker, table: &mut mappings::Guard, file: &File) -> 
     probes.dropped || living.any(|probe| !vm::is_present(pagemap, probe.addr))
 }
 
+/// Whether a probe of `file` lives, and none tells of a drop. On a helper thread.
+pub fn are_well(worker: &Worker, table: &mut mappings::Guard, file: &File) -> bool {
+    let lives = of(table, file).all.iter().any(|probe| probe.lives);
+    lives && worker.pagemap().is_some() && !is_dropped(worker, table, file)
+}
+
+/// The page cache of `file` is about to be dropped, and nothing but the pages of its probes is in page tables: where none is, the
+/// kernel need not look through all mappings of the file. [`revive`] must follow.
+pub fn step_aside(table: &mut mappings::Guard, file: &File) {
+    let all = of(table, file).all.iter();
+    for probe in all.filter(|probe| probe.lives) {
+        vm::forget_locked(probe.addr, sys::page_size());
+    }
+}
+
 /// The page cache of `file` may have been dropped, and nothing was lost by that.
 pub fn forget(table: &mut mappings::Guard, file: &File) {
     of(table, file).dropped = false;

@@ -36,6 +36,9 @@ use rustix::io::Errno;
 /// Nor is so much compared that is only assumed to be dirty.
 const LARGEST: usize = 16 << 30;
 
+/// Where more pages of a file are cached, they are looked at in whole mappings.
+const LOOKED_AT: u64 = 64;
+
 /// What a tracker is asked about: a file that the caller holds.
 pub struct Query<'a> {
     pub worker: &'a Worker,
@@ -279,6 +282,35 @@ pub fn may_have_marks(worker: &Worker, entry: &Entry<'_>) -> bool {
     pagemap::is_written(worker, entry, size(worker, entry.file))
 }
 
+/// A call of the program's that drops the page cache of `file`, and nothing else, is about to be made: the marks of what it can
+/// take away move to what is owed. That is what is cached; marks of what has left the page cache before stay, and the next
+/// msync finds them. So of thousands of mappings those are looked at that have cached pages. Says whether anything is owed;
+/// nothing where all must be looked through. In a program of one thread; on a helper thread.
+pub fn harvest_cached(worker: &Worker, file: &File, may_step_aside: bool) -> Option<bool> {
+    let handle = mappings::handle_of(file);
+    let cached_file = worker.borrow_cached(&handle)?;
+    let mut cached = Ranges::new();
+    if sys::cachestat::cachestat(cached_file, 0, 0).ok()?.cached > LOOKED_AT {
+        return None;
+    }
+    self::cached(cached_file, &mut cached).ok()?;
+    if !are_all_marked(worker, file) {
+        return None;
+    }
+    let mut table = mappings::lock();
+    if !table.get(file).debt.is_clear() || !eviction_probe::are_well(worker, &mut table, file) {
+        return None;
+    }
+    let mut stored = Ranges::new();
+    let scanned = pagemap::take_marks_in(worker, &table, file, &cached, &mut stored);
+    table.owe(file, &stored, false);
+    scanned.ok()?;
+    if stored.is_empty() && may_step_aside {
+        eviction_probe::step_aside(&mut table, file);
+    }
+    Some(!stored.is_empty())
+}
+
 /// All that is cached of `entry`, the file of which the caller holds, is owed: it may have been stored to. On a helper
 /// thread.
 pub fn assume_cached(worker: &Worker, entry: &Entry<'_>) {
@@ -383,6 +415,12 @@ pub fn are_stores_seen(worker: &Worker, file: &File) -> bool {
         seen
     });
     seen
+}
+
+/// The same, as far as each of these mappings reaches inside of the file.
+pub fn are_all_marked(worker: &Worker, file: &File) -> bool {
+    let size = size(worker, file);
+    are_stores_seen(worker, file) && !reach::has_untracked(worker, &mappings::lock(), file, size)
 }
 
 /// Whether a mapping whose stores are not tracked, because it is locked in memory or a parent process made it, may

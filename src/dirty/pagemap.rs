@@ -300,6 +300,37 @@ pub fn take_marks(worker: &Worker, file: &File, into: &mut Ranges) -> Result<(),
     result
 }
 
+/// Adds what of `file` was stored to since the last scan, and takes the marks away, in those parts of its mappings where some
+/// of the `pages` are. Under the table lock.
+pub fn take_marks_in(
+    worker: &Worker,
+    table: &Guard,
+    file: &File,
+    pages: &Ranges,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    let pagemap = worker.pagemap().ok_or(Errno::OPNOTSUPP)?;
+    let mut result = Ok(());
+    let part = |entry: &Entry<'_>| {
+        let tracked = tracked(entry);
+        let end = entry.offset + (tracked.end - tracked.start);
+        let mut within = pages.within(entry.offset, end);
+        let Some(first) = within.next() else {
+            return 0..0;
+        };
+        let last = within.last().unwrap_or(first);
+        let at = |offset: u64| tracked.start + (offset - entry.offset);
+        at(first.offset)..at(last.end())
+    };
+    each_span(table, file, part, |span| {
+        result = each_run(pagemap, span, Find::WrittenAndProtect, |run| {
+            add_of(table, file, into, run)
+        });
+        result.is_ok()
+    });
+    result
+}
+
 /// Takes the marks away of pages in `range` of the file that have left the page cache.
 pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
     let generation = worker.process().generation();

@@ -145,23 +145,28 @@ pub fn written((dev, ino): Inode, range: Range<u64>) {
         if !mappings::lock().drops(file, MayDrop::Write) {
             return;
         }
-        let asked = helper::run_if_there(process::this(), |worker| {
+        // In one trip to the helper.
+        let _ = helper::run_if_there(process::this(), |worker| {
             let cached = is_cached(worker, file, &range);
-            (cached, attributes::renew_if_proved(worker, file, true))
+            let is_renewed = attributes::renew_if_proved(worker, file, true);
+            let dropped = match cached {
+                _ if is_renewed => true,
+                Some(cached) => !cached,
+                None => return,
+            };
+            let mut table = mappings::lock();
+            if dropped || !attributes::may_drop(&table, file) {
+                table.note_drop(file, MayDrop::Write, dropped);
+            }
+            drop(table);
+            if dropped {
+                let known = Known {
+                    marks_stay: false,
+                    is_renewed,
+                };
+                take_marks_of(file, &range, None, known);
+            }
         });
-        let dropped = match asked {
-            Some((_, true) | (Some(false), _)) => true,
-            Some((Some(true), _)) => false,
-            _ => return,
-        };
-        let mut table = mappings::lock();
-        if dropped || !attributes::may_drop(&table, file) {
-            table.note_drop(file, MayDrop::Write, dropped);
-        }
-        drop(table);
-        if dropped {
-            changed_file(file, &range);
-        }
     });
 }
 
@@ -213,16 +218,40 @@ fn widen(range: &Range<u64>, has_large_folios: bool) -> Range<u64> {
 }
 
 fn changed_file(file: &File, range: &Range<u64>) {
-    take_marks_of(file, range, None);
+    take_marks_of(file, range, None, Known::default());
+}
+
+/// What need not be looked at after a change.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// The marks stay.
+    marks_stay: bool,
+    /// The kernel has just learnt of the file's attributes.
+    is_renewed: bool,
+}
+
+/// The file was mapped once more, and all that this can have dropped was proved before: the marks stay, of what had left the page
+/// cache earlier.
+pub fn mapped(call: MayDrop, file: &File) {
+    let known = Known {
+        marks_stay: true,
+        ..Known::default()
+    };
+    take_marks_of(file, &(0..0), Some((call, None)), known);
 }
 
 /// The same by a call that may drop the page cache, which has kept all others of the file out; `pinned` are its pages
 /// from before the call. Takes the marks of what has gone.
 pub fn changed_by(call: MayDrop, file: &File, range: &Range<u64>, pinned: Option<&Pinned>) {
-    take_marks_of(file, range, Some((call, pinned)));
+    take_marks_of(file, range, Some((call, pinned)), Known::default());
 }
 
-fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&Pinned>)>) {
+fn take_marks_of(
+    file: &File,
+    range: &Range<u64>,
+    by: Option<(MayDrop, Option<&Pinned>)>,
+    known: Known,
+) {
     let (local_block, has_large_folios) = {
         let mut table = mappings::lock();
         table.change(file, range);
@@ -237,8 +266,10 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
     }
     let gone = widen(range, has_large_folios);
     let follow = |worker: &helper::Worker| {
-        pagemap::follow_growth(worker, file);
-        pagemap::unmark_absent(worker, file, &gone);
+        if !known.marks_stay {
+            pagemap::follow_growth(worker, file);
+            pagemap::unmark_absent(worker, file, &gone);
+        }
         // What was owed was proved before the call. If nobody has stored since, all of the page cache may
         // have gone, and nothing with it. Where stores are not seen, other threads may have.
         let nobody_stored = sys::thread::is_single()
@@ -289,7 +320,8 @@ fn take_marks_of(file: &File, range: &Range<u64>, by: Option<(MayDrop, Option<&P
         }
         // A read or fstat(2) would drop the page cache next, and nobody would know what was stored by then.
         let maps = matches!(by, Some((MayDrop::Map | MayDrop::MapToRead, _)));
-        if all && !maps && attributes::renew_if_proved(worker, file, by.is_none()) {
+        let may_be_new = !maps && !known.is_renewed;
+        if all && may_be_new && attributes::renew_if_proved(worker, file, by.is_none()) {
             pagemap::unmark_absent(worker, file, &everything);
             eviction_probe::revive(worker, file, &everything);
         }

@@ -60,7 +60,7 @@ fn prove_uncovered(start: usize, end: usize) {
             false => undisturbed(entry, harvest),
         };
         if uncovered == Ok(true) {
-            prove(entry.file, patience);
+            prove_part(entry.file, patience);
         }
     });
 }
@@ -175,6 +175,27 @@ pub fn changing((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| prove_owed(file, patience));
 }
 
+/// The inode is about to be mapped once more, if that is what the `call` does, by the only thread: what is owed of what is
+/// cached is proved, without a look at the mappings of what is not. Says whether that was all that is needed.
+fn mapping((dev, ino): Inode, call: MayDrop) -> bool {
+    let mut done = is_possible() && matches!(call, MayDrop::Map | MayDrop::MapToRead);
+    if !done {
+        return false;
+    }
+    let _quiet = Blocked::all();
+    mappings::each_of_inode(dev, ino, |file| {
+        let drops = mappings::lock().is_known_to_drop(file, call);
+        let is_plain = done && is_verified(file) && !file.traits.local_block;
+        let harvest = |worker: &mut Worker| dirty::harvest_cached(worker, file, drops);
+        done = match is_plain.then(|| helper::run(process::this(), harvest)) {
+            Some(Ok(Some(true))) => prove_as(file, true, &mut patience()),
+            Some(Ok(Some(false))) => true,
+            _ => false,
+        };
+    });
+    done
+}
+
 /// A write(2) to the inode is about to be made. Unless writes are known not to go past the page cache (FOPEN_DIRECT_IO),
 /// what is owed is proved. Says whether it must be looked at afterwards. With all signals blocked.
 pub fn writing(inode: Inode) -> bool {
@@ -193,6 +214,8 @@ pub fn writing(inode: Inode) -> bool {
 pub struct Dropping {
     inode: Inode,
     call: MayDrop,
+    /// What it can drop was proved, and only that was looked at: marks stay.
+    keeps_marks: bool,
     /// The kernel may have two inodes of one file.
     quiesced: [Option<(Quiesced, Option<Pinned>)>; 2],
 }
@@ -206,8 +229,12 @@ impl Dropping {
         if is_possible() {
             mappings::each_of_inode(inode.0, inode.1, eviction_probe::age);
         }
+        let mut keeps_marks = false;
         if sys::thread::is_single() {
-            changing(inode);
+            keeps_marks = mapping(inode, call);
+            if !keeps_marks {
+                changing(inode);
+            }
         } else if is_possible() {
             let (mut free, patience) = (quiesced.iter_mut(), &mut patience());
             mappings::each_of_inode(inode.0, inode.1, |file| {
@@ -223,6 +250,7 @@ impl Dropping {
         Dropping {
             inode,
             call,
+            keeps_marks,
             quiesced,
         }
     }
@@ -236,7 +264,11 @@ impl Dropping {
     /// The call is done; it has changed `range`, or failed.
     pub fn end(self, range: Option<Range<u64>>) {
         let alone = self.quiesced.iter().all(Option::is_none);
-        if let Some(range) = range.as_ref().filter(|_| alone) {
+        if self.keeps_marks {
+            mappings::each_of_inode(self.inode.0, self.inode.1, |file| {
+                dirty::removal::mapped(self.call, file);
+            });
+        } else if let Some(range) = range.as_ref().filter(|_| alone) {
             mappings::each_of_inode(self.inode.0, self.inode.1, |file| {
                 dirty::removal::changed_by(self.call, file, range, None);
             });
@@ -346,20 +378,35 @@ fn prove_owed(file: &File, patience: &mut Patience) {
 
 /// An enforcement of `file` that answers no call and drops nothing.
 fn prove(file: &File, patience: &mut Patience) {
-    let mut files = MsyncCall::of_file(process::this(), file, None);
+    let _ = prove_as(file, false, patience);
+}
+
+/// The same of what is owed by now; what else was stored keeps its marks, and of thousands of mappings none is looked
+/// through for them. Where that is not proved, and where a local filesystem drops what it could not write, of all.
+fn prove_part(file: &File, patience: &mut Patience) {
+    if file.traits.local_block || !prove_as(file, true, patience) {
+        prove(file, patience);
+    }
+}
+
+/// Says whether all was proved.
+fn prove_as(file: &File, is_part: bool, patience: &mut Patience) -> bool {
+    let mut files = MsyncCall::of_file(process::this(), file, None, is_part);
     let _ = files.enter();
     if files.is_empty() {
-        return;
+        return true;
     }
     let Some(ended) = files.settle(patience) else {
-        return;
+        return true;
     };
+    let has_proved = ended.has_proved();
     // Who waits is served by a proof of everything, and by nothing else: this answers no call, so it leaves to the next msync
     // what an earlier one has to tell.
     match ended.proves_all() {
         true => drop(ended.leave()),
         false => ended.abandon(),
     }
+    has_proved
 }
 
 /// A new mapping of the file of `key` is there. Its thread does not come to store to it while another's call is about
@@ -396,7 +443,7 @@ fn prove_until_quiet(ticket: &Quiesced, patience: &mut Patience) {
         if !is_owed() {
             return;
         }
-        let files = MsyncCall::of_file(process::this(), &ticket.file, Some(ticket.number));
+        let files = MsyncCall::of_file(process::this(), &ticket.file, Some(ticket.number), false);
         drop(files.settle(patience));
         if !sees_stores(&ticket.file) {
             return;

@@ -122,15 +122,18 @@ impl MsyncCall<Request> {
         msync
     }
 
-    /// One file, of which the caller leads the flush `ticket` already, or will: see [`super::before`].
+    /// One file, of which the caller leads the flush `ticket` already, or will: see [`super::before`]. Only a part of it
+    /// ([`Request::is_part`]) where it `is_part`.
     pub fn of_file(
         process: &'static Process,
         file: &File,
         ticket: Option<u32>,
+        is_part: bool,
     ) -> MsyncCall<Request> {
         let mut msync = MsyncCall::without_files(process);
         let request = Request {
             settles: true,
+            is_part,
             ticket,
             ..Request::new(file, Caller::next())
         };
@@ -389,12 +392,18 @@ impl MsyncCall<Ended> {
     /// nor anything to show to another client.
     pub fn proves_all(&self) -> bool {
         let proves = |file: &Ended| {
-            file.is_all_proved()
+            !file.is_part
+                && file.is_all_proved()
                 && file.refused_pages == 0
                 && !file.was_untold
                 && (!file.terms.seen_elsewhere || file.terms.waits_elsewhere())
         };
         self.files.iter().all(proves)
+    }
+
+    /// Whether each file has proved what it was to.
+    pub fn has_proved(&self) -> bool {
+        self.files.iter().all(Ended::is_all_proved)
     }
 
     /// Gives the tickets back: who waits for them is told how its file fared. Of no file nothing is proved.

@@ -154,7 +154,12 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
         may_be_gone: dropped || probed.unknown,
         ..here.query()
     };
-    let (tracker, chosen) = dirty::learn(&query, verify, suspect, &mut found_in(snapshot));
+    snapshot.is_part &=
+        verify && !query.may_be_gone && !suspect && dirty::are_all_marked(here.worker, &here.file);
+    let (tracker, chosen) = match snapshot.is_part {
+        true => (Some(Tracker::Pagemap), "only what is owed by now"),
+        false => dirty::learn(&query, verify, suspect, &mut found_in(snapshot)),
+    };
     (snapshot.known.tracker, snapshot.known.chosen) = (tracker, chosen);
     snapshot.sees_stores = tracker.is_some_and(Tracker::sees_stores);
     if dropped && !snapshot.sees_stores {

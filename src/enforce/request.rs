@@ -43,6 +43,8 @@ pub struct Request {
     /// Whether it syncs what the program is about to take away: nothing is dropped, and no call is
     /// answered.
     pub settles: bool,
+    /// Whether it need prove only what is owed by now: marks stay, and nobody else is served by it.
+    pub is_part: bool,
     /// The number of the flush that the caller leads already.
     pub ticket: Option<u32>,
     /// The program was to be told of an earlier flush, before this one.
@@ -110,6 +112,7 @@ impl Request {
             flags: libc::MS_SYNC,
             offset: 0,
             settles: false,
+            is_part: false,
             ticket: None,
             was_untold: false,
         }

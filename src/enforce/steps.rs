@@ -85,7 +85,7 @@ pub fn conclude(
         family::note((here.file.key.dev, here.file.key.ino));
     }
     note_untold(here, &ended);
-    if ended.is_all_proved() {
+    if ended.is_all_proved() && !ended.is_part {
         let wrote = ended.sees_stores && !ended.dirty.is_empty();
         dirty::attributes::renew(here.worker, &here.file, wrote);
     }
@@ -157,9 +157,11 @@ fn of_refused(here: &Here<'_>, mut refused: Refused) -> Pooled<Ended> {
 fn remember_success(here: &Here<'_>, proved: &Proved) {
     let mut table = mappings::lock_blocked();
     let file = table.get_mut(&here.file);
-    // What was suspect has been read back now.
-    file.suspect = false;
-    (file.dropped, file.dropped_unseen) = (false, false);
+    if !proved.is_part {
+        // What was suspect has been read back now.
+        file.suspect = false;
+        (file.dropped, file.dropped_unseen) = (false, false);
+    }
     file.fdatasync_ns = proved.flush_ns;
     reads::set_fresh(&here.file.key, proved.verify);
 }

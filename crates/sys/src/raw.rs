@@ -253,6 +253,8 @@ calls! {
     sys_populate_read(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_POPULATE_READ];
     /// madvise(2), `MADV_POPULATE_WRITE`: faults pages in, which makes them dirty.
     sys_populate_write(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_POPULATE_WRITE];
+    /// madvise(2), `MADV_DONTNEED_LOCKED` (Linux 5.18): empties page table entries, of locked pages too.
+    sys_drop_locked(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_DONTNEED_LOCKED];
     /// madvise(2), `MADV_COLD`.
     sys_cool(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_COLD];
     /// mlock(2).

@@ -63,6 +63,11 @@ pub unsafe fn drop_ptes(addr: usize, len: usize) -> Result<(), Errno> {
     unsafe { mm::madvise(addr as *mut c_void, len, Advice::LinuxDontNeed) }
 }
 
+/// Drops the page table entries of a shared mapping of the shim's own that is for reading alone, and may be locked.
+pub fn forget_locked(addr: usize, len: usize) {
+    let _ = raw::sys_drop_locked(addr, len);
+}
+
 /// Faults the pages in for writing, which marks them dirty, without touching a byte (madvise(2),
 /// `MADV_POPULATE_WRITE`, Linux 5.14). `EFAULT` past the end of the file, `EINVAL` where the
 /// mapping is read-only.
