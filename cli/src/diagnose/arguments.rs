@@ -32,7 +32,7 @@ pub fn command() -> Command {
         .after_long_help(
             "Exit code:\n  \
                0    the program passes natively in every run: there is nothing to explain\n  \
-               1    the filesystem is at fault\n  \
+               1    the filesystem is at fault, or its other client shows late what was synced\n  \
                2    the program is at fault: it races with its own msync, relies on MS_ASYNC,\n       \
                     syncs the wrong range, or goes on after msync has failed\n  \
                3    the test is at fault: it fails, always or now and then, whatever is done; or it\n       \
