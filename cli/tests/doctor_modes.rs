@@ -3,9 +3,11 @@
 
 mod common;
 
+use clap::ValueEnum;
 use common::examine;
 use preload_tests::harness::TearFs;
 use preload_tests::or_skip;
+use preload_tests::tearfs::modes::Mode;
 use serde_json::Value;
 
 /// A mode, the exit code, and words of the sentences.
@@ -161,6 +163,18 @@ fn complaints(mode: &str, found: &Value, code: u64, words: &[&str]) -> Vec<Strin
         }
     }
     wrong
+}
+
+#[test]
+fn each_mode_is_in_the_table() {
+    for mode in Mode::value_variants() {
+        let mut names = MODES.iter().filter_map(|row| row.0.split(' ').next());
+        assert!(
+            names.any(|name| name == mode.word()),
+            "{} is not in MODES",
+            mode.word()
+        );
+    }
 }
 
 #[test]

@@ -8,10 +8,12 @@ mod silence;
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use expect::{Column, Expect, Guest, Row, VARIANTS, Variant};
 use observe::{Effort, Found, observe};
 use preload_tests::harness::{TearFs, patience};
 use preload_tests::or_skip;
+use preload_tests::tearfs::modes::Mode;
 
 /// Runs a cell, and says what of it is not as expected.
 fn run_cell(
@@ -71,10 +73,13 @@ macro_rules! rows {
         )*
 
         #[test]
-        fn every_row_has_a_test() {
+        fn every_mode_has_a_row_and_a_test() {
             let tested = [$($mode),*];
-            let modes = expect::ROWS.iter().map(|row| row.mode);
-            assert!(modes.eq(tested));
+            let rows = expect::ROWS.map(|row| row.mode);
+            assert_eq!(rows, tested, "left: ROWS of expect.rs, right: rows!");
+            for mode in Mode::value_variants() {
+                assert!(rows.contains(&mode.word()), "{} is not in ROWS of expect.rs", mode.word());
+            }
         }
     };
 }
