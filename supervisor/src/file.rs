@@ -43,6 +43,7 @@ pub struct File {
     /// One enforcement at a time.
     pub turn: Mutex<()>,
     probe: Mutex<Probe>,
+    last_drop: Mutex<LastDrop>,
     /// What is written to it by write(2) and its kin, once that may go past the page cache and take pages away.
     writes: OnceLock<Writes>,
     claims: Mutex<Claims>,
@@ -97,6 +98,30 @@ struct Handle {
     direct: AtomicBool,
     /// Its count of cached pages is another inode's (overlayfs).
     uncounted: AtomicBool,
+}
+
+/// When the page cache of a file was last found to have been dropped.
+#[derive(Default)]
+struct LastDrop {
+    drops: u64,
+    /// Since the machine was started, ns.
+    found: u64,
+}
+
+impl LastDrop {
+    fn note(&mut self, drops: u64) {
+        if drops != self.drops {
+            *self = LastDrop {
+                drops,
+                found: sys::boot_ns(),
+            };
+        }
+    }
+
+    /// Whether that was before the image's process was started, or never.
+    fn is_before(&self, image: &Image) -> bool {
+        self.drops == 0 || self.found < image.began()
+    }
 }
 
 /// What an image has of a file.
@@ -239,7 +264,10 @@ impl File {
         let mut claims = lock(&self.claims);
         let new = || {
             let claim = Claim::new();
-            lock(&claim.state).seen_drops = self.ask_probe(false).drops;
+            let drops = self.ask_probe(false).drops;
+            // What a fork child has inherited it may have stored to before that.
+            let is_new = lock(&self.last_drop).is_before(image);
+            lock(&claim.state).seen_drops = if is_new { drops } else { u64::MAX };
             Arc::new(claim)
         };
         claims.entry(image.number).or_insert_with(new).clone()
@@ -429,6 +457,7 @@ impl File {
         }
         let mut answer = lock(&self.probe).ask(again);
         answer.drops += self.writes.get().map_or(0, Writes::count);
+        lock(&self.last_drop).note(answer.drops);
         answer
     }
 
@@ -848,6 +877,7 @@ fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) -> boo
         excluded,
         turn: Mutex::default(),
         probe: Mutex::default(),
+        last_drop: Mutex::default(),
         writes: OnceLock::new(),
         claims: Mutex::default(),
         unanswered: AtomicI32::new(0),

@@ -122,10 +122,14 @@ impl Image {
     /// Its page faults without and with I/O (proc_pid_stat(5)); nothing of a process that is gone.
     pub fn faults(&self) -> (Option<u64>, Option<u64>) {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // After the name, which may hold anything.
-        let words = stat.rsplit(')').next().unwrap_or_default();
-        let number = |n| words.split_whitespace().nth(n)?.parse().ok();
-        (number(7), number(9))
+        (number_in(&stat, 10), number_in(&stat, 12))
+    }
+
+    /// When its process was started, not later, ns since the machine was (proc_pid_stat(5)); 0 where that cannot be told.
+    pub fn began(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // In hundredths of a second, whatever the kernel counts in (`USER_HZ`).
+        number_in(&stat, 22).unwrap_or(0) * 10_000_000
     }
 
     /// Bytes of the page cache that the process has made dirty so far (proc_pid_io(5), `write_bytes`); nothing where the
@@ -138,6 +142,13 @@ impl Image {
         let number = lines.find_map(|line| line.strip_prefix("write_bytes: "))?;
         number.parse().ok()
     }
+}
+
+/// The field of /proc/PID/stat with this number, which proc_pid_stat(5) has given it.
+fn number_in(stat: &str, field: usize) -> Option<u64> {
+    // After the name, which may hold anything.
+    let (_, words) = stat.rsplit_once(')')?;
+    words.split_whitespace().nth(field - 3)?.parse().ok()
 }
 
 /// All that are there.

@@ -171,6 +171,11 @@ pub fn monotonic_ns() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds since the machine was started (`CLOCK_BOOTTIME`), by which /proc tells when a process was.
+pub fn boot_ns() -> u64 {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
 /// By the system call: valgrind hides the vDSO, and libfaketime bends the C library's function, by
 /// which deadlines would never come.
 fn clock(id: libc::clockid_t) -> u64 {
