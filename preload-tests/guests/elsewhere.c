@@ -1,6 +1,7 @@
 /* Stores and syncs a file, and reads it by another name: elsewhere FILE OTHER [HOW]. Fails where the other name shows old
  * data. HOW it does that: `part` syncs another page than the one it reads, `async` with MS_ASYNC, `mapping` reads through one,
- * `reopen` opens anew, `never` unmaps without having synced, and `unlinked` takes the name away before. */
+ * `reopen` opens anew, `never` unmaps without having synced, `unlinked` takes the name away before, and `fsync` maps nothing, and
+ * writes. */
 #include "guest.h"
 
 enum { SIZE = 2 * PAGE };
@@ -32,6 +33,13 @@ int main(int argc, char **argv)
 		shown = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, other, 0);
 		if (shown == MAP_FAILED || shown[PAGE] != 'o')
 			setup_failed("mmap %s", argv[2]);
+	}
+	if (!strcmp(how, "fsync")) {
+		memset(block, 'n', sizeof block);
+		if (pwrite(fd, block, sizeof block, 0) != sizeof block || fsync(fd) != 0 || pread(other, &byte, 1, PAGE) != 1)
+			setup_failed("new data");
+		printf("%c\n", byte);
+		return byte != 'n';
 	}
 	map = map_shared(fd, SIZE);
 	memset(map, 'n', SIZE);

@@ -89,6 +89,18 @@ fn parse(text: &str) -> Vec<Mount> {
     mounts.collect()
 }
 
+/// The paths of the descriptors that were synced by fsync(2) and its kin: `fsync(3</mnt/f>) = 0`.
+pub fn synced(trace: &str) -> impl Iterator<Item = String> + '_ {
+    trace.lines().filter_map(|line| {
+        let (_, call) = ["fsync(", "fdatasync("]
+            .iter()
+            .find_map(|name| line.split_once(name))?;
+        let (number, path) = call.split_once('<')?;
+        let path = path.split('>').next()?;
+        (number.parse::<u32>().is_ok() && path.starts_with('/')).then(|| path.to_owned())
+    })
+}
+
 /// The paths of the descriptors that opens have returned, as `strace -y` shows them: `... = 3</mnt/f>`.
 pub fn opened(trace: &str) -> impl Iterator<Item = String> + '_ {
     trace.lines().filter_map(|line| {
@@ -158,5 +170,13 @@ mod tests {
 ";
         let found: Vec<String> = opened(trace).collect();
         assert_eq!(found, ["/mnt/b/f"]);
+        let trace = "\
+17 fsync(3</mnt/a/f>) = 0
+18 fdatasync(4</mnt/a/g> <unfinished ...>
+18 <... fdatasync resumed>) = 0
+17 fsync(5<socket:[1]>) = -1 EINVAL (Invalid argument)
+";
+        let found: Vec<String> = synced(trace).collect();
+        assert_eq!(found, ["/mnt/a/f", "/mnt/a/g"]);
     }
 }

@@ -65,6 +65,12 @@ fn is_worth_it(kind: Kind, program: &Program, so_far: &[Runs]) -> bool {
         Kind::SeenByEverything => {
             program.clients.is_some() && !verdict::passes_under(so_far, Kind::SeenBy)
         }
+        // Of what it does otherwise the shim knows nothing, and time alone is tried.
+        Kind::DelayedFsync => {
+            program.clients.is_some()
+                && verdict::is_never_synced(so_far)
+                && program.has_time_to_wait(so_far)
+        }
         // Where it lets nobody wait for minutes.
         LAST_RESORT => verdict::needs_time(so_far) && program.has_time_to_wait(so_far),
         // The last resort.
@@ -88,6 +94,8 @@ fn try_setting(
         runs: 0,
         passed: 0,
         opened: Default::default(),
+        fsynced: Default::default(),
+        fsyncs: 0,
         failures: Vec::new(),
         slowest_ms: 0,
         evidence: Default::default(),

@@ -32,6 +32,11 @@ pub struct Runs {
     /// Files that were opened, where strace(1) has looked.
     #[serde(skip)]
     pub opened: BTreeSet<String>,
+    /// Those of them that it has synced by fsync(2) or fdatasync(2), and how often it did.
+    #[serde(skip)]
+    pub fsynced: BTreeSet<String>,
+    #[serde(skip)]
+    pub fsyncs: u64,
 }
 
 impl Runs {
@@ -75,7 +80,7 @@ impl<'a> Program<'a> {
             file,
             is_supervised,
             runner,
-            has_strace: strace(0, Path::new("/dev/null"), OsStr::new("true"))
+            has_strace: strace("msync", 0, Path::new("/dev/null"), OsStr::new("true"))
                 .output()
                 .is_ok_and(|output| output.status.success()),
             files: files.transpose()?,
@@ -91,8 +96,9 @@ impl<'a> Program<'a> {
         }
         let all =
             |of: fn(&Runs) -> &BTreeSet<String>| so_far.iter().flat_map(of).cloned().collect();
-        let (synced, opened) = (all(|runs| &runs.evidence.files), all(|runs| &runs.opened));
-        self.clients = clients::find(&synced, &opened);
+        let mut synced: BTreeSet<String> = all(|runs| &runs.evidence.files);
+        synced.append(&mut all(|runs| &runs.fsynced));
+        self.clients = clients::find(&synced, &all(|runs| &runs.opened));
         self.seen_by = self.clients.as_ref().map(TwoClients::setting);
     }
 
@@ -102,15 +108,20 @@ impl<'a> Program<'a> {
         let Some(watched) = watched.filter(|watched| watched.runs > 0) else {
             return false;
         };
-        let msyncs = watched.evidence.msyncs.div_ceil(watched.runs.into());
-        let ms = watched.slowest_ms + 2000 * msyncs;
+        let traced = so_far.iter().filter(|runs| runs.fsyncs > 0);
+        let fsyncs = traced.map(|runs| runs.fsyncs.div_ceil(runs.runs.into()));
+        let syncs = match watched.evidence.msyncs {
+            0 => fsyncs.max().unwrap_or(0),
+            msyncs => msyncs.div_ceil(watched.runs.into()),
+        };
+        let ms = watched.slowest_ms + 2000 * syncs;
         ms < self.options.timeout.as_millis() as u64
     }
 
     /// Why a setting cannot be tried.
     pub fn cannot(&self, setting: &Setting) -> Option<&'static str> {
         match setting.kind {
-            Kind::Delayed(_) if !self.has_strace => {
+            Kind::Delayed(_) | Kind::DelayedFsync if !self.has_strace => {
                 Some("strace is not installed, or cannot trace")
             }
             kind if kind.is_seen_by() && self.is_supervised => Some(
@@ -152,6 +163,10 @@ impl<'a> Program<'a> {
         }
         if let Ok(trace) = fs::read_to_string(logs.join(TRACE)) {
             runs.opened.extend(clients::opened(&trace));
+            for path in clients::synced(&trace) {
+                runs.fsyncs += 1;
+                runs.fsynced.insert(path);
+            }
         }
         for process in trial::records(&logs).map_err(failed)? {
             runs.evidence.add(process, passed);
@@ -168,7 +183,14 @@ impl<'a> Program<'a> {
 
     fn start(&self, setting: &Setting, logs: &Path) -> std::io::Result<Ended> {
         let mut command = match setting.kind {
-            Kind::Delayed(delay_us) => strace(delay_us, &logs.join(TRACE), self.file.as_os_str()),
+            Kind::Delayed(delay_us) => {
+                let trace = logs.join(TRACE);
+                strace("msync", delay_us, &trace, self.file.as_os_str())
+            }
+            Kind::DelayedFsync => {
+                let trace = logs.join(TRACE);
+                strace("fsync,fdatasync", 2_000_000, &trace, self.file.as_os_str())
+            }
             kind if self.is_supervised && !kind.is_native() => {
                 let mut command = Command::new(env::current_exe()?);
                 command.args(["--reach=supervise", "--"]).arg(&self.file);
@@ -204,14 +226,18 @@ impl<'a> Program<'a> {
 /// The file of the logs that has what strace(1) saw.
 const TRACE: &str = "strace";
 
-/// strace(1) with each msync returning so much later, and the paths of what is opened in `trace`.
-fn strace(delay_us: u32, trace: &Path, program: &OsStr) -> Command {
+/// strace(1) with each of these calls returning so much later, and the paths of what is opened and synced in `trace`.
+fn strace(calls: &str, delay_us: u32, trace: &Path, program: &OsStr) -> Command {
     let mut command = Command::new("strace");
     command
         .args(["-f", "-q", "-y", "--seccomp-bpf", "-o"])
         .arg(trace)
-        .args(["-e", "trace=msync,?open,?openat,?openat2,?creat", "-e"])
-        .arg(format!("inject=msync:delay_exit={delay_us}"))
+        .args([
+            "-e",
+            "trace=msync,fsync,fdatasync,?open,?openat,?openat2,?creat",
+        ])
+        .arg("-e")
+        .arg(format!("inject={calls}:delay_exit={delay_us}"))
         .arg("--")
         .arg(program);
     command
@@ -220,6 +246,7 @@ fn strace(delay_us: u32, trace: &Path, program: &OsStr) -> Command {
 fn directory_name(kind: Kind) -> String {
     match kind {
         Kind::Delayed(us) => format!("delayed-{}ms", us / 1000),
+        Kind::DelayedFsync => "delayed-fsync".to_owned(),
         kind => format!("{kind:?}").to_lowercase(),
     }
 }

@@ -10,6 +10,8 @@ pub enum Kind {
     Native,
     /// Not at all, and each msync returns later, in us.
     Delayed(u32),
+    /// Not at all, and each fsync and fdatasync returns 2 s later.
+    DelayedFsync,
     /// It looks on.
     Watch,
     Flush,
@@ -49,7 +51,7 @@ const fn setting(
 pub const LAST_RESORT: Kind = Kind::Delayed(2_000_000);
 
 /// In the order in which they are tried.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 14] = [
     setting(Kind::Native, "natively", &[]),
     setting(Kind::Delayed(10_000), "natively, 10 ms after msync", &[]),
     setting(Kind::Delayed(500_000), "natively, 500 ms after msync", &[]),
@@ -108,6 +110,7 @@ pub const SETTINGS: [Setting; 13] = [
         ],
     ),
     setting(LAST_RESORT, "natively, 2 s after msync", &[]),
+    setting(Kind::DelayedFsync, "natively, 2 s after fsync", &[]),
     setting(
         Kind::Reverify,
         "+ verify again 500 ms later",
@@ -120,7 +123,12 @@ pub const SETTINGS: [Setting; 13] = [
 
 impl Kind {
     pub fn is_native(self) -> bool {
-        matches!(self, Kind::Native | Kind::Delayed(_))
+        matches!(self, Kind::Native | Kind::Delayed(_) | Kind::DelayedFsync)
+    }
+
+    /// Whether calls are made to sync that promise nothing.
+    pub fn syncs_more(self) -> bool {
+        matches!(self, Kind::Everything | Kind::SeenByEverything)
     }
 
     /// Whether msync waits for the other client.

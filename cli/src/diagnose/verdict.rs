@@ -9,6 +9,9 @@ use keepmydata_records::Finding;
 use serde::Serialize;
 use std::ffi::c_int;
 
+/// In so many ms a filesystem may have applied by itself what a retry is thought to have cured.
+const LONG_MS: u64 = 300;
+
 /// What chance may explain, at most.
 const LUCK: f64 = 0.05;
 
@@ -56,7 +59,7 @@ impl trial::Verdict for Verdict {
             Verdict::Passes => "It passes natively",
             Verdict::Filesystem => "The filesystem is at fault",
             Verdict::Client => {
-                "The other client of the filesystem, through which it reads, sees too late what msync has synced"
+                "The other client of the filesystem, through which it reads, sees too late what is synced"
             }
             Verdict::Program => "The program is at fault",
             Verdict::Test => "The test fails for another reason than msync",
@@ -91,7 +94,8 @@ pub fn judge(all: &[Runs], clients: Option<&TwoClients>) -> Judgement {
     let stale = case.under(Evidence::blames_filesystem);
     let mut judgement = match (errors, stale, case.first_passing()) {
         (Some(fault), _, _) => program(vec![fault]),
-        _ if case.never_syncs() => case.not_synced(),
+        // Nobody has promised anything: what passes then, with whichever setting, passes by chance, or because the shim syncs.
+        _ if is_never_synced(all) => case.not_synced(),
         (None, Some(stale), passing) => case.filesystem(stale, passing),
         (None, None, Some(passing)) => case.cured(passing),
         (None, None, None) => case.not_cured(),
@@ -113,6 +117,15 @@ pub fn judge(all: &[Runs], clients: Option<&TwoClients>) -> Judgement {
 pub fn passes_under(all: &[Runs], kind: Kind) -> bool {
     all.iter()
         .any(|runs| runs.kind == kind && runs.runs > 0 && runs.all_passed())
+}
+
+/// Whether no run was seen to call msync.
+pub fn is_never_synced(all: &[Runs]) -> bool {
+    all.iter()
+        .any(|runs| runs.kind == Kind::Watch && runs.runs > 0)
+        && (all.iter())
+            .filter(|runs| !runs.kind.syncs_more())
+            .all(|runs| runs.evidence.msyncs == 0)
 }
 
 /// Whether it matters if waiting alone lets every run pass: nothing else has, or only what waits for another client and
@@ -176,7 +189,7 @@ impl<'a> Case<'a> {
         ));
         let stale = self.under(Evidence::blames_filesystem);
         if let Some(runs) = stale {
-            sentences.push(format!("But {}.", broken_promise(&runs.evidence)));
+            sentences.push(format!("But {}.", broken_promise(runs)));
         }
         Judgement::new(verdict, sentences, FILESYSTEM_RECORDS.to_vec())
     }
@@ -205,13 +218,7 @@ impl<'a> Case<'a> {
         let mut sentences: Vec<String> = [Some(stale), healed.filter(|h| h.kind != stale.kind)]
             .into_iter()
             .flatten()
-            .map(|runs| {
-                format!(
-                    "Under \"{}\", {}.",
-                    runs.name,
-                    broken_promise(&runs.evidence)
-                )
-            })
+            .map(|runs| format!("Under \"{}\", {}.", runs.name, broken_promise(runs)))
             .collect();
         match passing {
             Some(passing) => sentences.push(self.passes_from(passing)),
@@ -237,6 +244,9 @@ impl<'a> Case<'a> {
 
     /// It passes under the shim, and the filesystem was not seen to lie.
     fn cured(&self, passing: &Runs) -> Judgement {
+        if let Some(judgement) = self.late_client(passing) {
+            return judgement;
+        }
         let mut reasons = self.faults();
         // What helps only because the shim does what the program should have done.
         let helped = match passing.kind {
@@ -307,6 +317,34 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// It reads through another client, and time alone lets every run pass, which the shim takes when it only looks on, too: no
+    /// setting that does not wait for that client has cured anything.
+    fn late_client(&self, passing: &Runs) -> Option<Judgement> {
+        self.clients.filter(|_| !passing.kind.is_seen_by())?;
+        let watched = self.of(Kind::Watch).filter(|watched| watched.all_passed());
+        let timed = watched.or(self.delayed())?;
+        let waited = self.of(Kind::SeenBy).is_none_or(Runs::all_passed);
+        if !waited || self.luck(timed) > LUCK {
+            return None;
+        }
+        let how = match timed.kind {
+            Kind::Watch => "where keepmydata only looks on, which takes time",
+            _ => "where msync only returns later",
+        };
+        let sentences = vec![
+            format!(
+                "It passes {how} (\"{}\"): the other client sees it later.",
+                timed.name
+            ),
+            format!(
+                "Natively {} of {} passed. KEEPMYDATA_SEEN_BY has msync wait for it.",
+                self.native.passed,
+                count(self.native.runs.into(), "run"),
+            ),
+        ];
+        Some(Judgement::new(Verdict::Client, sentences, Vec::new()))
+    }
+
     /// No setting helps, and the filesystem was not seen to lie.
     fn not_cured(&self) -> Judgement {
         let races: Vec<Fault> = self
@@ -352,27 +390,35 @@ impl<'a> Case<'a> {
         test(sentences)
     }
 
-    /// Nobody has promised anything: what passes then, with whichever setting, passes by chance, or because the shim syncs.
-    fn never_syncs(&self) -> bool {
-        // Where munmap is made to sync, that counts.
-        let writes = |kind| matches!(kind, Kind::Everything | Kind::SeenByEverything);
-        let mut shimmed = self.all.iter().filter(|runs| !writes(runs.kind));
-        self.of(Kind::Watch).is_some() && shimmed.all(|runs| runs.evidence.msyncs == 0)
-    }
-
     fn not_synced(&self) -> Judgement {
         let never = "It was not seen to call msync on a file with a backing store";
         let mut faults = self.faults();
         faults.retain(|fault| fault.records == "unsynced");
         if faults.is_empty() {
-            return test(vec![format!(
-                "{never}: what it does otherwise is not watched."
-            )]);
+            return self.fsynced(never);
         }
         let mut judgement = program(faults);
         let sentences = &mut judgement.said.sentences;
         sentences.insert(0, format!("{never}, and nothing else promises anything."));
         judgement
+    }
+
+    /// It is not seen to do anything wrong, and what it does otherwise than by msync is not watched.
+    fn fsynced(&self, never: &str) -> Judgement {
+        let unwatched = format!("{never}: what it does otherwise is not watched.");
+        let later = self
+            .of(Kind::DelayedFsync)
+            .filter(|later| later.all_passed());
+        match later.filter(|later| self.luck(later) <= LUCK) {
+            Some(later) => {
+                let sentence = format!(
+                    "It passes \"{}\": the other client sees it later. keepmydata has no fsync wait for that.",
+                    later.name
+                );
+                Judgement::new(Verdict::Client, vec![sentence, unwatched], Vec::new())
+            }
+            None => test(vec![unwatched]),
+        }
     }
 
     /// The shortest time after msync that lets every run pass natively.
@@ -456,11 +502,17 @@ const UNSYNCED: &[Finding] = &[
 const FILESYSTEM_RECORDS: [&str; 3] = ["report", "healed", "reverify"];
 
 /// `12 pages ...`, in words.
-fn broken_promise(evidence: &Evidence) -> String {
+fn broken_promise(runs: &Runs) -> String {
+    let evidence = &runs.evidence;
     let mut parts = Vec::new();
     if evidence.stale > 0 {
+        // Where the program asks for none, or there was none to be blamed before, it is the shim's own.
+        let acknowledged = match runs.kind.syncs_more() || evidence.synchronous == 0 {
+            true => "a sync",
+            false => "msync",
+        };
         parts.push(format!(
-            "msync was acknowledged and {} {} not what had been stored",
+            "{acknowledged} was acknowledged and {} {} not what had been stored",
             count(evidence.stale, "page"),
             verb(evidence.stale, "was", "were")
         ));
@@ -472,10 +524,14 @@ fn broken_promise(evidence: &Evidence) -> String {
             .keys()
             .map(|retry| in_words(retry))
             .collect();
+        let mut until = retries.join(", or ");
+        if !evidence.healed.contains_key("wait") && evidence.healed_ms >= LONG_MS {
+            // A retry took so long that nobody can tell.
+            until += &format!(", or {} ms had passed", evidence.healed_ms);
+        }
         parts.push(format!(
-            "the filesystem did not hold what it had acknowledged in {}, until {}",
+            "the filesystem did not hold what it had acknowledged in {}, until {until}",
             count(healed, "call"),
-            retries.join(", or ")
         ));
     }
     if evidence.changed_later > 0 {
@@ -550,6 +606,8 @@ mod tests {
             slowest_ms: 1,
             evidence,
             opened: Default::default(),
+            fsynced: Default::default(),
+            fsyncs: 0,
         }
     }
 
@@ -724,5 +782,70 @@ mod tests {
         );
         assert_eq!(text.matches("left the page cache").count(), 1, "{text}");
         assert!(text.contains("FOPEN_KEEP_CACHE"), "{text}");
+    }
+
+    /// In an attribute cache that runs out while the shim starts.
+    #[test]
+    fn what_passes_where_the_shim_only_looks_on_is_a_late_clients() {
+        let all = |watched, delayed, flushed| {
+            [
+                runs(Kind::Native, "natively", 0),
+                runs(
+                    Kind::Delayed(500_000),
+                    "natively, 500 ms after msync",
+                    delayed,
+                ),
+                runs(Kind::Watch, "watched only", watched),
+                runs(Kind::Flush, "flush the whole file", flushed),
+                runs(Kind::Heal, "+ heal", 3),
+                runs(Kind::SeenBy, "+ wait for the other client", 3),
+            ]
+        };
+        for (watched, delayed, flushed) in [(3, 0, 3), (3, 3, 3), (0, 3, 0), (0, 3, 3)] {
+            let said = judge(&all(watched, delayed, flushed), Some(&clients())).said;
+            assert_eq!(said.verdict, Verdict::Client, "{:?}", said.sentences);
+            let text = said.sentences.join(" ");
+            assert!(text.contains("the other client sees it later"), "{text}");
+            assert!(text.contains("KEEPMYDATA_SEEN_BY"), "{text}");
+        }
+        // What neither time nor the shim's being there cures.
+        let said = judge(&all(0, 0, 3), Some(&clients())).said;
+        assert_eq!(said.verdict, Verdict::Filesystem);
+        // Without another client time is no excuse.
+        assert_eq!(judge(&all(3, 3, 3), None).said.verdict, Verdict::Filesystem);
+    }
+
+    #[test]
+    fn a_sync_of_the_shims_own_is_not_called_msync() {
+        let stale = |kind, synchronous| {
+            let mut runs = runs(kind, "a setting", 0);
+            (runs.evidence.stale, runs.evidence.synchronous) = (1, synchronous);
+            broken_promise(&runs)
+        };
+        assert!(stale(Kind::Heal, 3).starts_with("msync was acknowledged"));
+        for (kind, synchronous) in [
+            (Kind::Heal, 0),
+            (Kind::Everything, 3),
+            (Kind::Everything, 0),
+        ] {
+            let said = stale(kind, synchronous);
+            assert!(said.starts_with("a sync was acknowledged"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_retry_that_took_long_may_have_had_time() {
+        let healed = |retry: &str, ms| {
+            let mut runs = runs(Kind::Heal, "+ heal", 3);
+            runs.evidence.healed.insert(retry.to_owned(), 1);
+            runs.evidence.healed_ms = ms;
+            broken_promise(&runs)
+        };
+        let again = "until it was synced again";
+        assert!(healed("resync", 20).ends_with(again));
+        assert!(
+            healed("resync", 1200).ends_with("until it was synced again, or 1200 ms had passed")
+        );
+        assert!(healed("wait", 1200).ends_with("until it was given time"));
     }
 }

@@ -17,6 +17,8 @@ pub struct Evidence {
     /// Processes in which the shim was active.
     pub processes: u64,
     pub msyncs: u64,
+    /// Of these, calls with MS_SYNC.
+    pub synchronous: u64,
     /// Calls that failed, with errno and how often.
     pub failed: BTreeMap<String, u64>,
     /// Of these, calls after which the program went on with the file or ended well.
@@ -37,6 +39,8 @@ pub struct Evidence {
     pub changed_later: u64,
     /// Calls that had to be healed, by the kind of retry that did it.
     pub healed: BTreeMap<String, u64>,
+    /// The longest of these, ms: after so long it may be time that has helped.
+    pub healed_ms: u64,
     /// Findings by code.
     pub findings: BTreeMap<String, u64>,
     /// The first records of each kind.
@@ -130,6 +134,7 @@ impl Evidence {
         self.went_on(process, path);
         let flags = record["flags"].as_str().unwrap_or_default();
         if flags.contains("MS_SYNC") {
+            self.synchronous += 1;
             process.asynchronous.remove(path);
         } else {
             process.asynchronous.insert(path.to_owned(), record.clone());
@@ -143,6 +148,8 @@ impl Evidence {
             || record["verdicts"]["newer"].as_u64().unwrap_or(0) > 0;
         if let Some(retry) = record["rung"].as_str().filter(|_| !raced) {
             *self.healed.entry(retry.to_owned()).or_default() += 1;
+            let ns = record["duration_ns"].as_u64().unwrap_or(0);
+            self.healed_ms = self.healed_ms.max(ns / 1_000_000);
             self.keep("healed", record);
         }
         if is_outside(record) {
