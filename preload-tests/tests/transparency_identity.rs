@@ -84,7 +84,7 @@ fn no_descriptors_before_the_first_mapping() {
     for verify in ["auto", "on"] {
         let shimmed = guest.under_shim(&[("KEEPMYDATA_VERIFY", verify)]);
         assert_same(&native, &shimmed, verify);
-        let doubts = shimmed.stderr.contains("no handle of the file");
+        let doubts = shimmed.stderr.contains("the file cannot be opened again");
         assert_eq!(doubts, verify == "on", "{shimmed:?}");
     }
 }
@@ -226,7 +226,7 @@ macro_rules! denied {
 denied! {
     without_process_vm_readv: "process_vm_readv", ["EPERM" "ENOSYS" "kill"], verified();
     without_userfaultfd: "userfaultfd", ["EPERM" "ENOSYS" "kill"], "tracker whole";
-    without_close_range: "close_range", ["EPERM" "ENOSYS" "kill"], "reason: not verified: no handle of the file";
+    without_close_range: "close_range", ["EPERM" "ENOSYS" "kill"], "reason: not verified: the file cannot be opened again";
     without_pidfd_open: "pidfd_open", ["EPERM" "ENOSYS" "kill"], verified();
     without_pidfd_getfd: "pidfd_getfd", ["EPERM" "ENOSYS" "kill"], verified();
     without_pidfd_send_signal: "pidfd_send_signal", ["EPERM" "ENOSYS" "kill"], verified();
@@ -236,7 +236,7 @@ denied! {
     };
     without_statx: "statx", ["EPERM" "ENOSYS" "kill"], verified();
     without_name_to_handle_at: "name_to_handle_at", ["EPERM" "ENOSYS" "kill"], verified();
-    without_clone: "clone", ["EPERM" "ENOSYS"], "reason: not verified: no handle of the file";
+    without_clone: "clone", ["EPERM" "ENOSYS"], "reason: not verified: the file cannot be opened again";
     without_fadvise: "fadvise64", ["EPERM" "ENOSYS" "kill"], "dropped 0";
     without_madvise: "madvise", ["EPERM" "ENOSYS"], verified();
 }

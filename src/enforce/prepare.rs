@@ -241,7 +241,7 @@ fn copy(here: &Here<'_>, snapshot: &mut Snapshot) {
     observer::tell(here.worker, snapshot, Event::Copied(timer, copied));
     if snapshot.copies.missed() > 0 {
         snapshot.known.reason =
-            "not verified in part: too many ranges to witness, or memory that cannot be read";
+            "not verified in part: too many ranges to map twice, or memory that cannot be read";
     }
 }
 
@@ -292,7 +292,7 @@ fn decide(snapshot: &mut Snapshot) {
         _ if snapshot.file.traits.dax => {
             "not verified, nothing dropped: DAX, there is no page cache"
         }
-        true if !has_handle => "not verified: no handle of the file",
+        true if !has_handle => "not verified: the file cannot be opened again",
         _ => "",
     };
 }

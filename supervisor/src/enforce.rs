@@ -323,7 +323,7 @@ fn copy(log: &Log, there: &There<'_>, snapshot: &mut Snapshot) {
     snapshot.refilled = there.dropped || dropped_since;
     if snapshot.copies.missed() > 0 {
         snapshot.known.reason =
-            "not verified in part: too many ranges to witness, or memory that cannot be read";
+            "not verified in part: too many ranges to map twice, or memory that cannot be read";
     }
     report::step(log, snapshot, event::COPY, began, copied, &|record, at| {
         record.dirty_pages = Some(at.copies.pages() as u64);

@@ -25,7 +25,7 @@ fn text(into: &mut impl Write, args: fmt::Arguments<'_>) {
 /// Why a file was not compared, or not all of it; `reason` was known before.
 pub fn why(facts: &Facts, reason: &'static str) -> &'static str {
     match facts.unreadable {
-        Some(Errno::BADF) => "not verified: no handle of the file",
+        Some(Errno::BADF) => "not verified: the file cannot be opened again",
         Some(_) => "not verified: reading back failed",
         None => reason,
     }
