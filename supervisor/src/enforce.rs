@@ -16,6 +16,7 @@ use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
 use rustix::io::Errno;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 /// More than is gone through page by page, bytes.
@@ -51,16 +52,9 @@ pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, E
     }
     let file = call.file.clone();
     // Those of another image wait here.
-    let _turn = lock(&file.turn);
+    let turn = lock(&file.turn);
     let number = claim.begin().number;
-    // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
-    let steps = || {
-        // Others may have been made while it waited.
-        let areas = call.image.maps.of_file(file.inode);
-        steps(log, call, &claim, &areas, patience)
-    };
-    let done = catch_unwind(AssertUnwindSafe(steps)).unwrap_or((Err(Errno::IO), false));
-    let (result, is_untold) = done;
+    let (result, is_untold) = enforce_in_turn(log, call, &turn, patience);
     // Who waits is served by what was proved, or refused, or told of, and by nothing else.
     claim.leave(
         number,
@@ -72,7 +66,23 @@ pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, E
     result
 }
 
-/// Says, too, whether something is neither proved nor refused, and nobody was told of it.
+/// The same in the turn of the file. Says, too, whether something is neither proved nor refused, and nobody was told of it.
+pub fn enforce_in_turn(
+    log: &Log,
+    call: Call,
+    _turn: &MutexGuard<'_, ()>,
+    patience: &mut Patience,
+) -> (Result<Zero, Errno>, bool) {
+    let claim = call.file.claim(&call.image);
+    // A mistake of the supervisor's must not leave the program waiting, nor tell it that all is well.
+    let steps = || {
+        // Others may have been made while it waited.
+        let areas = call.image.maps.of_file(call.file.inode);
+        steps(log, call, &claim, &areas, patience)
+    };
+    catch_unwind(AssertUnwindSafe(steps)).unwrap_or((Err(Errno::IO), false))
+}
+
 fn steps(
     log: &Log,
     call: Call,
@@ -115,6 +125,7 @@ fn steps(
         Verdict::Proved(proved) => of_proved(log, &there, proved, &mut unchanged),
         Verdict::Refused(refused) => of_refused(&there, refused),
     };
+    note_absence(&there, &ended);
     promise::pay(&there, &ended, ended.result());
     note_clean(&there, &ended, &unchanged);
     report::ended(log, claim, &ended);
@@ -350,16 +361,12 @@ fn of_proved(
     let counts = log.has(Level::Info);
     let count = || counts.then(|| cached_pages(there.file)).flatten();
     let before = count();
-    let is_gone = wanted && {
-        if refilled {
-            there.file.clear_probe();
-        }
-        let is_gone = drop_clean(log, there, &proved, unchanged);
-        // A page that two mappings have stays.
-        let is_gone = is_gone && (!refilled || !has_clean_pages(there.file));
-        there.file.plant_probe();
-        is_gone
-    };
+    let is_gone = wanted
+        && match refilled {
+            true => drop_all_clean(log, there, &proved, unchanged),
+            false => drop_clean(log, there, &proved, unchanged),
+        };
+    there.file.plant_probe();
     lock(&there.claim.state).stale = refilled && !is_gone;
     let left = count();
     let dropped = before
@@ -383,8 +390,31 @@ fn cached_pages(file: &File) -> Option<u64> {
     file.count(0, 0).map(|stat| stat.cached)
 }
 
-fn has_clean_pages(file: &File) -> bool {
-    file.count(0, 0).is_none_or(|stat| has_clean(&stat))
+/// The same with the page that the probe keeps in the page cache. Says whether no clean page is left: one that two mappings
+/// have stays.
+fn drop_all_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges) -> bool {
+    let page = sys::page_size() as u64;
+    let is_clean = |offset, len| {
+        there
+            .file
+            .count(offset, len)
+            .is_none_or(|stat| has_clean(&stat))
+    };
+    there.file.step_aside();
+    let aside = there.file.probed();
+    let all_gone = drop_clean(log, there, proved, unchanged)
+        && !match aside {
+            // The first page, and what is behind the second.
+            Some(aside) => is_clean(0, aside) || is_clean(aside + page, 0),
+            None => is_clean(0, 0),
+        };
+    let Some(left) = there.file.step_back().filter(|_| all_gone) else {
+        return all_gone;
+    };
+    let mut last = Ranges::new();
+    last.add(left, left + page);
+    there.drop_clean(&last, proved.sees_stores);
+    !is_clean(left, page)
 }
 
 /// Of what is verified, and not tracked, only what has not changed since: another thread may have stored to the rest. Says
@@ -400,11 +430,13 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
         }
     };
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
-    let is_unseen = !lock(&there.claim.state).unseen.is_empty();
+    let is_unseen = !lock(&there.claim.state).unseen.is_empty()
+        || there.file.may_be_unmapped_by_others(there.claim);
     if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, &proved.known) {
         return false;
     }
     there.drop_clean(ranges, proved.sees_stores);
+    there.file.doubt_what_others_unmapped(there.claim);
     if !is_mapped_as(there, &proved.known) {
         lock(&there.claim.state).seen_drops = u64::MAX;
     }
@@ -446,6 +478,22 @@ fn may_have_dropped(there: &There<'_>, errno: Errno) -> bool {
         return traits.loses_unwritten && !traits.dax;
     }
     traits.may_have_dropped(there.file.handle().ok(), errno)
+}
+
+/// While there was no probe the page cache may have been dropped, and what was stored since the marks were taken with it: that
+/// counts as a drop for the next msync, unless nothing was stored.
+fn note_absence(there: &There<'_>, ended: &Ended) {
+    let Some(before) = there.file.drops_before_absence() else {
+        return;
+    };
+    let mut stored = Ranges::new();
+    if ended.sees_stores && is_mapped_as(there, &ended.known) {
+        there.add_stored(&mut stored);
+        let mut state = lock(&there.claim.state);
+        if stored.is_empty() && state.seen_drops == before {
+            state.seen_drops = before + 1;
+        }
+    }
 }
 
 /// Notes what the process has made dirty by now, if nothing was stored since the msync began: as long as that is so, nothing

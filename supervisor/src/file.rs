@@ -21,7 +21,7 @@ use rustix::path::Arg;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
 /// a digest of the kernel's own handle.
@@ -126,6 +126,7 @@ impl LastDrop {
 
 /// What an image has of a file.
 pub struct Claim {
+    image: Weak<Image>,
     group: GroupCommit,
     group_lock: Mutex<()>,
     pub debt: Mutex<Debt>,
@@ -164,13 +165,20 @@ pub struct State {
 unsafe impl Sync for Claim {}
 
 impl Claim {
-    fn new() -> Claim {
+    fn new(image: &Arc<Image>) -> Claim {
         Claim {
+            image: Arc::downgrade(image),
             group: GroupCommit::default(),
             group_lock: Mutex::default(),
             debt: Mutex::default(),
             state: Mutex::default(),
         }
+    }
+
+    /// [`State::is_clean`] of its image.
+    fn is_clean(&self, state: &State) -> bool {
+        let image = self.image.upgrade();
+        image.is_some_and(|image| state.is_clean(&image))
     }
 
     /// Waits for the caller's turn among the threads of the image.
@@ -207,6 +215,21 @@ impl State {
             self.unmapped.add(area.offset, area.end_offset());
         }
         self.tracked.clear();
+    }
+
+    /// The image may have had all that `other`'s has, if one was forked from the other, or both from a third, and nobody has seen
+    /// what it has stored to, or unmapped, since.
+    fn inherit(&mut self, image: &Image, other: &Claim) {
+        let relative = other.image.upgrade();
+        if relative.is_none_or(|relative| relative.family != image.family) {
+            return;
+        }
+        let other = lock(&other.state);
+        self.areas.extend(other.areas.iter().cloned());
+        self.unmapped.add_all(other.unmapped.iter());
+        for ranges in other.unseen.values() {
+            self.unmapped.add_all(ranges.iter());
+        }
     }
 
     /// Notes a new mapping, which may have taken the place of others.
@@ -260,17 +283,83 @@ impl State {
 
 impl File {
     /// Of the image `image`.
-    pub fn claim(&self, image: &Image) -> Arc<Claim> {
+    pub fn claim(&self, image: &Arc<Image>) -> Arc<Claim> {
         let mut claims = lock(&self.claims);
-        let new = || {
-            let claim = Claim::new();
+        let key = image.number;
+        if !claims.contains_key(&key) {
+            let claim = Claim::new(image);
+            let mut state = lock(&claim.state);
             let drops = self.ask_probe(false).drops;
             // What a fork child has inherited it may have stored to before that.
             let is_new = lock(&self.last_drop).is_before(image);
-            lock(&claim.state).seen_drops = if is_new { drops } else { u64::MAX };
-            Arc::new(claim)
-        };
-        claims.entry(image.number).or_insert_with(new).clone()
+            state.seen_drops = if is_new { drops } else { u64::MAX };
+            claims
+                .values()
+                .for_each(|other| state.inherit(image, other));
+            drop(state);
+            claims.insert(key, Arc::new(claim));
+        }
+        claims[&key].clone()
+    }
+
+    /// Whether an image with a claim on it has unmapped what is not proved yet: such pages can be dropped from the page cache.
+    pub fn is_unmapped_by_any(&self) -> bool {
+        self.any_claim(None, |_, state| !state.unmapped.is_empty())
+    }
+
+    /// The same, or is about to map what nobody tracks; of other images than that of `claim`.
+    pub fn may_be_unmapped_by_others(&self, claim: &Claim) -> bool {
+        self.any_claim(Some(claim), |_, state| {
+            !state.unmapped.is_empty() || !state.unseen.is_empty() || state.making > 0
+        })
+    }
+
+    /// The page cache was dropped in part: what others than the image of `claim` have unmapped meanwhile may have gone with it.
+    pub fn doubt_what_others_unmapped(&self, claim: &Claim) {
+        self.any_claim(Some(claim), |claim, state| {
+            if !state.unmapped.is_empty() && !claim.is_clean(state) {
+                state.seen_drops = u64::MAX;
+            }
+            false
+        });
+    }
+
+    /// What an image has unmapped, and is not in the page cache any more, was dropped, and what it held: that is in doubt.
+    pub fn doubt_what_is_gone(&self) {
+        let mut cached = Ranges::new();
+        if self.add_cached(&mut cached).is_err() {
+            cached.clear();
+        }
+        let size = self.size().unwrap_or(u64::MAX);
+        self.any_claim(None, |claim, state| {
+            let mut gone = Ranges::new();
+            gone.add_all(state.unmapped.within(0, size));
+            gone.remove_all(&cached);
+            if !gone.is_empty() && !claim.is_clean(state) {
+                lock(&claim.debt).untold.add_all(gone.iter());
+            }
+            false
+        });
+    }
+
+    /// Looks what the images with a claim have mapped of it, one after the other, until `is_it`.
+    fn any_claim(&self, but: Option<&Claim>, is_it: impl Fn(&Claim, &mut State) -> bool) -> bool {
+        let is_meant =
+            |claim: &&Arc<Claim>| !but.is_some_and(|but| std::ptr::eq(but, Arc::as_ptr(claim)));
+        let claims: Vec<Arc<Claim>> = lock(&self.claims)
+            .values()
+            .filter(is_meant)
+            .cloned()
+            .collect();
+        claims.iter().any(|claim| {
+            let Some(image) = claim.image.upgrade().filter(|image| image.lives()) else {
+                return false;
+            };
+            // Under the lock, so that no mapping is made known meanwhile.
+            let mut state = lock(&claim.state);
+            state.look(&image.maps.of_file(self.inode));
+            is_it(claim, &mut state)
+        })
     }
 
     /// The image is gone.
@@ -294,7 +383,7 @@ impl File {
                 all_unmapped = false;
                 return true;
             };
-            let (debt, mut state) = (lock(&claim.debt), lock(&claim.state));
+            let (mut state, debt) = (lock(&claim.state), lock(&claim.debt));
             state.look(&[]);
             if state.is_clean(&image) {
                 state.unmapped.clear();
@@ -368,9 +457,9 @@ impl File {
     /// this one says nothing.
     fn look_for_stacking(&self) {
         let page = sys::page_size() as u64;
-        let lives = lock(&self.probe).lives();
-        if let (true, Some(cached), Ok(handle)) = (lives, self.cached(), &self.handle)
-            && cachestat(cached, 0, page).is_ok_and(|stat| stat.cached == 0)
+        let probed = self.probed();
+        if let (Some(offset), Some(cached), Ok(handle)) = (probed, self.cached(), &self.handle)
+            && cachestat(cached, offset, page).is_ok_and(|stat| stat.cached == 0)
         {
             handle.uncounted.store(true, Ordering::Relaxed);
         }
@@ -439,11 +528,32 @@ impl File {
 
     /// Where the page is that the probe keeps in the page cache.
     pub fn probed(&self) -> Option<u64> {
-        lock(&self.probe).lives().then_some(0)
+        lock(&self.probe).offset()
     }
 
+    /// Until [`File::plant_probe`] nobody sees whether the page cache is dropped.
     pub fn clear_probe(&self) {
         lock(&self.probe).clear();
+    }
+
+    /// Has all pages but one let go of, and tells of drops by that one: until [`File::step_back`].
+    pub fn step_aside(&self) {
+        if let (Ok(handle), Ok(size)) = (self.handle(), self.size()) {
+            lock(&self.probe).step_aside(handle, size);
+        }
+    }
+
+    /// [`Probe::step_back`].
+    pub fn step_back(&self) -> Option<u64> {
+        let (handle, size) = (self.handle().ok()?, self.size().ok()?);
+        lock(&self.probe).step_back(handle, size)
+    }
+
+    /// How often the page cache had been dropped before there was no probe for a while, which counts as a drop; nothing where
+    /// there was one all the time. Asked once.
+    pub fn drops_before_absence(&self) -> Option<u64> {
+        let was_away = lock(&self.probe).take_absence();
+        was_away.then(|| self.ask_probe(false).drops - 1)
     }
 
     /// What the probe tells, and whether something may have been written past the page cache, which takes pages out of it;

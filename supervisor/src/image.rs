@@ -37,7 +37,7 @@ pub struct Image {
     /// What the kernel has told the program at its start, which is another place in memory for each.
     auxv: Vec<u8>,
     /// The same for all that were forked from one exec.
-    family: u64,
+    pub family: u64,
     /// The library is preloaded and does it all.
     pub preloaded: AtomicBool,
     pub userfaultfd: Mutex<Userfaultfd>,
@@ -389,10 +389,10 @@ pub fn copy_descriptor(image: &Image, fd: RawFd) -> Result<OwnedFd, Errno> {
     pidfd_getfd(&image.pidfd, fd, PidfdGetfdFlags::empty())
 }
 
-/// MADV_PAGEOUT of another process's memory (process_madvise(2)).
+/// MADV_PAGEOUT of another process's memory (process_madvise(2)); how many bytes of it were advised.
 ///
 /// Errors: `EPERM` without CAP_SYS_NICE, `ENOMEM` where not all of it is mapped.
-pub fn page_out(image: &Image, start: usize, len: usize) -> Result<(), Errno> {
+pub fn page_out(image: &Image, start: usize, len: usize) -> Result<usize, Errno> {
     let range = libc::iovec {
         iov_base: std::ptr::without_provenance_mut(start),
         iov_len: len,
@@ -406,7 +406,7 @@ pub fn page_out(image: &Image, start: usize, len: usize) -> Result<(), Errno> {
         0,
     ];
     // SAFETY: the vector is live; what pages are paged out changes no byte of the other process.
-    unsafe { raw::syscall(libc::SYS_process_madvise, arguments) }.map(drop)
+    unsafe { raw::syscall(libc::SYS_process_madvise, arguments) }
 }
 
 /// As an errno.

@@ -169,20 +169,30 @@ pub fn register(image: &Image, area: &Area, size: u64) -> Option<usize> {
         let _ = userfaultfd::register(fd.as_fd(), area.start, len, 0);
         return None;
     }
-    let is_small = protected <= LARGEST;
-    let register = || userfaultfd::register(fd.as_fd(), area.start, len, protected).is_ok();
-    (is_small && register()).then_some(end)
+    // Whoever unmaps or moves it waits for us from here on, also where its stores cannot be tracked.
+    let is_registered = userfaultfd::register(fd.as_fd(), area.start, len, 0).is_ok();
+    let part = Area {
+        end,
+        ..area.clone()
+    };
+    (protected <= LARGEST && is_registered && begin(image, fd.as_fd(), &part)).then_some(end)
 }
 
 /// Has stores to `part` of a mapping that is registered tracked, too.
 pub fn protect(image: &Image, part: &Area) -> bool {
     let made = lock(&image.userfaultfd);
     match &*made {
-        Userfaultfd::Made(fd) => {
-            !is_locked(image, part)
-                && userfaultfd::protect(fd.as_fd(), part.start, part.end - part.start).is_ok()
-        }
+        Userfaultfd::Made(fd) => !is_locked(image, part) && begin(image, fd.as_fd(), part),
         _ => false,
+    }
+}
+
+/// Protects what is registered. The kernel does not while a thread waits for us that unmaps or moves something
+/// (`mmap_changing` in fs/userfaultfd.c), but where that is a part of a scan.
+fn begin(image: &Image, fd: BorrowedFd<'_>, part: &Area) -> bool {
+    match userfaultfd::protect(fd, part.start, part.end - part.start) {
+        Err(Errno::AGAIN) => take(image, part, &mut Ranges::new()).is_ok(),
+        done => done.is_ok(),
     }
 }
 

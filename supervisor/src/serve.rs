@@ -5,10 +5,10 @@
 //! daemon. So only the turn of a file is held while that file or its filesystem is asked.
 
 use crate::call::{Began, Call};
-use crate::enforce::{enforce, is_verified, wants_marks};
+use crate::enforce::{enforce, enforce_in_turn, is_verified, wants_marks};
 use crate::file::{Bypass, Claim, File, Files};
 use crate::image::{
-    Image, Images, copy_descriptor, errno, has_our_rights, lock, read_memory, read_string,
+    Image, Images, copy_descriptor, errno, has_our_rights, lock, page_out, read_memory, read_string,
 };
 use crate::keeper::Pending;
 use crate::log::Log;
@@ -30,10 +30,11 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -269,23 +270,8 @@ impl Supervisor {
                 self.exits(call.tid as i32);
                 Some(Answer::Continue)
             }
-            libc::SYS_madvise => {
-                let (start, len) = (call.args[0], call.args[1]);
-                let end = start.saturating_add(len);
-                let is_in = |area: &Area| (area.start as u64) < end && start < area.end as u64;
-                if !self.files.is_empty() {
-                    let areas = maps::shared(call.tid as i32).unwrap_or_default();
-                    let inodes = areas.iter().filter(|area| is_in(area));
-                    for inode in inodes.map(|area| area.inode).collect::<HashSet<_>>() {
-                        self.settle(call.tid as i32, &self.files.known(inode));
-                    }
-                }
-                Some(Answer::Continue)
-            }
-            libc::SYS_fadvise64 => {
-                self.settle(call.tid as i32, &self.files_of(call, 0));
-                Some(Answer::Continue)
-            }
+            libc::SYS_madvise => Some(self.advises(call)),
+            libc::SYS_fadvise64 => Some(self.advises_descriptor(call)),
             libc::SYS_truncate => {
                 let path = self.path(call, libc::AT_FDCWD, call.args[0]);
                 let files = path.map(|path| self.files.known_by_link(path));
@@ -504,8 +490,78 @@ impl Supervisor {
         }
         self.see(tid, files);
         for image in self.images.all() {
-            files.iter().for_each(|file| self.settle_for(&image, file));
+            files
+                .iter()
+                .for_each(|file| self.settle_for(&image, file, None));
         }
+    }
+
+    /// posix_fadvise(2) that drops clean pages of the page cache.
+    fn advises_descriptor(&self, call: &Notification) -> Answer {
+        let tid = call.tid as i32;
+        let [fd, offset, len, ..] = call.args;
+        self.evict(call, &self.files_of(call, 0), || {
+            let image = self.image(tid).ok()?;
+            let copy = copy_descriptor(&image, fd as i32).ok()?;
+            let is_usual = i64::try_from(offset).is_ok() && i64::try_from(len).is_ok();
+            let advice = rustix::fs::Advice::DontNeed;
+            let advise = || rustix::fs::fadvise(copy, offset, NonZeroU64::new(len), advice);
+            is_usual.then(|| match advise() {
+                Ok(()) => Answer::Zero,
+                Err(errno) => Answer::Fail(errno),
+            })
+        })
+    }
+
+    /// madvise(2) that drops pages.
+    fn advises(&self, call: &Notification) -> Answer {
+        let [start, len, advice, ..] = call.args;
+        let tid = call.tid as i32;
+        let end = start.saturating_add(len);
+        if self.files.is_empty() {
+            return Answer::Continue;
+        }
+        let is_in = |area: &&Area| (area.start as u64) < end && start < area.end as u64;
+        let areas = maps::shared(tid).unwrap_or_default();
+        let inodes: HashSet<_> = areas.iter().filter(is_in).map(|area| area.inode).collect();
+        let known = inodes.iter().flat_map(|&inode| self.files.known(inode));
+        self.evict(call, &known.collect::<Vec<_>>(), || {
+            let image = self.image(tid).ok()?;
+            let is_page_out = advice as i32 == libc::MADV_PAGEOUT;
+            // What is not done as a whole the kernel judges.
+            let done =
+                is_page_out && page_out(&image, start as usize, len as usize) == Ok(len as usize);
+            done.then_some(Answer::Zero)
+        })
+    }
+
+    /// Has the call drop pages of these files, by `drop`, which leaves it to the kernel if it says nothing. What is owed is
+    /// proved before; what somebody unmaps after that, and before it is done, may be dropped with what it held.
+    fn evict(
+        &self,
+        call: &Notification,
+        files: &[Arc<File>],
+        drop: impl FnOnce() -> Option<Answer>,
+    ) -> Answer {
+        self.settle(call.tid as i32, files);
+        let verified = |file: &&Arc<File>| is_verified(&self.log.settings, file);
+        let files: Vec<&Arc<File>> = files.iter().filter(verified).collect();
+        let turns: Vec<_> = files.iter().map(|file| lock(&file.turn)).collect();
+        // Each thread that unmaps waits for a turn, too.
+        for (file, turn) in files.iter().zip(&turns) {
+            let mut left = AT_ONCE;
+            while left > 0 && file.is_unmapped_by_any() {
+                let images = self.images.all();
+                images
+                    .iter()
+                    .for_each(|image| self.settle_for(image, file, Some(turn)));
+                left -= 1;
+            }
+        }
+        let waits = !files.is_empty() && self.listener.waits(call.id);
+        let done = waits.then(drop).flatten();
+        files.iter().for_each(|file| file.doubt_what_is_gone());
+        done.unwrap_or(Answer::Continue)
     }
 
     /// The image of thread `tid`, if it is ours: not where the library is in it.
@@ -529,8 +585,8 @@ impl Supervisor {
         }
     }
 
-    /// Proves what `image` is owed of `file`, unless it is known to be nothing.
-    fn settle_for(&self, image: &Arc<Image>, file: &Arc<File>) {
+    /// Proves what `image` is owed of `file`, unless it is known to be nothing; in the `turn` of the file, if the caller has it.
+    fn settle_for(&self, image: &Arc<Image>, file: &Arc<File>, turn: Option<&MutexGuard<'_, ()>>) {
         let is_ours = !image.is_preloaded() && file.is_claimed_by(image);
         if !is_ours || !is_verified(&self.log.settings, file) || file.handle().is_err() {
             return;
@@ -551,7 +607,11 @@ impl Supervisor {
             settles: true,
             offset: 0,
         };
-        let _ = enforce(&self.log, call, &mut self.patience());
+        let mut patience = self.patience();
+        match turn {
+            Some(turn) => drop(enforce_in_turn(&self.log, call, turn, &mut patience)),
+            None => drop(enforce(&self.log, call, &mut patience)),
+        }
         self.files.note_untold(file);
     }
 
@@ -622,7 +682,7 @@ impl Supervisor {
     }
 
     /// Memory is about to be locked: stores to it are not tracked from here on. What was stored until now is owed.
-    fn locks(&self, image: &Image, call: &Notification) {
+    fn locks(&self, image: &Arc<Image>, call: &Notification) {
         let page = sys::page_size() as u64;
         let start = call.args[0] / page * page;
         let end = sys::page_up(call.args[0].saturating_add(call.args[1]));
@@ -723,7 +783,8 @@ impl Supervisor {
         if let Some(errno) = self.files.take_untold(format!("/proc/{tid}/fd/{fd}")) {
             return Answer::Fail(errno);
         }
-        let image = self.images.of_process(tid).filter(|_| !turns.is_empty());
+        // Of a child that nobody has seen yet, too: what it is told, its parent is not.
+        let image = (!turns.is_empty()).then(|| self.image(tid).ok()).flatten();
         let Some(copy) = image.and_then(|image| copy_descriptor(&image, fd).ok()) else {
             return Answer::Continue;
         };
@@ -745,7 +806,7 @@ impl Supervisor {
 
     /// The page cache of a file may have been dropped right now: where nothing was stored since all was proved, nothing is
     /// missing, and what was dropped is not taken for stored to.
-    fn look_after_drop(&self, image: &Image, file: &File) {
+    fn look_after_drop(&self, image: &Arc<Image>, file: &File) {
         let claim = file.claim(image);
         let drops = file.ask_probe(true).drops;
         let mut state = lock(&claim.state);
@@ -788,7 +849,7 @@ impl Supervisor {
                 !state.unmapped.is_empty() || !state.unseen.is_empty() || state.making > 0
             };
             if is_owed {
-                self.settle_for(image, &file);
+                self.settle_for(image, &file, None);
             }
             may_close |= lock(&claim.state).areas.is_empty() && !file.is_open_in(image.pid);
         }
@@ -930,7 +991,7 @@ impl Supervisor {
 
     /// Looks what the image has mapped of the file before it maps it once more: what is gone by now may have been stored
     /// to, unless nothing was since it was proved.
-    fn look(&self, call: &Notification, image: &Image, file: &File) {
+    fn look(&self, call: &Notification, image: &Arc<Image>, file: &File) {
         let tid = call.tid as i32;
         let claim = file.claim(image);
         let owes = lock(&claim.debt).owes();
@@ -1065,6 +1126,9 @@ impl Supervisor {
         }
     }
 }
+
+/// Threads that unmap a file at once while another call drops its pages.
+const AT_ONCE: u32 = 8;
 
 /// How a wait for a thread of image `number` that unmaps something is named.
 fn unmaps(number: u32) -> EventData {

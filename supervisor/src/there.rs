@@ -89,7 +89,7 @@ impl There<'_> {
     }
 
     /// Adds what was stored to since the marks were taken.
-    fn add_stored(&self, into: &mut Ranges) {
+    pub fn add_stored(&self, into: &mut Ranges) {
         let size = self.size().unwrap_or(u64::MAX);
         for area in self.areas {
             marks::look(self.image, &marks::inside(area, size), into);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::bed::Mounted;
 use super::known;
 use super::model::{Judgement, Kind};
+use super::program::Only;
 use super::rows::Row;
 use super::search::{Programs, Tree, shrink};
 use super::tally::{Failure, Table};
@@ -50,6 +51,8 @@ pub struct Campaign {
     pub strict: bool,
     /// Only programs of one thread in one process.
     pub alone: bool,
+    /// Only programs of these calls, and of map, sync and store.
+    pub only: Only,
     pub found: Mutex<Found>,
 }
 
@@ -59,6 +62,7 @@ impl Campaign {
             native,
             strict: false,
             alone: false,
+            only: None,
             found: Mutex::default(),
         }
     }
@@ -84,7 +88,10 @@ impl Campaign {
             Ok(mounted) => mounted,
             Err(reason) => return println!("not run: {}: {reason}", row.name),
         };
-        let mut programs = Programs::new(turn.seed);
+        let any = || Programs::new(turn.seed);
+        let mut programs = self
+            .only
+            .map_or_else(any, |only| Programs::of(turn.seed, only));
         let begin = Instant::now();
         for _ in 0..turn.programs {
             if begin.elapsed() > turn.time {

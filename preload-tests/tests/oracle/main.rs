@@ -17,7 +17,8 @@
 //! `KEEPMYDATA_ORACLE_LIBRARY` and `KEEPMYDATA_ORACLE_DEFECT` are of [`defects`].
 //!
 //! `KEEPMYDATA_ORACLE_STRICT=1` also fails for known defects, and shows the shortest program of each row and kind;
-//! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim; `KEEPMYDATA_ORACLE_ALONE=1` only programs of one thread in one process.
+//! `KEEPMYDATA_ORACLE_NATIVE=1` runs without the shim; `KEEPMYDATA_ORACLE_ALONE=1` only programs of one thread in one process;
+//! `KEEPMYDATA_ORACLE_CALLS='move other'` only programs of these calls, and of map, sync and store.
 
 mod bed;
 mod campaign;
@@ -278,6 +279,7 @@ fn hours_of_random_programs() {
     let campaign = Campaign {
         strict: setting("STRICT").is_some(),
         alone: setting("ALONE").is_some(),
+        only: setting("CALLS").map(|names| &*names.leak().split(' ').collect::<Vec<_>>().leak()),
         ..Campaign::new(native)
     };
     let begin = Instant::now();
