@@ -1,9 +1,10 @@
 /*
- * usage: many FILE grow|windows|apart|leave|write|reopen|secret [COUNT]
+ * usage: many FILE grow|windows|apart|leave|open|write|reopen|secret [COUNT]
  * grow: makes FILE and its mapping a page longer, COUNT times (ftruncate, mremap), stores to each page and syncs some.
  * windows: maps COUNT pages of FILE, one by one.
  * apart: the same, and nothing side by side.
  * leave: the same, and stores to 20 of them, each of which it unmaps then.
+ * open: the same as apart, and opens FILE 20 times.
  * write: maps FILE, stores to it and syncs it, and writes to it COUNT times.
  * reopen: opens FILE, and makes it longer, COUNT times, each time after a store; then calls msync.
  * secret: stores to memory that no file is behind (memfd_secret), and calls msync.
@@ -55,7 +56,7 @@ static void windows(const char *path, int count)
 	sync_and_tell(last, PAGE);
 }
 
-static void apart(const char *path, int count, int leave)
+static void apart(const char *path, int count, int leave, int opens)
 {
 	int fd = open_sized(path, (off_t)count * PAGE);
 	char *free = mmap(NULL, 2 * (size_t)count * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -74,6 +75,12 @@ static void apart(const char *path, int count, int leave)
 		free[2 * (size_t)i * PAGE] = 'l';
 		if (munmap(free + 2 * (size_t)i * PAGE, PAGE) != 0)
 			setup_failed("munmap");
+	}
+	for (int i = 0; opens && i < 20; i++) {
+		int other = open(path, O_RDWR);
+
+		if (other < 0 || close(other) != 0)
+			setup_failed("open");
 	}
 	page[0] = 'a';
 	sync_and_tell(page, PAGE);
@@ -132,8 +139,8 @@ int main(int argc, char **argv)
 		grow(argv[1], count);
 	else if (strcmp(argv[2], "windows") == 0)
 		windows(argv[1], count);
-	else if (strcmp(argv[2], "apart") == 0 || strcmp(argv[2], "leave") == 0)
-		apart(argv[1], count, strcmp(argv[2], "leave") == 0);
+	else if (strcmp(argv[2], "apart") == 0 || strcmp(argv[2], "leave") == 0 || strcmp(argv[2], "open") == 0)
+		apart(argv[1], count, strcmp(argv[2], "leave") == 0, strcmp(argv[2], "open") == 0);
 	else if (strcmp(argv[2], "write") == 0)
 		write_to(argv[1], count);
 	else if (strcmp(argv[2], "reopen") == 0)

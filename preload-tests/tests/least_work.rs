@@ -257,6 +257,22 @@ fn a_further_mapping_that_drops_the_file_looks_only_at_what_is_cached() {
     );
 }
 
+/// Nor where an open drops it.
+#[test]
+fn an_open_that_drops_the_file_looks_only_at_what_is_cached() {
+    or_skip!(installed("strace"));
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let looks = |count: &str| looks_of_many(&fs, "open", count);
+    let (few, many) = (looks("20"), looks("220"));
+    // The msync at the end looks at each.
+    assert!(
+        few > 20 && many < few + 5 * 200,
+        "{few} beside 20 mappings, {many} beside 220"
+    );
+}
+
 /// With AUTO_INVAL_DATA the file's attributes are asked for once after each write to what is mapped, and not again once they are
 /// known.
 #[test]

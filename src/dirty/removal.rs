@@ -140,7 +140,7 @@ pub fn changed((dev, ino): Inode, range: Range<u64>) {
 /// The program has written the bytes `range` of the inode. Where they are not in the page cache now, the write has gone
 /// past it (FOPEN_DIRECT_IO), and dropped what was there; or the kernel drops it when it learns of the new modification time,
 /// which it does here. With all signals blocked.
-pub fn written((dev, ino): Inode, range: Range<u64>) {
+pub fn written((dev, ino): Inode, range: Range<u64>, marks_stay: bool) {
     mappings::each_of_inode(dev, ino, |file| {
         if !mappings::lock().drops(file, MayDrop::Write) {
             return;
@@ -161,7 +161,7 @@ pub fn written((dev, ino): Inode, range: Range<u64>) {
             drop(table);
             if dropped {
                 let known = Known {
-                    marks_stay: false,
+                    marks_stay,
                     is_renewed,
                 };
                 take_marks_of(file, &range, None, known);
@@ -224,15 +224,15 @@ fn changed_file(file: &File, range: &Range<u64>) {
 /// What need not be looked at after a change.
 #[derive(Clone, Copy, Default)]
 struct Known {
-    /// The marks stay.
+    /// All that was cached was proved before, and has no marks: those that there are stay, of what had left the page cache
+    /// earlier.
     marks_stay: bool,
     /// The kernel has just learnt of the file's attributes.
     is_renewed: bool,
 }
 
-/// The file was mapped once more, and all that this can have dropped was proved before: the marks stay, of what had left the page
-/// cache earlier.
-pub fn mapped(call: MayDrop, file: &File) {
+/// The file was opened or mapped once more, and all that this can have dropped was proved before ([`Known::marks_stay`]).
+pub fn opened_or_mapped(call: MayDrop, file: &File) {
     let known = Known {
         marks_stay: true,
         ..Known::default()
@@ -264,9 +264,12 @@ fn take_marks_of(
         // It has no marks and no probes.
         return;
     }
-    let gone = widen(range, has_large_folios);
+    let gone = match known.marks_stay {
+        true => range.clone(),
+        false => widen(range, has_large_folios),
+    };
     let follow = |worker: &helper::Worker| {
-        if !known.marks_stay {
+        if !(known.marks_stay && range.is_empty()) {
             pagemap::follow_growth(worker, file);
             pagemap::unmark_absent(worker, file, &gone);
         }
@@ -322,7 +325,9 @@ fn take_marks_of(
         let maps = matches!(by, Some((MayDrop::Map | MayDrop::MapToRead, _)));
         let may_be_new = !maps && !known.is_renewed;
         if all && may_be_new && attributes::renew_if_proved(worker, file, by.is_none()) {
-            pagemap::unmark_absent(worker, file, &everything);
+            if !known.marks_stay {
+                pagemap::unmark_absent(worker, file, &everything);
+            }
             eviction_probe::revive(worker, file, &everything);
         }
     };

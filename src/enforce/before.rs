@@ -175,16 +175,20 @@ pub fn changing((dev, ino): Inode) {
     mappings::each_of_inode(dev, ino, |file| prove_owed(file, patience));
 }
 
-/// The inode is about to be mapped once more, if that is what the `call` does, by the only thread: what is owed of what is
-/// cached is proved, without a look at the mappings of what is not. Says whether that was all that is needed.
-fn mapping((dev, ino): Inode, call: MayDrop) -> bool {
-    let mut done = is_possible() && matches!(call, MayDrop::Map | MayDrop::MapToRead);
+/// What a `call` of the only thread is about to drop of the inode is no more than what is cached: what is owed of that is
+/// proved, without a look at the mappings of what is not. Says whether that was all that is needed.
+fn losing_cached((dev, ino): Inode, call: MayDrop) -> bool {
+    defect!(ChangesFilesUnproved => return false);
+    let mut done = is_possible() && !matches!(call, MayDrop::Truncate);
     if !done {
         return false;
     }
     let _quiet = Blocked::all();
+    // A write tells by its probes what it has dropped.
+    let may_step_aside =
+        !matches!(call, MayDrop::Write) && mappings::lock().of_inode(dev, ino).count() == 1;
     mappings::each_of_inode(dev, ino, |file| {
-        let drops = mappings::lock().is_known_to_drop(file, call);
+        let drops = may_step_aside && mappings::lock().is_known_to_drop(file, call);
         let is_plain = done && is_verified(file) && !file.traits.local_block;
         let harvest = |worker: &mut Worker| dirty::harvest_cached(worker, file, drops);
         done = match is_plain.then(|| helper::run(process::this(), harvest)) {
@@ -197,17 +201,21 @@ fn mapping((dev, ino): Inode, call: MayDrop) -> bool {
 }
 
 /// A write(2) to the inode is about to be made. Unless writes are known not to go past the page cache (FOPEN_DIRECT_IO),
-/// what is owed is proved. Says whether it must be looked at afterwards. With all signals blocked.
-pub fn writing(inode: Inode) -> bool {
+/// what is owed is proved. Says whether it must be looked at afterwards, and whether only what is cached was proved: then marks
+/// stay. With all signals blocked.
+pub fn writing(inode: Inode) -> Option<bool> {
     let may_drop = is_possible() && {
         let table = mappings::lock();
         let mut files = table.of_inode(inode.0, inode.1);
         files.any(|file| table.drops(file, MayDrop::Write))
     };
-    if may_drop {
-        changing(inode);
-    }
-    may_drop
+    may_drop.then(|| {
+        let keeps_marks = sys::thread::is_single() && losing_cached(inode, MayDrop::Write);
+        if !keeps_marks {
+            changing(inode);
+        }
+        keeps_marks
+    })
 }
 
 /// A call of the program's is under way that may drop the page cache of a file.
@@ -231,7 +239,7 @@ impl Dropping {
         }
         let mut keeps_marks = false;
         if sys::thread::is_single() {
-            keeps_marks = mapping(inode, call);
+            keeps_marks = losing_cached(inode, call);
             if !keeps_marks {
                 changing(inode);
             }
@@ -266,7 +274,7 @@ impl Dropping {
         let alone = self.quiesced.iter().all(Option::is_none);
         if self.keeps_marks {
             mappings::each_of_inode(self.inode.0, self.inode.1, |file| {
-                dirty::removal::mapped(self.call, file);
+                dirty::removal::opened_or_mapped(self.call, file);
             });
         } else if let Some(range) = range.as_ref().filter(|_| alone) {
             mappings::each_of_inode(self.inode.0, self.inode.1, |file| {

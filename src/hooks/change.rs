@@ -241,8 +241,8 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
     if direct {
         wrote(fd, offset, result);
     }
-    if let Some(inode) = writing {
-        after_write(inode, fd, offset, result);
+    if let Some((inode, marks_stay)) = writing {
+        after_write(inode, marks_stay, fd, offset, result);
     }
     if !direct && removal::is_shown_elsewhere() && result > 0 {
         note_written(fd, offset, result);
@@ -331,29 +331,31 @@ fn note_written(fd: c_int, offset: off_t, result: ssize_t) {
     next_fn::leave(state);
 }
 
-/// The program is about to write to what `fd` is open on: returns what it is, where that may drop pages.
+/// The program is about to write to what `fd` is open on: returns what it is, and what [`before::writing`] says, where that may
+/// drop pages.
 #[cold]
 #[inline(never)]
-fn before_write(fd: c_int, offset: off_t, len: usize) -> Option<Inode> {
+fn before_write(fd: c_int, offset: off_t, len: usize) -> Option<(Inode, bool)> {
     let state = next_fn::enter();
-    let inode = removal::tracked_fd(fd).filter(|&inode| before::writing(inode));
-    if let Some(inode) = inode {
+    let inode = removal::tracked_fd(fd);
+    let writing = inode.and_then(|inode| Some((inode, before::writing(inode)?)));
+    if let Some((inode, _)) = writing {
         removal::make_way(inode, &target(fd, offset, len));
     }
     next_fn::leave(state);
-    inode
+    writing
 }
 
 /// The same as [`wrote`], where nobody knows whether that has gone past the page cache.
 #[cold]
 #[inline(never)]
-fn after_write(inode: Inode, fd: c_int, offset: off_t, result: ssize_t) {
+fn after_write(inode: Inode, marks_stay: bool, fd: c_int, offset: off_t, result: ssize_t) {
     let Ok(len) = u64::try_from(result) else {
         return;
     };
     let state = next_fn::enter();
     if let Some(start) = written_from(fd, offset, len).filter(|_| len > 0) {
-        removal::written(inode, start..start.saturating_add(len));
+        removal::written(inode, start..start.saturating_add(len), marks_stay);
     }
     next_fn::leave(state);
 }
