@@ -98,6 +98,9 @@ pub enum Opened {
     Before,
     /// Only to store.
     After,
+    /// As `Before`, and what the other has read is more than a second old by the store. A client that compares times in seconds
+    /// (sshfs's auto_cache) takes what was stored within the same second for what it has.
+    Later,
 }
 
 /// The steps of a writer that opens the file only to store.
@@ -175,6 +178,15 @@ pub fn all() -> Vec<Case> {
                     step,
                 });
             }
+        }
+        for way in [Way::Held, Way::Fresh, Way::Lock] {
+            cases.push(Case {
+                writer,
+                reader: writer.other(),
+                way,
+                opened: Opened::Later,
+                step: Step::Msync,
+            });
         }
         cases.push(Case {
             writer,

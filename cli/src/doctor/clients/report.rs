@@ -72,6 +72,7 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
             heads[3],
             "opened only to store: msync",
             "msync, fsync, close",
+            "a second later: msync",
         ]);
         for way in Way::ALL {
             let case = |opened, step| Case {
@@ -83,7 +84,8 @@ fn evidence(names: [&Path; 2], abouts: [&About; 2], trials: Option<&Trials>) -> 
             };
             let [a, b, c, d] = Step::ALL.map(|step| cell(trials, case(Opened::Before, step)));
             let [e, f] = LATE.map(|step| cell(trials, case(Opened::After, step)));
-            table.row([way.words().to_owned(), a, b, c, d, e, f]);
+            let g = cell(trials, case(Opened::Later, Step::Msync));
+            table.row([way.words().to_owned(), a, b, c, d, e, f, g]);
         }
         let own = Case {
             writer,

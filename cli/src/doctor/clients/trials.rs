@@ -10,7 +10,7 @@ use crate::sys;
 use serde::Serialize;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long readers look, ms.
 pub const WATCH_MS: u64 = 10_000;
@@ -102,6 +102,8 @@ pub struct Tried {
     pub msync_ns: Option<u64>,
     /// Up to when the first look may have been, ms since the reader was about to read the old data.
     pub first_look_ms: Option<u64>,
+    /// Whether the old data was written in an earlier second than the new: what is seen then may not be seen otherwise.
+    pub in_another_second: bool,
 }
 
 /// How two writers fared that took turns.
@@ -206,6 +208,7 @@ pub fn waiting(writer: &Link, pair: &Pair, progress: &Progress) -> Result<Vec<Tr
     };
     let cases = case::all().into_iter().filter(|case| {
         (case.writer, case.reader, case.step) == (Client::First, Client::Second, Step::Msync)
+            && case.opened != Opened::Later
     });
     let cases: Vec<Case> = cases.filter(|case| case.way != Way::Mapping).collect();
     progress.step("keepmydata waits for the other client", || {
@@ -225,9 +228,10 @@ pub fn waiting(writer: &Link, pair: &Pair, progress: &Progress) -> Result<Vec<Tr
 /// first look comes late.
 const ATTEMPTS: usize = 4;
 /// What a client caches for a time may be too old by a look that comes so much later than the store needs, and what it sees then
-/// it has not seen at once; and a store in the second in which the reader has read is not seen by one that compares seconds
-/// (sshfs's auto_cache).
+/// it has not seen at once.
 const LATE_MS: u64 = 250;
+/// Longer than a client needs that compares times in seconds.
+const SECOND: Duration = Duration::from_millis(1100);
 
 /// The attempt that tells most. Without the time for the msync, the first look is late after `late_ms`.
 fn one(sides: (&Link, &Link), case: Case, file: &str, gate: &Gate, late_ms: u64) -> Tried {
@@ -238,18 +242,44 @@ fn one(sides: (&Link, &Link), case: Case, file: &str, gate: &Gate, late_ms: u64)
         let is_seen = |seen: &Watched| seen.new_after_ms.is_some();
         tried.found.as_ref().is_ok_and(is_seen) && first_look_ms > late_ms
     };
+    // Not seen at once, but within some time.
+    let was_in_another_second = |tried: &Tried| {
+        let is_seen_late = |seen: &Watched| seen.new_after_ms.is_some_and(|ms| ms > 0);
+        case.opened != Opened::Later
+            && tried.in_another_second
+            && tried.found.as_ref().is_ok_and(is_seen_late)
+    };
     let mut tried = once(sides, case, file, gate);
     for attempt in 1..ATTEMPTS {
         let (evicted, late) = (was_evicted(&tried), was_late(&tried));
-        if !(evicted || late) || sys::interrupted() {
+        let in_another_second = was_in_another_second(&tried);
+        if !(evicted || late || in_another_second) || sys::interrupted() {
             break;
         }
+        if in_another_second {
+            wait_for_a_second();
+        }
         let next = once(sides, case, &format!("{file}-{attempt}"), gate);
-        if evicted || next.first_look_ms < tried.first_look_ms && next.found.is_ok() {
+        let is_earlier = next.first_look_ms < tried.first_look_ms
+            || in_another_second && !next.in_another_second;
+        if evicted || is_earlier && next.found.is_ok() {
             tried = next;
         }
     }
     tried
+}
+
+/// Until the next second of the day begins.
+fn wait_for_a_second() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ns = now.map_or(0, |now| now.subsec_nanos());
+    thread::sleep(Duration::from_nanos(1_000_000_000 - u64::from(ns)));
+}
+
+/// The second of the day, of some day.
+fn second() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 fn once((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -> Tried {
@@ -266,10 +296,18 @@ fn once((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -
             file: file(),
             byte: case::OLD,
             length: case::LENGTH,
-            hold: case.opened == Opened::Before,
+            hold: case.opened != Opened::After,
         })
     };
-    let prepared = gate.through(prepare);
+    let mut in_another_second = false;
+    let mut prepared_in = 0;
+    let prepared = gate.through(|| {
+        prepared_in = second();
+        prepare()
+    });
+    if case.opened == Opened::Later {
+        thread::sleep(SECOND);
+    }
     // What it caches then may be old enough by the first look, although the writer has just synced.
     let primed = Instant::now();
     let prepared = prepared.and_then(|()| found_in_time(prime));
@@ -282,6 +320,7 @@ fn once((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -
             step: case.step,
         })?;
         msync_ns = Some(stored.msync_ns);
+        in_another_second = second() != prepared_in;
         Ok(())
     });
     let found = begun.and_then(|()| {
@@ -300,6 +339,7 @@ fn once((writer, reader): (&Link, &Link), case: Case, file: &str, gate: &Gate) -
         found,
         msync_ns,
         first_look_ms,
+        in_another_second,
     }
 }
 

@@ -290,7 +290,7 @@ fn otherwise<'a>(
         ));
     }
     let (here, opened, elsewhere) = match seen.opened {
-        Opened::Before => (
+        Opened::Before | Opened::Later => (
             "had the file open before the other read it",
             Opened::After,
             "opens it afterwards",
@@ -306,6 +306,19 @@ fn otherwise<'a>(
         sentences.push(format!(
             "That is so where the writer {here}; where it {elsewhere}: {}.",
             short(then)
+        ));
+    }
+    let later = of(seen.writer, Opened::Later);
+    let held = later
+        .after(Way::Held)
+        .filter(|_| seen.after(Way::Held).is_none());
+    let then = match held {
+        _ if differs(later.class()) => Some(short(later.class()).to_owned()),
+        held => held.map(|ms| format!("a descriptor held open sees it after {ms} ms")),
+    };
+    if let Some(then) = then {
+        sentences.push(format!(
+            "That is so where it stores within the second in which what the other has read was written; where it stores later: {then}."
         ));
     }
     sentences
@@ -559,6 +572,7 @@ mod tests {
                 }),
                 msync_ns: Some(1),
                 first_look_ms: Some(1),
+                in_another_second: false,
             }
         });
         Trials {
@@ -653,5 +667,26 @@ mod tests {
             }
         }
         assert_eq!(cause(&seen(&refused)), "");
+    }
+
+    /// Of a client that compares times in seconds (sshfs's auto_cache) both are said.
+    #[test]
+    fn a_store_within_the_same_second_is_told_apart() {
+        let trials = trials(|case| match (case.opened, case.way) {
+            (_, Way::Direct | Way::Drop) => Some(0),
+            (Opened::Later, Way::Fresh) => Some(996),
+            _ => None,
+        });
+        let of = |writer, opened| Seen {
+            writer,
+            opened,
+            ..seen(&trials)
+        };
+        let seen = seen(&trials);
+        assert_eq!(seen.class(), Verdict::Never);
+        let text = otherwise(of, &seen, seen.class()).join(" ");
+        assert_eq!(text.matches("That is so").count(), 1, "{text}");
+        let said = "within the second in which what the other has read was written; where it stores later: when it opens the file anew.";
+        assert!(text.contains(said), "{text}");
     }
 }
