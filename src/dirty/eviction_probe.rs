@@ -358,8 +358,8 @@ pub fn is_missing(file: &File) -> bool {
     of(&mut mappings::lock(), file).missing
 }
 
-/// Nobody has seen until now whether the page cache of `file` was dropped: if it has a probe now, that counts as dropped.
-pub fn note_late(file: &File) {
+/// The page cache of `file` counts as dropped since it was asked about, if it has a probe to ask.
+pub fn note_drop(file: &File) {
     let mut table = mappings::lock();
     let probes = of(&mut table, file);
     probes.dropped |= !probes.is_empty();

@@ -484,7 +484,7 @@ fn plant_probe(worker: &Worker, file: &File, plant: impl FnOnce()) {
     let is_late = eviction_probe::is_missing(file) && is_stored_to();
     plant();
     if is_late {
-        eviction_probe::note_late(file);
+        eviction_probe::note_drop(file);
     }
 }
 

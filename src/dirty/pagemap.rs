@@ -333,6 +333,11 @@ pub fn take_marks_in(
 
 /// Takes the marks away of pages in `range` of the file that have left the page cache.
 pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
+    take_absent(worker, file, range, &mut Ranges::new());
+}
+
+/// The same; adds those pages.
+pub fn take_absent(worker: &Worker, file: &File, range: &Range<u64>, into: &mut Ranges) {
     let generation = worker.process().generation();
     let Some(pagemap) = worker.pagemap() else {
         return;
@@ -348,8 +353,11 @@ pub fn unmark_absent(worker: &Worker, file: &File, range: &Range<u64>) {
         // A page that is only in part in the range stays: where it is absent, that was somebody else.
         sys::page_up(at(from))..sys::page_down(at(to))
     };
-    each_span(&mappings::lock(), file, part, |span| {
-        let _ = each_run(pagemap, span, Find::WrittenAbsentAndProtect, |_| {});
+    let table = mappings::lock();
+    each_span(&table, file, part, |span| {
+        let _ = each_run(pagemap, span, Find::WrittenAbsentAndProtect, |run| {
+            add_of(&table, file, into, run)
+        });
         true
     });
 }

@@ -293,20 +293,25 @@ fn take_marks_of(
         // Where nobody can tell, as the call is expected to.
         let expected = || by.map(|(call, _)| mappings::lock().drops(file, call));
         let dropped = dropped.or_else(expected).unwrap_or(false);
+        let mut revived = false;
         if !all && dropped {
             // What has marks now was stored to around the call, by other threads: these pages are in doubt, and
-            // none that is stored to from here on.
+            // none that is stored to from here on. At once: another process may drop the page cache while that is looked at.
+            let mut gone = super::Ranges::new();
+            pagemap::take_absent(worker, file, &everything, &mut gone);
+            revived = eviction_probe::revive(worker, file, &everything);
             let pinned = by.and_then(|(_, pinned)| pinned);
             let mut stored = super::Ranges::new();
-            let asked = pinned.map(|pinned| find_lost(worker, file, pinned, &mut stored));
-            if asked == Some(Ok(())) {
-                pagemap::unmark_absent(worker, file, &everything);
-            } else {
+            let asked = pinned.map(|pinned| find_lost(worker, file, pinned, &gone, &mut stored));
+            if asked != Some(Ok(())) {
                 mappings::lock().change(file, &everything);
                 stored.clear();
                 if pagemap::take_marks(worker, file, &mut stored).is_err() {
+                    // The next msync is to know.
+                    eviction_probe::note_drop(file);
                     return;
                 }
+                stored.add_all(gone.iter());
             }
             if !stored.is_empty() {
                 mappings::lock().doubt(file, &stored);
@@ -316,7 +321,7 @@ fn take_marks_of(
             true => &everything,
             false => range,
         };
-        let revived = eviction_probe::revive(worker, file, range);
+        revived |= eviction_probe::revive(worker, file, range);
         let is_told = by.is_some() && (all || dropped) && eviction_probe::take_told(file);
         if (revived || is_told) && !local_block {
             mappings::lock().mark_refused_unrecoverable(file);
@@ -377,11 +382,13 @@ pub fn make_way((dev, ino): Inode, range: &Range<u64>) {
     }
 }
 
-/// Adds what may have been stored to, and what the filesystem does not hold as the `pinned` pages held it last.
+/// Adds what may have been stored to, and what the filesystem does not hold as the `pinned` pages held it last. The `gone` pages
+/// were stored to, and have no marks any more.
 fn find_lost(
     worker: &helper::Worker,
     file: &File,
     pinned: &Pinned,
+    gone: &super::Ranges,
     into: &mut super::Ranges,
 ) -> Result<(), Errno> {
     let mut lost = super::Ranges::new();
@@ -390,6 +397,7 @@ fn find_lost(
         into.add_all(lost.iter());
     } else if !lost.is_empty() {
         let mut stored = super::Ranges::new();
+        stored.add_all(gone.iter());
         let query = super::Query::of(worker, file, mappings::handle_of(file));
         pagemap::stored_since(&query, &mut stored)?;
         into.add_all(stored.common(&lost));

@@ -481,7 +481,12 @@ fn prove_and_pin(ticket: &Quiesced, drops: bool, patience: &mut Patience) -> Opt
         };
         let _ = helper::run(process::this(), again);
         let is_known = pinned.as_ref().is_none_or(Pinned::knows_what_was_held);
-        if is_known || !sees_stores(&ticket.file) {
+        // Another process has, before they were pinned: what is is what was read in again.
+        let is_dropped = |worker: &mut Worker| {
+            eviction_probe::is_dropped(worker, &mut mappings::lock(), &ticket.file)
+        };
+        let is_whole = helper::run(process::this(), is_dropped) != Ok(true);
+        if is_whole && (is_known || !sees_stores(&ticket.file)) {
             break;
         }
     }
