@@ -5,6 +5,7 @@
  */
 #include "guest.h"
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 static char *base;
@@ -13,6 +14,40 @@ static void tell(const char *what, int result)
 {
 	printf("%s %s\n", what, errname(result < 0 ? errno : 0));
 	fflush(stdout);
+}
+
+static int again(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags);
+}
+
+/* The calls that the kernel refuses, and the filesystem is not asked for. */
+static int refused(const char *how, int fd)
+{
+	struct iovec part = { .iov_base = "w", .iov_len = 1 };
+	char *volatile nowhere = (char *)1;
+
+	if (strcmp(how, "O_PATH fsync") == 0)
+		return fsync(again(fd, O_PATH));
+	if (strcmp(how, "O_PATH fdatasync") == 0)
+		return fdatasync(again(fd, O_PATH));
+	if (strcmp(how, "reader's O_SYNC") == 0)
+		return pwrite(again(fd, O_RDONLY | O_SYNC), "w", 1, PAGE);
+	if (strcmp(how, "O_SYNC of no memory") == 0)
+		return pwrite(again(fd, O_RDWR | O_SYNC), nowhere, 1, PAGE);
+	if (strcmp(how, "O_SYNC with an unknown flag") == 0)
+		return pwritev2(again(fd, O_RDWR | O_SYNC), &part, 1, PAGE, 1 << 30);
+	if (strcmp(how, "O_SYNC past RLIMIT_FSIZE") == 0) {
+		struct rlimit limit = { .rlim_cur = PAGE, .rlim_max = RLIM_INFINITY };
+
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &limit);
+		return pwrite(again(fd, O_RDWR | O_SYNC), "w", 1, PAGE);
+	}
+	setup_failed("%s", how);
 }
 
 /* What a child of `fork` or `vfork` makes of it. */
@@ -29,17 +64,11 @@ static int call(const char *how, int fd)
 		return close(dup(fd));
 	if (strcmp(how, "fclose") == 0)
 		return fclose(fdopen(dup(fd), "r+"));
-	if (strcmp(how, "O_SYNC") == 0) {
-		char path[64];
-		int synced;
-
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		synced = open(path, O_RDWR | O_SYNC);
-		return pwrite(synced, byte, 1, PAGE);
-	}
+	if (strcmp(how, "O_SYNC") == 0)
+		return pwrite(again(fd, O_RDWR | O_SYNC), byte, 1, PAGE);
 	if (strcmp(how, "RWF_DSYNC") == 0)
 		return pwritev2(fd, &part, 1, PAGE, RWF_DSYNC);
-	setup_failed("%s", how);
+	return refused(how, fd);
 }
 
 static int in_vfork_child(const char *how, int fd)

@@ -176,3 +176,28 @@ fn msync_knows_of_an_error_that_another_call_was_told() {
         assert_eq!(output, ("call 0\nmsync 0\n", ""), "{how}");
     }
 }
+
+/// A call that the kernel refuses for its arguments has synced nothing, and nothing is said of it afterwards.
+#[test]
+fn a_refused_call_is_no_failed_sync() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+    for how in [
+        "O_PATH fsync",
+        "O_PATH fdatasync",
+        "reader's O_SYNC",
+        "O_SYNC of no memory",
+        "O_SYNC with an unknown flag",
+        "O_SYNC past RLIMIT_FSIZE",
+    ] {
+        let guest = || Program::guest("toldonce").arg(fs.path("f")).arg(how);
+        let native = guest().natively();
+        assert!(
+            native.stdout.starts_with("call E") && native.stdout.ends_with("msync 0\n"),
+            "{how}: {native:?}"
+        );
+        let shim = guest().under_shim(&[("KEEPMYDATA_VERIFY", "off")]);
+        let output = (&*shim.stdout, &*shim.stderr);
+        assert_eq!(output, (&*native.stdout, ""), "{how}");
+    }
+}

@@ -10,6 +10,7 @@ use crate::mappings::{
     file::{File, Handle, Key, Traits},
 };
 use crate::process::{PerProcess, Zeroed};
+use crate::sys;
 use crate::sys::lock::{self, Mutex};
 use crate::sys::vm::is_failure;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -30,8 +31,11 @@ pub struct Unverified {
 }
 
 impl Unverified {
-    /// What `fd` is open on, if it is such a file. With all signals blocked.
+    /// What `fd` is open on, if it is such a file, and not by `O_PATH`, which syncs nothing. With all signals blocked.
     pub fn of(fd: c_int) -> Option<Unverified> {
+        if sys::fd::flags(fd)? & libc::O_PATH != 0 {
+            return None;
+        }
         let Candidate { key, .. } = classify::candidate(fd, libc::PROT_NONE).ok()?;
         let is_watching = config::settings().enforce == Enforce::Off;
         if is_watching || !mappings::may_know(key.dev, key.ino) {

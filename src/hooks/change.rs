@@ -260,8 +260,7 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
 fn syncing(fd: c_int, flags: c_int, real: impl FnOnce() -> ssize_t) -> ssize_t {
     let result = real();
     let errno = next_fn::errno();
-    let is_failure = result < 0 && sys::vm::is_failure(Errno::from_raw_os_error(errno));
-    if is_failure && !prctl::is_strict() {
+    if result < 0 && !is_refusal(Errno::from_raw_os_error(errno), flags) && !prctl::is_strict() {
         let state = next_fn::enter();
         let syncs = flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0
             || sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DSYNC != 0);
@@ -272,6 +271,15 @@ fn syncing(fd: c_int, flags: c_int, real: impl FnOnce() -> ssize_t) -> ssize_t {
         next_fn::set_errno(errno);
     }
     result
+}
+
+/// Whether the kernel refuses a write like that for its arguments, or for what it would have to wait for: nothing is synced then.
+fn is_refusal(errno: Errno, flags: c_int) -> bool {
+    match errno {
+        Errno::AGAIN => flags & libc::RWF_NOWAIT != 0,
+        Errno::BADF | Errno::FAULT | Errno::FBIG | Errno::OPNOTSUPP | Errno::SPIPE => true,
+        _ => !sys::vm::is_failure(errno),
+    }
 }
 
 macro_rules! writes {
