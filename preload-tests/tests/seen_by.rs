@@ -575,3 +575,20 @@ fn threads_that_map_anew_are_all_waited_for() {
     ]);
     assert_eq!(run.stdout, "looks 1600\nold 0\n", "{run:?}");
 }
+
+/// Nor is it a doubt what another thread takes out of its own pages, or writes past the page cache.
+#[test]
+fn threads_that_change_pages_of_their_own_are_no_doubt() {
+    or_skip!(TearFs::available());
+    for coherence in ["coherent", "no-invalidation"] {
+        let fs = TearFs::mount_twice(coherence, &["--keep-cache"]);
+        let mounts = seen_by(&fs);
+        let guest = Program::guest("shown");
+        let guest = guest.arg(fs.path("f")).arg(fs.second().join("f"));
+        let run = guest.arg("100").arg("direct").under_shim(&[
+            ("KEEPMYDATA_SEEN_BY", mounts.as_str()),
+            ("KEEPMYDATA_UNCERTAIN", "error"),
+        ]);
+        assert_eq!(run.stdout, "looks 800\nold 0\n", "{coherence}: {run:?}");
+    }
+}

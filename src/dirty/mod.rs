@@ -489,14 +489,16 @@ fn plant_probe(worker: &Worker, file: &File, plant: impl FnOnce()) {
 }
 
 /// Adds to the dirty ranges what else of the mappings is in the page cache, or, unless it is `all`, dirty there: other
-/// processes, other calls and mappings that are gone may have stored it.
-pub fn assume_others(query: &Query<'_>, all: bool, into: &mut Found<'_>) {
-    let Ok(size) = query.size() else { return };
+/// processes, other calls and mappings that are gone may have stored it. Returns that.
+pub fn assume_others(query: &Query<'_>, all: bool, into: &mut Found<'_>) -> Ranges {
+    let mut others = Ranges::new();
+    let Ok(size) = query.size() else {
+        return others;
+    };
     let cached = match all {
         true => query.cached(size),
         false => Ranges::new(),
     };
-    let mut others = Ranges::new();
     mappings::lock().for_each_of(query.file, 0, |entry| {
         let (from, to) = (entry.offset, size.min(entry.offset + entry.len() as u64));
         if !entry.writable || from >= to {
@@ -513,6 +515,7 @@ pub fn assume_others(query: &Query<'_>, all: bool, into: &mut Found<'_>) {
     others.remove_all(into.dirty);
     into.dirty.add_all(others.iter());
     into.assumed_dirty.add_all(others.iter());
+    others
 }
 
 /// Adds what others may have changed in the file, mapped or not: all of it, if that is no more than `most` bytes. Else what is

@@ -182,7 +182,10 @@ fn learn_ranges(here: &Here<'_>, snapshot: &mut Snapshot, suspect: bool) -> bool
 #[cold]
 fn add_others(here: &Here<'_>, snapshot: &mut Snapshot) {
     let all = config::settings().invalidate == Invalidate::File;
-    dirty::assume_others(&here.query(), all, &mut found_in(snapshot));
+    let others = dirty::assume_others(&here.query(), all, &mut found_in(snapshot));
+    if snapshot.sees_stores {
+        snapshot.of_others.add_all(others.iter());
+    }
     find_absent(here, snapshot);
 }
 

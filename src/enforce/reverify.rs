@@ -253,6 +253,7 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
     let result = promise::check(&mut Comparison {
         target: &mut here,
         dirty: &s.dirty,
+        of_others: &Ranges::new(),
         copies: &mut s.copies,
         local_block: s.request.file.traits.local_block,
         unwritten: false,

@@ -172,7 +172,8 @@ fn remark(name: &str, sentence: &str) -> Option<String> {
     match sentence {
         _ if sentence.starts_with("What decides it") => Some(format!("- {sentence}\n")),
         _ if sentence.starts_with("Where the writer does more")
-            || sentence.starts_with("That is so where the writer") =>
+            || sentence.starts_with("That is so where the writer")
+            || sentence.starts_with("That is so where it stores") =>
         {
             Some(format!("- {name}. {sentence}\n"))
         }

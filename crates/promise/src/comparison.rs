@@ -12,6 +12,8 @@ pub struct Comparison<'a, T> {
     pub target: &'a mut T,
     /// What was dirty, bytes of the file.
     pub dirty: &'a Ranges,
+    /// What of that this process has not stored to.
+    pub of_others: &'a Ranges,
     /// Copies of that.
     pub copies: &'a mut Copies,
     /// On a block device of this machine.

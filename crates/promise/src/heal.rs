@@ -316,6 +316,7 @@ fn check<R: Request, T: Target>(
     let checked = verify::check(&mut Comparison {
         target,
         dirty: &snapshot.dirty,
+        of_others: &snapshot.of_others,
         copies: &mut snapshot.copies,
         local_block: snapshot.terms.local_block,
         unwritten,

@@ -72,6 +72,8 @@ pub struct Snapshot<R: Request> {
     pub gone: Ranges,
     /// Ranges that are dirty for all that is known.
     pub assumed_dirty: Ranges,
+    /// Those of them that are copied only because the other client must be shown them, and that this process has not stored to.
+    pub of_others: Ranges,
     /// Copies of them.
     pub copies: Copies,
     /// What else is to be shown to another client of the filesystem as the filesystem holds it, or has not been yet: it was
@@ -98,6 +100,7 @@ unsafe impl<R: Request> After<R> for Snapshot<R> {
             Ranges::init(&raw mut (*at).absent);
             Ranges::init(&raw mut (*at).gone);
             Ranges::init(&raw mut (*at).assumed_dirty);
+            Ranges::init(&raw mut (*at).of_others);
             Copies::init(&raw mut (*at).copies);
             Ranges::init(&raw mut (*at).unshown);
             (&raw mut (*at).failed).write(None);

@@ -181,7 +181,11 @@ fn judge<T: Target>(
         return State::Uncertain;
     }
     let Some(now) = c.copies.look(c.target, page).map(page_hash) else {
-        return State::Uncertain;
+        return match c.seen_elsewhere && c.of_others.has(start) {
+            // Somebody else has changed it past the page cache, who owes it: what the filesystem holds is to be shown.
+            true => State::Newer,
+            false => State::Uncertain,
+        };
     };
     let whole = actual.len() == valid;
     if whole && c.copies.weigh(page, actual) == Held::All {

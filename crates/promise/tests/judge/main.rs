@@ -483,6 +483,23 @@ fn a_size_that_another_client_does_not_show_is_uncertain() {
     assert_eq!((ended.verdicts.uncertain, ended.facts.unseen_pages), (0, 0));
 }
 
+/// What another thread or process changes past the page cache meanwhile, it owes.
+#[test]
+fn what_others_change_in_pages_of_theirs_is_shown_as_it_is() {
+    let world = stored(Mode::Honest, 2);
+    let strict = Terms {
+        uncertain_fails: true,
+        ..seen_elsewhere()
+    };
+    assert_eq!(msync_by(&world, strict).result(), Ok(()));
+    for (of_others, expected) in [(true, Ok(())), (false, Err(Errno::IO))] {
+        world.of_others.set(of_others);
+        world.store(0, 7);
+        *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.write_past(0, 9)));
+        assert_eq!(msync_by(&world, strict).result(), expected, "{of_others}");
+    }
+}
+
 #[test]
 fn a_size_that_another_process_changes_all_the_time_is_no_doubt() {
     let world = stored(Mode::Honest, 3);

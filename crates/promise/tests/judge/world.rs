@@ -79,6 +79,8 @@ pub struct World {
     pub unseen: Cell<Option<Errno>>,
     /// The size that it is shown, where that is another.
     pub size_there: Cell<Option<u64>>,
+    /// What is dirty is of other processes.
+    pub of_others: Cell<bool>,
     /// Another process makes the file longer between any two looks at its size.
     pub grows: Cell<bool>,
     /// Pages that cannot be dropped from the page cache.
@@ -122,6 +124,7 @@ impl World {
             shown_at: Cell::new(0),
             unseen: Cell::new(None),
             size_there: Cell::new(None),
+            of_others: Cell::new(false),
             grows: Cell::new(false),
             pinned: Cell::new(false),
             meanwhile: RefCell::new(None),
@@ -151,6 +154,12 @@ impl World {
     }
 
     /// The kernel drops a page: it is written back before.
+    /// Another process writes past the page cache (O_DIRECT).
+    pub fn write_past(&self, page: usize, byte: u8) {
+        self.evict(page);
+        self.disk.borrow_mut()[page].fill(byte);
+    }
+
     pub fn evict(&self, page: usize) {
         self.write_back(page..page + 1);
         self.apply();
@@ -600,6 +609,10 @@ fn enforce(world: &World, terms: Terms, verify: bool) -> Pooled<Ended<Call>, Hea
     let mut snapshot = Snapshot::begin(request, terms);
     (snapshot.verify, snapshot.dirty_known, snapshot.sees_stores) = (verify, true, true);
     world.take_marks(&mut snapshot.dirty);
+    if world.of_others.get() {
+        let snapshot = &mut *snapshot;
+        snapshot.of_others.add_all(snapshot.dirty.iter());
+    }
     // What is dirty and was dropped is not there to be copied.
     let mut absent = Ranges::new();
     target
