@@ -1127,6 +1127,7 @@ fn with_fewer_rights_the_next_mechanism_takes_over() {
         (without("-all"), "pagemap"),
         (words(&format!("{under} container")), "whole"),
         (words(&format!("{under} seccomp ptrace EPERM")), "whole"),
+        (words(&format!("{under} seccomp pidfd_open EPERM")), "whole"),
         (
             words(&format!("{under} seccomp pidfd_getfd EPERM")),
             "whole",

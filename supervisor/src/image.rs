@@ -28,7 +28,8 @@ pub struct Image {
     pub number: u32,
     /// The process that was first seen with it.
     pub pid: i32,
-    pub pidfd: OwnedFd,
+    /// Nothing where a sandbox denies it: then it has no marks, its pages are not dropped, and its end is seen later.
+    pub pidfd: Option<OwnedFd>,
     /// /proc/PID/pagemap, which stays this memory's, whatever becomes of the process.
     pagemap: OwnedFd,
     pub maps: Maps,
@@ -218,7 +219,7 @@ impl Images {
         Ok(Image {
             number: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             pid,
-            pidfd: pidfd(pid)?,
+            pidfd: pidfd(pid).ok(),
             pagemap: open("pagemap", OFlags::RDONLY)?,
             maps: Maps::of(tid).map_err(errno)?,
             io: openat(
@@ -386,19 +387,21 @@ pub fn pidfd(pid: i32) -> Result<OwnedFd, Errno> {
 
 /// A copy of descriptor `fd` of the image's process: the same open file (pidfd_getfd(2)).
 pub fn copy_descriptor(image: &Image, fd: RawFd) -> Result<OwnedFd, Errno> {
-    pidfd_getfd(&image.pidfd, fd, PidfdGetfdFlags::empty())
+    let pidfd = image.pidfd.as_ref().ok_or(Errno::PERM)?;
+    pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())
 }
 
 /// MADV_PAGEOUT of another process's memory (process_madvise(2)); how many bytes of it were advised.
 ///
 /// Errors: `EPERM` without CAP_SYS_NICE, `ENOMEM` where not all of it is mapped.
 pub fn page_out(image: &Image, start: usize, len: usize) -> Result<usize, Errno> {
+    let pidfd = image.pidfd.as_ref().ok_or(Errno::PERM)?;
     let range = libc::iovec {
         iov_base: std::ptr::without_provenance_mut(start),
         iov_len: len,
     };
     let arguments = [
-        image.pidfd.as_raw_fd() as usize,
+        pidfd.as_raw_fd() as usize,
         &raw const range as usize,
         1,
         libc::MADV_PAGEOUT as usize,

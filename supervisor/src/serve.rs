@@ -326,7 +326,9 @@ impl Supervisor {
         let image = self.images.of(tid)?;
         if !image.seen.swap(true, Ordering::Relaxed) {
             let number = EventData::new_u64(image.number.into());
-            epoll::add(&self.epoll, &image.pidfd, number, EventFlags::IN)?;
+            if let Some(pidfd) = &image.pidfd {
+                epoll::add(&self.epoll, pidfd, number, EventFlags::IN)?;
+            }
             if self.log.has(Level::Info) {
                 greet(&self.log, &image);
             }
@@ -1025,8 +1027,8 @@ impl Supervisor {
     /// memory.
     fn process_has_ended(&self, number: u32) {
         for image in self.images.all() {
-            if image.number == number {
-                let _ = epoll::delete(&self.epoll, &image.pidfd);
+            if let (true, Some(pidfd)) = (image.number == number, &image.pidfd) {
+                let _ = epoll::delete(&self.epoll, pidfd);
             }
         }
         self.look_who_is_gone();
