@@ -23,16 +23,16 @@ pub fn begin(file: &File) -> Begun {
     group(file).begin()
 }
 
-/// Waits, a fraction of what a flush takes, for as many callers as the last flush of `file` began with:
-/// those that it served come again while this one is about to begin, and would have to wait for the one
-/// after. The leader calls this before [`begin`].
+/// Waits, half of what a flush takes at the most, for as many callers as the last flushes of `file` began with: those
+/// that were served come again while this one is about to begin, and would have to wait for the one after. The leader
+/// calls this before [`begin`].
 pub fn gather(file: &File) {
     let is_short = || group(file).is_short();
     if !is_short() {
         return;
     }
     let last = { mappings::lock_blocked().get(file).fdatasync_ns };
-    let until = sys::monotonic_ns() + (last / 4).min(LONGEST_GATHER_NS);
+    let until = sys::monotonic_ns() + (last / 2).min(LONGEST_GATHER_NS);
     while is_short() && sys::monotonic_ns() < until {
         rustix::thread::sched_yield();
     }

@@ -32,10 +32,13 @@ struct State {
     /// Somebody leads.
     running: bool,
     begun: u32,
-    /// Callers that neither lead nor were served yet.
+    /// Callers that neither lead nor know yet that they were served.
     waiting: u32,
-    /// Callers that the last flush began with, its leader among them.
-    party: u32,
+    /// Callers that came since the last flush began.
+    came: u32,
+    /// Those that had come when the last two flushes began. Of two, because callers that a flush missed lead the next one with
+    /// few others, and would be followed by few for ever.
+    parties: [u32; 2],
     results: [i32; KEPT],
 }
 
@@ -116,9 +119,9 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
         self.with(State::begin)
     }
 
-    /// Whether the flush that the caller leads would begin with fewer callers than the last one.
+    /// Whether fewer callers have come for the flush that the caller leads than for one of the last two.
     pub fn is_short(&self) -> bool {
-        self.with(|state| state.waiting + 1 < state.party)
+        self.with(|state| state.came < state.parties[0].max(state.parties[1]))
     }
 
     /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
@@ -163,12 +166,13 @@ impl State {
     /// A caller comes; returns the number of the first flush that may serve it.
     fn arrive(&mut self) -> u32 {
         self.waiting += 1;
+        self.came = self.came.saturating_add(1);
         defect!(ServedByTheRunningFlush => self.begun.max(1); self.begun.wrapping_add(1))
     }
 
     fn begin(&mut self) -> Begun {
         self.begun = self.begun.wrapping_add(1);
-        self.party = self.waiting + 1;
+        self.parties = [core::mem::take(&mut self.came), self.parties[0]];
         Begun {
             number: self.begun,
             shared: self.waiting > 0,
