@@ -768,7 +768,8 @@ fn whoever_is_killed_or_stopped_nothing_hangs_and_nothing_is_left() {
             signal(libc::SIGCONT);
         }
         signal(libc::SIGKILL);
-        let _ = running.wait(patience(Duration::from_secs(30)));
+        let outcome = running.wait(patience(Duration::from_secs(30)));
+        assert!(!outcome.timed_out, "round {round}: {outcome:?}");
         wait_until("all ends", patience(Duration::from_secs(20)), || {
             processes_with(&file).is_empty() && supervisors(&file).is_empty()
         });

@@ -1,17 +1,30 @@
 //! The keeper: a process that also holds the listener, and acts only if the supervisor is killed. Then it answers, so that no
 //! call waits for ever: msync fails with EIO, and all else is the kernel's.
 
-use crate::notify::{Answer, Listener};
+use crate::notify::{Answer, Listener, Notification};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use rustix::io::Errno;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Calls that were received and not answered yet, in memory that the supervisor and the keeper share.
 #[derive(Clone, Copy)]
-pub struct Pending(&'static [Slot; SLOTS]);
+pub struct Pending(&'static Calls);
 
 /// Calls beyond are not noted.
 const SLOTS: usize = 4096;
+
+/// Calls that are received at the same time. Beyond, one is lost if the supervisor is killed between receiving and noting it.
+const PLACES: usize = 64;
+
+struct Calls {
+    noted: [Slot; SLOTS],
+    received: [Place; PLACES],
+}
+
+// SAFETY: a place is its thread's while it is taken, and the keeper's when the supervisor is gone.
+unsafe impl Sync for Calls {}
 
 struct Slot {
     /// 0 where there is none.
@@ -19,20 +32,68 @@ struct Slot {
     number: AtomicI32,
 }
 
+/// Where the kernel writes what it hands over: whoever is killed right after that has told the keeper already.
+struct Place {
+    is_taken: AtomicBool,
+    call: UnsafeCell<Notification>,
+}
+
 impl Pending {
     /// None; `None` where memory is out.
     pub fn new() -> Option<Pending> {
-        let len = size_of::<[Slot; SLOTS]>();
+        let len = size_of::<Calls>();
         let both = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
         let (anywhere, shared) = (std::ptr::null_mut(), rustix::mm::MapFlags::SHARED);
         // SAFETY: a new mapping.
         let at = unsafe { rustix::mm::mmap_anonymous(anywhere, len, both, shared) }.ok()?;
         // SAFETY: zeroed, of that size, aligned to a page, and never unmapped; all-zero is a valid value.
-        Some(Pending(unsafe { &*at.cast::<[Slot; SLOTS]>() }))
+        Some(Pending(unsafe { &*at.cast::<Calls>() }))
+    }
+
+    /// Receives a call, and notes it.
+    ///
+    /// Errors: those of [`Listener::receive`].
+    pub fn receive(self, listener: &Listener) -> Result<Notification, Errno> {
+        let mut places = self.0.received.iter();
+        let free = places.find(|place| !place.is_taken.swap(true, Ordering::Acquire));
+        let Some(place) = free else {
+            let mut call = Notification::default();
+            listener.receive(&mut call)?;
+            self.note(call.id, call.number);
+            return Ok(call);
+        };
+        // SAFETY: it is this thread's until it is given back.
+        let call = unsafe { &mut *place.call.get() };
+        *call = Notification::default();
+        let received = listener.receive(call).map(|()| *call);
+        if let Ok(call) = &received {
+            self.note(call.id, call.number);
+        }
+        *call = Notification::default();
+        place.is_taken.store(false, Ordering::Release);
+        received
+    }
+
+    /// Answers all that is left, when the supervisor is gone.
+    fn answer_all(self, listener: &Listener) {
+        for place in &self.0.received {
+            // SAFETY: nobody else is left who writes there.
+            let call = unsafe { place.call.get().read_volatile() };
+            if call.id != 0 {
+                listener.answer(call.id, answer(call.number));
+            }
+        }
+        // One that was being noted, and has no number here, is answered now.
+        for slot in &self.0.noted {
+            let id = slot.id.load(Ordering::Acquire);
+            if id != 0 {
+                listener.answer(id, answer(slot.number.load(Ordering::Acquire)));
+            }
+        }
     }
 
     /// Notes a call.
-    pub fn note(self, id: u64, number: i32) {
+    fn note(self, id: u64, number: i32) {
         for slot in self.from(id) {
             let taken = slot
                 .id
@@ -55,7 +116,7 @@ impl Pending {
     /// All, from the one on that `id` is noted in if that is free.
     fn from(self, id: u64) -> impl Iterator<Item = &'static Slot> {
         let start = id as usize % SLOTS;
-        self.0[start..].iter().chain(&self.0[..start])
+        self.0.noted[start..].iter().chain(&self.0.noted[..start])
     }
 }
 
@@ -77,19 +138,15 @@ pub fn keep(listener: &Listener, supervisor: &OwnedFd, pending: Pending) {
             break;
         }
     }
-    for slot in pending.0 {
-        let id = slot.id.load(Ordering::Acquire);
-        if id != 0 {
-            listener.answer(id, answer(slot.number.load(Ordering::Acquire)));
-        }
-    }
+    pending.answer_all(listener);
     loop {
         let mut calls = [PollFd::new(listener, PollFlags::IN)];
         if poll(&mut calls, None).is_err() {
             continue;
         }
         if calls[0].revents().contains(PollFlags::IN) {
-            if let Ok(call) = listener.receive() {
+            let mut call = Notification::default();
+            if listener.receive(&mut call).is_ok() {
                 listener.answer(call.id, answer(call.number));
             }
         } else {
@@ -100,7 +157,7 @@ pub fn keep(listener: &Listener, supervisor: &OwnedFd, pending: Pending) {
 
 fn answer(number: i32) -> Answer {
     match i64::from(number) {
-        libc::SYS_msync => Answer::Fail(rustix::io::Errno::IO),
+        libc::SYS_msync => Answer::Fail(Errno::IO),
         _ => Answer::Continue,
     }
 }

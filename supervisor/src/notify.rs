@@ -59,13 +59,11 @@ impl Listener {
         Listener(listener)
     }
 
-    /// The next call that waits.
+    /// Has the kernel write the next call that waits to `call`, which is all-zero.
     ///
     /// Errors: `ENOENT` where its thread was killed meanwhile.
-    pub fn receive(&self) -> Result<Notification, Errno> {
-        let mut notification = Notification::default();
-        ioctl(self.0.as_fd(), RECV, &raw mut notification as usize)?;
-        Ok(notification)
+    pub fn receive(&self, call: &mut Notification) -> Result<(), Errno> {
+        ioctl(self.0.as_fd(), RECV, &raw mut *call as usize).map(drop)
     }
 
     /// Whether nobody is left who could call.

@@ -218,13 +218,15 @@ impl Supervisor {
     }
 
     fn next_call(&self) -> Next<Notification> {
-        match self.listener.receive() {
-            Ok(call) => {
-                if let Some(pending) = self.pending {
-                    pending.note(call.id, call.number);
-                }
-                Next::Do(call)
+        let received = match self.pending {
+            Some(pending) => pending.receive(&self.listener),
+            None => {
+                let mut call = Notification::default();
+                self.listener.receive(&mut call).map(|()| call)
             }
+        };
+        match received {
+            Ok(call) => Next::Do(call),
             Err(_) if self.listener.is_over() => Next::Over,
             Err(_) => Next::Nothing,
         }
