@@ -734,7 +734,8 @@ fn each_run_while(
     ahead: usize,
     mut each: impl FnMut(&Region) -> bool,
 ) -> Result<u64, Errno> {
-    let most = (ahead / sys::page_size()) as u64;
+    let least = (ahead / sys::page_size()) as u64;
+    let mut most = least;
     let (mut at, mut goes_on) = (addresses.start, true);
     while goes_on && at < addresses.end {
         let mut runs = [Region::default(); RUNS];
@@ -742,6 +743,11 @@ fn each_run_while(
         for run in &runs[..count] {
             goes_on = each(run);
         }
+        // Of what nobody has touched the kernel tells at once, however much that is.
+        most = match runs[..count].iter().any(userfaultfd::is_present) {
+            true => least,
+            false => most.saturating_mul(8),
+        };
         if next <= at {
             return Ok(addresses.end);
         }
