@@ -662,6 +662,21 @@ fn a_mapping_beyond_the_end_of_its_file_needs_no_page_tables() {
     assert!(kib >= (8 * entries) as u64 >> 10, "{kib} KiB");
 }
 
+/// The same of a mapping whose stores are tracked, and far beyond the end of the file.
+#[test]
+fn a_tracked_drop_passes_by_what_was_never_touched() {
+    or_skip!(installed("strace"));
+    or_skip!(TearFs::available());
+    or_skip!(kernel::page_tracking());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("beyond")
+        .arg(fs.path("f"))
+        .args(["65536", "1"]);
+    let log = traced(guest, "ioctl", &[]);
+    let calls = log.lines().count();
+    assert!((5..200).contains(&calls), "{calls} calls");
+}
+
 /// The drop of the page cache looks at what was touched, not at all that is mapped: 16 MiB at a time those were a
 /// thousand calls for a mapping of 16 GiB.
 #[test]
