@@ -72,6 +72,11 @@ pub fn boot(environment: &BeforeMain, bad: &mut dyn FnMut(BadValue<'_>)) {
     }
 }
 
+/// Whether another client of a filesystem is to be shown what is synced (`KEEPMYDATA_SEEN_BY`). Any context after [`boot`].
+pub fn has_other_client() -> bool {
+    settings().seen_by.other().is_some()
+}
+
 /// The filesystem at the first mount of `KEEPMYDATA_SEEN_BY`, as stat(2) numbers it; nothing where there was none. Any context
 /// after [`boot`].
 pub fn device_of_first() -> Option<u64> {

@@ -14,14 +14,11 @@ use crate::mappings::{
     table::{Entry, Marks},
 };
 use crate::sys::cachestat::cachestat;
-use crate::sys::userfaultfd::{self, Find, Region};
+use crate::sys::userfaultfd::{self, Find, Region, each_run, each_run_while};
 use crate::sys::{self, vm};
 use core::ops::Range;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-
-/// Runs of pages that one call brings.
-const RUNS: usize = 128;
 
 /// Adds what this process stored to since the last scan, and takes the marks away.
 ///
@@ -710,48 +707,4 @@ fn of_file(entry: &Entry<'_>, run: &Region) -> (u64, u64) {
         entry.offset + (run.start - start),
         entry.offset + (run.end - start),
     )
-}
-
-fn each_run(
-    pagemap: BorrowedFd<'_>,
-    addresses: Range<u64>,
-    find: Find,
-    mut each: impl FnMut(&Region),
-) -> Result<(), Errno> {
-    each_run_while(pagemap, addresses, find, 0, |run| {
-        each(run);
-        true
-    })
-    .map(drop)
-}
-
-/// The same, until `each` has returned false, which is looked at where a scan ends: with as many pages as `ahead` bytes have,
-/// unless that is 0. Returns where it ended.
-fn each_run_while(
-    pagemap: BorrowedFd<'_>,
-    addresses: Range<u64>,
-    find: Find,
-    ahead: usize,
-    mut each: impl FnMut(&Region) -> bool,
-) -> Result<u64, Errno> {
-    let least = (ahead / sys::page_size()) as u64;
-    let mut most = least;
-    let (mut at, mut goes_on) = (addresses.start, true);
-    while goes_on && at < addresses.end {
-        let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(pagemap, at, addresses.end, find, most, &mut runs)?;
-        for run in &runs[..count] {
-            goes_on = each(run);
-        }
-        // Of what nobody has touched the kernel tells at once, however much that is.
-        most = match runs[..count].iter().any(userfaultfd::is_present) {
-            true => least,
-            false => most.saturating_mul(8),
-        };
-        if next <= at {
-            return Ok(addresses.end);
-        }
-        at = next;
-    }
-    Ok(at)
 }

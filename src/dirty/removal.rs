@@ -178,11 +178,6 @@ fn is_cached(worker: &helper::Worker, file: &File, range: &Range<u64>) -> Option
     Some(stat.cached * sys::page_size() as u64 >= end - start)
 }
 
-/// Whether [`must_be_shown`] has anything to do.
-pub fn is_shown_elsewhere() -> bool {
-    config::settings().seen_by.other().is_some()
-}
-
 /// The program has written the bytes `range` of the inode, which another client of the filesystem must be shown. With all
 /// signals blocked.
 pub fn must_be_shown((dev, ino): Inode, range: &Range<u64>) {

@@ -121,8 +121,8 @@ impl Request {
     /// By what its file is judged.
     pub fn terms(&self) -> Terms {
         let (settings, traits) = (config::settings(), self.file.traits);
-        let elsewhere = config::settings().seen_by.other().is_some()
-            && mappings::lock_blocked().is_shown_elsewhere(&self.file);
+        let elsewhere =
+            config::has_other_client() && mappings::lock_blocked().is_shown_elsewhere(&self.file);
         Terms {
             is_verified: dirty::is_verified(traits.local_block) && !traits.dax,
             local_block: traits.local_block,

@@ -2,6 +2,7 @@
 //! copy_file_range. See [`before`] and [`removal`].
 
 use super::prctl;
+use crate::config;
 use crate::dirty::eviction_probe;
 use crate::dirty::removal::{self, Inode};
 use crate::enforce::before::{self, Dropping};
@@ -194,13 +195,17 @@ fn is_direct(fd: c_int) -> bool {
     sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
 }
 
+/// Whether what is written to `fd` may be put at the end of its file.
+fn appends(fd: c_int) -> bool {
+    sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0)
+}
+
 /// Where `len` bytes go that are written at `offset`, or, where that is -1, at the descriptor's position: at the end
 /// with O_APPEND, which may be anywhere.
 fn target(fd: c_int, offset: off_t, len: usize) -> Range<u64> {
-    let appends = || sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0);
     let start = match u64::try_from(offset) {
         Ok(start) => Some(start),
-        Err(_) if appends() => None,
+        Err(_) if appends(fd) => None,
         Err(_) => sys::fd::position(fd),
     };
     start.map_or(0..u64::MAX, |start| start..start.saturating_add(len as u64))
@@ -244,7 +249,7 @@ fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t)
     if let Some((inode, marks_stay)) = writing {
         after_write(inode, marks_stay, fd, offset, result);
     }
-    if !direct && removal::is_shown_elsewhere() && result > 0 {
+    if !direct && config::has_other_client() && result > 0 {
         note_written(fd, offset, result);
     }
     if eviction_probe::are_missing() && result > 0 {
@@ -327,11 +332,10 @@ fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
 fn note_written(fd: c_int, offset: off_t, result: ssize_t) {
     let state = next_fn::enter();
     if let Some(inode) = removal::tracked_fd(fd) {
-        let appends = sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0);
         let len = u64::try_from(result).unwrap_or(0);
         let range = match written_from(fd, offset, len) {
             // An offset says nothing then (pwrite(2)).
-            Some(start) if !appends || offset == -1 => start..start.saturating_add(len),
+            Some(start) if offset == -1 || !appends(fd) => start..start.saturating_add(len),
             _ => 0..u64::MAX,
         };
         removal::must_be_shown(inode, &range);

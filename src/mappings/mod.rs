@@ -448,8 +448,7 @@ impl Guard {
     /// Whether `file` is verified and may have to be shown to the other client (`KEEPMYDATA_SEEN_BY`): it lies on the first
     /// mount, or below it. Where it lies beside the directory that was named as the first mount, who shows it finds that out.
     pub fn is_shown_elsewhere(&self, file: &File) -> bool {
-        let mounts = config::settings().seen_by;
-        if mounts.other().is_none()
+        if !config::has_other_client()
             || !config::is_verified(file.traits.local_block)
             || file.traits.dax
         {
@@ -460,7 +459,7 @@ impl Guard {
         }
         let state = self.get(file);
         let is_cut = !state.path_is_whole() && !state.path().is_empty();
-        is_cut || mounts.concerns(state.path())
+        is_cut || config::settings().seen_by.concerns(state.path())
     }
 
     /// The program has changed the bytes `range` of `file` past its mappings: the other client must be shown that, too, by the

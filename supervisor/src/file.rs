@@ -232,6 +232,11 @@ impl State {
         }
     }
 
+    /// Whether something was unmapped that is not proved yet, or is about to be mapped and nobody tracks it.
+    pub fn may_be_unmapped(&self) -> bool {
+        !self.unmapped.is_empty() || !self.unseen.is_empty() || self.making > 0
+    }
+
     /// Notes a new mapping, which may have taken the place of others.
     pub fn add(&mut self, new: Area) {
         let overlaps = |old: &Area| old.start < new.end && new.start < old.end;
@@ -309,9 +314,7 @@ impl File {
 
     /// The same, or is about to map what nobody tracks; of other images than that of `claim`.
     pub fn may_be_unmapped_by_others(&self, claim: &Claim) -> bool {
-        self.any_claim(Some(claim), |_, state| {
-            !state.unmapped.is_empty() || !state.unseen.is_empty() || state.making > 0
-        })
+        self.any_claim(Some(claim), |_, state| state.may_be_unmapped())
     }
 
     /// The page cache was dropped in part: what others than the image of `claim` have unmapped meanwhile may have gone with it.

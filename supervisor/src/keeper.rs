@@ -55,22 +55,21 @@ impl Pending {
     /// Errors: those of [`Listener::receive`].
     pub fn receive(self, listener: &Listener) -> Result<Notification, Errno> {
         let mut places = self.0.received.iter();
-        let free = places.find(|place| !place.is_taken.swap(true, Ordering::Acquire));
-        let Some(place) = free else {
-            let mut call = Notification::default();
-            listener.receive(&mut call)?;
-            self.note(call.id, call.number);
-            return Ok(call);
+        let place = places.find(|place| !place.is_taken.swap(true, Ordering::Acquire));
+        let mut own = Notification::default();
+        let call = match place {
+            // SAFETY: it is this thread's until it is given back.
+            Some(place) => unsafe { &mut *place.call.get() },
+            None => &mut own,
         };
-        // SAFETY: it is this thread's until it is given back.
-        let call = unsafe { &mut *place.call.get() };
-        *call = Notification::default();
         let received = listener.receive(call).map(|()| *call);
         if let Ok(call) = &received {
             self.note(call.id, call.number);
         }
         *call = Notification::default();
-        place.is_taken.store(false, Ordering::Release);
+        if let Some(place) = place {
+            place.is_taken.store(false, Ordering::Release);
+        }
         received
     }
 

@@ -9,8 +9,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::ops::Range;
 
-/// Runs of pages that one call brings.
-const RUNS: usize = 128;
 /// Ranges that are looked at one by one.
 const FEW: usize = 32;
 /// Mappings of more of a file are not tracked, bytes: each page costs 8 bytes of page table.
@@ -123,19 +121,10 @@ fn each_run(
     image: &Image,
     addresses: Range<usize>,
     find: Find,
-    mut each: impl FnMut(&Region),
+    each: impl FnMut(&Region),
 ) -> Result<(), Errno> {
-    let (mut at, end) = (addresses.start as u64, addresses.end as u64);
-    while at < end {
-        let mut runs = [Region::default(); RUNS];
-        let (count, next) = userfaultfd::scan(image.pagemap(), at, end, find, 0, &mut runs)?;
-        runs[..count].iter().for_each(&mut each);
-        if next <= at {
-            break;
-        }
-        at = next;
-    }
-    Ok(())
+    let addresses = addresses.start as u64..addresses.end as u64;
+    userfaultfd::each_run(image.pagemap(), addresses, find, each)
 }
 
 /// The part of `area` that is inside a file of `size` bytes.

@@ -850,7 +850,7 @@ impl Supervisor {
                 // Under the lock, so that no mapping is made known meanwhile.
                 let mut state = lock(&claim.state);
                 state.look(&image.maps.of_file(file.inode));
-                !state.unmapped.is_empty() || !state.unseen.is_empty() || state.making > 0
+                state.may_be_unmapped()
             };
             if is_owed {
                 self.settle_for(image, &file, None);

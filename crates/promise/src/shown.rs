@@ -17,36 +17,20 @@ pub fn look<T: Target>(
     size: u64,
     left: &mut Unsettled,
 ) -> Result<(), Errno> {
-    match c.target.open_elsewhere() {
-        Ok(true) => look_there(c, size, left)?,
+    let opened = c.target.open_elsewhere();
+    if opened == Ok(false) {
         // It need not be shown.
-        Ok(false) => {
-            c.unshown.clear();
-            c.copies.settle_unseen();
-        }
-        Err(errno) => {
-            c.unshown.remove(sys::page_up(size), u64::MAX);
-            left.unseen_errno = Some(errno);
-            left.hidden = c.unshown.pages() as usize;
-            if c.unshown.is_empty() && !c.copies.states().any(|state| state == State::Unseen) {
-                left.hidden = 1;
-            }
-        }
+        c.unshown.clear();
+        c.copies.settle_unseen();
+        left.unseen = 0;
+        return Ok(());
     }
-    left.unseen = c.copies.states().filter(|&s| s == State::Unseen).count();
-    Ok(())
-}
-
-fn look_there<T: Target>(
-    c: &mut Comparison<'_, T>,
-    size: u64,
-    left: &mut Unsettled,
-) -> Result<(), Errno> {
     // First: a client that shows another size is had to ask for it anew, and what lies beyond is not read.
-    let there = c.target.size_elsewhere(size);
+    let there = opened.and_then(|_| c.target.size_elsewhere(size));
     // What lies beyond the end needs no memory and no read.
     c.unshown.remove(sys::page_up(size), u64::MAX);
-    left.unseen_errno = there.err().or(look_at_copies(c, size));
+    let unread = opened.ok().and_then(|_| look_at_copies(c, size));
+    left.unseen_errno = there.err().or(unread);
     if there.is_ok() && !c.unshown.is_empty() {
         match compare(c, size) {
             Err(errno) if errno == Errno::INVAL => return Err(errno),
@@ -54,8 +38,8 @@ fn look_there<T: Target>(
         }
     }
     left.hidden = c.unshown.pages() as usize;
-    let is_unseen = c.copies.states().any(|state| state == State::Unseen);
-    if left.hidden == 0 && !is_unseen && !is_size(c, size, there) {
+    left.unseen = c.copies.states().filter(|&s| s == State::Unseen).count();
+    if left.hidden + left.unseen == 0 && !is_size(c, size, there) {
         left.hidden = 1;
     }
     Ok(())

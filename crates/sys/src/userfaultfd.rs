@@ -8,6 +8,7 @@ use super::raw;
 pub use crate::kernel::pagemap_scan::Region;
 use crate::kernel::pagemap_scan::*;
 use crate::kernel::userfaultfd::*;
+use core::ops::Range;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -121,11 +122,59 @@ pub fn is_written(run: &Region) -> bool {
     run.categories & IS_WRITTEN != 0
 }
 
-/// Finds pages of `[start, end)` into `found`, at most `most` of them unless that is 0. Returns how many runs were found
-/// and where the scan ended: go on from there until that is `end`.
+/// Runs of pages that one call brings.
+const RUNS: usize = 128;
+
+/// Tells `each` of the runs of pages in `addresses` that are so.
 ///
 /// Errors: `ENOTTY` before Linux 6.7, `EPERM` where the range is not registered.
-pub fn scan(
+pub fn each_run(
+    pagemap: BorrowedFd<'_>,
+    addresses: Range<u64>,
+    find: Find,
+    mut each: impl FnMut(&Region),
+) -> Result<(), Errno> {
+    each_run_while(pagemap, addresses, find, 0, |run| {
+        each(run);
+        true
+    })
+    .map(drop)
+}
+
+/// The same, until `each` has returned false, which is looked at where a scan ends: with as many pages as `ahead` bytes have,
+/// unless that is 0. Returns where it ended.
+pub fn each_run_while(
+    pagemap: BorrowedFd<'_>,
+    addresses: Range<u64>,
+    find: Find,
+    ahead: usize,
+    mut each: impl FnMut(&Region) -> bool,
+) -> Result<u64, Errno> {
+    let least = (ahead / super::page_size()) as u64;
+    let mut most = least;
+    let (mut at, mut goes_on) = (addresses.start, true);
+    while goes_on && at < addresses.end {
+        let mut runs = [Region::default(); RUNS];
+        let (count, next) = scan(pagemap, at, addresses.end, find, most, &mut runs)?;
+        for run in &runs[..count] {
+            goes_on = each(run);
+        }
+        // Of what nobody has touched the kernel tells at once, however much that is.
+        most = match runs[..count].iter().any(is_present) {
+            true => least,
+            false => most.saturating_mul(8),
+        };
+        if next <= at {
+            return Ok(addresses.end);
+        }
+        at = next;
+    }
+    Ok(at)
+}
+
+/// Finds pages of `[start, end)` into `found`, at most `most` of them unless that is 0. Returns how many runs were found
+/// and where the scan ended: go on from there until that is `end`.
+fn scan(
     pagemap: BorrowedFd<'_>,
     start: u64,
     end: u64,
