@@ -1,7 +1,8 @@
 //! Enforcement of one msync, from outside: the steps of the library's (src/enforce), with what can be had here.
 
 use crate::call::{Began, Boxes, Call, Ended, Known, Pooled, Proved, Refused, Snapshot};
-use crate::file::{Claim, File, State};
+use crate::claim::{Claim, State};
+use crate::file::File;
 use crate::image::{Image, lock};
 use crate::log::Log;
 use crate::maps::Area;

@@ -5,21 +5,30 @@
 //! [`run`], and executes the program. What judges is `keepmydata_promise`, over the target [`there`].
 
 mod call;
+mod claim;
+mod drops;
+mod ends;
 mod enforce;
 mod file;
+mod files;
 pub mod filter;
+mod handle;
 mod image;
 mod keeper;
 mod log;
+mod mapping;
 mod maps;
 mod marks;
+mod msync;
 mod notify;
 mod own;
 mod probe;
 mod report;
 mod serve;
+mod settle;
 mod stats;
 mod stop;
+mod supervisor;
 mod there;
 
 pub use log::{Log, settings};
@@ -46,5 +55,6 @@ pub fn run(
         keeper::keep(&listener, &this, pending);
         return Ok(());
     }
-    serve::Supervisor::new(listener, killable, log, pending)?.run()
+    let supervisor = supervisor::Supervisor::new(listener, killable, log, pending)?;
+    serve::Service::new(supervisor).run()
 }

@@ -1,7 +1,7 @@
 //! The records of an msync: the same as the library's.
 
 use crate::call::{Began, Call, Ended, Snapshot, dev, record};
-use crate::file::Claim;
+use crate::claim::Claim;
 use crate::image::{Image, lock};
 use crate::log::Log;
 use crate::stats::{Done, Name};

@@ -1,7 +1,8 @@
 //! Another process, as the target of an enforcement. The supervisor has mapped the same file itself: what it sees there
 //! are the very pages that the process has stored to, and a witness of its own serves as well as a second mapping there.
 
-use crate::file::{Claim, File};
+use crate::claim::Claim;
+use crate::file::File;
 use crate::image::{Image, lock, page_out};
 use crate::maps::Area;
 use crate::marks;
