@@ -1,6 +1,8 @@
 //! On what, and how, programs are run.
 
+use clap::ValueEnum;
 use preload_tests::harness::{installed, record_skip};
+use preload_tests::tearfs::modes::Mode;
 
 use super::local::Room;
 use super::model::{Honesty, Traits};
@@ -63,8 +65,10 @@ impl Row {
     }
 }
 
-/// Modes of the test bed, and what they are. The others are left out: the lie of reorder comes after the zero, and twin-inode
-/// is about readers.
+/// The lie of reorder comes after the zero, and twin-inode is about readers.
+const LEFT_OUT: [&str; 2] = ["reorder", "twin-inode"];
+
+/// The other modes of the test bed, and what they are.
 const MODES: [(&str, Honesty); 11] = [
     ("honest", Honesty::Honest),
     ("volatile", Honesty::Honest),
@@ -297,4 +301,29 @@ pub fn native_rows() -> Vec<Row> {
         .into_iter()
         .filter(|row| !row.name.contains(' '))
         .collect()
+}
+
+#[test]
+fn each_mode_has_rows_or_is_left_out() {
+    let rows = all_rows();
+    for mode in Mode::value_variants() {
+        let word = mode.word();
+        let is_in_modes = MODES.iter().any(|(name, _)| *name == word);
+        assert_ne!(
+            is_in_modes,
+            LEFT_OUT.contains(&word),
+            "{word}: MODES or LEFT_OUT"
+        );
+        for supervised in [false, true] {
+            let is_of_mode = |row: &Row| {
+                row.supervised == supervised
+                    && matches!(row.bed, Bed::Tear(name, _) if name == word)
+            };
+            assert_eq!(
+                rows.iter().any(is_of_mode),
+                is_in_modes,
+                "{word}: supervised_rows"
+            );
+        }
+    }
 }
