@@ -16,6 +16,7 @@ enum { LENGTH = 16 * PAGE, ALTERNATE = 8192 };
 #endif
 
 static int fd;
+static const char *path;
 static volatile int failures;
 
 static void calls(void)
@@ -29,6 +30,14 @@ static void calls(void)
 		failures += msync(base, LENGTH, MS_SYNC) != 0;
 	}
 	failures += pread(fd, &byte, 1, 0) != 1;
+	for (int i = 0; i < 2; i++) {
+		base[0]++;
+		failures += ftruncate(fd, (16 + i) * PAGE) != 0;
+		base[0]++;
+		failures += close(open(path, O_RDWR)) != 0;
+		base[0]++;
+		failures += truncate(path, LENGTH) != 0;
+	}
 	failures += munmap(base, LENGTH) != 0;
 }
 
@@ -65,7 +74,8 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		return EXIT_USAGE;
-	fd = open_sized(argv[1], LENGTH);
+	path = argv[1];
+	fd = open_sized(path, LENGTH);
 	/* On an ordinary stack first, so that names are bound. */
 	calls();
 	pthread_attr_init(&attributes);

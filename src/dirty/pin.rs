@@ -34,17 +34,19 @@ const PIECES: usize = 8;
 /// How often a page is looked at that seems to be as it was before.
 const LOOKS: usize = 4;
 
-/// Pages of one file. In the helper's descriptor table.
+/// Pages of one file. In the helper's descriptor table. It is moved about on the program's stack, which may be small.
 pub struct Pinned {
     pipe: OwnedFd,
-    /// Where in the file, bytes, in the order in which they are in the pipe.
-    pieces: [(u64, usize); PIECES],
-    count: usize,
-    /// What the filesystem held of them then, in the same order; then for each, whether that is known. Nothing where it is of
-    /// none.
-    held: Option<Region>,
-    pages: usize,
+    pages: u16,
+    /// Whether what the filesystem held of them was copied.
+    is_copied: bool,
+    /// [`PIECES`] times where in the file and how many bytes, in the order in which they are in the pipe; from [`HELD`] on what
+    /// the filesystem held of them then, in the same order; then for each page, whether that is known.
+    memory: Region,
 }
+
+/// Where what the filesystem held begins.
+const HELD: usize = PIECES * size_of::<[u64; 2]>();
 
 /// Keeps every page of the writable mappings of `file`; nothing where there are too many. On a
 /// helper thread.
@@ -76,9 +78,10 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
             fits
         });
     }
-    let mut pinned = (fits && count > 0).then(|| keep(&mut places)).flatten()?;
-    pinned.pages = pages;
-    pinned.held = copy(&places, pages);
+    let mut pinned = (fits && count > 0)
+        .then(|| keep(&mut places, pages))
+        .flatten()?;
+    pinned.copy(&places);
     // Asked now: what was stored until it was copied has its marks.
     let mut owed = Ranges::new();
     if super::add_owed(worker, file, &mut owed).is_err() {
@@ -89,37 +92,23 @@ pub fn pin(worker: &Worker, file: &File) -> Option<Pinned> {
     Some(pinned)
 }
 
-fn keep(places: &mut [Option<(Mapping, u64)>]) -> Option<Pinned> {
+fn keep(places: &mut [Option<(Mapping, u64)>], count: usize) -> Option<Pinned> {
     let (read, write) = pipe().ok()?;
-    let mut pieces = [(0, 0); PIECES];
-    let mut count = 0;
-    for (piece, (pages, offset)) in pieces.iter_mut().zip(places.iter_mut().flatten()) {
+    let mut memory = Region::new(HELD + count * (sys::page_size() + 1))?;
+    let pieces = memory.numbers_mut::<u64>(0, 2 * PIECES).chunks_exact_mut(2);
+    for (piece, (pages, offset)) in pieces.zip(places.iter_mut().flatten()) {
         // The program's mapping may not be read.
         let _ = pages.make_readable();
         vm::populate_read(pages.start(), pages.len()).ok()?;
         splice(&write, pages).ok()?;
-        *piece = (*offset, pages.len());
-        count += 1;
+        piece.copy_from_slice(&[*offset, pages.len() as u64]);
     }
     Some(Pinned {
         pipe: read,
-        pieces,
-        count,
-        held: None,
-        pages: 0,
+        pages: u16::try_from(count).ok()?,
+        is_copied: false,
+        memory,
     })
-}
-
-/// What the `pages` at `places` hold, and zeros for what is known of them.
-fn copy(places: &[Option<(Mapping, u64)>], pages: usize) -> Option<Region> {
-    let mut copy = Region::new(pages * (sys::page_size() + 1))?;
-    let mut done = 0;
-    for (pages, _) in places.iter().flatten() {
-        let read = vm::read_own_memory(pages.start(), copy.numbers_mut(done, pages.len()));
-        (read == Ok(pages.len())).then_some(())?;
-        done += pages.len();
-    }
-    Some(copy)
 }
 
 /// A pipe with room for [`MOST`] pages: the end to read, and the one to write.
@@ -143,43 +132,67 @@ fn splice(pipe: &OwnedFd, pages: &Mapping) -> Result<(), Errno> {
 }
 
 impl Pinned {
+    fn pages(&self) -> usize {
+        self.pages.into()
+    }
+
+    /// Where the pages are in the file, and how many bytes, in the order in which they are in the pipe.
+    fn pieces(&self) -> impl Iterator<Item = (u64, usize)> {
+        let pieces = self.memory.numbers::<u64>(0, 2 * PIECES);
+        let pieces = pieces.as_chunks().0.iter();
+        pieces
+            .map(|&[offset, len]| (offset, len as usize))
+            .take_while(|&(_, len)| len > 0)
+    }
+
+    /// Copies what the pages at `places` hold.
+    fn copy(&mut self, places: &[Option<(Mapping, u64)>]) {
+        let mut done = HELD;
+        self.is_copied = places.iter().flatten().all(|(pages, _)| {
+            let into = self.memory.numbers_mut(done, pages.len());
+            done += pages.len();
+            vm::read_own_memory(pages.start(), into) == Ok(pages.len())
+        });
+    }
+
     /// What the filesystem holds of all but what is `owed` was copied; that is read from it.
     fn note_held(&mut self, worker: &Worker, file: &File, owed: &Ranges) {
-        let size = sys::page_size();
-        let Some(memory) = &mut self.held else {
+        if !self.is_copied {
             return;
-        };
+        }
+        let (size, pages) = (sys::page_size(), self.pages());
         let handle = mappings::handle_of(file);
         let direct = worker.borrow_handle(&handle).filter(|_| handle.direct);
-        let (held, known) = memory
-            .numbers_mut::<u8>(0, self.pages * (size + 1))
-            .split_at_mut(self.pages * size);
-        let offsets = self.pieces[..self.count]
-            .iter()
-            .flat_map(|&(offset, len)| (offset..offset + len as u64).step_by(size));
-        for ((known, held), offset) in known
-            .iter_mut()
-            .zip(held.chunks_exact_mut(size))
-            .zip(offsets)
-        {
-            let mut read = |fd| {
-                let read = sys::fd::read_back(fd, held, offset)?;
-                Ok::<_, Errno>(read == size || sys::fd::size(fd)? == offset + read as u64)
-            };
-            *known = u8::from(!owed.has(offset) || direct.is_some_and(|fd| read(fd) == Ok(true)));
+        let mut page = 0;
+        for piece in 0..PIECES {
+            let piece = self.memory.numbers::<u64>(piece * size_of::<[u64; 2]>(), 2);
+            let (start, len) = (piece[0], piece[1]);
+            for offset in (start..start + len).step_by(size) {
+                let held = self.memory.numbers_mut(HELD + page * size, size);
+                let mut read = |fd| {
+                    let read = sys::fd::read_back(fd, held, offset)?;
+                    Ok::<_, Errno>(read == size || sys::fd::size(fd)? == offset + read as u64)
+                };
+                let is_known = !owed.has(offset) || direct.is_some_and(|fd| read(fd) == Ok(true));
+                self.memory.numbers_mut(HELD + pages * size + page, 1)[0] = u8::from(is_known);
+                page += 1;
+            }
         }
     }
 
     /// Whether it is known of each what the filesystem held of it.
     pub fn knows_what_was_held(&self) -> bool {
-        (0..self.pages).all(|page| self.held(page).is_some())
+        (0..self.pages()).all(|page| self.held(page).is_some())
     }
 
     /// What the filesystem held of page number `page` when it was put into the pipe.
     fn held(&self, page: usize) -> Option<&[u8]> {
-        let (held, size) = (self.held.as_ref()?, sys::page_size());
-        let known = held.numbers::<u8>(self.pages * size + page, 1) == [1];
-        known.then(|| held.numbers(page * size, size))
+        let size = sys::page_size();
+        let known = self
+            .memory
+            .numbers::<u8>(HELD + self.pages() * size + page, 1)
+            == [1];
+        known.then(|| self.memory.numbers(HELD + page * size, size))
     }
 
     /// Adds the pages of which the filesystem may not hold what they held last. On a helper thread.
@@ -200,7 +213,7 @@ impl Pinned {
         let (last, held) = memory.numbers_mut::<u8>(0, 2 * half).split_at_mut(half);
         // First what is there, then whether it was stored to since.
         let (mut differ, mut done) = (Ranges::new(), 0);
-        for &(offset, len) in &self.pieces[..self.count] {
+        for (offset, len) in self.pieces() {
             let valid = size.saturating_sub(offset).min(len as u64) as usize;
             self.read(&mut last[..len])?;
             if sys::fd::read_back(fd, &mut held[..len], offset)? < valid {

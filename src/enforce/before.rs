@@ -233,34 +233,38 @@ impl Dropping {
     /// [`Dropping::end`]: it would find pages gone without knowing when and why. Signals are blocked until then: a
     /// handler may sync the file.
     pub fn begin(inode: Inode, call: MayDrop) -> Dropping {
-        let mut quiesced = [None, None];
         if is_possible() {
             mappings::each_of_inode(inode.0, inode.1, eviction_probe::age);
         }
-        let mut keeps_marks = false;
+        let mut dropping = Dropping {
+            inode,
+            call,
+            keeps_marks: false,
+            quiesced: [None, None],
+        };
         if sys::thread::is_single() {
-            keeps_marks = losing_cached(inode, call);
-            if !keeps_marks {
+            dropping.keeps_marks = losing_cached(inode, call);
+            if !dropping.keeps_marks {
                 changing(inode);
             }
         } else if is_possible() {
-            let (mut free, patience) = (quiesced.iter_mut(), &mut patience());
-            mappings::each_of_inode(inode.0, inode.1, |file| {
-                if let Some(free) = free.next().filter(|_| is_verified(file)) {
-                    mappings::lock().count_dropping(file, true);
-                    let ticket = quiesce(file);
-                    let drops = mappings::lock().drops(file, call);
-                    let pinned = prove_and_pin(&ticket, drops, patience);
-                    *free = Some((ticket, pinned));
-                }
-            });
+            dropping.quiesce();
         }
-        Dropping {
-            inode,
-            call,
-            keeps_marks,
-            quiesced,
-        }
+        dropping
+    }
+
+    #[inline(never)]
+    fn quiesce(&mut self) {
+        let (mut free, patience) = (self.quiesced.iter_mut(), &mut patience());
+        mappings::each_of_inode(self.inode.0, self.inode.1, |file| {
+            if let Some(free) = free.next().filter(|_| is_verified(file)) {
+                mappings::lock().count_dropping(file, true);
+                let ticket = quiesce(file);
+                let drops = mappings::lock().drops(file, self.call);
+                let pinned = prove_and_pin(&ticket, drops, patience);
+                *free = Some((ticket, pinned));
+            }
+        });
     }
 
     /// Whether no enforcement of `file` runs.

@@ -224,6 +224,7 @@ impl MsyncCall<Request> {
 
     /// Begins step 1 for each file; says whether the dirty ranges are asked for before the flush: what can be done
     /// without, is.
+    #[inline(never)]
     pub fn begin(self) -> (MsyncCall<Snapshot>, bool) {
         let mut learns = false;
         let begun = self.map(|request| {
@@ -252,11 +253,7 @@ impl MsyncCall<Request> {
     /// All steps of an enforcement without an msync.
     pub fn settle(self, patience: &mut Patience) -> Option<MsyncCall<Ended>> {
         let (call, learns) = self.begin();
-        call.in_one_trip(|worker, call| {
-            let call = call.prepare(worker, learns);
-            let call = call.map(|snapshot| steps::flush(worker, snapshot, Ok(())));
-            call.conclude(worker, patience)
-        })
+        call.settle(learns, patience)
     }
 }
 
@@ -316,6 +313,16 @@ impl MsyncCall<Snapshot> {
                 common,
             }),
         }
+    }
+
+    /// The steps of [`MsyncCall::settle`] after the first.
+    #[inline(never)]
+    fn settle(self, learns: bool, patience: &mut Patience) -> Option<MsyncCall<Ended>> {
+        self.in_one_trip(|worker, call| {
+            let call = call.prepare(worker, learns);
+            let call = call.map(|snapshot| steps::flush(worker, snapshot, Ok(())));
+            call.conclude(worker, patience)
+        })
     }
 
     /// The kernel has synced the range, and told the program of all errors.

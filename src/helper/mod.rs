@@ -193,14 +193,12 @@ pub fn run<R>(
     process: &'static Process,
     work: impl FnOnce(&mut Worker) -> R,
 ) -> Result<R, Unavailable> {
-    if thread::is_own() {
-        // There may be no second thread, and no way to make one: it would wait for itself.
-        return Ok(work(&mut Worker::new(process, true)));
-    }
     struct This<F, R> {
         work: Option<F>,
         result: MaybeUninit<R>,
     }
+    // Not inlined: what runs on the helper takes nothing of the caller's stack.
+    #[inline(never)]
     unsafe fn call<F: FnOnce(&mut Worker) -> R, R>(data: *mut c_void, worker: &mut Worker) {
         // SAFETY: `data` is the `This` below, whose owner waits until the job is done.
         let this = unsafe { &mut *data.cast::<This<F, R>>() };
@@ -216,7 +214,13 @@ pub fn run<R>(
         work: Some(work),
         result: MaybeUninit::uninit(),
     };
-    carry(process, of(&this), (&raw mut this).cast())?;
+    let (run, data) = (of(&this), (&raw mut this).cast());
+    match thread::is_own() {
+        // There may be no second thread, and no way to make one: it would wait for itself.
+        // SAFETY: the data that it wants.
+        true => unsafe { run(data, &mut Worker::new(process, true)) },
+        false => carry(process, run, data)?,
+    }
     // SAFETY: the job is done after the call has written its result.
     Ok(unsafe { this.result.assume_init() })
 }

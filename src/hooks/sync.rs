@@ -247,13 +247,10 @@ hook! {
     /// Hook for `close_range`.
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, real => {
         // With flags the descriptors stay open, for somebody or until an exec.
-        let closed = match flags {
-            0 => closes_range(first, last),
-            _ => None,
-        };
+        let ends = flags == 0 && closes_range(first, last);
         let result = real();
-        if result == 0 {
-            swallow_all(closed);
+        if ends {
+            closed_range(result == 0);
         }
         result
     }
@@ -262,21 +259,18 @@ hook! {
 hook! {
     /// Hook for `closefrom`.
     fn closefrom(first: c_int) -> (), real => {
-        let closed = closes_range(first.max(0) as c_uint, c_uint::MAX);
+        let ends = closes_range(first.max(0) as c_uint, c_uint::MAX);
         real();
-        swallow_all(closed);
+        if ends {
+            closed_range(true);
+        }
     }
 }
 
-/// Errors that end with a range of descriptors, at the most: as many as are kept.
-type Closed = [Option<Whose>; untold::MOST];
-
+/// Whether errors end with a range of descriptors: [`closed_range`] must follow.
 #[inline]
-fn closes_range(first: c_uint, last: c_uint) -> Option<Closed> {
-    match may_be_told() {
-        true => Some(in_range(first, last)),
-        false => None,
-    }
+fn closes_range(first: c_uint, last: c_uint) -> bool {
+    may_be_told() && ends_in(first, last)
 }
 
 /// Descriptors that are looked at, at the most.
@@ -284,25 +278,24 @@ const LOOKED_AT: c_uint = 1 << 16;
 
 #[cold]
 #[inline(never)]
-fn in_range(first: c_uint, last: c_uint) -> Closed {
-    let mut closed = [None; untold::MOST];
+fn ends_in(first: c_uint, last: c_uint) -> bool {
     let state = next_fn::enter();
     let errno = next_fn::errno();
-    if untold::are_any_for(By::Close) {
+    let any = untold::are_any_for(By::Close);
+    if any {
         let end = last.min(first.saturating_add(LOOKED_AT));
         let open = (first..=end).filter_map(|fd| classify::whose(c_int::try_from(fd).ok()?));
-        let owed = open.filter(|&whose| untold::peek(whose, By::Close).is_some());
-        for (free, whose) in closed.iter_mut().zip(owed) {
-            *free = Some(whose);
-        }
+        open.for_each(untold::ending);
     }
     next_fn::set_errno(errno);
     next_fn::leave(state);
-    closed
+    any
 }
 
-fn swallow_all(closed: Option<Closed>) {
-    for whose in closed.into_iter().flatten().flatten() {
-        taken(whose);
-    }
+#[cold]
+#[inline(never)]
+fn closed_range(closed: bool) {
+    let state = next_fn::enter();
+    untold::end(closed);
+    next_fn::leave(state);
 }

@@ -40,6 +40,9 @@ impl Whose {
     }
 }
 
+/// In place of [`By::Close`]: what it is about is being closed, and nobody will be told.
+const ENDING: u32 = 2;
+
 /// The errno of a flush that is under way.
 const UNDER_WAY: i32 = -1;
 
@@ -58,7 +61,7 @@ impl Untold {
 }
 
 /// Errors that are kept, at the most.
-pub const MOST: usize = 32;
+const MOST: usize = 32;
 
 /// Those of a process. A fork child is told nothing: its parent is.
 struct List {
@@ -173,6 +176,25 @@ pub fn peek(whose: Whose, by: By) -> Option<Errno> {
 /// The same: it is told now.
 pub fn take(whose: Whose, by: By) -> Option<Errno> {
     find(whose, by, true)
+}
+
+/// What it is about is about to be closed without being told ([`end`]). With all signals blocked.
+pub fn ending(whose: Whose) {
+    let mut all = OWN.get().all.lock();
+    if let Some(it) = all.iter_mut().find(|it| it.is_of(&whose, By::Close)) {
+        it.by = ENDING;
+    }
+}
+
+/// What was about to be closed so was `closed`, or was not. With all signals blocked.
+pub fn end(closed: bool) {
+    let mut all = OWN.get().all.lock();
+    for it in all.iter_mut().filter(|it| it.by == ENDING) {
+        it.by = By::Close as u32;
+        if closed {
+            it.errno = 0;
+        }
+    }
 }
 
 /// Whether there is one that such a call is to tell. With all signals blocked.

@@ -282,6 +282,7 @@ fn outcome(inserted: bool, excluded: bool, key: Key) -> Result<Key, Bypass> {
 }
 
 /// Puts a new mapping into the table and sees to the file's handle.
+#[inline(never)]
 fn track(
     call: &Mmap,
     start: usize,
@@ -815,19 +816,21 @@ fn restore(table: &mut Guard, entry: &Entry<'_>) {
 /// Handles to be closed, and probes to be unmapped, when the table lock is free again.
 #[derive(Default)]
 struct Closing {
-    handles: [Option<Handle>; Closing::ROOM],
+    handles: [Option<Handle>; Closing::HANDLES],
     handle_count: usize,
-    probes: [usize; Closing::ROOM],
+    probes: [usize; Closing::PROBES],
     probe_count: usize,
 }
 
 impl Closing {
-    const ROOM: usize = 16;
+    /// Few: it is on the program's stack.
+    const HANDLES: usize = 6;
+    const PROBES: usize = 16;
 
     /// Whether what one more entry can bring fits: a handle, and the probes of its file.
     fn has_room(&self) -> bool {
-        self.handle_count < Closing::ROOM
-            && self.probe_count + eviction_probe::MOST <= Closing::ROOM
+        self.handle_count < Closing::HANDLES
+            && self.probe_count + eviction_probe::MOST <= Closing::PROBES
     }
 
     fn add(&mut self, handle: Option<Handle>) {

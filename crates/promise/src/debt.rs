@@ -95,12 +95,9 @@ impl Debt {
     /// Notes that `pages` were stored to, or, where they are only `assumed_dirty`, may have been.
     pub fn owe(&mut self, pages: &Ranges, assumed_dirty: bool) {
         match assumed_dirty {
-            true => {
-                let mut new = Ranges::new();
-                new.add_all(pages.iter());
-                new.remove_all(&self.owed);
-                self.assumed_dirty.add_all(new.iter());
-            }
+            true => pages
+                .iter()
+                .for_each(|range| self.assumed_dirty.add_less(range, &self.owed)),
             false => self.assumed_dirty.remove_all(pages),
         }
         self.owed.add_all(pages.iter());
@@ -127,12 +124,14 @@ impl Debt {
     /// The program itself has changed `[start, end)` of the file, bytes: what an msync has failed for there, or was to
     /// tell of, is not there any more. What is there instead, if anything, is still to be proved.
     pub fn forgive(&mut self, start: u64, end: u64) {
-        let mut changed = Ranges::new();
+        // Without a list of its own: this is called on the program's stack.
         for pages in [&mut self.refused, &mut self.lost, &mut self.untold] {
-            changed.add_all(pages.within(start, end));
+            for range in pages.within(start, end) {
+                self.assumed_dirty.add_less(range, &self.owed);
+                self.owed.add(range.offset, range.end());
+            }
             pages.remove(start, end);
         }
-        self.owe(&changed, true);
     }
 
     /// Nothing was synced: what was being proved is owed as before.

@@ -167,6 +167,16 @@ impl<const N: usize> RangeList<N> {
         }
     }
 
+    /// Adds what `other` has not got of `range`.
+    pub fn add_less<const M: usize>(&mut self, range: ByteRange, other: &RangeList<M>) {
+        let mut start = range.offset;
+        for has in other.within(range.offset, range.end()) {
+            self.add(start, has.offset);
+            start = has.end();
+        }
+        self.add(start, range.end());
+    }
+
     /// Adds `[start, end)`, which may overlap ranges that are there.
     #[inline(never)]
     pub fn add(&mut self, start: u64, end: u64) {
