@@ -2,6 +2,7 @@
 
 use crate::image::{Image, lock};
 use crate::maps::Area;
+use crate::marks;
 use keepmydata_promise::Debt;
 use keepmydata_ranges::Ranges;
 use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
@@ -59,12 +60,6 @@ impl Claim {
         }
     }
 
-    /// [`State::is_clean`] of its image.
-    pub fn is_clean(&self, state: &State) -> bool {
-        let image = self.image.upgrade();
-        image.is_some_and(|image| state.is_clean(&image))
-    }
-
     /// Waits for the caller's turn among the threads of the image.
     pub fn enter(&self) -> Ticket {
         let lock = || lock(&self.group_lock);
@@ -114,6 +109,20 @@ impl State {
         for ranges in other.unseen.values() {
             self.unmapped.add_all(ranges.iter());
         }
+    }
+
+    /// Adds what was stored to through its mappings since the marks were taken, in a file of `size` bytes; false where that is
+    /// not known of each.
+    pub fn add_stored(&self, image: &Image, size: u64, into: &mut Ranges) -> bool {
+        self.areas.iter().all(|area| {
+            let inside = marks::inside(area, size);
+            let tracked = self.tracked.get(&area.start).copied().unwrap_or(0);
+            let is_tracked = tracked >= inside.end;
+            if is_tracked {
+                marks::look(image, &inside, into);
+            }
+            is_tracked
+        })
     }
 
     /// Whether something was unmapped that is not proved yet, or is about to be mapped and nobody tracks it.

@@ -431,13 +431,16 @@ fn drop_clean(log: &Log, there: &There<'_>, proved: &Proved, unchanged: &Ranges)
         }
     };
     // What another thread has stored and unmapped meanwhile is not proved, and has no entry that keeps it.
-    let is_unseen = !lock(&there.claim.state).unseen.is_empty()
-        || there.file.may_be_unmapped_by_others(there.claim);
+    let is_unseen = !lock(&there.claim.state).unseen.is_empty();
     if is_unseen || there.image.is_unmapping() || !is_mapped_as(there, &proved.known) {
         return false;
     }
+    let _dropping = lock(&there.file.dropping);
+    let Some(exposed) = there.file.exposed(there.claim) else {
+        return false;
+    };
     there.drop_clean(ranges, proved.sees_stores);
-    there.file.doubt_what_others_unmapped(there.claim);
+    there.file.doubt_what_others_unmapped(there.claim, &exposed);
     if !is_mapped_as(there, &proved.known) {
         lock(&there.claim.state).seen_drops = u64::MAX;
     }

@@ -3,7 +3,7 @@
 use crate::claim::{Claim, State};
 use crate::handle::{Handle, Reader, Writes, open_handle};
 use crate::image::{Image, lock};
-use crate::maps::{self, Inode};
+use crate::maps::{self, Inode, Key};
 use crate::own;
 use crate::probe::{Answer, Probe};
 use keepmydata_promise::{Traits, cached_pages};
@@ -22,10 +22,6 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
-/// a digest of the kernel's own handle.
-pub type Key = (u64, u64, u64);
-
 /// A file.
 pub struct File {
     pub key: Key,
@@ -41,6 +37,8 @@ pub struct File {
     pub excluded: bool,
     /// One enforcement at a time.
     pub turn: Mutex<()>,
+    /// No mapping is begun while the page cache is dropped in part.
+    pub dropping: Mutex<()>,
     probe: Mutex<Probe>,
     last_drop: Mutex<LastDrop>,
     /// What is written to it by write(2) and its kin, once that may go past the page cache and take pages away.
@@ -77,6 +75,16 @@ impl LastDrop {
 
 pub type Claims = HashMap<u32, Arc<Claim>>;
 
+/// What others could lose by a drop ([`File::exposed`]).
+#[derive(Default)]
+pub struct Exposed {
+    /// By the number of the image, where both are known: what its process had made dirty ([`Image::dirtied`]), and what it had
+    /// stored to.
+    others: HashMap<u32, (u64, Ranges)>,
+    /// What was dirty, whoever has stored to it.
+    unstable: Ranges,
+}
+
 impl File {
     /// Of the image `image`.
     pub fn claim(&self, image: &Arc<Image>) -> Arc<Claim> {
@@ -87,11 +95,14 @@ impl File {
             let mut state = lock(&claim.state);
             let drops = self.ask_probe(false).drops;
             // What a fork child has inherited it may have stored to before that.
-            let is_new = lock(&self.last_drop).is_before(image);
-            state.seen_drops = if is_new { drops } else { u64::MAX };
-            claims
-                .values()
-                .for_each(|other| state.inherit(image, other));
+            let inherits = !image.has_let_go(self.key);
+            let is_safe = !inherits || lock(&self.last_drop).is_before(image);
+            state.seen_drops = if is_safe { drops } else { u64::MAX };
+            if inherits {
+                claims
+                    .values()
+                    .for_each(|other| state.inherit(image, other));
+            }
             drop(state);
             claims.insert(key, Arc::new(claim));
         }
@@ -100,36 +111,85 @@ impl File {
 
     /// Whether an image with a claim on it has unmapped what is not proved yet: such pages can be dropped from the page cache.
     pub fn is_unmapped_by_any(&self) -> bool {
-        self.any_claim(None, |_, state| !state.unmapped.is_empty())
+        self.any_claim(None, |_, _, state| !state.unmapped.is_empty())
     }
 
-    /// The same, or is about to map what nobody tracks; of other images than that of `claim`.
-    pub fn may_be_unmapped_by_others(&self, claim: &Claim) -> bool {
-        self.any_claim(Some(claim), |_, state| state.may_be_unmapped())
+    /// What images other than that of `claim` could lose if the page cache were dropped in part right now; nothing where one of
+    /// them has unmapped, or is about to map, what nobody has proved: then it must not be.
+    pub fn exposed(&self, claim: &Claim) -> Option<Exposed> {
+        let size = self.size().unwrap_or(u64::MAX);
+        let mut exposed = Exposed::default();
+        let may_lose = self.any_claim(Some(claim), |image, _, state| {
+            if state.may_be_unmapped() {
+                return true;
+            }
+            // Before it is looked what is stored: what is stored to after that is counted, or dirty already.
+            let dirtied = image.dirtied();
+            let mut stored = Ranges::new();
+            let is_known = size <= LONGEST && state.add_stored(image, size, &mut stored);
+            // What was unmapped meanwhile has no marks.
+            state.look(&image.maps.of_file(self.inode));
+            if let (Some(dirtied), true) = (dirtied, is_known) {
+                exposed.others.insert(image.number, (dirtied, stored));
+            }
+            state.may_be_unmapped()
+        });
+        if may_lose {
+            return None;
+        }
+        let unstable = &mut exposed.unstable;
+        let add = |cached| cached_pages::add_unstable(cached, 0, sys::page_up(size), unstable);
+        if !exposed.others.is_empty() && self.cached().map(add) != Some(Ok(())) {
+            exposed.others.clear();
+        }
+        Some(exposed)
     }
 
-    /// The page cache was dropped in part: what others than the image of `claim` have unmapped meanwhile may have gone with it.
-    pub fn doubt_what_others_unmapped(&self, claim: &Claim) {
-        self.any_claim(Some(claim), |claim, state| {
-            if !state.unmapped.is_empty() && !claim.is_clean(state) {
+    /// The page cache was dropped in part: what images other than that of `claim` have unmapped meanwhile, of what was
+    /// `exposed`, may have gone with it.
+    pub fn doubt_what_others_unmapped(&self, claim: &Claim, exposed: &Exposed) {
+        let mut cached = None;
+        self.any_claim(Some(claim), |image, claim, state| {
+            if state.unmapped.is_empty() || state.is_clean(image) {
+                return false;
+            }
+            let before = exposed.others.get(&image.number);
+            let Some((_, stored)) = before.filter(|(count, _)| image.dirtied() == Some(*count))
+            else {
                 state.seen_drops = u64::MAX;
+                return false;
+            };
+            let mut gone = Ranges::new();
+            for range in state.unmapped.iter() {
+                gone.add_all(stored.within(range.offset, range.end()));
+                gone.add_all(exposed.unstable.within(range.offset, range.end()));
+            }
+            gone.remove_all(cached.get_or_insert_with(|| self.all_cached()));
+            if !gone.is_empty() {
+                lock(&claim.debt).untold.add_all(gone.iter());
             }
             false
         });
     }
 
-    /// What an image has unmapped, and is not in the page cache any more, was dropped, and what it held: that is in doubt.
-    pub fn doubt_what_is_gone(&self) {
+    /// What is in the page cache, for all that is known.
+    fn all_cached(&self) -> Ranges {
         let mut cached = Ranges::new();
         if self.add_cached(&mut cached).is_err() {
             cached.clear();
         }
+        cached
+    }
+
+    /// What an image has unmapped, and is not in the page cache any more, was dropped, and what it held: that is in doubt.
+    pub fn doubt_what_is_gone(&self) {
+        let cached = self.all_cached();
         let size = self.size().unwrap_or(u64::MAX);
-        self.any_claim(None, |claim, state| {
+        self.any_claim(None, |image, claim, state| {
             let mut gone = Ranges::new();
             gone.add_all(state.unmapped.within(0, size));
             gone.remove_all(&cached);
-            if !gone.is_empty() && !claim.is_clean(state) {
+            if !gone.is_empty() && !state.is_clean(image) {
                 lock(&claim.debt).untold.add_all(gone.iter());
             }
             false
@@ -137,7 +197,11 @@ impl File {
     }
 
     /// Looks what the images with a claim have mapped of it, one after the other, until `is_it`.
-    fn any_claim(&self, but: Option<&Claim>, is_it: impl Fn(&Claim, &mut State) -> bool) -> bool {
+    fn any_claim(
+        &self,
+        but: Option<&Claim>,
+        mut is_it: impl FnMut(&Image, &Claim, &mut State) -> bool,
+    ) -> bool {
         let is_meant =
             |claim: &&Arc<Claim>| !but.is_some_and(|but| std::ptr::eq(but, Arc::as_ptr(claim)));
         let claims: Vec<Arc<Claim>> = lock(&self.claims)
@@ -152,7 +216,7 @@ impl File {
             // Under the lock, so that no mapping is made known meanwhile.
             let mut state = lock(&claim.state);
             state.look(&image.maps.of_file(self.inode));
-            is_it(claim, &mut state)
+            is_it(&image, claim, &mut state)
         })
     }
 
@@ -182,7 +246,11 @@ impl File {
             if state.is_clean(&image) {
                 state.unmapped.clear();
             }
-            is_verified && (debt.owes() || !state.unmapped.is_empty())
+            let stays = is_verified && (debt.owes() || !state.unmapped.is_empty());
+            if !stays {
+                image.note_let_go(self.key);
+            }
+            stays
         });
         all_unmapped
     }
@@ -455,6 +523,7 @@ pub fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) ->
         handle: opened,
         excluded,
         turn: Mutex::default(),
+        dropping: Mutex::default(),
         probe: Mutex::default(),
         last_drop: Mutex::default(),
         writes: OnceLock::new(),

@@ -1,8 +1,8 @@
 //! All files that are mapped below the supervisor, and how each is found.
 
-use crate::file::{Claims, File, Found, Key, identity, link, open};
+use crate::file::{Claims, File, Found, identity, link, open};
 use crate::image::{Image, errno, lock};
-use crate::maps::{Area, Inode};
+use crate::maps::{Area, Inode, Key};
 use keepmydata_promise::Traits;
 use keepmydata_sys as sys;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};

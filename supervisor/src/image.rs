@@ -1,7 +1,7 @@
 //! Images: the memories of the programs that are supervised. A process has another one after each execve(2); a thread,
 //! and a vfork child, has its maker's.
 
-use crate::maps::Maps;
+use crate::maps::{Key, Maps};
 use crate::stats::Numbers;
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::raw;
@@ -56,12 +56,17 @@ pub struct Image {
     /// When a thread last unmapped something that is tracked, ns; 0 is never.
     pub unmapped_at: AtomicU64,
     pub log_file: Mutex<Option<OwnedFd>>,
+    /// What it had mapped once, and was owed nothing of when its claim was let go: there is nothing that it has inherited.
+    let_go: Mutex<HashSet<Key>>,
     /// Descriptor 2, once something was written to it.
     pub open_stderr: Mutex<Option<OwnedFd>>,
 }
 
 /// See [`Image::is_unmapping`], ns.
 const MOMENT: u64 = 1_000_000_000;
+
+/// Files that an image remembers to have let go of.
+const LET_GO: usize = 4096;
 
 /// What tracks an image's stores.
 #[derive(Default)]
@@ -131,6 +136,19 @@ impl Image {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         // In hundredths of a second, whatever the kernel counts in (`USER_HZ`).
         number_in(&stat, 22).unwrap_or(0) * 10_000_000
+    }
+
+    /// Its claim on the file with this key is let go of.
+    pub fn note_let_go(&self, key: Key) {
+        let mut let_go = lock(&self.let_go);
+        if let_go.len() < LET_GO {
+            let_go.insert(key);
+        }
+    }
+
+    /// Whether that was so once, as far as is remembered.
+    pub fn has_let_go(&self, key: Key) -> bool {
+        lock(&self.let_go).contains(&key)
     }
 
     /// Bytes of the page cache that the process has made dirty so far (proc_pid_io(5), `write_bytes`); nothing where the
@@ -242,6 +260,7 @@ impl Images {
             summarised: AtomicBool::new(false),
             unmapped_at: AtomicU64::new(0),
             log_file: Mutex::default(),
+            let_go: Mutex::default(),
             open_stderr: Mutex::default(),
         })
     }

@@ -33,8 +33,9 @@ impl Supervisor {
         // Before the program can store to it.
         file.plant_probe();
         let claim = file.claim(&image);
-        self.look(call, &image, &file);
         {
+            let _dropping = lock(&file.dropping);
+            self.look(call, &image, &file);
             let mut state = lock(&claim.state);
             (state.made, state.making) = (state.made + 1, state.making + 1);
         }

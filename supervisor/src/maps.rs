@@ -7,6 +7,10 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
+/// What identifies the kernel's inode, and so the page cache: device, number, and, where two inodes may show the same,
+/// a digest of the kernel's own handle.
+pub type Key = (u64, u64, u64);
+
 /// A shared mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Area {
