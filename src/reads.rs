@@ -172,10 +172,26 @@ pub fn before(fd: c_int, range: Range) -> Seen {
     }
 }
 
-/// Drops what a fresh read must not find.
+/// Drops what a fresh read must not find. With all signals blocked.
 #[cold]
 pub fn refresh(fd: c_int, range: Range, seen: Seen) {
-    drop_range(fd, seen.inode, range);
+    let Some(offset) = range.offset.or_else(|| sys::fd::position(fd)) else {
+        return;
+    };
+    // The kernel leaves pages that are only partly in the range.
+    let start = sys::page_down(offset);
+    let end = sys::page_up(offset.saturating_add(range.buffer.len() as u64));
+    if start == end {
+        return;
+    }
+    match asked::is(fd, seen.inode, start..end) {
+        asked::Answer::Already => {}
+        asked::Answer::Never => drop_range(fd, seen.inode, start..end),
+        asked::Answer::NotSince(slot, times) => {
+            drop_range(fd, seen.inode, start..end);
+            asked::note(slot, times, start..end);
+        }
+    }
 }
 
 /// After the real read: the record, if one is wanted.
@@ -234,32 +250,29 @@ fn identify(fd: c_int) -> Option<(u64, u64)> {
     mappings::may_know(dev, ino).then_some((dev, ino))
 }
 
-/// Drops the clean pages of the range from the page cache of the reading descriptor's inode, which
+/// Drops the clean pages of `range` from the page cache of the reading descriptor's inode, which
 /// may be another inode than the mapped one. Dirty and mapped pages stay (posix_fadvise(2)).
-fn drop_range(fd: c_int, inode: (u64, u64), range: Range) {
-    let Some(offset) = range.offset.or_else(|| sys::fd::position(fd)) else {
-        return;
-    };
-    // The kernel leaves pages that are only partly in the range.
-    let start = sys::page_down(offset);
-    let end = sys::page_up(offset.saturating_add(range.buffer.len() as u64));
+fn drop_range(fd: c_int, inode: (u64, u64), range: core::ops::Range<u64>) {
     let drop = |range: core::ops::Range<u64>| {
         let len = core::num::NonZeroU64::new(range.end - range.start);
         sys::fd::of_program(fd, |fd| fadvise(fd, range.start, len, Advice::DontNeed));
     };
-    eviction_probe::make_way(inode.0, inode.1, start..end);
-    drop(start..end);
-    eviction_probe::leave_last(inode.0, inode.1, &(start..end), drop);
+    eviction_probe::make_way(inode.0, inode.1, range.clone());
+    drop(range.clone());
+    eviction_probe::leave_last(inode.0, inode.1, &range, drop);
 }
+
+/// Files of which it is remembered that they were verified.
+const FILES: usize = 64;
 
 /// Recently verified files, by (device, inode); the oldest gives way.
 struct FreshFiles {
-    files: [(AtomicU64, AtomicU64); 64],
+    files: [(AtomicU64, AtomicU64); FILES],
     next: AtomicUsize,
 }
 
 static FRESH: FreshFiles = FreshFiles {
-    files: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; 64],
+    files: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; FILES],
     next: AtomicUsize::new(0),
 };
 
@@ -267,8 +280,8 @@ fn is_fresh(dev: u64, ino: u64) -> bool {
     slot_of(dev, ino).is_some()
 }
 
-fn slot_of(dev: u64, ino: u64) -> Option<&'static (AtomicU64, AtomicU64)> {
-    FRESH.files.iter().find(|(d, i)| {
+fn slot_of(dev: u64, ino: u64) -> Option<usize> {
+    FRESH.files.iter().position(|(d, i)| {
         i.load(Ordering::Acquire) == ino && d.load(Ordering::Relaxed) == dev && ino != 0
     })
 }
@@ -276,18 +289,137 @@ fn slot_of(dev: u64, ino: u64) -> Option<&'static (AtomicU64, AtomicU64)> {
 /// The last sync of the file was verified, or failed: only in the first case may its cached pages
 /// be dropped before a read. Wants the table lock.
 pub fn set_fresh(key: &Key, verified: bool) {
-    match (slot_of(key.dev, key.ino), verified) {
-        (Some((_, ino)), false) => ino.store(0, Ordering::Release),
+    let slot = match (slot_of(key.dev, key.ino), verified) {
+        (Some(slot), false) => {
+            FRESH.files[slot].1.store(0, Ordering::Release);
+            slot
+        }
         (None, true) => {
-            let (dev, ino) = &FRESH.files[FRESH.next.fetch_add(1, Ordering::Relaxed) % 64];
+            let slot = FRESH.next.fetch_add(1, Ordering::Relaxed) % FILES;
+            let (dev, ino) = &FRESH.files[slot];
             ino.store(0, Ordering::Release);
             dev.store(key.dev, Ordering::Relaxed);
             ino.store(key.ino, Ordering::Release);
             if config::settings().read == Read::Fresh {
                 WATCHED.store(true, Ordering::Relaxed);
             }
+            slot
         }
-        _ => {}
+        (Some(slot), true) => slot,
+        (None, false) => return,
+    };
+    asked::forget(slot, key);
+}
+
+/// What the filesystem was asked for by reads since a file was last verified: once is enough, as it is natively for what
+/// is cached.
+mod asked {
+    use super::{FILES, slot_of};
+    use crate::mappings::{self, file::Key};
+    use crate::process;
+    use crate::sys;
+    use core::cell::UnsafeCell;
+    use core::ops::Range;
+    use keepmydata_ranges::FewRanges;
+    use libc::c_int;
+
+    /// Of one file.
+    struct Asked {
+        /// The kernel's handle of the inode that was verified; 0 where it has no other. A read through another one is served
+        /// from another page cache.
+        handle: u64,
+        /// Whether anybody can tell which inode a descriptor is of.
+        is_known: bool,
+        /// The process whose this is, by its birth: a fork child knows nothing.
+        birth: u32,
+        /// How often it was verified.
+        times: u32,
+        pages: FewRanges,
+    }
+
+    /// By the places of [`super::FRESH`].
+    struct All(UnsafeCell<[Asked; FILES]>);
+
+    // SAFETY: used under the table lock.
+    unsafe impl Sync for All {}
+
+    static ALL: All = All(UnsafeCell::new(
+        [const {
+            Asked {
+                handle: 0,
+                is_known: false,
+                birth: 0,
+                times: 0,
+                pages: FewRanges::new(),
+            }
+        }; FILES],
+    ));
+
+    /// Separate ranges that are remembered, at the most.
+    const MOST: usize = 4096;
+
+    pub enum Answer {
+        Already,
+        /// In this place, which was verified so often.
+        NotSince(usize, u32),
+        /// Nobody can tell.
+        Never,
+    }
+
+    /// # Safety
+    /// The table lock is held until what is returned is used no more.
+    #[allow(clippy::mut_from_ref, reason = "under the lock there is one")]
+    unsafe fn at(slot: usize) -> &'static mut Asked {
+        // SAFETY: by contract; nobody else has a reference.
+        let asked = unsafe { &mut (&mut *ALL.0.get())[slot] };
+        let birth = process::this().birth();
+        if asked.birth != birth {
+            // The parent may have been about to change it.
+            core::mem::forget(core::mem::take(&mut asked.pages));
+            (asked.birth, asked.is_known) = (birth, false);
+        }
+        asked
+    }
+
+    /// Whether the filesystem was asked for all of `range` since the inode was verified that `fd` is open on.
+    pub fn is(fd: c_int, (dev, ino): (u64, u64), range: Range<u64>) -> Answer {
+        let _lock = mappings::lock_blocked();
+        let Some(slot) = slot_of(dev, ino) else {
+            return Answer::Never;
+        };
+        // SAFETY: under the lock.
+        let asked = unsafe { at(slot) };
+        if !asked.is_known || asked.handle != 0 && sys::fd::inode_handle(fd) != asked.handle {
+            Answer::Never
+        } else if asked.pages.covers(range.start, range.end) {
+            Answer::Already
+        } else {
+            Answer::NotSince(slot, asked.times)
+        }
+    }
+
+    /// It is asked for `range` now; unless the file was verified again meanwhile.
+    pub fn note(slot: usize, times: u32, range: Range<u64>) {
+        let _lock = mappings::lock_blocked();
+        // SAFETY: under the lock.
+        let asked = unsafe { at(slot) };
+        if asked.times == times && asked.is_known {
+            if asked.pages.as_slice().len() >= MOST {
+                asked.pages.clear();
+            }
+            asked.pages.add(range.start, range.end);
+        }
+    }
+
+    /// The file of `key` was verified, or that has failed. Wants the table lock.
+    pub fn forget(slot: usize, key: &Key) {
+        // SAFETY: under the lock.
+        let asked = unsafe { at(slot) };
+        asked.times = asked.times.wrapping_add(1);
+        asked.handle = key.handle;
+        // Without a handle only what is on a device is known to be one inode.
+        asked.is_known = key.handle != 0 || key.born != 0;
+        asked.pages.clear();
     }
 }
 

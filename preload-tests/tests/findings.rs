@@ -107,6 +107,25 @@ fn l3_unmapped_and_never_synced() {
     shows(Finding::UnmappedUnsynced, &[(0, page())]);
 }
 
+/// What an msync has failed for was not "never synced", and is reported once, however the mapping goes.
+#[test]
+fn what_an_msync_failed_for_is_told_once() {
+    or_skip!(kernel::page_tracking());
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "black-hole", "--keep-cache"]);
+    for how in ["munmap", "exit", "truncate"] {
+        let run = Program::guest("gives_up")
+            .arg(fs.path(how))
+            .arg(how)
+            .under_shim(&[INFO, ("KEEPMYDATA_DEADLINE_MS", "50")])
+            .expect_success(how);
+        assert!(run.stdout.starts_with("msync EIO\n"), "{how}: {run:?}");
+        assert!(codes(&run).is_empty(), "{how}: {}", run.log_text());
+        let reports = run.records().of("report").count();
+        assert_eq!(reports, 1, "{how}: {}", run.log_text());
+    }
+}
+
 #[test]
 fn l4_exited_and_never_synced() {
     shows(Finding::ExitUnsynced, &[(0, page())]);

@@ -296,6 +296,29 @@ fn attributes_are_asked_for_once_after_a_write() {
     );
 }
 
+/// After a verified sync the filesystem is asked for a page by the first read(2), and the next ones find it in the page cache, as
+/// natively.
+#[test]
+fn a_page_is_asked_for_by_the_first_read_after_a_sync() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
+    let guest = Program::guest("rereads").arg(fs.path("f"));
+    let reads = |run: &dyn Fn() -> preload_tests::harness::Outcome| {
+        let before = count(&fs, "Read");
+        let outcome = run().expect_success("reads");
+        assert_eq!(outcome.stdout, "msync 0\nmsync 0\n");
+        count(&fs, "Read") - before
+    };
+    let native = reads(&|| guest.natively());
+    let pass = reads(&|| guest.under_shim(&[("KEEPMYDATA_READ", "pass")]));
+    let fresh = reads(&|| guest.under_shim(&[]));
+    // Two syncs of eight pages, of which each is read fifty times.
+    assert!(
+        fresh < pass.max(native) + 4 * 8,
+        "{native} natively, {pass} and {fresh} under the shim"
+    );
+}
+
 /// To unmap a page that was stored to proves that page: the other mappings of the file keep their marks, and are not looked
 /// through.
 #[test]

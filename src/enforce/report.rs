@@ -145,7 +145,8 @@ pub fn healed(
 /// The msync as a whole: at info; where data is not safe, the report at error.
 pub fn msync(worker: &Worker, ended: &Ended) {
     let outcome = ended.result();
-    if outcome.is_err() || ended.verdicts.uncertain > 0 || ended.verdicts.stale > 0 {
+    let is_safe = outcome.is_ok() && ended.verdicts.uncertain == 0 && ended.verdicts.stale == 0;
+    if !is_safe && !ended.is_reported {
         report(worker, ended, outcome);
     }
     if !log::enabled(Level::Info) {

@@ -148,10 +148,21 @@ fn of_refused(here: &Here<'_>, mut refused: Refused) -> Pooled<Ended> {
     // First: reading back through a direct descriptor writes dirty pages back, and a
     // filesystem that loses them would be given them, to be lost, once more.
     refused.gather_evidence(here);
+    let is_reported = refused.settles && is_known(here, &refused.evidence.pages);
     let lost = fail::keep_dirty(here, &mut refused);
     let mut ended = refused.end();
-    ended.lost_pages = lost;
+    (ended.lost_pages, ended.is_reported) = (lost, is_reported && lost == 0);
     ended
+}
+
+/// Whether an earlier enforcement has failed for all of `pages`.
+fn is_known(here: &Here<'_>, pages: &Ranges) -> bool {
+    let table = mappings::lock_blocked();
+    let known = &table.get(&here.file).debt.refused;
+    !pages.is_empty()
+        && pages
+            .iter()
+            .all(|range| known.covers(range.offset, range.end()))
 }
 
 fn remember_success(here: &Here<'_>, proved: &Proved) {

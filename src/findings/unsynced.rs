@@ -23,7 +23,8 @@ fn add(worker: &Worker, file: Cached<'_>, entry: &Entry<'_>, owed: &Ranges, into
     }
 }
 
-/// The same for every mapping of the reporter's file in `[start, end)`. Nothing without a handle.
+/// The same for every mapping of the reporter's file in `[start, end)`, but what an msync has failed for: the program was told.
+/// Nothing without a handle.
 pub fn find(reporter: &Reporter<'_>, track: &Track, start: usize, end: usize) -> Ranges {
     let mut found = Ranges::new();
     let table = mappings::lock();
@@ -36,6 +37,7 @@ pub fn find(reporter: &Reporter<'_>, track: &Track, start: usize, end: usize) ->
             true
         });
     }
+    found.remove_all(&table.get(reporter.file).debt.refused);
     found
 }
 

@@ -162,6 +162,8 @@ pub struct Ended<R: Request> {
     pub cached_pages: Option<u64>,
     /// Pages that this sync has lost.
     pub lost_pages: u64,
+    /// It answers no call, and has failed for nothing but what an earlier one has failed for: that was reported.
+    pub is_reported: bool,
 }
 
 // SAFETY: every field but the first is written.
@@ -173,6 +175,7 @@ unsafe impl<R: Request> After<Judged<R>> for Ended<R> {
             (&raw mut (*at).dropped_pages).write(None);
             (&raw mut (*at).cached_pages).write(None);
             (&raw mut (*at).lost_pages).write(0);
+            (&raw mut (*at).is_reported).write(false);
         }
     }
 }
