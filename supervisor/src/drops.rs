@@ -1,12 +1,13 @@
 //! Calls that drop pages of the page cache, or flush it, and are made here on the same open file.
 
-use crate::enforce::is_verified;
 use crate::file::File;
 use crate::image::{copy_descriptor, has_our_rights, lock, page_out};
 use crate::maps::{self, Area};
 use crate::notify::{Answer, Notification};
 use crate::supervisor::Supervisor;
+use keepmydata_sys::{self as sys, vm::is_failure};
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -60,8 +61,7 @@ impl Supervisor {
         drop: impl FnOnce() -> Option<Answer>,
     ) -> Answer {
         self.settle(call.tid as i32, files);
-        let verified = |file: &&Arc<File>| is_verified(&self.log.settings, file);
-        let files: Vec<&Arc<File>> = files.iter().filter(verified).collect();
+        let files: Vec<&Arc<File>> = files.iter().filter(|file| self.is_proved(file)).collect();
         let turns: Vec<_> = files.iter().map(|file| lock(&file.turn)).collect();
         // Each thread that unmaps waits for a turn, too.
         for (file, turn) in files.iter().zip(&turns) {
@@ -85,8 +85,11 @@ impl Supervisor {
     pub fn change(&self, call: &Notification) -> Answer {
         let tid = call.tid as i32;
         let files = self.files_of(call, 0);
-        let verified = |file: &&Arc<File>| is_verified(&self.log.settings, file);
-        let files: Vec<Arc<File>> = files.iter().filter(verified).cloned().collect();
+        let files: Vec<Arc<File>> = files
+            .iter()
+            .filter(|file| self.is_proved(file))
+            .cloned()
+            .collect();
         self.settle(tid, &files);
         let [fd, first, second, third, ..] = call.args;
         let is_allocation = i64::from(call.number) == libc::SYS_fallocate;
@@ -119,6 +122,11 @@ impl Supervisor {
             }
             false => rustix::fs::ftruncate(&copy, first),
         };
+        if done.is_ok()
+            && let Some((start, end)) = taken_out(is_allocation, first, second, third)
+        {
+            files.iter().for_each(|file| file.forgive(start, end));
+        }
         for image in self.images.all() {
             for file in files.iter().filter(|file| file.is_claimed_by(&image)) {
                 self.look_after_drop(&image, file);
@@ -155,10 +163,26 @@ impl Supervisor {
         match done {
             Ok(()) => Answer::Zero,
             Err(errno) => {
-                files.iter().for_each(|file| file.suspect(0));
+                if is_failure(errno) && errno != Errno::BADF {
+                    files.iter().for_each(|file| file.suspect(0, true));
+                }
                 Answer::Fail(errno)
             }
         }
+    }
+}
+
+/// The whole pages that fallocate(2), or else ftruncate(2), takes out of a file, bytes.
+fn taken_out(is_allocation: bool, first: u64, second: u64, third: u64) -> Option<(u64, u64)> {
+    const RANGE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::ZERO_RANGE);
+    const REST: FallocateFlags = FallocateFlags::COLLAPSE_RANGE.union(FallocateFlags::INSERT_RANGE);
+    let mode = FallocateFlags::from_bits_retain(first as u32);
+    let start = sys::page_up(if is_allocation { second } else { first });
+    match is_allocation {
+        false => Some((start, u64::MAX)),
+        true if mode.intersects(RANGE) => Some((start, sys::page_down(second + third))),
+        true if mode.intersects(REST) => Some((start, u64::MAX)),
+        true => None,
     }
 }
 

@@ -189,6 +189,8 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     }
     unknown.add_all(state.unmapped.iter());
     state.unmapped.clear();
+    let mut refused = Ranges::new();
+    refused.add_all(lock(&claim.debt).refused.iter());
     let is_all = state.making == 0 && now == areas;
     let mapped = is_all.then_some((state.made, now));
     drop(state);
@@ -196,11 +198,14 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let mut wanted = Ranges::new();
     wanted.add_all(unknown.iter());
     wanted.add_all(snapshot.dirty.iter());
+    wanted.add_all(refused.iter());
     let mut cached = Ranges::new();
     if file.add_cached_of(&wanted, &mut cached).is_err() {
         cached.clear();
         cached.add(0, size);
     }
+    refused.remove_all(&cached);
+    file.lose(claim, &refused);
     if exact {
         let _ = marks::add_absent(&image, areas, &snapshot.dirty, &mut snapshot.absent);
         snapshot.gone.add_all(snapshot.absent.iter());
@@ -453,11 +458,15 @@ fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
     let errno = refused.errno();
     let failed = refused.facts.flush_error.is_some();
     let lost = failed && may_have_dropped(there, errno);
-    let mut state = lock(&there.claim.state);
-    if !refused.verify {
-        // What was unmapped is not known to the next msync, which verifies.
-        state.unmapped.add_all(refused.dirty.iter());
+    if failed && !refused.verify {
+        // The next msync verifies it, whatever is mapped then: what the kernel has not written it calls clean from here on, and
+        // may drop.
+        let mut debt = lock(&there.claim.debt);
+        debt.refused.add_all(refused.dirty.iter());
+        debt.errno = errno.raw_os_error();
+        debt.birth = there.image.number;
     }
+    let mut state = lock(&there.claim.state);
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which is told once.
     state.suspect = !(there.file.traits.local_block && errno == Errno::IO);
     if lost && state.lost == 0 {
@@ -467,7 +476,10 @@ fn of_refused(there: &There<'_>, mut refused: Refused) -> Pooled<Ended> {
     if failed && !refused.verify {
         // Of what others have stored, too.
         let lost = if lost { errno.raw_os_error() } else { 0 };
-        there.file.suspect(lost);
+        // A local filesystem tells each open file.
+        there
+            .file
+            .suspect(lost, lost != 0 || !there.file.traits.local_block);
     }
     let mut ended = refused.end();
     ended.lost_pages = u64::from(lost);

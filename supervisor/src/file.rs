@@ -192,8 +192,42 @@ impl File {
             if !gone.is_empty() && !state.is_clean(image) {
                 lock(&claim.debt).untold.add_all(gone.iter());
             }
+            let mut gone = Ranges::new();
+            gone.add_all(lock(&claim.debt).refused.within(0, size));
+            gone.remove_all(&cached);
+            lock(&claim.debt).lose(&gone);
             false
         });
+    }
+
+    /// `gone` are pages that an msync has failed for and that are not in the page cache any more. On a local filesystem EIO may
+    /// be the kernel's word for a collision with another's direct write, which takes pages away itself, and leaves no trace of
+    /// them as an eviction does.
+    pub fn lose(&self, claim: &Claim, gone: &Ranges) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut lost = Ranges::new();
+        let page = sys::page_size() as u64;
+        let size = self.size().map_or(u64::MAX, sys::page_up);
+        let mut debt = lock(&claim.debt);
+        let may_be_taken = self.traits.local_block && debt.errno == Errno::IO.raw_os_error();
+        for range in gone.within(0, size) {
+            for start in (range.offset..range.end()).step_by(page as usize) {
+                let is_evicted = |stat: CacheStat| stat.evicted > 0;
+                if !may_be_taken || self.count(start, page).is_some_and(is_evicted) {
+                    lost.add(start, start + page);
+                }
+            }
+        }
+        debt.lose(&lost);
+    }
+
+    /// The program itself has taken `[start, end)` out of the file, bytes: nothing of what was there is missing.
+    pub fn forgive(&self, start: u64, end: u64) {
+        for claim in lock(&self.claims).values() {
+            lock(&claim.debt).forgive(start, end);
+        }
     }
 
     /// Looks what the images with a claim have mapped of it, one after the other, until `is_it`.
@@ -246,7 +280,8 @@ impl File {
             if state.is_clean(&image) {
                 state.unmapped.clear();
             }
-            let stays = is_verified && (debt.owes() || !state.unmapped.is_empty());
+            let owes = is_verified && (debt.owes() || !state.unmapped.is_empty());
+            let stays = owes || debt.must_be_said();
             if !stays {
                 image.note_let_go(self.key);
             }
@@ -456,15 +491,23 @@ impl File {
     }
 
     /// A sync of it has failed, and nobody knows of what: it is verified next time, whoever asks. Where that has lost pages for
-    /// good, their syncs fail with `lost` (0 is none).
-    pub fn suspect(&self, lost: i32) {
+    /// good, their syncs fail with `lost` (0 is none). Where nobody else is told, the next 0 of each image says so.
+    pub fn suspect(&self, lost: i32, is_told_once: bool) {
         for claim in lock(&self.claims).values() {
+            lock(&claim.debt).failed |= is_told_once;
             let mut state = lock(&claim.state);
             state.suspect = true;
             if state.lost == 0 {
                 state.lost = lost;
             }
         }
+    }
+
+    /// Whether that is so for any image.
+    pub fn is_suspect(&self) -> bool {
+        lock(&self.claims)
+            .values()
+            .any(|claim| lock(&claim.state).suspect)
     }
 
     /// Whether the image has a claim on it.

@@ -149,6 +149,11 @@ fn doubt(log: &Log, claim: &Claim, ended: &Ended) {
         words::told(&mut message, told);
         warn(log, ended, message);
     }
+    if std::mem::take(&mut lock(&claim.debt).failed) && !ended.terms.is_verified {
+        let mut message = String::new();
+        words::failed(&mut message);
+        warn(log, ended, message);
+    }
     let pages = ended.unknown_pages();
     if pages == 0 {
         return;

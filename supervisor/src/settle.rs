@@ -38,6 +38,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether the next msync of `file` is verified: all are, or a sync of it has failed.
+    pub fn is_proved(&self, file: &File) -> bool {
+        is_verified(&self.log.settings, file) || file.is_suspect()
+    }
+
     /// Proves what `image` is owed of `file`, unless it is known to be nothing; in the `turn` of the file, if the caller has it.
     pub fn settle_for(
         &self,
@@ -46,7 +51,7 @@ impl Supervisor {
         turn: Option<&MutexGuard<'_, ()>>,
     ) {
         let is_ours = !image.is_preloaded() && file.is_claimed_by(image);
-        if !is_ours || !is_verified(&self.log.settings, file) || file.handle().is_err() {
+        if !is_ours || !self.is_proved(file) || file.handle().is_err() {
             return;
         }
         let claim = file.claim(image);

@@ -82,14 +82,24 @@ impl Debt {
 
     /// Nobody has seen whether the page cache was dropped: what is in it proves nothing.
     pub fn mark_refused_unrecoverable(&mut self) {
-        match self.refused_untold && !self.refused.is_empty() {
+        let mut all = Ranges::new();
+        all.add_all(self.refused.iter());
+        self.lose(&all);
+        self.refused.clear();
+    }
+
+    /// `pages` have left the page cache: of those that an msync has failed for, what is in it from here on proves nothing.
+    pub fn lose(&mut self, pages: &Ranges) {
+        let mut lost = Ranges::new();
+        lost.add_all(self.refused.common(pages));
+        match self.refused_untold && !lost.is_empty() {
             true => {
-                self.untold.add_all(self.refused.iter());
+                self.untold.add_all(lost.iter());
                 self.untold_errno = self.errno;
             }
-            false => self.lost.add_all(self.refused.iter()),
+            false => self.lost.add_all(lost.iter()),
         }
-        self.refused.clear();
+        self.refused.remove_all(&lost);
     }
 
     /// Notes that `pages` were stored to, or, where they are only `assumed_dirty`, may have been.

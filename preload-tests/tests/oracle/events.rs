@@ -28,6 +28,7 @@ pub struct Change {
 
 #[derive(Clone, Debug)]
 pub struct Called {
+    pub process: u32,
     pub thread: u32,
     pub at: i64,
     pub begin: u64,
@@ -107,6 +108,7 @@ impl Events {
                 to: number(9)?,
             }),
             "C" => self.calls.push(Called {
+                process: number(1)? as u32,
                 thread: number(2)? as u32,
                 at: signed(3)?,
                 begin: number(4)?,

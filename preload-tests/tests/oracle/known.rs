@@ -14,15 +14,6 @@ const KNOWN: &[(&str, Kind)] = &[];
 /// there is no loss; docs/proof.md counts them.
 const RACES: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 
-/// Rows where nothing is verified and an error is told once: of what a process was told that is no relative of it, or one
-/// that is in the same moment, an msync knows nothing there, as natively (docs/limitations.md, "Zeros that are not proofs").
-const TOLD_ELSEWHERE: &[&str] = &[
-    "eio-once/*VERIFY=off*",
-    "ext4/disk-full",
-    "ext4/disk-full INVALIDATE=off",
-    "ext4/disk-full supervised",
-];
-
 /// Rows of a supervisor without marks: of what another thread or process drops from the page cache nothing is known
 /// (docs/reach.md).
 const EVICTED: &[&str] = &["*TRACK=whole supervised"];
@@ -36,24 +27,18 @@ pub fn is_listed(row: &str, kind: Kind) -> bool {
     may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is a doubt in a race (see [`RACES`]), or a zero on one of those [`TOLD_ELSEWHERE`] or [`EVICTED`], in a program of several
-/// threads or processes.
+/// Whether it is a doubt in a race (see [`RACES`]), or a zero on one of those [`EVICTED`], in a program of several threads or
+/// processes.
 pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
     let uses_any = |calls: &[&str]| calls.iter().any(|call| program.uses(call));
     let is_on = |rows: &[&str]| rows.iter().any(|glob| matches(glob, row));
-    let is_told_elsewhere = uses_any(&["other"]) || uses_any(&["fork"]) && program.is_threaded();
-    let may_be = match kind {
-        Kind::FalseZero => is_told_elsewhere && is_on(TOLD_ELSEWHERE),
-        _ => {
-            // The probe goes with a page of the same folio, and marks are not to be had (docs/limitations.md).
-            let is_hole = uses_any(&["lock"]) && uses_any(&["punch", "zero", "advise"]);
-            let is_race = uses_any(&["other", "fork", "count"])
-                || is_on(RACES)
-                || program.is_threaded() && program.pages_out()
-                || is_hole && row.starts_with("overlay/");
-            is_race && may_be_doubted(row, kind)
-        }
-    };
+    // The probe goes with a page of the same folio, and marks are not to be had (docs/limitations.md).
+    let is_hole = uses_any(&["lock"]) && uses_any(&["punch", "zero", "advise"]);
+    let is_race = uses_any(&["other", "fork", "count"])
+        || is_on(RACES)
+        || program.is_threaded() && program.pages_out()
+        || is_hole && row.starts_with("overlay/");
+    let may_be = is_race && may_be_doubted(row, kind);
     let is_evicted = kind == Kind::FalseZero && uses_any(&["other", "advise"]) && is_on(EVICTED);
     is_evicted || may_be
 }

@@ -83,6 +83,19 @@ pub enum Honesty {
     Lying,
 }
 
+/// To whom an error is told that a filesystem tells once, where nothing is verified: as natively, a zero is no proof after
+/// that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToldOnce {
+    /// To nobody but who asks: it is told to each open file, or all is verified.
+    No,
+    /// To another program; or to a relative, in the moment of the msync.
+    ToOthers,
+    /// To these; and to any call of a program of several threads: of the kernel's own msync, which comes last, a supervisor is
+    /// not told.
+    ToThreads,
+}
+
 /// What the model must know of a filesystem.
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
@@ -91,6 +104,7 @@ pub struct Traits {
     pub calls_reach_it: bool,
     /// What the file was full of at first may be gone.
     pub loses_first: bool,
+    pub told_once: ToldOnce,
     /// msync is that of the kernel, which promises what was stored to the pages in its range, and no more.
     pub native: bool,
 }
@@ -102,6 +116,8 @@ pub struct Judgement {
     pub zeros: u64,
     /// Those of them that were not kept, and standard error had said so.
     pub warned: u64,
+    /// Those of them that were not kept, and somebody else was told of the error ([`ToldOnce`]).
+    pub elsewhere: u64,
     /// All that is wrong, each with a sentence.
     pub wrong: Vec<(Kind, String)>,
 }
@@ -127,6 +143,7 @@ struct Model<'a> {
     traits: Traits,
     /// Bytes of the file at first.
     size: u64,
+    is_threaded: bool,
     /// The changes of each sample.
     of_sample: Vec<Vec<&'a Change>>,
 }
@@ -140,6 +157,7 @@ impl<'a> Model<'a> {
         Self {
             traits,
             size: program.pages as u64 * page_size(),
+            is_threaded: program.is_threaded(),
             of_sample: of_sample.collect(),
         }
     }
@@ -209,17 +227,35 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// What is not held as the zero of an msync promises.
-    fn broken(&self, zero: &Zero) -> Option<String> {
+    /// What is not held as the zero of an msync promises: which sample, and a sentence.
+    fn broken(&self, zero: &Zero) -> Option<(Option<usize>, String)> {
         let promised = |change: &Change| self.is_promised(change, zero);
         let times = (zero.begin, zero.looked);
         zero.held
             .iter()
             .zip(["holds", "serves"])
             .find_map(|(held, does)| {
-                let (_, what) = self.first_wrong(held, times, &promised)?;
-                Some(format!("the filesystem {does} {what}"))
+                let (sample, what) = self.first_wrong(held, times, &promised)?;
+                Some((Some(sample), format!("the filesystem {does} {what}")))
             })
+    }
+
+    /// Whether somebody else was told of an error since the sample, or any if there is none, was first changed.
+    fn is_told_elsewhere(&self, sample: Option<usize>, zero: &Zero, events: &Events) -> bool {
+        events.calls.iter().any(|call| {
+            let told = call.result < 0 && matches!(&*call.errno, "EIO" | "ENOSPC");
+            let of_sample = |sample: usize| self.of_sample[sample].iter();
+            let since =
+                sample.is_none_or(|sample| of_sample(sample).any(|change| call.end > change.begin));
+            let to_other =
+                call.name == "other" || call.process != zero.process && call.end > zero.begin;
+            let may_be = match self.traits.told_once {
+                ToldOnce::No => false,
+                ToldOnce::ToOthers => to_other,
+                ToldOnce::ToThreads => to_other || self.is_threaded,
+            };
+            may_be && told && since && call.begin < zero.looked
+        })
     }
 
     /// The same of an fsync. An error that was told since is its excuse, to another program too, and so is a sync in another
@@ -280,10 +316,12 @@ pub fn judge(
         judgement.zeros += 1;
         let wrong = model
             .broken(zero)
-            .or_else(|| model.miscounted(zero, events));
-        let Some(why) = wrong else { continue };
+            .or_else(|| Some((None, model.miscounted(zero, events)?)));
+        let Some((sample, why)) = wrong else { continue };
         if was_said(zero, stderr, begin_said) {
             judgement.warned += 1;
+        } else if model.is_told_elsewhere(sample, zero, events) {
+            judgement.elsewhere += 1;
         } else {
             let call = place(program, zero.thread, zero.at);
             judgement

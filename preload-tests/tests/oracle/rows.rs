@@ -5,7 +5,7 @@ use preload_tests::harness::{installed, record_skip};
 use preload_tests::tearfs::modes::Mode;
 
 use super::local::Room;
-use super::model::{Honesty, Traits};
+use super::model::{Honesty, ToldOnce, Traits};
 
 /// A filesystem.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,9 +57,18 @@ impl Row {
     }
 
     fn supervised(self) -> Self {
+        let told_once = match self.traits.told_once {
+            ToldOnce::No => ToldOnce::No,
+            _ => ToldOnce::ToThreads,
+        };
+        let traits = Traits {
+            told_once,
+            ..self.traits
+        };
         Self {
             name: self.name + " supervised",
             supervised: true,
+            traits,
             ..self
         }
     }
@@ -113,6 +122,10 @@ fn tear(mode: &'static str, variant: &str, settings: &[(&'static str, &'static s
         honesty: *honesty,
         calls_reach_it: variant != "writeback",
         loses_first: false,
+        told_once: match settings.contains(&("KEEPMYDATA_VERIFY", "off")) {
+            true => ToldOnce::ToOthers,
+            false => ToldOnce::No,
+        },
         native: false,
     };
     Row::of(
@@ -147,6 +160,7 @@ fn local(name: &'static str, settings: &[(&'static str, &'static str)]) -> Row {
         },
         calls_reach_it: false,
         loses_first: room == Room::DiskFull,
+        told_once: ToldOnce::No,
         native: false,
     };
     Row::of(name, Bed::Local(kind, overlay, room), traits, &settings)
@@ -277,6 +291,9 @@ fn supervised_rows() -> impl Iterator<Item = Row> {
         ("eio-once", "keep-cache", ("KEEPMYDATA_COPY_BUDGET", "0")),
         ("one-page", "keep-cache", ("KEEPMYDATA_COPY_BUDGET", "0")),
         ("honest", "keep-cache", ("KEEPMYDATA_VERIFY", "off")),
+        ("eio-once", "keep-cache", ("KEEPMYDATA_VERIFY", "off")),
+        ("eio-once", "plain", ("KEEPMYDATA_VERIFY", "off")),
+        ("eio-once", "writeback", ("KEEPMYDATA_VERIFY", "off")),
     ];
     let verified = [("KEEPMYDATA_VERIFY", "on")];
     let disks = [

@@ -12,6 +12,7 @@ pub struct Tally {
     pub programs: u64,
     pub zeros: u64,
     pub warned: u64,
+    pub elsewhere: u64,
     /// Programs with something wrong of each kind.
     pub wrong: BTreeMap<Kind, u64>,
 }
@@ -21,6 +22,7 @@ impl Tally {
         self.programs += 1;
         self.zeros += judgement.zeros;
         self.warned += judgement.warned;
+        self.elsewhere += judgement.elsewhere;
         for kind in judgement.kinds() {
             *self.wrong.entry(kind).or_default() += 1;
         }
@@ -30,6 +32,7 @@ impl Tally {
         self.programs += other.programs;
         self.zeros += other.zeros;
         self.warned += other.warned;
+        self.elsewhere += other.elsewhere;
         for (kind, count) in &other.wrong {
             *self.wrong.entry(*kind).or_default() += count;
         }
@@ -49,19 +52,19 @@ impl Table {
 
     /// As a table of Markdown.
     pub fn text(&self) -> String {
-        let mut text = String::from("| row | programs | zeros | warned |");
+        let mut text = String::from("| row | programs | zeros | warned | told to others |");
         for kind in Kind::ALL {
             let _ = write!(text, " {kind} |");
         }
-        text += "\n|---|--:|--:|--:|";
+        text += "\n|---|--:|--:|--:|--:|";
         text += &"--:|".repeat(Kind::ALL.len());
         text += "\n";
         let total = ("all".to_owned(), self.total());
         for (row, tally) in self.0.iter().chain([(&total.0, &total.1)]) {
             let _ = write!(
                 text,
-                "| {row} | {} | {} | {} |",
-                tally.programs, tally.zeros, tally.warned
+                "| {row} | {} | {} | {} | {} |",
+                tally.programs, tally.zeros, tally.warned, tally.elsewhere
             );
             for kind in Kind::ALL {
                 let _ = write!(text, " {} |", tally.wrong.get(&kind).unwrap_or(&0));
