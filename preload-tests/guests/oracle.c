@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 enum {
@@ -504,20 +505,26 @@ static void sync_file(struct thread *t, int data)
 		look(t, 'f', 0, begin, end, 0, said_before);
 }
 
-/* pwrite of one piece, through a descriptor of its own with O_DIRECT. */
-static void write_piece(struct thread *t, long from, long length, int value, int direct)
+/* pwrite of one piece, through a descriptor of its own with O_DIRECT (1), with O_APPEND (2), or with O_DIRECT and RWF_APPEND
+ * (3): these put it at the end, whatever the offset. */
+static void write_piece(struct thread *t, long from, long length, int value, int how)
 {
-	long begin, result;
+	struct iovec part = { t->buffer, length };
+	long begin, result, at = from, size = atomic_load(&shared->size);
 	int fd = t->fd;
 
-	if (direct) {
-		fd = CALL(t, "open", open(path, O_RDWR | O_DIRECT | O_CLOEXEC));
+	if (how & 2 && (!alone() || size + length > (long)PAGES * PAGE || (how & 1 && size % CELL)))
+		return;
+	if (how) {
+		fd = CALL(t, "open", open(path, O_RDWR | O_CLOEXEC | (how & 1 ? O_DIRECT : 0) | (how == 2 ? O_APPEND : 0)));
 		if (fd < 0)
 			return;
 	}
 	memset(t->buffer, value, length);
 	begin = tick();
-	result = CALL(t, "pwrite", pwrite(fd, t->buffer, length, from));
+	result = CALL(t, "pwrite", how == 3 ? pwritev2(fd, &part, 1, at, RWF_APPEND) : pwrite(fd, t->buffer, length, at));
+	if (how & 2)
+		from = size;
 	/* What was not written may be there in part. */
 	if (result < length)
 		wrote(t, 'x', begin, value, from + clamp(result, 0, length), from + length);
@@ -526,7 +533,7 @@ static void write_piece(struct thread *t, long from, long length, int value, int
 		if (alone() && from + result > atomic_load(&shared->size))
 			atomic_store(&shared->size, from + result);
 	}
-	if (direct)
+	if (how)
 		CALL(t, "close", close(fd));
 }
 
@@ -534,7 +541,7 @@ static void write_cells(struct thread *t, const long *arg)
 {
 	long cell = clamp(arg[0], 0, PAGES * CELLS - 1), n = clamp(arg[1], 1, PAGES * CELLS - cell);
 
-	if ((arg[2] || direct_writes) && (!alone() || atomic_load(&shared->counting)))
+	if ((arg[2] & 1 || direct_writes) && (!alone() || atomic_load(&shared->counting)))
 		return;
 	if (alone())
 		write_piece(t, cell * CELL, n * CELL, arg[3], arg[2]);

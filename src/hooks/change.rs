@@ -190,67 +190,102 @@ opens! {
     fn creat64(path: *const c_char, mode: mode_t) at libc::AT_FDCWD, path, flags CREAT;
 }
 
-/// Whether `fd` writes past the page cache.
-fn is_direct(fd: c_int) -> bool {
-    sys::fd::flags(fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
+/// Where a write puts its data.
+#[derive(Clone, Copy)]
+struct At {
+    fd: c_int,
+    /// Where that is -1, at the descriptor's position.
+    offset: off_t,
+    /// Whatever the offset says, at the end of the file (O_APPEND, RWF_APPEND): how long that was before, if it is known.
+    end: Option<Option<u64>>,
 }
 
-/// Whether what is written to `fd` may be put at the end of its file.
-fn appends(fd: c_int) -> bool {
-    sys::fd::flags(fd).is_none_or(|flags| flags & libc::O_APPEND != 0)
+impl At {
+    /// By a call with `flags` (`RWF_*`), to a descriptor with the flags `set`.
+    fn new(fd: c_int, offset: off_t, flags: c_int, set: Option<c_int>) -> At {
+        let is_set = set.is_none_or(|set| set & libc::O_APPEND != 0);
+        let appends = match flags & libc::RWF_NOAPPEND {
+            0 => is_set || flags & libc::RWF_APPEND != 0,
+            _ => false,
+        };
+        let size = || if offset < 0 { None } else { size(fd) };
+        let end = appends.then(size);
+        At { fd, offset, end }
+    }
+
+    /// Where `len` bytes go that are about to be written.
+    fn target(self, len: usize) -> Range<u64> {
+        let start = match u64::try_from(self.offset) {
+            // Others may write to the end at the same time.
+            _ if self.end.is_some() => None,
+            Ok(start) => Some(start),
+            Err(_) => sys::fd::position(self.fd),
+        };
+        start.map_or(0..u64::MAX, |start| start..start.saturating_add(len as u64))
+    }
+
+    /// Where `len` bytes were written, if that is known.
+    fn written(self, len: u64) -> Option<Range<u64>> {
+        let start = match (u64::try_from(self.offset), self.end) {
+            // The position is where what was appended ends, too.
+            (Err(_), _) => sys::fd::position(self.fd)?.checked_sub(len)?,
+            (Ok(start), None) => start,
+            (Ok(_), Some(end)) => end.filter(|&end| size(self.fd) == end.checked_add(len))?,
+        };
+        Some(start..start.saturating_add(len))
+    }
 }
 
-/// Where `len` bytes go that are written at `offset`, or, where that is -1, at the descriptor's position: at the end
-/// with O_APPEND, which may be anywhere.
-fn target(fd: c_int, offset: off_t, len: usize) -> Range<u64> {
-    let start = match u64::try_from(offset) {
-        Ok(start) => Some(start),
-        Err(_) if appends(fd) => None,
-        Err(_) => sys::fd::position(fd),
-    };
-    start.map_or(0..u64::MAX, |start| start..start.saturating_add(len as u64))
+fn size(fd: c_int) -> Option<u64> {
+    sys::fd::of_program(fd, sys::fd::size)?.ok()
 }
 
 /// The program is about to write `len` bytes to what `fd` is open on.
 #[cold]
 #[inline(never)]
-fn note_write(fd: c_int, offset: off_t, len: usize) {
+fn note_write(at: At, len: usize) {
     let state = next_fn::enter();
-    if let Some(inode) = removal::tracked_fd(fd) {
-        removal::changing(inode, target(fd, offset, len));
+    if let Some(inode) = removal::tracked_fd(at.fd) {
+        removal::changing(inode, at.target(len));
     }
     next_fn::leave(state);
 }
 
-/// `real` writes `len` bytes to what `fd` is open on, at `offset`, or, where that is -1, at the descriptor's position. Apart,
-/// so that where nothing is verified a write needs no frame.
+/// `real` writes `len` bytes to what a descriptor is open on, at an offset, or, where that is -1, at the descriptor's position,
+/// with flags (`RWF_*`). Apart, so that where nothing is verified a write needs no frame.
 #[cold]
 #[inline(never)]
-fn writing(fd: c_int, offset: off_t, len: usize, real: impl FnOnce() -> ssize_t) -> ssize_t {
+fn writing(
+    (fd, offset, flags): (c_int, off_t, c_int),
+    len: usize,
+    real: impl FnOnce() -> ssize_t,
+) -> ssize_t {
     if prctl::is_strict() {
         return real();
     }
-    let direct = is_direct(fd);
-    if direct {
-        before_fd(fd, target(fd, offset, len));
+    let set = sys::fd::flags(fd);
+    let direct = set.is_some_and(|set| set & libc::O_DIRECT != 0);
+    let may_drop = !direct && may_writes_drop();
+    let is_shown = !direct && config::has_other_client();
+    let at = (direct || may_drop || is_shown || removal::is_awaited())
+        .then(|| At::new(fd, offset, flags, set));
+    if let Some(at) = at.filter(|_| direct) {
+        before_fd(fd, at.target(len));
     }
-    let writing = match !direct && may_writes_drop() {
-        true => before_write(fd, offset, len),
-        false => None,
-    };
+    let writing = at.filter(|_| may_drop).and_then(|at| before_write(at, len));
     // After that: what is proved there counts as unchanged from then on.
-    if removal::is_awaited() {
-        note_write(fd, offset, len);
+    if let Some(at) = at.filter(|_| removal::is_awaited()) {
+        note_write(at, len);
     }
     let result = real();
-    if direct {
-        wrote(fd, offset, result);
+    if let Some(at) = at.filter(|_| direct) {
+        wrote(at, result);
     }
-    if let Some((inode, marks_stay)) = writing {
-        after_write(inode, marks_stay, fd, offset, result);
+    if let (Some((inode, marks_stay)), Some(at)) = (writing, at) {
+        after_write(inode, marks_stay, at, result);
     }
-    if !direct && config::has_other_client() && result > 0 {
-        note_written(fd, offset, result);
+    if let Some(at) = at.filter(|_| is_shown && result > 0) {
+        note_written(at, result);
     }
     if eviction_probe::are_missing() && result > 0 {
         grew(fd);
@@ -293,7 +328,7 @@ macro_rules! writes {
             #[doc = concat!("Hook for `", stringify!($name), "`.")]
             fn $name($fd: c_int $(, $arg: $type)*) -> ssize_t, real => {
                 if before::is_needed() {
-                    writing($fd, $offset, $len, real)
+                    writing(($fd, $offset, 0 $(| $flags)?), $len, real)
                 } else if told::is_needed() {
                     syncing($fd, 0 $(| $flags)?, real)
                 } else {
@@ -304,55 +339,42 @@ macro_rules! writes {
     )*};
 }
 
-/// `result` bytes were written at `offset`, or, where that is -1, up to the descriptor's position.
+/// `result` bytes were written. What may be anywhere has replaced nothing for certain.
 #[cold]
 #[inline(never)]
-fn wrote(fd: c_int, offset: off_t, result: ssize_t) {
+fn wrote(at: At, result: ssize_t) {
     let Ok(len) = u64::try_from(result) else {
         return;
     };
     let state = next_fn::enter();
-    if let (Some(inode), Some(start)) = (removal::tracked_fd(fd), written_from(fd, offset, len)) {
-        removal::changed(inode, start..start.saturating_add(len));
+    if let Some(inode) = removal::tracked_fd(at.fd) {
+        removal::changed(inode, at.written(len).unwrap_or(0..0));
     }
     next_fn::leave(state);
-}
-
-/// Where `len` bytes were written: at `offset`, or, where that is -1, up to the descriptor's position.
-fn written_from(fd: c_int, offset: off_t, len: u64) -> Option<u64> {
-    match u64::try_from(offset) {
-        Ok(start) => Some(start),
-        Err(_) => sys::fd::position(fd).and_then(|end| end.checked_sub(len)),
-    }
 }
 
 /// The other client must be shown what was written through the page cache, too.
 #[cold]
 #[inline(never)]
-fn note_written(fd: c_int, offset: off_t, result: ssize_t) {
+fn note_written(at: At, result: ssize_t) {
     let state = next_fn::enter();
-    if let Some(inode) = removal::tracked_fd(fd) {
+    if let Some(inode) = removal::tracked_fd(at.fd) {
         let len = u64::try_from(result).unwrap_or(0);
-        let range = match written_from(fd, offset, len) {
-            // An offset says nothing then (pwrite(2)).
-            Some(start) if offset == -1 || !appends(fd) => start..start.saturating_add(len),
-            _ => 0..u64::MAX,
-        };
-        removal::must_be_shown(inode, &range);
+        removal::must_be_shown(inode, &at.written(len).unwrap_or(0..u64::MAX));
     }
     next_fn::leave(state);
 }
 
-/// The program is about to write to what `fd` is open on: returns what it is, and what [`before::writing`] says, where that may
+/// The program is about to write: returns what it is, and what [`before::writing`] says, where that may
 /// drop pages.
 #[cold]
 #[inline(never)]
-fn before_write(fd: c_int, offset: off_t, len: usize) -> Option<(Inode, bool)> {
+fn before_write(at: At, len: usize) -> Option<(Inode, bool)> {
     let state = next_fn::enter();
-    let inode = removal::tracked_fd(fd);
+    let inode = removal::tracked_fd(at.fd);
     let writing = inode.and_then(|inode| Some((inode, before::writing(inode)?)));
     if let Some((inode, _)) = writing {
-        removal::make_way(inode, &target(fd, offset, len));
+        removal::make_way(inode, &at.target(len));
     }
     next_fn::leave(state);
     writing
@@ -361,13 +383,13 @@ fn before_write(fd: c_int, offset: off_t, len: usize) -> Option<(Inode, bool)> {
 /// The same as [`wrote`], where nobody knows whether that has gone past the page cache.
 #[cold]
 #[inline(never)]
-fn after_write(inode: Inode, marks_stay: bool, fd: c_int, offset: off_t, result: ssize_t) {
+fn after_write(inode: Inode, marks_stay: bool, at: At, result: ssize_t) {
     let Ok(len) = u64::try_from(result) else {
         return;
     };
     let state = next_fn::enter();
-    if let Some(start) = written_from(fd, offset, len).filter(|_| len > 0) {
-        removal::written(inode, start..start.saturating_add(len), marks_stay);
+    if let Some(range) = at.written(len).filter(|_| len > 0) {
+        removal::written(inode, range, marks_stay);
     }
     next_fn::leave(state);
 }
@@ -423,7 +445,7 @@ hook! {
             Ok(n) if n == offset.len() => off_t::from_ne_bytes(offset),
             _ => -1,
         };
-        writing(to, offset, len, real)
+        writing((to, offset, 0), len, real)
     }
 }
 
@@ -454,7 +476,9 @@ hook! {
                     end - result as off_t
                 }
             };
-            wrote(to, start, result);
+            let (fd, offset) = (to, start);
+            let end = None;
+            wrote(At { fd, offset, end }, result);
         }
         result
     }

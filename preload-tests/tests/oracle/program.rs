@@ -29,7 +29,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("touch", &["slot", "off", "pages"]),
     ("sync", &["slot", "off", "pages", "flags"]),
     ("fsync", &["data"]),
-    ("pwrite", &["cell", "cells", "direct", "stamp"]),
+    ("pwrite", &["cell", "cells", "flags", "stamp"]),
     ("trunc", &["halves"]),
     ("punch", &["cell", "cells"]),
     ("zero", &["cell", "cells"]),
@@ -316,9 +316,9 @@ fn describe(call: &Call, stamp: i64) -> String {
         }
         .into(),
         "pwrite" => {
-            let direct = if a(2) != 0 { "O_DIRECT " } else { "" };
+            let flags = ["", "O_DIRECT ", "O_APPEND ", "O_DIRECT RWF_APPEND "][a(2) as usize & 3];
             format!(
-                "{direct}pwrite(fd, 0x{stamp:02x}, {} * 512, {} * 512)",
+                "{flags}pwrite(fd, 0x{stamp:02x}, {} * 512, {} * 512)",
                 a(1),
                 a(0)
             )
@@ -411,7 +411,7 @@ fn any_call() -> BoxedStrategy<Call> {
         10 => (slot(), off(), many(), prop_oneof![9 => Just(4i64), 1 => Just(6i64), 1 => Just(1i64)])
             .prop_map(|(a, b, c, d)| vec![a, b, c, d]).prop_map(make("sync")),
         2 => (0i64..2).prop_map(|a| vec![a]).prop_map(make("fsync")),
-        3 => (cells(), length(), prop_oneof![2 => Just(0i64), 1 => Just(1i64)])
+        3 => (cells(), length(), prop_oneof![4 => Just(0i64), 2 => Just(1i64), 1 => 2i64..4])
             .prop_map(|(a, b, c)| vec![a, b, c]).prop_map(make("pwrite")),
         3 => prop_oneof![(0i64..24).prop_map(|page| 16 * page), 0i64..400].prop_map(|a| vec![a]).prop_map(make("trunc")),
         1 => (cells(), length()).prop_map(|(a, b)| vec![a, b]).prop_map(make("punch")),
