@@ -166,9 +166,13 @@ fn elsewhere(fs: &TearFs, how: &[&str]) -> Program {
 fn another_client_that_is_late_is_no_fault_of_the_test() {
     or_skip!(TearFs::available());
     or_skip!(preload_tests::harness::installed("strace"));
-    for coherence in ["propagation", "attribute-cache"] {
+    for (coherence, how) in [
+        ("propagation", &[][..]),
+        ("attribute-cache", &[]),
+        ("late-open", &["reopen"]),
+    ] {
         let fs = TearFs::mount_twice(coherence, &["--coherence-ms=1000"]);
-        let output = diagnose(&["--runs=3"], &elsewhere(&fs, &[]));
+        let output = diagnose(&["--runs=3"], &elsewhere(&fs, how));
         let text = stdout(&output);
         assert_eq!(output.status.code(), Some(1), "{coherence}: {text}");
         let headline = "The other client of the filesystem, through which it reads, sees too late";
@@ -187,6 +191,25 @@ fn another_client_that_is_late_is_no_fault_of_the_test() {
         assert!(!text.contains("holds what was synced"), "{text}");
         assert!(!text.contains(&format!("doctor {first}\n")), "{text}");
     }
+}
+
+/// A sync more, which the shim makes, takes longer than the other client caches: it is time that helps, and no setting.
+#[test]
+fn what_time_alone_shows_to_another_client_is_no_lie_of_the_filesystem() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::installed("strace"));
+    let fs = TearFs::mount_twice(
+        "attribute-cache",
+        &["--coherence-ms=1050", "--fsync-delay-ms=600"],
+    );
+    let found = found(&["--runs=2"], &elsewhere(&fs, &[]));
+    println!("{}", passed(&found));
+    let words = [
+        "It stores through",
+        "It passes where msync only returns later ('natively, 500 ms after msync'): the other client sees it later",
+        "KEEPMYDATA_SEEN_BY has msync wait for it",
+    ];
+    check(&found, "client", &words, &[]);
 }
 
 /// What the test does wrong besides is not the other client's fault.

@@ -272,11 +272,9 @@ fn a_slow_filesystem_gets_its_verdict() {
     assert_eq!(drops["verdict"], "cured", "{drops}");
 }
 
-/// What it met, and what to do.
-#[test]
-fn a_full_filesystem_is_explained() {
-    // An ext4 that is full: its blocks are taken by one file.
-    let full = or_skip!(LoopFs::mount("ext4"));
+/// An ext4 that is full: its blocks are taken by one file.
+fn full_ext4() -> Result<(LoopFs, fs::File), String> {
+    let full = LoopFs::mount("ext4")?;
     let mut file = fs::File::create(full.path("all")).unwrap();
     // What is written late may turn out to need less.
     let mut last = None;
@@ -287,10 +285,56 @@ fn a_full_filesystem_is_explained() {
         last = Some(file.metadata().unwrap().len());
     }
     assert!(last > Some(1 << 20));
-    let found = examine(&full.path(""));
-    assert_eq!(found["verdict"], "unknown", "{found}");
+    Ok((full, file))
+}
+
+/// What it met, and what to do.
+#[test]
+fn a_full_filesystem_is_explained() {
+    let (full, file) = or_skip!(full_ext4());
+    let met = |directory: &std::path::Path, verdict: &str, words: &str| {
+        let found = examine(directory);
+        assert_eq!(found["verdict"], verdict, "{found}");
+        let sentences = found["sentences"].to_string();
+        assert!(sentences.contains(words), "{sentences}");
+    };
+    met(&full.path(""), "unknown", "The filesystem is full");
+    // Enough for the seed case, and not for stores at random places: a page of a hole gets no block.
+    let size = file.metadata().unwrap().len();
+    file.set_len(size - (100 << 10)).unwrap();
+    file.sync_all().unwrap();
+    met(
+        &full.path(""),
+        "unknown",
+        "a workload could not be tried: signal: 7 (SIGBUS)",
+    );
+    // A daemon that writes less than it was given, of which the kernel tells nobody.
+    or_skip!(preload_tests::harness::installed("bindfs"));
+    let [lower, point] = ["lower", "mount"].map(|name| full.path(name));
+    for directory in [&lower, &point] {
+        fs::create_dir(directory).unwrap();
+    }
+    let run = |program: &str, arguments: &[&std::path::Path]| {
+        let status = std::process::Command::new(program).args(arguments).status();
+        assert!(status.unwrap().success(), "{program}");
+    };
+    run("bindfs", &[&lower, &point]);
+    met(&point, "not-cured", "The filesystem is full");
+    run("umount", &[&point]);
+}
+
+/// It fails by itself, each time: not only msync says so.
+#[test]
+fn a_filesystem_that_fails_is_explained() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode=eio-once", "--every=1"]);
+    let found = examine(&fs.path(""));
+    assert_eq!(found["verdict"], "not-cured", "{found}");
     let sentences = found["sentences"].to_string();
-    assert!(sentences.contains("The filesystem is full"), "{sentences}");
+    assert!(
+        sentences.contains("look into the kernel's log (dmesg)"),
+        "{sentences}"
+    );
 }
 
 /// A file of the lower layer that is mapped before it is written first.

@@ -25,8 +25,13 @@ int main(int argc, char **argv)
 	other = open(argv[2], O_RDONLY);
 	if (other < 0)
 		setup_failed("open %s", argv[2]);
-	for (int i = 0; i < 5000 && (pread(other, &byte, 1, PAGE) != 1 || byte != 'o'); i++)
+	for (int i = 0; i < 5000 && (pread(other, &byte, 1, PAGE) != 1 || byte != 'o'); i++) {
 		usleep(1000);
+		if (!strcmp(how, "reopen")) {
+			close(other);
+			other = open(argv[2], O_RDONLY);
+		}
+	}
 	if (byte != 'o')
 		setup_failed("old data of %s", argv[2]);
 	if (!strcmp(how, "mapping")) {

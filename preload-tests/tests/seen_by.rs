@@ -21,7 +21,7 @@ fn seen_by(fs: &TearFs) -> String {
 }
 
 /// What the readers see without the setting, under the shim too, and with it, by [`Looks::WAYS`]. docs/modes.md has this table.
-const ROWS: [(&str, [&str; 6], [&str; 6]); 8] = [
+const ROWS: [(&str, [&str; 6], [&str; 6]); 10] = [
     ("coherent", ["now"; 6], ["now"; 6]),
     // The mapping too: the look for the new data has that client ask for attributes, again and again.
     (
@@ -35,6 +35,12 @@ const ROWS: [(&str, [&str; 6], [&str; 6]); 8] = [
         ["never", "now", "now", "never", "never", "now"],
         ["now"; 6],
     ),
+    // The mapping too: as close-to-open, once that open is late enough.
+    (
+        "late-open",
+        ["never", "later", "now", "never", "never", "now"],
+        ["now"; 6],
+    ),
     (
         "on-lock",
         ["never", "never", "now", "never", "now", "now"],
@@ -43,6 +49,11 @@ const ROWS: [(&str, [&str; 6], [&str; 6]); 8] = [
     // The guest has the file open before the other client reads it.
     (
         "on-open",
+        ["never", "never", "now", "never", "never", "now"],
+        SHOWN,
+    ),
+    (
+        "recall",
         ["never", "never", "now", "never", "never", "now"],
         SHOWN,
     ),
@@ -107,8 +118,10 @@ rows! {
     coherent: "coherent";
     attribute_cache: "attribute-cache";
     close_to_open: "close-to-open";
+    late_open: "late-open";
     on_lock: "on-lock";
     on_open: "on-open";
+    recall: "recall";
     no_invalidation: "no-invalidation";
     propagation: "propagation";
     stale_writeback: "stale-writeback";
@@ -574,6 +587,31 @@ fn threads_that_map_anew_are_all_waited_for() {
         ("KEEPMYDATA_UNCERTAIN", "error"),
     ]);
     assert_eq!(run.stdout, "looks 1600\nold 0\n", "{run:?}");
+}
+
+/// What the look by the other client takes from this one's page cache is no doubt, as with CephFS; nor is anything left that a
+/// later open there would take. Without the setting each such open leaves one.
+#[test]
+fn what_the_look_takes_away_is_no_doubt() {
+    or_skip!(TearFs::available());
+    let fs = mount("recall");
+    let mounts = seen_by(&fs);
+    let run = |settings: &[(&str, &str)]| {
+        fs::write(fs.path("f"), [0; 32768]).expect("file");
+        let guest = Program::guest("acked").arg(fs.path("f")).arg("2");
+        let guest = guest.arg(fs.second().join("f"));
+        let run = guest.under_shim(&[&[("KEEPMYDATA_UNCERTAIN", "error")], settings].concat());
+        let looks = Looks::of(&run);
+        ["zeros", "failed", "old"].map(|name| looks.number(name).expect("a number"))
+    };
+    let [zeros, failed, old] = run(&[]);
+    assert!(
+        zeros > 0.0 && failed > 0.0 && old > 0.0,
+        "{zeros} {failed} {old}"
+    );
+    let [zeros, failed, old] = run(&[("KEEPMYDATA_SEEN_BY", &mounts)]);
+    assert!(zeros > 0.0, "{zeros}");
+    assert_eq!([failed, old], [0.0, 0.0], "{zeros}");
 }
 
 /// Nor is it a doubt what another thread takes out of its own pages, or writes past the page cache.

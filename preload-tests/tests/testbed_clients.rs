@@ -56,6 +56,19 @@ fn on_open() {
     check("on-open", ways, false);
 }
 
+/// As some time after msync, and whoever looked before, in GlusterFS.
+#[test]
+fn late_open() {
+    let ways = ["never", "later", "now", "never", "never", "now"];
+    check("late-open", ways, false);
+}
+
+#[test]
+fn recall() {
+    let ways = ["never", "never", "now", "never", "never", "now"];
+    check("recall", ways, false);
+}
+
 #[test]
 fn no_invalidation() {
     let ways = ["never", "never", "now", "never", "never", "now"];

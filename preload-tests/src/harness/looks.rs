@@ -56,6 +56,24 @@ impl Looks {
         })
     }
 
+    /// The class that follows: that of `keepmydata doctor --client`, found without any of its code.
+    pub fn class(&self) -> &'static str {
+        let at_once = |way: &str| self.number(way).is_some_and(|ms| ms < 50.0);
+        // Though the other had seen it before it stored.
+        let is_seen = self.number("unseen") == Some(0.0) || at_once("held") && at_once("fresh");
+        let loses = self.number("lost") > Some(0.0) && is_seen;
+        match (self.number("held"), self.number("fresh")) {
+            (_, Some(_)) if loses => "lost-update",
+            _ if at_once("held") && at_once("fresh") => "at-once",
+            _ if at_once("fresh") => "close-to-open",
+            // Later than that the kernel has evicted what it had cached, by chance.
+            (Some(held), Some(fresh)) if held < 2.0 * fresh + 1000.0 => "after-time",
+            (_, Some(_)) => "close-to-open",
+            _ if self.number("lock").is_some() => "on-lock",
+            _ => "never",
+        }
+    }
+
     /// Another number, as `lost`.
     pub fn number(&self, name: &str) -> Option<f64> {
         self.numbers.get(name).copied().flatten()

@@ -54,8 +54,13 @@ pub enum Coherence {
     CloseToOpen,
     /// A client drops a file's pages when it gets a record lock of it.
     OnLock,
+    /// A client drops a file's pages when it opens it, if what the other wrote is --coherence-ms old by then.
+    LateOpen,
     /// A client drops a file's pages when the other opens it to write, and not when that writes.
     OnOpen,
+    /// As on-open; and a client that has written since then drops its pages when the other opens the file at all, as with
+    /// CephFS.
+    Recall,
     /// A client keeps its pages, whatever the other does.
     NoInvalidation,
     /// READs of the other client are answered with what was there before, until --coherence-ms after the write.
@@ -72,7 +77,9 @@ impl Coherence {
             Coherence::AttributeCache => "attribute-cache",
             Coherence::CloseToOpen => "close-to-open",
             Coherence::OnLock => "on-lock",
+            Coherence::LateOpen => "late-open",
             Coherence::OnOpen => "on-open",
+            Coherence::Recall => "recall",
             Coherence::NoInvalidation => "no-invalidation",
             Coherence::Propagation => "propagation",
             Coherence::StaleWriteback => "stale-writeback",

@@ -136,6 +136,7 @@ impl Daemon {
 
     /// The client has changed the file: what the other one is told, and when.
     pub fn changed(&self, client: Client, inode: &Inode) {
+        inode.changed_by(client);
         let Some(other) = self.teller(client.other()) else {
             return;
         };
@@ -148,8 +149,10 @@ impl Daemon {
             }
             Coherence::AttributeCache
             | Coherence::CloseToOpen
+            | Coherence::LateOpen
             | Coherence::OnLock
             | Coherence::OnOpen
+            | Coherence::Recall
             | Coherence::NoInvalidation => {}
         }
     }
@@ -182,8 +185,13 @@ impl Daemon {
         job: impl FnOnce() + Send + 'static,
     ) {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let takes = match self.options.coherence {
+            Coherence::OnOpen => writes,
+            Coherence::Recall => writes | inode.take_change_of(client.other()),
+            _ => false,
+        };
         match self.teller(client.other()) {
-            Some(other) if writes && self.options.coherence == Coherence::OnOpen => {
+            Some(other) if takes => {
                 other.forget(inode.nodes());
                 other.then(move |_| job());
             }

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo};
 
+use super::cluster::Client;
 use super::file::Contents;
 
 /// Set in the second node id of a file (mode twin-inode).
@@ -58,6 +59,8 @@ pub struct Inode {
     /// Open descriptions that go by the first node id.
     opens: AtomicI64,
     place: Mutex<Option<(u64, OsString)>>,
+    /// When each client has changed the contents last.
+    changed: Mutex<[Option<Instant>; 2]>,
 }
 
 pub enum Kind {
@@ -80,7 +83,24 @@ impl Inode {
             lookups: AtomicI64::new(0),
             opens: AtomicI64::new(0),
             place: Mutex::default(),
+            changed: Mutex::default(),
         }
+    }
+
+    pub fn changed_by(&self, client: Client) {
+        self.changed.lock().expect("changes")[client.index()] = Some(Instant::now());
+    }
+
+    /// Whether the client has changed the contents, and not within this time.
+    pub fn was_changed_before(&self, client: Client, time: Duration) -> bool {
+        let changed = self.changed.lock().expect("changes")[client.index()];
+        changed.is_some_and(|changed| changed.elapsed() >= time)
+    }
+
+    /// Whether the client has changed the contents since this was asked last.
+    pub fn take_change_of(&self, client: Client) -> bool {
+        let mut changed = self.changed.lock().expect("changes");
+        changed[client.index()].take().is_some()
     }
 
     /// The file's contents, locked.

@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long, value_enum, value_name = "HOW", default_value = "coherent", requires = "second", help_heading = CLUSTER)]
     pub coherence: Coherence,
 
-    /// The time of attribute-cache and propagation.
+    /// The time of attribute-cache, late-open and propagation.
     #[arg(long, value_name = "N", default_value_t = 300, help_heading = CLUSTER)]
     pub coherence_ms: u64,
 

@@ -65,6 +65,7 @@ pub fn judge(trials: &Trials, setting: &Setting) -> Judgement {
     sentences.extend(cause::sentences(trials, setting.actor));
     let (verdict, cure) = cure::judge(trials, setting);
     sentences.extend(cure);
+    sentences.extend(met_anywhere(trials).map(str::to_owned));
     Judgement::new(verdict, sentences)
 }
 
@@ -86,6 +87,23 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
             .said
             .sentences
             .extend(met(&error).map(str::to_owned));
+        return judgement;
+    }
+    let workloads = [
+        Some(&trials.workload),
+        trials.pair.as_ref(),
+        trials.fsx.as_ref(),
+    ];
+    let untried = workloads.into_iter().flatten().find_map(|found| {
+        let why = found.as_ref().err()?;
+        Some((why, met(why)?))
+    });
+    if let Some((why, means)) = untried {
+        let sentence = format!(
+            "In the seed case all readers got the new data at once, and a workload could not be tried: {why}."
+        );
+        let mut judgement = Judgement::unknown(sentence);
+        judgement.said.sentences.push(means.to_owned());
         return judgement;
     }
     let operations: u64 = trials
@@ -110,6 +128,30 @@ fn whole(trials: &Trials, setting: &Setting) -> Judgement {
     }
 }
 
+/// What an error means that msync returned, where it was the kernel's. The shim returns EIO for what it finds itself.
+fn met_anywhere(trials: &Trials) -> Option<&'static str> {
+    let natively = trials
+        .native_seeds()
+        .find_map(|found| found.msync.error.as_deref());
+    let natively = natively.or_else(|| {
+        let mut workloads = trials.native_workloads();
+        workloads.find_map(|found| found.msync_error.as_deref())
+    });
+    let shimmed = trials
+        .shim
+        .found
+        .iter()
+        .find_map(|found| found.msync.error.as_deref())
+        .or_else(|| {
+            let workload = trials.shim_workload.as_ref().ok()?;
+            workload.msync_error.as_deref()
+        })
+        .filter(|error| !error.contains(FAILS));
+    natively.or(shimmed).and_then(met)
+}
+
+const FAILS: &str = "Input/output error";
+
 /// What an error means that the doctor meets, and what to do.
 fn met(why: &str) -> Option<&'static str> {
     [
@@ -122,7 +164,12 @@ fn met(why: &str) -> Option<&'static str> {
             "The quota is used up: the doctor's files take 13 MB each.",
         ),
         (
-            "Input/output error",
+            "SIGBUS",
+            "A store through a mapping was refused: the filesystem has no room for it (the doctor's files take 13 MB each), or cannot \
+             read what is there.",
+        ),
+        (
+            FAILS,
             "The filesystem fails itself, or what it lies on: look into the kernel's log (dmesg) and the daemon's.",
         ),
         (

@@ -100,7 +100,12 @@ impl TearFs {
         inode.opened(node, 1);
         let mut answer = FopenFlags::empty();
         answer.set(FopenFlags::FOPEN_DIRECT_IO, options.is_direct(flags));
-        answer.set(FopenFlags::FOPEN_KEEP_CACHE, options.keeps_cache());
+        let drops = options.cluster() == Some(Coherence::LateOpen)
+            && inode.was_changed_before(self.client.other(), options.coherence_time());
+        answer.set(
+            FopenFlags::FOPEN_KEEP_CACHE,
+            options.keeps_cache() && !drops,
+        );
         (self.daemon.new_handle(), answer)
     }
 
