@@ -319,6 +319,25 @@ fn a_page_is_asked_for_by_the_first_read_after_a_sync() {
     );
 }
 
+/// The daemon is asked once for what the filesystem is, and not for each window of a file.
+#[test]
+fn windows_of_a_file_ask_once_which_filesystem_it_is_on() {
+    or_skip!(TearFs::available());
+    if !kernel::is_at_least(6, 8) {
+        return;
+    }
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("windows").arg(fs.path("f"));
+    let asked = |run: &dyn Fn() -> preload_tests::harness::Outcome| {
+        let before = count(&fs, "Statfs");
+        let outcome = run().expect_success("windows");
+        assert_eq!(outcome.stdout, "12 windows\n");
+        count(&fs, "Statfs") - before
+    };
+    assert_eq!(asked(&|| guest.natively()), 0, "control");
+    assert_eq!(asked(&|| guest.under_shim(&[])), 1);
+}
+
 /// To unmap a page that was stored to proves that page: the other mappings of the file keep their marks, and are not looked
 /// through.
 #[test]

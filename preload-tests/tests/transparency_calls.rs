@@ -110,6 +110,17 @@ fn locking_in_memory_on_fuse() {
     assert_same_under_shim(&Program::guest("mlocks").arg(fs.path("f")));
 }
 
+/// The shim locks a page of a file on FUSE, and lets go of it where the program may lock no more.
+#[test]
+fn locking_all_that_may_be() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "honest"]);
+    let guest = Program::guest("memlock").arg(fs.path("f"));
+    let native = guest.natively().expect_success("natively");
+    assert!(native.stdout.contains("all 0 0\nmore ENOMEM"), "{native:?}");
+    assert_same_under_shim(&guest);
+}
+
 /// One userfaultfd for each mapping, says the kernel: it is the program's.
 #[test]
 fn a_program_tracks_its_own_stores() {

@@ -61,6 +61,20 @@ pub fn forked() {
     });
 }
 
+/// The program wants to lock as much as it may (RLIMIT_MEMLOCK): what the probes have locked is let go of. Says whether that
+/// was anything.
+#[cold]
+pub fn unlock() -> bool {
+    let mut any = false;
+    mappings::lock().for_each_state(|state| {
+        for probe in state.probes.all.iter().filter(|probe| probe.addr != 0) {
+            vm::unlock(probe.addr, sys::page_size());
+            any = true;
+        }
+    });
+    any
+}
+
 /// Plants a probe in `entry`, a mapping of a file, if the file has not got
 /// enough: on the last page that is inside the file. On a helper thread.
 pub fn plant(worker: &Worker, entry: &Entry<'_>) {

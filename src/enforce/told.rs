@@ -36,13 +36,13 @@ impl Unverified {
         if sys::fd::flags(fd)? & libc::O_PATH != 0 {
             return None;
         }
-        let Candidate { key, .. } = classify::candidate(fd, libc::PROT_NONE).ok()?;
+        let Candidate { key, mount, .. } = classify::candidate(fd, libc::PROT_NONE).ok()?;
         let is_watching = config::settings().enforce == Enforce::Off;
         if is_watching || !mappings::may_know(key.dev, key.ino) {
             return None;
         }
         let known = mappings::lock().find(&key).map(|file| file.traits);
-        Unverified::new(key, known.or_else(|| classify::traits(fd).ok())?)
+        Unverified::new(key, known.or_else(|| classify::traits(fd, mount).ok())?)
     }
 
     fn new(key: Key, traits: Traits) -> Option<Unverified> {

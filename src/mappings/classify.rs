@@ -5,7 +5,10 @@ use super::may_know;
 use super::untold::Whose;
 use crate::sys;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use keepmydata_promise::filesystem;
 use libc::c_int;
+use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
 
 /// Why a mapping, a file or a call is left to the kernel alone. Printed by the log as it stands.
@@ -47,6 +50,8 @@ pub fn is_shared_file(flags: c_int) -> bool {
 /// A descriptor whose mapping is to be tracked.
 pub struct Candidate {
     pub key: Key,
+    /// The mount that it is on ([`sys::fd::Kind::mount`]).
+    pub mount: u64,
     /// Opened for writing: stores can happen, now or after mprotect(2).
     pub writable: bool,
 }
@@ -97,15 +102,50 @@ pub fn candidate(fd: c_int, prot: c_int) -> Result<Candidate, Bypass> {
     };
     Ok(Candidate {
         key: key_of(&kind, handle),
+        mount: kind.mount,
         writable,
     })
 }
 
-/// What the filesystem behind `fd` is; asked once a file.
-pub fn traits(fd: c_int) -> Result<Traits, Bypass> {
-    match sys::fd::of_program(fd, Traits::of) {
+/// What the filesystem behind `fd` is; asked once a file. A FUSE daemon or a server is asked once a `mount`, where that is known.
+pub fn traits(fd: c_int, mount: u64) -> Result<Traits, Bypass> {
+    let look = |fd: BorrowedFd<'_>| match known_on(mount) {
+        Some(magic) => Ok(Traits::on(magic, fd)),
+        None => filesystem(fd).map(|magic| {
+            remember(mount, magic);
+            Traits::on(magic, fd)
+        }),
+    };
+    match sys::fd::of_program(fd, look) {
         Some(Ok(Some(traits))) => Ok(traits),
         Some(Ok(None)) => Err(Bypass::NoBackingStore),
         Some(Err(_)) | None => Err(Bypass::BadDescriptor),
     }
+}
+
+/// Mounts, and which filesystem each is of; the oldest gives way.
+struct Mounts {
+    all: [(AtomicU64, AtomicU32); 16],
+    next: AtomicUsize,
+}
+
+static MOUNTS: Mounts = Mounts {
+    all: [const { (AtomicU64::new(0), AtomicU32::new(0)) }; 16],
+    next: AtomicUsize::new(0),
+};
+
+fn known_on(mount: u64) -> Option<u32> {
+    MOUNTS.all.iter().find_map(|(id, magic)| {
+        let is_it = || mount != 0 && id.load(SeqCst) == mount;
+        // Another thread may put another mount in its place.
+        is_it().then(|| magic.load(SeqCst)).filter(|_| is_it())
+    })
+}
+
+fn remember(mount: u64, of: u32) {
+    let next = MOUNTS.next.fetch_add(1, SeqCst);
+    let (id, magic) = &MOUNTS.all[next % MOUNTS.all.len()];
+    id.store(0, SeqCst);
+    magic.store(of, SeqCst);
+    id.store(mount, SeqCst);
 }

@@ -163,11 +163,11 @@ fn mmap_file(call: &Mmap, quiet: &Quiet) -> *mut c_void {
     let candidate = classify::candidate(call.fd, call.prot);
     let leaving = before_replacing(call);
     let may_drop = |candidate: &&Candidate| {
-        let Candidate { key, writable } = candidate;
+        let Candidate { key, writable, .. } = candidate;
         before::is_needed() && may_drop((key.dev, key.ino), maps_to(*writable))
     };
     let dropping = candidate.as_ref().ok().filter(may_drop).map(|candidate| {
-        let Candidate { key, writable } = candidate;
+        let Candidate { key, writable, .. } = candidate;
         before::Dropping::begin((key.dev, key.ino), maps_to(*writable))
     });
     let result = replace(call);
@@ -236,7 +236,7 @@ fn track_known(
     candidate: &Candidate,
     quiet: &Quiet,
 ) -> Option<Result<Key, Bypass>> {
-    let &Candidate { key, writable } = candidate;
+    let &Candidate { key, writable, .. } = candidate;
     if !mappings::may_know(key.dev, key.ino) || stats::on() {
         return None;
     }
@@ -293,14 +293,18 @@ fn track(
     if let Some(done) = track_known(call, start, &candidate, quiet) {
         return done;
     }
-    let Candidate { key, writable } = candidate;
+    let Candidate {
+        key,
+        mount,
+        writable,
+    } = candidate;
     let known = match mappings::may_know(key.dev, key.ino) {
         true => lock_if(Some(quiet)).find(&key).map(|file| file.traits),
         false => None,
     };
     let traits = match known {
         Some(traits) => traits,
-        None => classify::traits(call.fd)?,
+        None => classify::traits(call.fd, mount)?,
     };
     let len = sys::page_up(call.len as u64) as usize;
     enforce::keep_memory();

@@ -42,6 +42,6 @@ pub use settle::pay;
 pub use snapshot::take;
 pub use stages::{Compared, Facts, Flushed, Judged, Request, Snapshot, Terms};
 pub use target::{Mapping, PARTS, Part, Target};
-pub use traits::Traits;
+pub use traits::{Traits, filesystem};
 pub use verdict::{Ended, Proved, Refused, Verdict, Zero, judge};
 pub use verify::check;

@@ -32,26 +32,25 @@ impl Traits {
     ///
     /// Errors: those of fstatfs(2).
     pub fn of(fd: BorrowedFd<'_>) -> Result<Option<Traits>, Errno> {
-        let fs = fs::fstatfs(fd)?;
-        #[allow(
-            clippy::unnecessary_cast,
-            reason = "the type differs between architectures"
-        )]
-        let magic = fs.f_type as u32;
+        Ok(Traits::on(filesystem(fd)?, fd))
+    }
+
+    /// The same where [`filesystem`] has said `magic` of it, and nobody else is asked.
+    pub fn on(magic: u32, fd: BorrowedFd<'_>) -> Option<Traits> {
         let backing = Backing::of(magic);
         if backing == Backing::Nothing {
-            return Ok(None);
+            return None;
         }
         let local_block = backing == Backing::LocalBlock;
         let dax = is_dax(fd);
-        Ok(Some(Traits {
+        Some(Traits {
             local_block,
             msync_is_fdatasync: matches!(magic, EXT4 | XFS | BTRFS) && !dax,
             drops_unallocated: local_block && !keeps_unwritten(magic),
             loses_unwritten: magic == BTRFS && !sys::kernel_is_at_least(6, 18),
             encodes: magic == BTRFS,
             dax,
-        }))
+        })
     }
 
     /// Whether the filesystem may have dropped pages of the file, open as `handle`, that it found no block for, in a flush that
@@ -62,6 +61,17 @@ impl Traits {
         let drops = self.drops_unallocated && !self.dax && errno != Errno::IO;
         drops && handle.is_none_or(|handle| extents::has_hole(handle).unwrap_or(true))
     }
+}
+
+/// Which filesystem the file behind `fd` is on (fstatfs(2), `f_type`): a FUSE daemon or a server is asked.
+///
+/// Errors: those of fstatfs(2).
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the type differs between architectures"
+)]
+pub fn filesystem(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    Ok(fs::fstatfs(fd)?.f_type as u32)
 }
 
 /// Asked of the kernel's inode; a FUSE daemon or a server is not asked.

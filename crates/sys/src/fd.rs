@@ -117,9 +117,14 @@ pub struct Kind {
     pub file_type: FileType,
     /// When it was made, ns; 0 where that is not known without asking a server.
     pub born: u64,
+    /// The mount that it is on, by a number that no other mount gets (Linux 6.8); 0 where it is not known.
+    pub mount: u64,
     /// The kernel has statx(2) not, or a sandbox denies it.
     pub without_statx: bool,
 }
+
+/// `STATX_MNT_ID_UNIQUE`, which rustix does not name.
+const MNT_ID_UNIQUE: u32 = 0x4000;
 
 /// What `fd` is open on, without asking a server: a plain fstat(2) may have FUSE drop the file's page cache
 /// ([`size`]).
@@ -129,8 +134,10 @@ pub fn kind(fd: c_int) -> Option<Kind> {
 
 fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::BTIME;
+    let unique = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
+    let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::BTIME | unique;
     if let Ok(stat) = statx(fd, c"", flags, wanted) {
+        let has_mount = stat.stx_mask & MNT_ID_UNIQUE != 0;
         let born = (stat.stx_btime.tv_sec as u64)
             .wrapping_mul(1_000_000_000)
             .wrapping_add(stat.stx_btime.tv_nsec.into());
@@ -140,6 +147,7 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
             ino: stat.stx_ino,
             file_type: FileType::from_raw_mode(stat.stx_mode.into()),
             born: if is_known { born } else { 0 },
+            mount: if has_mount { stat.stx_mnt_id } else { 0 },
             without_statx: false,
         });
     }
@@ -150,6 +158,7 @@ fn kind_of(fd: BorrowedFd<'_>) -> Option<Kind> {
         ino: stat.st_ino,
         file_type: FileType::from_raw_mode(stat.st_mode),
         born: 0,
+        mount: 0,
         without_statx: true,
     })
 }

@@ -259,6 +259,8 @@ calls! {
     sys_cool(start: usize, len: usize) = libc::SYS_madvise, [start, len, libc::MADV_COLD];
     /// mlock(2).
     sys_mlock(start: usize, len: usize) = libc::SYS_mlock, [start, len];
+    /// munlock(2).
+    sys_munlock(start: usize, len: usize) = libc::SYS_munlock, [start, len];
     /// process_vm_readv(2): copies memory of a process, whose address is checked.
     sys_process_vm_readv(process: c_int, from: usize, into: &mut [u8]) = libc::SYS_process_vm_readv, [
         process,

@@ -89,6 +89,11 @@ pub fn populate_locked(addr: usize, len: usize) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Lets go of what [`populate_locked`] has locked; the pages stay, and may be evicted.
+pub fn unlock(addr: usize, len: usize) {
+    let _ = raw::sys_munlock(addr, len);
+}
+
 /// Has the processor that the calling thread runs on let go of the pages that it is about to put on a list of the
 /// kernel's (madvise(2), `MADV_COLD` of `untouched`, a page of anonymous memory that nobody has touched: nothing else is
 /// done with it).
