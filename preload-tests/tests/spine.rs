@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, Tmpfs, seconds};
+use preload_tests::harness::{LoopFs, Outcome, Program, TearFs, Tmpfs, patience, seconds};
 use preload_tests::{or_skip, page_size};
 
 /// What a run of a guest is expected to come to.
@@ -74,13 +74,17 @@ modes! {
 
 fn check_row(row: &Row, guest: Program) {
     or_skip!(TearFs::available());
+    // Longer than a machine takes from msync to the read: else what is late is there.
+    let times = |ms| patience(Duration::from_millis(ms)).as_millis().to_string();
+    let (delay, deadline) = (times(200), times(2000));
+    let verified = [("KEEPMYDATA_DEADLINE_MS", deadline.as_str())];
     let runs = [
         ("natively", row.native, None),
         ("flush only", row.flush_only, Some(FLUSH_ONLY)),
-        ("verified", row.verified, Some(DEFAULTS)),
+        ("verified", row.verified, Some(&verified[..])),
     ];
     for (way, expect, settings) in runs {
-        let fs = TearFs::mount(&["--mode", row.mode]);
+        let fs = TearFs::mount(&["--mode", row.mode, "--delay-ms", &delay]);
         let guest = guest.clone().arg(fs.path("f"));
         let outcome = match settings {
             None => guest.natively(),
