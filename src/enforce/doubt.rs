@@ -208,17 +208,9 @@ pub fn at_exec() {
             pages += state.debt.pages();
         }
     });
-    if pages == 0 {
-        return;
+    if pages > 0 {
+        say(|message| words::executes(message, pages));
     }
-    let tid = sys::gettid();
-    let _ = helper::run(process, |worker| {
-        let mut message = LineBuf::<320>::new();
-        words::executes(&mut message, pages);
-        let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);
-        record.message = message.as_str().into();
-        log::notice(worker, &record);
-    });
 }
 
 /// The process ends, or becomes another program. On a thread of the program's; async-signal-safe.
@@ -226,16 +218,28 @@ pub fn at_exec() {
 pub fn at_end() {
     let process = process::this();
     let doubts = OWN.get();
-    if doubts.msyncs.load(Ordering::Relaxed) == 0 || process.is_borrowed() {
+    if process.is_borrowed() {
+        return;
+    }
+    let forgotten = mappings::file::take_forgotten();
+    if forgotten > 0 {
+        say(|message| words::forgotten(message, forgotten as u64));
+    }
+    if doubts.msyncs.load(Ordering::Relaxed) == 0 {
         return;
     }
     let msyncs = doubts.msyncs.swap(0, Ordering::Relaxed);
     let pages = doubts.pages.swap(0, Ordering::Relaxed);
+    say(|message| words::doubts(message, msyncs, pages));
+}
+
+/// Says what is about no file alone. On a thread of the program's; async-signal-safe.
+fn say(words: impl Fn(&mut LineBuf<320>)) {
     let _quiet = Blocked::all();
     let tid = sys::gettid();
-    let _ = helper::run(process, |worker| {
+    let _ = helper::run(process::this(), |worker| {
         let mut message = LineBuf::<320>::new();
-        words::doubts(&mut message, msyncs, pages);
+        words(&mut message);
         let mut record = log::record(worker.process(), Level::Warn, tid, event::DOUBT);
         record.message = message.as_str().into();
         log::notice(worker, &record);

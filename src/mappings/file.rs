@@ -61,6 +61,14 @@ static WRITES_MAY_DROP: AtomicUsize = AtomicUsize::new(0);
 /// Files that their debt holds.
 static KEPT_FILES: AtomicUsize = AtomicUsize::new(0);
 
+/// Files that were let go with something owed, because too many are kept.
+static FORGOTTEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many there were, and none from here on. Any context.
+pub fn take_forgotten() -> usize {
+    FORGOTTEN.swap(0, Relaxed)
+}
+
 /// Whether there is a file that is not mapped, perhaps, and whose debt is remembered. Any context.
 pub fn are_kept() -> bool {
     KEPT_FILES.load(Relaxed) > 0
@@ -385,7 +393,7 @@ impl Files {
         let file = held.leave().0;
         // SAFETY: the reference is given up only now.
         let f = unsafe { file.as_ref() };
-        let refs = f.refs.fetch_sub(1, AcqRel) - 1;
+        let refs = self.net(f, f.refs.fetch_sub(1, AcqRel) - 1);
         let state = self.get_mut(f);
         if refs == 1 && state.kept {
             // Not mapped any more: nothing may keep the filesystem busy.
@@ -411,6 +419,29 @@ impl Files {
             }
         }
         (handle.generation != 0).then_some(handle)
+    }
+
+    /// A net: `file` has `refs` references left. If those are none but its debt's, what is owed was proved before, or the debt has
+    /// noted that it could not be. Where that has not happened, it is in doubt from here on, as nobody sees what becomes of the
+    /// page cache: the next msync of the file says so. Returns the references.
+    fn net(&mut self, file: &File, refs: u32) -> u32 {
+        let may_keep = self.kept < KEPT;
+        let state = self.get_mut(file);
+        if refs > u32::from(state.kept) || state.debt.owed.is_empty() {
+            return refs;
+        }
+        state.debt.doubt_owed();
+        match (state.kept, may_keep) {
+            (true, _) => return refs,
+            (false, true) => state.kept = true,
+            (false, false) => {
+                FORGOTTEN.fetch_add(1, Relaxed);
+                return refs;
+            }
+        }
+        self.kept += 1;
+        KEPT_FILES.store(self.kept, Relaxed);
+        file.refs.fetch_add(1, AcqRel) + 1
     }
 
     /// Takes `file` out of its chain, and returns what led to it there: the pointer that it was made with.
@@ -511,5 +542,58 @@ impl Files {
     #[cfg(test)]
     pub fn all(&self) -> impl Iterator<Item = &File> {
         (0..BUCKETS).flat_map(|bucket| self.in_bucket(bucket))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keepmydata_ranges::Ranges;
+
+    const TRAITS: Traits = Traits {
+        local_block: false,
+        dax: false,
+        msync_is_fdatasync: false,
+        drops_unallocated: false,
+        loses_unwritten: false,
+        encodes: false,
+    };
+
+    fn key(ino: u64) -> Key {
+        Key {
+            dev: 1,
+            ino,
+            handle: 0,
+            born: 0,
+        }
+    }
+
+    /// A file is unmapped for good, with something owed.
+    fn let_go(files: &mut Files, ino: u64) {
+        let file = files.add(key(ino), TRAITS).expect("memory");
+        let mut stored = Ranges::new();
+        stored.add(0, 4096);
+        files.get_mut(&file).debt.owe(&stored, false);
+        let _ = files.release(file);
+    }
+
+    #[test]
+    fn what_is_owed_is_not_forgotten_with_the_last_mapping() {
+        let mut files = Files::new();
+        let before = KEPT_FILES.load(Relaxed);
+        let most = KEPT as u64;
+        (1..=most + 3).for_each(|ino| let_go(&mut files, ino));
+        let file = files.find(&key(most)).expect("it is kept").hold();
+        assert!(files.get(&file).debt.is_pending(), "nobody would be told");
+        // Told by then.
+        files.get_mut(&file).debt = Debt::default();
+        let _ = files.settle_debt(&file);
+        let _ = files.release(file);
+        assert!(files.find(&key(most)).is_none());
+        // No more are kept.
+        assert!(files.find(&key(most + 1)).is_none());
+        assert_eq!(take_forgotten(), 3);
+        assert_eq!(take_forgotten(), 0);
+        KEPT_FILES.store(before, Relaxed);
     }
 }

@@ -102,6 +102,11 @@ impl Debt {
         self.refused.remove_all(&lost);
     }
 
+    /// What is owed has lost its last mapping: nobody sees whether it stays in the page cache until the next msync.
+    pub fn doubt_owed(&mut self) {
+        self.untold.add_all(self.owed.iter());
+    }
+
     /// Notes that `pages` were stored to, or, where they are only `assumed_dirty`, may have been.
     pub fn owe(&mut self, pages: &Ranges, assumed_dirty: bool) {
         match assumed_dirty {

@@ -179,6 +179,18 @@ pub fn executes(message: &mut impl Write, pages: u64) {
     );
 }
 
+/// So many files are not mapped any more, and what was stored to them was not proved.
+pub fn forgotten(message: &mut impl Write, files: u64) {
+    text(
+        message,
+        format_args!(
+            "{} of this process are not mapped any more, and not all that it has stored to them is proved: too many to \
+             remember, and a later msync of theirs does not say so",
+            Count(files, "file")
+        ),
+    );
+}
+
 /// How many there were, when the process ends.
 pub fn doubts(message: &mut impl Write, msyncs: u64, pages: u64) {
     text(
