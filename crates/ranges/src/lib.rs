@@ -72,11 +72,13 @@ impl<const N: usize> RangeList<N> {
         self.within(start, end).next() == Some(part)
     }
 
-    /// The parts of the ranges that lie in `[start, end)`.
+    /// The parts of the ranges that lie in `[start, end)`: none where that ends before it starts.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = ByteRange> + '_ {
         let list = self.as_slice();
         let first = list.partition_point(|r| r.end() <= start);
-        let inside = list[first..].iter().take_while(move |r| r.offset < end);
+        let inside = list[first..]
+            .iter()
+            .take_while(move |r| start < end && r.offset < end);
         inside.map(move |r| {
             let offset = r.offset.max(start);
             let length = r.end().min(end) - offset;
@@ -211,6 +213,15 @@ mod tests {
     use proptest::prelude::*;
 
     const MOST_ADDS: usize = if cfg!(miri) { 100 } else { 1500 };
+
+    /// The whole pages of a part of a page end before they start.
+    #[test]
+    fn nothing_lies_in_a_part_that_ends_before_it_starts() {
+        let mut ranges = Ranges::new();
+        ranges.add(0, 9 * 4096);
+        assert_eq!(ranges.within(8 * 4096, 7 * 4096).next(), None);
+        assert_eq!(ranges.within(4096, 4096).next(), None);
+    }
 
     proptest! {
         #[test]
