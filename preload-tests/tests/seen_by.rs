@@ -589,6 +589,23 @@ fn threads_that_map_anew_are_all_waited_for() {
     assert_eq!(run.stdout, "looks 1600\nold 0\n", "{run:?}");
 }
 
+/// 64 pages that were stored together are a read of the other client's, and not 64.
+#[test]
+fn what_lies_together_is_read_at_once() {
+    or_skip!(TearFs::available());
+    let fs = mount("no-invalidation");
+    let mounts = seen_by(&fs);
+    fs::write(fs.path("f"), [b'o'; 64 * 4096]).expect("file");
+    let run = Program::guest("seen").arg(fs.path("f"));
+    let run = run.under_shim(&[
+        ("KEEPMYDATA_SEEN_BY", &mounts),
+        ("KEEPMYDATA_UNCERTAIN", "error"),
+    ]);
+    assert_eq!(run.stdout, "msync 0\nagain 0\n", "{run:?}");
+    let reads = fs.op_log().matches(" Read enter: ").count();
+    assert!((2..20).contains(&reads), "{reads}");
+}
+
 /// What the look by the other client takes from this one's page cache is no doubt, as with CephFS; nor is anything left that a
 /// later open there would take. Without the setting each such open leaves one.
 #[test]

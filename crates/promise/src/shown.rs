@@ -51,11 +51,12 @@ fn look_at_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Err
     while page < c.copies.pages() {
         let mut batch = Batch::new();
         while page < c.copies.pages() && batch.room() > 0 {
-            if c.copies.state(page) == State::Unseen {
+            let count = unseen(c, page, batch.room());
+            if count > 0 {
                 let (offset, _) = c.copies.place_of(page);
-                batch.add(page, 1, offset);
+                batch.add(page, count, offset);
             }
-            page += 1;
+            page += count.max(1);
         }
         if batch.parts().is_empty() {
             break;
@@ -64,14 +65,29 @@ fn look_at_copies<T: Target>(c: &mut Comparison<'_, T>, size: u64) -> Option<Err
             .read_elsewhere(batch.parts_mut(), c.copies.buffer_mut());
         for part in batch.parts() {
             failed = failed.or(part.read.err());
-            let valid = valid(size, part.offset, part.bytes());
-            let shown = part.into..part.into + valid;
-            if part.read.is_ok_and(|read| read >= valid) {
-                settle(c, part.first, part.offset, &shown);
+            for n in 0..part.count {
+                let before = n * sys::page_size();
+                let offset = part.offset + before as u64;
+                let valid = valid(size, offset, sys::page_size());
+                let from = part.into + before;
+                if part.read.is_ok_and(|read| read >= before + valid) {
+                    settle(c, part.first + n, offset, &(from..from + valid));
+                }
             }
         }
     }
     failed
+}
+
+/// How many pages from number `first` on the client has still to be shown, one after the other in the file: up to `most`.
+fn unseen<T: Target>(c: &Comparison<'_, T>, first: usize, most: usize) -> usize {
+    let (begin, _) = c.copies.place_of(first);
+    let pages = first..c.copies.pages().min(first + most);
+    let is_next = |page: &usize| {
+        let at = begin + ((page - first) * sys::page_size()) as u64;
+        c.copies.state(*page) == State::Unseen && c.copies.place_of(*page).0 == at
+    };
+    pages.take_while(is_next).count()
 }
 
 /// How many of `bytes` bytes from `offset` on a file of that size has.
