@@ -5,7 +5,7 @@ use preload_tests::harness::LoopFs;
 use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 
-use crate::crash::{Case, FILESYSTEMS, WRITTEN, cases, record, results, wishes};
+use crate::crash::{Case, FILESYSTEMS, WRITTEN, Way, cases, record, results, wishes};
 
 /// Replays what the machine of these cases wrote.
 #[track_caller]
@@ -32,15 +32,15 @@ fn replay(cases: Vec<Case>, seed: u64, promises: usize, samples: u64) {
 
 #[test]
 fn few_flush_points() {
-    let wanted = |case: &Case| match (case.workload.name, case.shimmed) {
-        ("doio", true) | ("part", _) => case.filesystem.name == "ext4-ordered",
+    let wanted = |case: &Case| match (case.workload.name, case.way) {
+        ("doio", Way::Shim) | ("part", _) => case.filesystem.name == "ext4-ordered",
         _ => false,
     };
-    let cases = cases(true).chain(cases(false)).filter(wanted);
+    let cases = cases(Way::Shim).chain(cases(Way::Native)).filter(wanted);
     let written = Case {
         filesystem: &FILESYSTEMS[0],
         workload: &WRITTEN,
-        shimmed: false,
+        way: Way::Native,
     };
     replay(cases.chain([written]).collect(), 1, 15, 20);
 }
@@ -61,11 +61,11 @@ fn many(cases: impl Iterator<Item = Case>) {
 #[test]
 #[ignore = "long: scripts/test --vm"]
 fn many_flush_points_under_the_shim() {
-    many(cases(true));
+    many(cases(Way::Shim));
 }
 
 #[test]
 #[ignore = "long: scripts/test --vm"]
 fn many_flush_points_natively() {
-    many(cases(false).filter(Case::may_lose));
+    many(cases(Way::Native).filter(Case::may_lose));
 }

@@ -9,7 +9,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use preload_tests::harness::{Program, Scratch, Target, compile_all, target_directory};
+use preload_tests::harness::{
+    Flags, Program, Scratch, Target, command, compile_all, target_directory,
+};
 use preload_tests::vm::{Kernel, Machine};
 use preload_tests::{or_skip, page_size};
 
@@ -141,6 +143,37 @@ fn the_promise_is_kept_on_linux_6_1() {
     assert_eq!(report.trackers(), "whole");
     doctor::judge(report.others(), kernel.release());
     expect_passed(&report.finish());
+}
+
+/// A static program is torn natively, and supervised whole, or told of, where the kernel has no marks to give.
+#[test]
+fn a_static_program_is_supervised_on_linux_6_1() {
+    let seed = Program::guest_with("seed", Flags::Static);
+    let (seed, directory) = (seed.file().display(), target_directory().join("debug"));
+    let (keepmydata, directory) = (command().display(), directory.display());
+    let kernel = or_skip!(Kernel::find("6.1"));
+    let mut job = String::new();
+    for mode in ["one-page", "black-hole"] {
+        job += &format!(
+                "mkdir /run/{mode} && '{directory}/tearfs' --mode {mode} --keep-cache /run/{mode} >/run/ready.{mode} &
+                until grep -q ready /run/ready.{mode} 2>/run/null; do sleep 0.1; done
+                {seed} /run/{mode}/n >/run/null; echo {mode} natively $?
+                {keepmydata} --log=info --log-file=/run/log.{mode} -- {seed} /run/{mode}/s >/run/null; echo {mode} supervised $?
+                grep -o 'tracker [a-z]*' /run/log.{mode}; umount /run/{mode}; wait\n"
+            );
+    }
+    let machine = or_skip!(Machine::new(&kernel)).processors(2);
+    let (_, printed) = machine.boot(&job).finish(Duration::from_secs(200));
+    let expected = [
+        "one-page natively 1",
+        "one-page supervised 0",
+        "tracker whole",
+        "black-hole natively 1",
+        "black-hole supervised 3",
+        "tracker whole",
+    ];
+    let printed: Vec<&str> = printed.lines().collect();
+    assert_eq!(printed, expected);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Power cuts: what a call has promised is there after the machine has stopped at any moment, and its
 //! journal was replayed.
 
+use preload_tests::harness::library;
 use preload_tests::or_skip;
 use preload_tests::vm::Kernel;
 
-use crate::crash::{Case, Lives, cases, results, wishes};
+use crate::crash::{Case, Lives, Way, cases, results, wishes};
 
 /// Of the machine whose cuts are the document's.
 const NEW: &str = "6.12";
@@ -25,13 +26,15 @@ fn judge(lives: &Lives) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Each program under the shim on each kind of filesystem and, as controls, what natively must lose.
+/// Each program under the shim on each kind of filesystem, some supervised and, as controls, what natively must lose.
 #[test]
 fn few() {
     let kernel = or_skip!(Kernel::find(NEW));
-    let shimmed = cases(true).filter(|case| case.filesystem.name != "ext4-writeback");
+    let shimmed = cases(Way::Shim).filter(|case| case.filesystem.name != "ext4-writeback");
     let natively = |case: &Case| case.may_lose() && case.filesystem.name == "ext4-ordered";
-    let cases = shimmed.chain(cases(false).filter(natively)).collect();
+    let by_supervisor = supervised().filter(|case| case.filesystem.name == "ext4-ordered");
+    let natively = cases(Way::Native).filter(natively);
+    let cases = shimmed.chain(by_supervisor).chain(natively).collect();
     let mut lives = or_skip!(Lives::new(cases, &kernel, 1));
     lives.cut();
     lives.cut();
@@ -60,11 +63,19 @@ fn many(series: &str, cases: impl Iterator<Item = Case>, cuts: u64) {
 }
 
 fn workloads() -> impl Iterator<Item = Case> {
-    cases(true).filter(|case| !case.workload.is_control)
+    cases(Way::Shim).filter(|case| !case.workload.is_control)
+}
+
+/// Linked statically.
+fn supervised() -> impl Iterator<Item = Case> {
+    let has_lmdb = library(&[""], "liblmdb.a").is_ok();
+    let wanted =
+        move |case: &Case| !case.workload.is_control && (has_lmdb || case.workload.name != "lmdb");
+    cases(Way::Supervised).filter(wanted)
 }
 
 fn controls() -> impl Iterator<Item = Case> {
-    cases(true).filter(|case| case.workload.is_control)
+    cases(Way::Shim).filter(|case| case.workload.is_control)
 }
 
 #[test]
@@ -82,7 +93,7 @@ fn many_controls_under_the_shim() {
 #[test]
 #[ignore = "long: scripts/test --vm"]
 fn many_natively() {
-    many(NEW, cases(false), 20);
+    many(NEW, cases(Way::Native), 20);
 }
 
 #[test]
@@ -95,4 +106,16 @@ fn many_on_the_old_kernel() {
 #[ignore = "long: scripts/test --vm"]
 fn many_controls_on_the_old_kernel() {
     many(OLD, controls(), 10);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_supervised() {
+    many(NEW, supervised(), 20);
+}
+
+#[test]
+#[ignore = "long: scripts/test --vm"]
+fn many_supervised_on_the_old_kernel() {
+    many(OLD, supervised(), 5);
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use preload_tests::harness::{LoopFs, Program, installed, shim};
+use preload_tests::harness::{Flags, LoopFs, Program, command as keepmydata, installed, shim};
 
 use super::random;
 
@@ -159,16 +159,25 @@ pub const WRITTEN: Workload = Workload {
 pub struct Case {
     pub filesystem: &'static Filesystem,
     pub workload: &'static Workload,
-    pub shimmed: bool,
+    pub way: Way,
 }
 
-/// All, natively or under the shim.
-pub fn cases(shimmed: bool) -> impl Iterator<Item = Case> {
+/// How the program is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Native,
+    Shim,
+    /// Linked statically.
+    Supervised,
+}
+
+/// All, run this way.
+pub fn cases(way: Way) -> impl Iterator<Item = Case> {
     FILESYSTEMS.iter().flat_map(move |filesystem| {
         WORKLOADS.iter().map(move |workload| Case {
             filesystem,
             workload,
-            shimmed,
+            way,
         })
     })
 }
@@ -176,22 +185,24 @@ pub fn cases(shimmed: bool) -> impl Iterator<Item = Case> {
 impl Case {
     /// Whether a cut may lose what it was promised.
     pub fn may_lose(&self) -> bool {
-        self.workload.is_control && !self.shimmed
+        self.workload.is_control && self.way == Way::Native
     }
 
     /// For the shell: runs until the power is cut.
     pub fn store(&self, tag: usize, directory: &str, seed: u64) -> String {
         let mut command = String::new();
-        if self.shimmed {
-            command = format!("LD_PRELOAD={}", shim().display());
-            for (name, value) in [("KEEPMYDATA_LOG", "warn")]
-                .iter()
-                .chain(self.workload.settings)
-            {
-                command += &format!(" {name}={value}");
+        if self.way != Way::Native {
+            let settings = [("KEEPMYDATA_LOG", "warn")];
+            for (name, value) in settings.iter().chain(self.workload.settings) {
+                command += &format!("{name}={value} ");
             }
-            command.push(' ');
         }
+        match self.way {
+            Way::Native => {}
+            Way::Shim => command += &format!("LD_PRELOAD={} ", shim().display()),
+            Way::Supervised => command += &format!("{} -- ", keepmydata().display()),
+        }
+        let guest = |name: &str| guest(name, self.way);
         command
             + &match self.workload.how {
                 Some(how) => format!(
@@ -208,10 +219,13 @@ impl Case {
         match self.workload.how {
             Some(_) => format!(
                 "{} {tag} {directory}/file {seed} {}",
-                guest("crash_check"),
+                guest("crash_check", Way::Native),
                 self.workload.processes
             ),
-            None => format!("{} {tag} {directory}/db {seed} check", guest("crash_lmdb")),
+            None => {
+                let lmdb = guest("crash_lmdb", Way::Native);
+                format!("{lmdb} {tag} {directory}/db {seed} check")
+            }
         }
     }
 
@@ -231,11 +245,22 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.shimmed { "shim" } else { "native" };
+        let how = match self.way {
+            Way::Native => "native",
+            Way::Shim => "shim",
+            Way::Supervised => "supervised",
+        };
         write!(f, "{} {} {how}", self.filesystem.name, self.workload.name)
     }
 }
 
-fn guest(name: &str) -> String {
-    Program::guest(name).file().display().to_string()
+fn guest(name: &str, way: Way) -> String {
+    let flags = match way {
+        Way::Supervised => Flags::Static,
+        _ => Flags::Hardened,
+    };
+    Program::guest_with(name, flags)
+        .file()
+        .display()
+        .to_string()
 }

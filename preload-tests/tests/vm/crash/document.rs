@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use preload_tests::markdown;
 use preload_tests::vm::Kernel;
 
-use super::{Case, Found, WORKLOADS, cases, results};
+use super::{Case, Found, WORKLOADS, Way, cases, results};
 
 /// A table: its title, what it says first, the word for a place where promises are checked, and its
 /// columns.
@@ -21,7 +21,7 @@ struct Table {
 struct Column {
     name: &'static str,
     part: &'static str,
-    shimmed: bool,
+    way: Way,
 }
 
 const NOT_RUN: &str = "-";
@@ -35,17 +35,17 @@ const TABLES: [Table; 2] = [
             Column {
                 name: "natively",
                 part: "cuts-6.12",
-                shimmed: false,
+                way: Way::Native,
             },
             Column {
                 name: "under the shim",
                 part: "cuts-6.12",
-                shimmed: true,
+                way: Way::Shim,
             },
             Column {
                 name: "under the shim, Linux 6.1",
                 part: "cuts-6.1",
-                shimmed: true,
+                way: Way::Shim,
             },
         ],
     },
@@ -57,12 +57,12 @@ const TABLES: [Table; 2] = [
             Column {
                 name: "natively",
                 part: "flushes",
-                shimmed: false,
+                way: Way::Native,
             },
             Column {
                 name: "under the shim",
                 part: "flushes",
-                shimmed: true,
+                way: Way::Shim,
             },
         ],
     },
@@ -90,10 +90,10 @@ pub fn render(kernel: &Kernel) -> String {
         });
         let heads = ["filesystem", "program"].map(str::to_owned);
         let mut rows = markdown::Table::new(heads.into_iter().chain(of_columns));
-        for case in cases(true) {
+        for case in cases(Way::Shim) {
             let found = table.columns.iter().flat_map(|column| {
-                let shimmed = column.shimmed;
-                let found = results::load(column.part, &Case { shimmed, ..case });
+                let way = column.way;
+                let found = results::load(column.part, &Case { way, ..case });
                 cells(&found, table.unit)
             });
             let names = [case.filesystem.name, case.workload.name].map(str::to_owned);
@@ -134,7 +134,7 @@ pub fn contradictions(text: &str) -> Vec<String> {
             continue;
         };
         let part = rest.split("\n## ").next().unwrap_or_default();
-        for row in cases(true) {
+        for row in cases(Way::Shim) {
             let name = [row.filesystem.name, row.workload.name];
             let Some(cells) = markdown::rows(part, &name).pop() else {
                 wrong.push(format!("{}: no row {name:?}", table.title));
@@ -145,8 +145,8 @@ pub fn contradictions(text: &str) -> Vec<String> {
                 continue;
             }
             for (column, cells) in table.columns.iter().zip(cells[2..].chunks(3)) {
-                let shimmed = column.shimmed;
-                let case = Case { shimmed, ..row };
+                let way = column.way;
+                let case = Case { way, ..row };
                 if cells[2] != NOT_RUN && (cells[2] != "0") != case.may_lose() {
                     wrong.push(format!(
                         "{}, {case}, {}: {cells:?}",

@@ -9,7 +9,7 @@ mod replay;
 pub mod results;
 pub mod wishes;
 
-pub use cases::{Case, FILESYSTEMS, WORKLOADS, WRITTEN, cases};
+pub use cases::{Case, FILESYSTEMS, WORKLOADS, WRITTEN, Way, cases};
 pub use lives::{Found, Lives};
 pub use replay::record;
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::time::SystemTime;
 
-use super::cases::{Case, cases};
+use super::cases::{Case, Way, cases};
 
 /// `KEEPMYDATA_CRASH_ONLY=WORDS`: only the cases whose name (`xfs lmdb shim`) has all these words.
 ///
@@ -17,7 +17,9 @@ pub fn only(some: impl Iterator<Item = Case>) -> Vec<Case> {
         words.all(|word| name.split(' ').any(|part| part == word))
     };
     assert!(
-        cases(true).chain(cases(false)).any(|case| wanted(&case)),
+        cases(Way::Shim)
+            .chain(cases(Way::Native))
+            .any(|case| wanted(&case)),
         "KEEPMYDATA_CRASH_ONLY={words}: must be words as in `xfs lmdb shim` or `btrfs part native`"
     );
     some.filter(wanted).collect()
