@@ -5,7 +5,7 @@ mod common;
 use clap::ValueEnum;
 use common::{compile, keepmydata_environment, stderr, stdout};
 use preload_tests::harness::{
-    Flags, Outcome, Program, Scratch, TearFs, go_guest, patience, shim, wait_until,
+    Flags, LoopFs, Outcome, Program, Scratch, TearFs, go_guest, patience, shim, wait_until,
 };
 use preload_tests::or_skip;
 use preload_tests::tearfs::modes::Mode;
@@ -650,6 +650,51 @@ fn the_log_tells_what_was_done_and_by_whom() {
     assert_eq!(msync["tracker"], "pagemap", "{text}");
 }
 
+/// What can be known from outside of what a program does wrong is in its log and counted, and of the right one there is nothing.
+#[test]
+fn what_a_program_does_wrong_is_found_from_outside() {
+    or_skip!(TearFs::available());
+    or_skip!(preload_tests::harness::kernel::page_tracking());
+    let page = preload_tests::page_size() as u64;
+    for (number, first) in [(2, page), (4, 0), (7, page)] {
+        let fs = TearFs::mount(&["--mode", "honest", "--keep-cache"]);
+        let code = format!("KMD-L{number}");
+        let guest = Program::guest_with(&format!("findings/l{number}"), Flags::Static);
+        for is_right in [false, true] {
+            let program = guest
+                .clone()
+                .arg(fs.path(if is_right { "right" } else { "wrong" }));
+            let program = if is_right {
+                program.arg("right")
+            } else {
+                program
+            };
+            let scratch = Scratch::new();
+            let log = format!("--log-file={}", scratch.path("log").display());
+            let options = ["--log=info", "--log-format=json", &log];
+            let run = supervised(&program, &options).natively();
+            run.expect_success(&code);
+            let text = fs::read_to_string(scratch.path("log")).expect("a log");
+            let records: Vec<serde_json::Value> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect();
+            let told: Vec<_> = records.iter().filter(|r| !r["code"].is_null()).collect();
+            let of_process = records.iter().rfind(|record| record["event"] == "summary");
+            let counted = &of_process.expect("a summary")["findings"];
+            match (is_right, told.as_slice()) {
+                (true, []) => assert!(counted.is_null(), "{text}"),
+                (false, [one]) => {
+                    assert_eq!(one["code"], code.as_str(), "{text}");
+                    assert_eq!(one["dirty"], serde_json::json!([[first, page]]), "{text}");
+                    assert_eq!(*counted, serde_json::json!({ code.as_str(): 1 }), "{text}");
+                }
+                _ => panic!("{code} {is_right}: {text}"),
+            }
+        }
+    }
+}
+
 /// A shell that starts a static program, one that the library is preloaded into, and a static one again: each is enforced,
 /// and once.
 #[test]
@@ -1127,6 +1172,93 @@ fn without_a_proc_of_its_own_it_does_not_begin() {
     assert_eq!(outcome.stderr, "", "{outcome:?}");
 }
 
+/// A sandbox that would end the supervisor is told of before the program begins.
+#[test]
+fn where_a_sandbox_would_end_the_supervisor_it_does_not_begin() {
+    let seed = Program::guest_with("seed", Flags::Static).arg("/nowhere");
+    let under = Program::guest("under").file().display().to_string();
+    let under = [&under, "seccomp", "epoll_ctl", "kill"].map(str::to_owned);
+    let outcome = supervised(&seed, &[]).by_prefix(&under).natively();
+    assert_eq!(outcome.code(), Some(125), "{outcome:?}");
+    let said = "ends whoever makes system call";
+    assert!(outcome.stderr.contains(said), "{outcome:?}");
+}
+
+/// Settings that a supervisor has nothing for are named; what is the default, only where somebody asks for it.
+#[test]
+fn settings_without_effect_are_named() {
+    let run = |options: &[&str], read: &str| {
+        let program = supervised(
+            &Program::new("true"),
+            &[&["--reach=supervise"], options].concat(),
+        );
+        let outcome = program.env("KEEPMYDATA_READ", read).natively();
+        outcome.expect_success("true").stderr
+    };
+    for (options, read, name) in [
+        (&["--read=fresh"][..], "pass", "read=fresh"),
+        (&[], "fresh", "read=fresh"),
+        (&["--munmap=sync"], "pass", "munmap=sync"),
+    ] {
+        let said = run(options, read);
+        let expected = format!("{name} has no effect on a supervised program");
+        assert!(said.contains(&expected), "{options:?} {read}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(run(&["--read=pass"], "fresh"), "");
+    assert_eq!(run(&[], "pass"), "");
+}
+
+/// Where msync is all that fdatasync does, the supervisor's flush is the only one; the first of each mapping is the kernel's,
+/// too, and what the kernel refuses it refuses.
+#[test]
+fn on_a_local_filesystem_an_msync_is_flushed_once() {
+    let fs = or_skip!(LoopFs::mount("ext4"));
+    let flushes = || {
+        use std::os::unix::fs::MetadataExt;
+        let device = fs::metadata(fs.dir()).expect("the mount").dev();
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"));
+        let stat = stat.expect("counts of the device");
+        let number = stat.split_whitespace().nth(15).expect("flushes");
+        number.parse::<u64>().expect("a number")
+    };
+    let run = |name: &str, is_supervised: bool| {
+        let syncer = Program::guest_with("syncer", Flags::Static).arg(fs.path(name));
+        let program = match is_supervised {
+            true => supervised(&syncer, &[]),
+            false => syncer,
+        };
+        let mut talk = program.converse(false, &[]);
+        let mut lines = Lines::of(&mut talk);
+        for _ in 0..2 {
+            assert_eq!(lines.ask("sync"), "0");
+        }
+        let before = flushes();
+        for _ in 0..50 {
+            assert_eq!(lines.ask("sync"), "0");
+        }
+        let made = flushes() - before;
+        drop(lines);
+        assert!(talk.end(patience(Duration::from_secs(10))));
+        made
+    };
+    let (native, by_supervisor) = (run("native", false), run("supervised", true));
+    assert!(native >= 50, "{native}");
+    // The journal commits by itself now and then.
+    assert!(
+        by_supervisor < native + native / 2,
+        "{by_supervisor} for {native}"
+    );
+
+    let errors = Program::guest_with("msync_errors", Flags::Static);
+    let native = errors.clone().arg(fs.path("errors")).natively();
+    let native = native.expect_success("msync_errors natively");
+    assert!(native.stdout.contains("locked, invalidate: -1 EBUSY"));
+    let outcome = supervised(&errors.arg(fs.path("errors")), &[]).natively();
+    assert_eq!(outcome.stdout, native.stdout, "{outcome:?}");
+}
+
 /// What containers take away: the next mechanism takes its place, and a zero is the same proof.
 #[test]
 fn with_fewer_rights_the_next_mechanism_takes_over() {
@@ -1164,6 +1296,20 @@ fn with_fewer_rights_the_next_mechanism_takes_over() {
             words(&format!("{under} seccomp cachestat ENOSYS")),
             "pagemap",
         ),
+        (words(&format!("{under} seccomp mincore EPERM")), "pagemap"),
+        (words(&format!("{under} seccomp mincore kill")), "pagemap"),
+        (words(&format!("{under} seccomp cachestat kill")), "pagemap"),
+        (
+            words(&format!("{under} seccomp process_madvise kill")),
+            "pagemap",
+        ),
+        (
+            words(&format!("{under} seccomp name_to_handle_at kill")),
+            "pagemap",
+        ),
+        (words(&format!("{under} seccomp ptrace kill")), "whole"),
+        (words(&format!("{under} seccomp userfaultfd kill")), "whole"),
+        (words(&format!("{under} service")), "whole"),
     ];
     let seed = Program::guest_with("seed", Flags::Static);
     for (mode, expected) in [("one-page", Whole), ("black-hole", Eio)] {

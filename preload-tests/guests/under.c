@@ -39,6 +39,7 @@ static const struct { const char *name; int number; } calls[] = {
 	{ "fadvise64", SYS_fadvise64 },
 	{ "process_vm_writev", SYS_process_vm_writev },
 	{ "mincore", SYS_mincore },
+	{ "epoll_ctl", SYS_epoll_ctl },
 	{ "fsopen", 430 },
 	{ "io_uring_setup", 425 },
 	{ "io_uring_enter", 426 },

@@ -32,6 +32,8 @@ pub struct State {
     pub unseen: HashMap<i32, Ranges>,
     /// Where the part of each that is tracked ends, by its start.
     pub tracked: HashMap<usize, usize>,
+    /// Those through which the program's own msync has gone to the kernel, which has told their open file of all errors.
+    pub told: Vec<Area>,
     /// What was mapped, and is not any more, and may have been stored to before.
     pub unmapped: Ranges,
     /// How often the page cache had been dropped when this was last of interest.
@@ -94,6 +96,7 @@ impl State {
             self.unmapped.add(area.offset, area.end_offset());
         }
         self.tracked.clear();
+        self.told.clear();
     }
 
     /// The image may have had all that `other`'s has, if one was forked from the other, or both from a third, and nobody has seen
@@ -137,6 +140,7 @@ impl State {
             self.unmapped.add(old.offset, old.end_offset());
         }
         self.areas.retain(|old| !overlaps(old));
+        self.told.retain(|old| !overlaps(old));
         self.areas.push(new);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::enforce::is_verified;
 use crate::file::File;
+use crate::findings;
 use crate::image::Image;
 use crate::maps::{self, Area};
 use crate::report;
@@ -33,6 +34,9 @@ impl Supervisor {
             let _ = self.image(tid);
         }
         if let Some(image) = self.images.of_process(tid) {
+            let files = self.files.all();
+            let claimed = files.iter().filter(|file| file.is_claimed_by(&image));
+            claimed.for_each(|file| findings::at_exit(&self.log, &image, file, tid));
             report::at_end(&self.log, &image);
             self.hand_on_to_children(&image);
             self.files.forget(&image);

@@ -3,6 +3,7 @@
 use crate::call::{Began, Boxes, Call, Ended, Known, Pooled, Proved, Refused, Snapshot};
 use crate::claim::{Claim, State};
 use crate::file::File;
+use crate::findings;
 use crate::image::{Image, lock};
 use crate::log::Log;
 use crate::maps::Area;
@@ -16,6 +17,7 @@ use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, 
 use keepmydata_sync::commit::{ABANDONED, Ticket};
 use keepmydata_sys as sys;
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -108,6 +110,7 @@ fn steps(
     let began = Began::now();
     learn(settings, &mut snapshot, claim, areas);
     report::learnt(log, &snapshot, began);
+    findings::before_flush(log, &snapshot, areas);
     let mut there = There {
         image: &image,
         file: &file,
@@ -115,6 +118,7 @@ fn steps(
         areas,
         drops: snapshot.known.drops,
         dropped: snapshot.known.dropped,
+        witnesses: RefCell::default(),
     };
     copy(log, &there, &mut snapshot);
 
@@ -353,7 +357,8 @@ fn of_proved(
     mut proved: Proved,
     unchanged: &mut Ranges,
 ) -> Pooled<Ended> {
-    if proved.verify {
+    // The marks tell more, and for less.
+    if proved.verify && !proved.sees_stores {
         proved.find_unchanged(there, unchanged);
     }
     proved.let_go_witnesses(there);

@@ -47,6 +47,8 @@ pub struct File {
     /// What a flush failed with that answered no msync of the program's; 0 is nothing.
     pub unanswered: AtomicI32,
     pub doubted: AtomicBool,
+    /// A sync of the supervisor's own open file has failed, of which the program's may not have heard.
+    failed: AtomicBool,
 }
 
 /// When the page cache of a file was last found to have been dropped.
@@ -510,6 +512,16 @@ impl File {
             .any(|claim| lock(&claim.state).suspect)
     }
 
+    /// What a sync of the supervisor's own open file has returned is noted.
+    pub fn noted(&self, result: Result<(), Errno>) -> Result<(), Errno> {
+        self.failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// Whether the image has a claim on it.
     pub fn is_claimed_by(&self, image: &Image) -> bool {
         lock(&self.claims).contains_key(&image.number)
@@ -573,6 +585,7 @@ pub fn open(found: &Found, key: Key, traits: Traits, includes: &dyn Fn(&[u8]) ->
         claims: Mutex::default(),
         unanswered: AtomicI32::new(0),
         doubted: AtomicBool::new(false),
+        failed: AtomicBool::new(false),
     };
     file.plant_probe();
     file

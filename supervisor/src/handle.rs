@@ -1,7 +1,7 @@
 //! The supervisor's own open files of a file.
 
 use keepmydata_promise::Traits;
-use keepmydata_sys as sys;
+use keepmydata_sys::{self as sys, seccomp};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, inotify, openat, statx};
 use rustix::io::Errno;
@@ -95,8 +95,11 @@ impl Writes {
             inotify::add_watch(&events, path, inotify::WatchFlags::MODIFY)?;
             Ok(events)
         };
+        let calls = [libc::SYS_inotify_init1, libc::SYS_inotify_add_watch];
+        let is_allowed = !calls.into_iter().any(seccomp::is_fatal);
+        let init = || inotify::init(flags).and_then(watch).ok();
         Writes {
-            events: inotify::init(flags).and_then(watch).ok(),
+            events: is_allowed.then(init).flatten(),
             count: AtomicU64::new(0),
         }
     }

@@ -4,7 +4,7 @@
 use crate::maps::{Key, Maps};
 use crate::stats::Numbers;
 use keepmydata_ranges::Ranges;
-use keepmydata_sys::raw;
+use keepmydata_sys::{raw, seccomp};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 use rustix::io::Errno;
@@ -401,12 +401,14 @@ fn shares_memory(tid: i32, image: &Image) -> bool {
 /// A descriptor of process `pid`.
 pub fn pidfd(pid: i32) -> Result<OwnedFd, Errno> {
     let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    allowed(libc::SYS_pidfd_open)?;
     pidfd_open(pid, PidfdFlags::empty())
 }
 
 /// A copy of descriptor `fd` of the image's process: the same open file (pidfd_getfd(2)).
 pub fn copy_descriptor(image: &Image, fd: RawFd) -> Result<OwnedFd, Errno> {
     let pidfd = image.pidfd.as_ref().ok_or(Errno::PERM)?;
+    allowed(libc::SYS_pidfd_getfd)?;
     pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())
 }
 
@@ -415,6 +417,7 @@ pub fn copy_descriptor(image: &Image, fd: RawFd) -> Result<OwnedFd, Errno> {
 /// Errors: `EPERM` without CAP_SYS_NICE, `ENOMEM` where not all of it is mapped.
 pub fn page_out(image: &Image, start: usize, len: usize) -> Result<usize, Errno> {
     let pidfd = image.pidfd.as_ref().ok_or(Errno::PERM)?;
+    allowed(libc::SYS_process_madvise)?;
     let range = libc::iovec {
         iov_base: std::ptr::without_provenance_mut(start),
         iov_len: len,
@@ -429,6 +432,14 @@ pub fn page_out(image: &Image, start: usize, len: usize) -> Result<usize, Errno>
     ];
     // SAFETY: the vector is live; what pages are paged out changes no byte of the other process.
     unsafe { raw::syscall(libc::SYS_process_madvise, arguments) }
+}
+
+/// Errors: `ENOSYS` where a sandbox would end the supervisor at call `number`.
+fn allowed(number: i64) -> Result<(), Errno> {
+    match seccomp::is_fatal(number) {
+        true => Err(Errno::NOSYS),
+        false => Ok(()),
+    }
 }
 
 /// As an errno.

@@ -12,6 +12,7 @@ mod enforce;
 mod file;
 mod files;
 pub mod filter;
+mod findings;
 mod handle;
 mod image;
 mod keeper;

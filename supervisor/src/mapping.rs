@@ -11,7 +11,7 @@ use crate::stop::Stopped;
 use crate::supervisor::{Supervisor, filters_of};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::Enforce;
-use keepmydata_sys::{self as sys, userfaultfd};
+use keepmydata_sys::{self as sys, seccomp, userfaultfd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,6 +69,10 @@ impl Supervisor {
         }
         if !marks::are_had(image) && filters_of(tid).is_none_or(|filters| filters > self.filters) {
             marks::refuse(image, "the program has a sandbox of its own");
+            return false;
+        }
+        if seccomp::is_fatal(libc::SYS_userfaultfd) {
+            marks::refuse(image, "a sandbox ends whoever asks for a userfaultfd");
             return false;
         }
         let Ok(mut stopped) = Stopped::begin(tid) else {

@@ -74,6 +74,17 @@ pub fn add_absent(
     }
 }
 
+/// Adds those of the pages in `ranges` that a mapping of the image has a page table entry of.
+pub fn add_present(
+    image: &Image,
+    areas: &[Area],
+    ranges: &Ranges,
+    into: &mut Ranges,
+) -> Result<(), Errno> {
+    let add = |start, end| into.add(start, end);
+    find_in(image, areas, ranges, Find::Present, add)
+}
+
 fn find_in(
     image: &Image,
     areas: &[Area],

@@ -13,6 +13,7 @@ use keepmydata_records::{Async, Enforce, OnFailure, Uncertain};
 use keepmydata_sys::supervised::Word;
 use keepmydata_sys::{self as sys, vm};
 use rustix::io::Errno;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,9 +42,7 @@ impl Supervisor {
             return Answer::Continue;
         }
         match self.enforce(&image, tid, addr, len, bits) {
-            // The kernel has the last word: of holes, of locked memory, and of errors that the program's own open file has
-            // not heard of.
-            Ok(()) => Answer::Continue,
+            Ok(answer) => answer,
             Err(errno) => {
                 if self.log.settings.on_failure == OnFailure::Abort && vm::is_failure(errno) {
                     let pid = rustix::process::Pid::from_raw(image.pid);
@@ -82,6 +81,8 @@ impl Supervisor {
         syncs && settings.enforce == Enforce::Full
     }
 
+    /// What the call is told if all is well: unless nothing is left to do and to judge, the kernel has the last word, of holes,
+    /// of locked memory, and of errors that the program's own open file has not heard of.
     fn enforce(
         &self,
         image: &Arc<Image>,
@@ -89,7 +90,7 @@ impl Supervisor {
         addr: u64,
         len: u64,
         bits: i32,
-    ) -> Result<(), Errno> {
+    ) -> Result<Answer, Errno> {
         let began = Began::now();
         let number = image.next_call();
         let end = addr.saturating_add(sys::page_up(len)) as usize;
@@ -98,7 +99,8 @@ impl Supervisor {
             Err(error) => {
                 let why = format!("what it has mapped cannot be read ({error})");
                 let pages = sys::page_up(len) / sys::page_size() as u64;
-                return self.unreachable(image, tid, pages, b"", &why);
+                let told = self.unreachable(image, tid, pages, b"", &why);
+                return told.map(|()| Answer::Continue);
             }
         };
         let mut done: Vec<Arc<File>> = Vec::new();
@@ -158,7 +160,14 @@ impl Supervisor {
                 result = result.and(enforced);
             }
         }
-        result
+        result?;
+        let is_done =
+            bits == libc::MS_SYNC && is_all_done(image, &areas, addr as usize..end, &done);
+        Ok(if is_done {
+            Answer::Zero
+        } else {
+            Answer::Continue
+        })
     }
 
     fn unreachable_area(
@@ -190,6 +199,39 @@ impl Supervisor {
             Uncertain::Warn => Ok(()),
         }
     }
+}
+
+/// Whether the flush of the only file in `range` was what the kernel would do for the program, and its open file there has heard
+/// of every error that the supervisor's own has. If not, it hears of them now, by the program's own call.
+fn is_all_done(
+    image: &Arc<Image>,
+    areas: &[Area],
+    range: Range<usize>,
+    files: &[Arc<File>],
+) -> bool {
+    let has_all = |area: &&Area| area.start <= range.start && range.end <= area.end;
+    let (Some(area), [file]) = (areas.iter().find(has_all), files) else {
+        return false;
+    };
+    if !file.traits.msync_is_fdatasync || file.has_failed() {
+        return false;
+    }
+    let claim = file.claim(image);
+    let mut state = lock(&claim.state);
+    let part = Area {
+        start: range.start,
+        end: range.end,
+        offset: area.offset + (range.start - area.start) as u64,
+        ..area.clone()
+    };
+    let is_told = |told: &Area| told.writable == part.writable && told.has(&part);
+    if state.told.iter().any(is_told) {
+        return true;
+    }
+    // What is left of a mapping, or has become of it, is told anew.
+    state.told.retain(|told| areas.contains(told));
+    state.told.push(area.clone());
+    false
 }
 
 /// Whether the kernel takes such a call, for all that its arguments tell.

@@ -2,11 +2,14 @@
 
 use crate::call::{Began, Call, Ended, Snapshot, dev, record};
 use crate::claim::Claim;
+use crate::file::File;
 use crate::image::{Image, lock};
 use crate::log::Log;
 use crate::stats::{Done, Name};
 use keepmydata_promise::{self as promise, Event, words};
-use keepmydata_records::{Errno as ErrnoName, HexU64, Level, LineBuf, Record, Stats, event, flags};
+use keepmydata_records::{
+    Errno as ErrnoName, FindingCounts, HexU64, Level, LineBuf, Record, Stats, event, flags,
+};
 use rustix::io::Errno;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -46,7 +49,10 @@ pub fn learnt(log: &Log, at: &Snapshot, began: Began) {
 
 /// Of whose file the numbers are.
 fn name(call: &Call) -> Name {
-    let file = &call.file;
+    name_of(&call.file)
+}
+
+pub fn name_of(file: &File) -> Name {
     Name {
         dev: file.dev,
         ino: file.ino,
@@ -216,7 +222,7 @@ pub fn at_end(log: &Log, image: &Image) {
 
 /// A line for each file, and one for the process, as the library's are.
 fn summary(log: &Log, image: &Image) {
-    let emit = |name: Option<&Name>, stats: Stats, message: &str| {
+    let emit = |name: Option<&Name>, stats: Stats, findings: FindingCounts, message: &str| {
         let mut record = record(image, image.pid, Level::Info, event::SUMMARY);
         if let Some(name) = name {
             record.path = name.path.as_slice().into();
@@ -224,9 +230,11 @@ fn summary(log: &Log, image: &Image) {
             record.ino = Some(name.ino);
         }
         record.stats = Some(stats);
+        record.findings = Some(findings).filter(|counts| !counts.is_empty());
         record.message = message.into();
         log.emit(image, &record);
     };
+    let mut found = FindingCounts::default();
     let numbers = image.numbers.take();
     let (others, mut files): (Vec<_>, Vec<_>) =
         numbers.into_iter().partition(|(name, _)| name.is_none());
@@ -236,17 +244,22 @@ fn summary(log: &Log, image: &Image) {
     });
     files
         .iter()
-        .for_each(|(name, stats)| emit(name.as_ref(), *stats, ""));
+        .for_each(|(name, kept)| emit(name.as_ref(), kept.stats, kept.findings, ""));
     others
         .iter()
-        .for_each(|(_, stats)| emit(None, *stats, "other files"));
+        .for_each(|(_, kept)| emit(None, kept.stats, kept.findings, "other files"));
+    for (_, kept) in files.iter().chain(&others) {
+        for (sum, count) in found.0.iter_mut().zip(kept.findings.0) {
+            *sum += count;
+        }
+    }
     let (minor, major) = image.faults();
     let stats = Stats {
         minor_faults: minor,
         major_faults: major,
         ..Stats::default()
     };
-    emit(None, stats, "the process");
+    emit(None, stats, found, "the process");
 }
 
 /// A line of the log about the image, at `level`.

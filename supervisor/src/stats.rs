@@ -1,7 +1,7 @@
 //! What happened to each file of an image, in numbers, until it ends: the library's summary, as far as it is known from
 //! outside. Only where the log shows `info`.
 
-use keepmydata_records::{Stats, event};
+use keepmydata_records::{Finding, FindingCounts, Stats, event};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,14 @@ const FILES: usize = 64;
 
 /// Of one image.
 #[derive(Default)]
-pub struct Numbers(Mutex<HashMap<Option<Name>, Stats>>);
+pub struct Numbers(Mutex<HashMap<Option<Name>, Kept>>);
+
+/// Of one file.
+#[derive(Default)]
+pub struct Kept {
+    pub stats: Stats,
+    pub findings: FindingCounts,
+}
 
 /// A file.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -21,11 +28,15 @@ pub struct Name {
 }
 
 impl Numbers {
-    fn all(&self) -> MutexGuard<'_, HashMap<Option<Name>, Stats>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Option<Name>, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with(&self, name: Name, change: impl FnOnce(&mut Stats)) {
+        self.with_all(name, |kept| change(&mut kept.stats));
+    }
+
+    fn with_all(&self, name: Name, change: impl FnOnce(&mut Kept)) {
         let (name, mut all) = (Some(name), self.all());
         let name = match all.len() < FILES || all.contains_key(&name) {
             true => name,
@@ -37,6 +48,11 @@ impl Numbers {
     /// One more msync.
     pub fn called(&self, file: Name) {
         self.with(file, |stats| add(&mut stats.msyncs, 1));
+    }
+
+    /// That was found once more.
+    pub fn found(&self, file: Name, finding: Finding) {
+        self.with_all(file, |kept| kept.findings.0[finding as usize] += 1);
     }
 
     /// A step has ended, which took so long.
@@ -72,7 +88,7 @@ impl Numbers {
     }
 
     /// All of it, once; those without a name are of more files than are kept apart.
-    pub fn take(&self) -> HashMap<Option<Name>, Stats> {
+    pub fn take(&self) -> HashMap<Option<Name>, Kept> {
         std::mem::take(&mut *self.all())
     }
 }

@@ -1,7 +1,7 @@
 //! A thread of the program's, stopped as its system call returns (ptrace(2)), and made to call the kernel.
 
 use crate::image::{Image, copy_descriptor, read_memory};
-use keepmydata_sys::userfaultfd;
+use keepmydata_sys::{seccomp, userfaultfd};
 use libc::{c_int, c_long, user_regs_struct};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -34,6 +34,9 @@ impl Stopped {
     ///
     /// Errors: `EPERM` where it is traced already, or may not be.
     pub fn begin(tid: i32) -> Result<Stopped, Errno> {
+        if seccomp::is_fatal(libc::SYS_ptrace) {
+            return Err(Errno::NOSYS);
+        }
         ptrace(
             libc::PTRACE_SEIZE,
             tid,

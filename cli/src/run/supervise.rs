@@ -9,6 +9,8 @@ use crate::output;
 use crate::sys::{self, Fork};
 use keepmydata_records::{Munmap, Prealloc};
 use keepmydata_supervisor::{Log, filter, run, settings};
+use keepmydata_sys::filter as sandbox;
+use keepmydata_sys::seccomp;
 use keepmydata_sys::supervised::{self, Word};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -33,6 +35,7 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
              proc /proc), or have unshare do that (unshare --fork --pid --mount-proc)",
         ));
     }
+    avoid_fatal_calls()?;
     let mut said = Vec::new();
     let settings = settings(given, &mut |value| said.push(value.to_string()));
     let nothing = [
@@ -40,6 +43,7 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
         (settings.prealloc == Prealloc::On, "prealloc=on"),
         (settings.reverify_ms.0 > 0, "reverify-ms"),
         (settings.seen_by.other().is_some(), "seen-by"),
+        (asks_to_read_fresh(given), "read=fresh"),
     ];
     let nothing = nothing.iter().filter(|(is_set, _)| *is_set);
     said.extend(nothing.map(|(_, name)| {
@@ -80,6 +84,35 @@ pub fn start(given: &[(&'static str, OsString)], fifo: Option<OwnedFd>) -> Resul
     }
     drop((here, fifo));
     hand_over(there)
+}
+
+/// Finds out at which system calls a sandbox that this process was started in ends it: the supervisor, which is in it, too, makes
+/// none of those.
+fn avoid_fatal_calls() -> Result<(), Failure> {
+    let calls = match sandbox::is_on() {
+        true => sandbox::try_calls().unwrap_or_default(),
+        false => return Ok(()),
+    };
+    if let Some(number) = calls.first_to_supervise() {
+        return Err(Failure::own(format!(
+            "cannot be supervised: a sandbox (seccomp) ends whoever makes system call {number}, which a supervisor needs"
+        )));
+    }
+    seccomp::set(calls);
+    Ok(())
+}
+
+/// Whether that was asked for: it is the default, too.
+fn asks_to_read_fresh(given: &[(&'static str, OsString)]) -> bool {
+    let set = |name: &str| {
+        let set = given.iter().find(|(known, _)| *known == name);
+        set.map(|(_, text)| text.clone())
+            .or_else(|| std::env::var_os(name))
+    };
+    match set("KEEPMYDATA_READ") {
+        Some(text) => text == "fresh",
+        None => set("KEEPMYDATA_PRESET").is_some_and(|preset| preset == "tests"),
+    }
 }
 
 /// Installs the filter, and gives the supervisor the listener.

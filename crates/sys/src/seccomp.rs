@@ -93,6 +93,27 @@ pub(super) const OTHERS: &[i64] = &[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     super::kernel::SYS_CACHESTAT,
+    // The supervisor's alone.
+    libc::SYS_ptrace,
+    libc::SYS_process_madvise,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_seccomp,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_clone3,
+];
+
+/// What a supervisor cannot do without, beside [`ESSENTIAL`].
+const SUPERVISING: &[i64] = &[
+    libc::SYS_ioctl,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_seccomp,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
 ];
 
 /// futex_waitv(2), which the libc crate does not have.
@@ -138,6 +159,12 @@ impl Calls {
     /// The first of them that the shim cannot do without.
     pub fn first_essential(&self) -> Option<i64> {
         ESSENTIAL.iter().copied().find(|&number| self.has(number))
+    }
+
+    /// The first of them that a supervisor cannot do without.
+    pub fn first_to_supervise(&self) -> Option<i64> {
+        let mut all = ESSENTIAL.iter().chain(SUPERVISING).copied();
+        all.find(|&number| self.has(number))
     }
 }
 
