@@ -401,15 +401,16 @@ fn prove_part(file: &File, patience: &mut Patience) {
     }
 }
 
-/// Says whether all was proved.
+/// Says whether all was proved; a call that another thread's flush serves is, if that has proved it.
+#[must_use]
 fn prove_as(file: &File, is_part: bool, patience: &mut Patience) -> bool {
     let mut files = MsyncCall::of_file(process::this(), file, None, is_part);
-    let _ = files.enter();
+    let served = files.enter();
     if files.is_empty() {
-        return true;
+        return matches!(served, Some(Ok(_))) && files.complete().is_ok();
     }
     let Some(ended) = files.settle(patience) else {
-        return true;
+        return false;
     };
     let has_proved = ended.has_proved();
     // Who waits is served by a proof of everything, and by nothing else: this answers no call, so it leaves to the next msync

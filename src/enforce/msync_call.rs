@@ -143,24 +143,28 @@ impl MsyncCall<Request> {
 
     /// A FUSE daemon may show one file as two inodes, with a page cache each: both are synced.
     fn add_twins(&mut self, table: &mappings::Guard) {
-        let Some(first) = self.files.get(0) else {
-            return;
-        };
-        let (key, caller) = (first.file.key, first.caller);
-        let (addr, len, flags) = (first.addr, first.len, first.flags);
-        if key.handle == 0 {
-            return;
-        }
-        table.of_inode(key.dev, key.ino).for_each(|file| {
-            if !self.has(file) {
-                self.insert(Request {
+        let mut at = 0;
+        while let Some(first) = self.files.get(at) {
+            let (key, caller) = (first.file.key, first.caller);
+            let (addr, len, flags) = (first.addr, first.len, first.flags);
+            // An inode that comes before this one moves it on, and it is looked at once more.
+            at += 1;
+            if key.handle == 0 {
+                continue;
+            }
+            table.of_inode(key.dev, key.ino).for_each(|file| {
+                if self.has(file) {
+                    return;
+                }
+                let added = self.insert(Request {
                     addr,
                     len,
                     flags,
                     ..Request::new(file, caller)
                 });
-            }
-        });
+                self.common.incomplete |= !added;
+            });
+        }
     }
 
     fn has(&self, file: &File) -> bool {
@@ -168,6 +172,7 @@ impl MsyncCall<Request> {
     }
 
     /// False where memory is out.
+    #[must_use]
     fn insert(&mut self, new: Request) -> bool {
         let is_before = |request: &&Request| *request.file < *new.file;
         let at = self.files.iter().take_while(is_before).count();
