@@ -41,7 +41,7 @@ Written by a test, from real runs:
 const KILLED: &str = "\
 ## LTP's rwtest04, and a daemon that dies
 
-*rwtest04*: LTP's, with its file on the first mount, for 5 s, natively and under keepmydata, with the lines of its log.
+*rwtest04*: LTP's, with its file on the first mount, for 5 s, natively and under keepmydata, with the number of its warnings.
 
 *killed*: a program stores growing numbers at both ends of 8 pages, and calls msync after each, for 6 s. After 2 s this daemon gets SIGKILL,
 a second later it is started anew; then both clients are mounted anew. *synced* are msyncs that returned 0, *failed* those that did not

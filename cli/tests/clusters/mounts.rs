@@ -69,7 +69,8 @@ pub struct Cluster {
 impl Cluster {
     /// An ext4, and two mount points.
     fn new() -> Result<Self, String> {
-        let below = LoopFs::mount_sized("ext4", 512, &[])?;
+        // s3rver keeps the parts of uploads, and each msync of s3fs uploads the whole file.
+        let below = LoopFs::mount_sized("ext4", 8192, &[])?;
         let points = Scratch::new();
         let [first, second] = ["first", "second"].map(|name| points.path(name));
         for point in [&first, &second, &below.path("data")] {
