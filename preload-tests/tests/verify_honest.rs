@@ -278,3 +278,19 @@ fn hundreds_of_mappings_of_one_file_are_proved() {
     assert!(run.stdout.starts_with("msync 0 "), "{run:?}");
     assert_eq!(run.stderr, "");
 }
+
+/// After a sync that failed the file is to be read back although verification is off: where it cannot be, msync returns 0 and a line
+/// says so, as of a file that is always verified.
+#[test]
+fn a_suspect_file_that_cannot_be_compared_is_doubted() {
+    or_skip!(TearFs::available());
+    for (verify, first) in [("on", "0"), ("off", "EIO")] {
+        let fs = TearFs::mount(&["--mode", "eio-once", "--keep-cache"]);
+        let guest = Program::guest("orphan").arg(fs.path("f"));
+        let run = guest.under_shim(&[("KEEPMYDATA_VERIFY", verify)]);
+        let expected = format!("msync {first}\nmsync 0\n");
+        assert_eq!(run.stdout, expected, "{verify}: {run:?}");
+        let why = "not verified: the file cannot be opened again";
+        assert!(run.stderr.contains(why), "{verify}: {run:?}");
+    }
+}

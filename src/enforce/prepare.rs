@@ -290,6 +290,7 @@ fn look_up(snapshot: &mut Snapshot) {
 fn decide(snapshot: &mut Snapshot) {
     let has_handle = snapshot.known.handle.generation == process::this().generation();
     let wanted = wants_verification(snapshot);
+    snapshot.terms.is_verified = wanted;
     snapshot.verify = wanted && has_handle;
     snapshot.known.reason = match wanted {
         _ if snapshot.file.traits.dax => {

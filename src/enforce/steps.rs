@@ -169,8 +169,8 @@ fn remember_success(here: &Here<'_>, proved: &Proved) {
     let mut table = mappings::lock_blocked();
     let file = table.get_mut(&here.file);
     if !proved.is_part {
-        // What was suspect has been read back now.
-        file.suspect = false;
+        // What was suspect has been read back, unless that was wanted and could not be.
+        file.suspect &= proved.terms.is_verified && !proved.verify;
         (file.dropped, file.dropped_unseen) = (false, false);
     }
     file.fdatasync_ns = proved.flush_ns;

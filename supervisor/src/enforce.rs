@@ -158,7 +158,8 @@ fn learn(settings: &Settings<'_>, snapshot: &mut Snapshot, claim: &Claim, areas:
     let mut dropped = seen != answer.drops || answer.unknown || state.stale;
     let suspect = state.suspect;
     snapshot.lost = state.lost;
-    snapshot.verify = (suspect || snapshot.terms.is_verified) && !file.traits.dax;
+    snapshot.terms.is_verified = (suspect || snapshot.terms.is_verified) && !file.traits.dax;
+    snapshot.verify = snapshot.terms.is_verified;
     snapshot.dirty_known = true;
     let size = file.size().map_or(u64::MAX, sys::page_up);
     let exact = wants_marks(settings, &file) && !suspect && marks::are_had(&image);
@@ -387,9 +388,10 @@ fn of_proved(
         record.dropped_pages = dropped;
         record.cached_pages = left;
     });
-    lock(&there.claim.state).suspect = false;
+    // What was suspect has been read back, unless that was wanted and could not be.
+    lock(&there.claim.state).suspect &= proved.terms.is_verified && !proved.verify;
     let is_unsafe = proved.verdicts.uncertain > 0 || proved.verdicts.stale > 0;
-    if is_unsafe && log.has(Level::Warn) {
+    if is_unsafe {
         proved.gather_evidence(there);
     }
     let mut ended = proved.end();

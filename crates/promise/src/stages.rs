@@ -23,7 +23,7 @@ pub trait Request {
 /// By what a file is judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
-    /// Verification is on for such a file, and it has a page cache.
+    /// The file is to be verified, because verification is on for such a file or its last sync failed, and it has a page cache.
     pub is_verified: bool,
     /// On a block device of this machine.
     pub local_block: bool,
