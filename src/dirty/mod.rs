@@ -633,7 +633,8 @@ pub fn assume_all(query: &Query<'_>, into: &mut Found<'_>) {
 }
 
 /// Whether a new mapping of a file on such a filesystem is to be registered with [`pagemap`]: where
-/// it is verified, where [`drops_marked`], and where the log tells of stores that were not synced. Never on DAX: the kernel
+/// it is verified, where [`drops_marked`], and where the log tells of stores that were not synced: that is the one thing that the
+/// log's level changes, and no promise comes of it (docs/findings.md). Never on DAX: the kernel
 /// cannot replace the mark of a page that was not touched yet (`insert_pfn` in mm/memory.c), so that the
 /// first store to it faults for ever.
 pub fn wants_pagemap(traits: Traits) -> bool {

@@ -5,12 +5,12 @@ use super::elsewhere;
 use super::request::{Ended, Request};
 use crate::helper::{self, Worker};
 use crate::log::{self, FileName};
-use crate::mappings::{self, family, file::Held};
+use crate::mappings::{self, file::Held};
 use crate::process::{self, PerProcess, Zeroed};
 use crate::sys::{self, signals::Blocked};
 use crate::{config, dirty};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use keepmydata_promise::words;
+use keepmydata_promise::{Told, words};
 use keepmydata_records::{Level, LineBuf, Uncertain, Verdicts, event};
 use rustix::io::Errno;
 
@@ -33,12 +33,17 @@ pub fn boot() -> bool {
     OWN.boot()
 }
 
-/// An msync has ended. On a helper thread.
-pub fn of(worker: &Worker, ended: &Ended) {
+/// An msync has ended, which says `told` of earlier ones. On a helper thread.
+pub fn of(worker: &Worker, ended: &Ended, told: Told) {
     if ended.settles || ended.result().is_err() {
         return;
     }
-    of_told(worker, ended);
+    if told.pages > 0 {
+        say_of(worker, ended, |message| words::told(message, told.pages));
+    }
+    if told.failed {
+        say_of(worker, ended, words::failed);
+    }
     let pages = ended.unknown_pages();
     if pages > 0 {
         tell(worker, ended, pages);
@@ -82,38 +87,9 @@ fn warn(worker: &Worker, request: &Request, verdicts: Option<Verdicts>, message:
     log::notice(worker, &record);
 }
 
-/// An earlier msync has failed for pages that have left the page cache, or a sync for nobody knows what. They are as safe as
-/// this one says for what they hold now, and for that alone.
-fn of_told(worker: &Worker, ended: &Ended) {
-    let mut handle = None;
-    let key = ended.file.key;
-    let is_told_to_kin = !ended.verify && family::take((key.dev, key.ino));
-    let (pages, failed) = {
-        let mut table = mappings::lock();
-        let debt = &mut table.get_mut(&ended.file).debt;
-        let told = (
-            core::mem::take(&mut debt.told_pages),
-            core::mem::take(&mut debt.failed) | is_told_to_kin,
-        );
-        if told != (0, false) {
-            handle = table.settle_debt(&ended.file);
-        }
-        told
-    };
-    if pages > 0 {
-        tell_of_told(worker, ended, |message| words::told(message, pages));
-    }
-    if failed {
-        tell_of_told(worker, ended, words::failed);
-    }
-    if let Some(handle) = handle {
-        mappings::close_handle(worker, &handle);
-    }
-}
-
 #[cold]
 #[inline(never)]
-fn tell_of_told(worker: &Worker, ended: &Ended, words: impl FnOnce(&mut LineBuf<320>)) {
+fn say_of(worker: &Worker, ended: &Ended, words: impl FnOnce(&mut LineBuf<320>)) {
     let mut message = LineBuf::<320>::new();
     words(&mut message);
     warn(worker, ended, None, message.as_str());

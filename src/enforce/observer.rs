@@ -8,7 +8,7 @@ use crate::dirty::Ranges;
 use crate::findings;
 use crate::helper::Worker;
 use crate::log::{self, Timed, Timer};
-use keepmydata_promise::{self as promise, Evidence};
+use keepmydata_promise::{self as promise, Evidence, Told};
 use keepmydata_records::{Finding, Level, Verdicts, event};
 use rustix::io::Errno;
 
@@ -139,17 +139,12 @@ pub fn forgets(worker: &Worker, request: &Request) {
     doubt::forgets(worker, request);
 }
 
-/// All steps are done.
+/// All steps are done, and the msync says `told` of earlier ones.
 #[inline(never)]
-pub fn ended(worker: &Worker, ended: &Ended) {
-    doubt::of(worker, ended);
+pub fn ended(worker: &Worker, ended: &Ended, told: Told) {
+    doubt::of(worker, ended, told);
     metrics::done(worker, ended);
     report::msync(worker, ended);
-}
-
-/// Whether anybody wants to know what is not as it was at a second look that found `verdicts`.
-pub fn wants_second(verdicts: &Verdicts) -> bool {
-    log::enabled(report::second_level(verdicts))
 }
 
 /// What was verified was looked at a second time.

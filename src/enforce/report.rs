@@ -29,7 +29,7 @@ impl Second<'_> {
 }
 
 /// At which level a second look is told that found `verdicts`.
-pub fn second_level(verdicts: &Verdicts) -> Level {
+fn second_level(verdicts: &Verdicts) -> Level {
     match verdicts.stale {
         0 => Level::Debug,
         _ => Level::Error,
@@ -310,7 +310,7 @@ fn report(worker: &Worker, ended: &Ended, outcome: Result<(), Errno>) {
 }
 
 /// At which level is reported what is not safe.
-pub fn report_level(outcome: Result<(), Errno>) -> Level {
+fn report_level(outcome: Result<(), Errno>) -> Level {
     match outcome {
         Err(_) => Level::Error,
         Ok(()) => Level::Warn,

@@ -280,7 +280,7 @@ fn look(worker: &Worker, mut second: Pooled<Second>) {
             _ => {}
         }
     }
-    if observer::wants_second(&verdicts) {
+    if verdicts.stale > 0 {
         s.evidence.gather(&here, &mut s.copies);
     }
     let result = result.map(drop);

@@ -4,17 +4,17 @@ use super::here::Here;
 use super::invalidate::{self, Dropped};
 use super::observer::{self, Event, Observer};
 use super::request::{Ended, Flushed, Pooled, Proved, Refused, Snapshot};
-use super::{entries, fail, prepare, report, reverify, told};
+use super::{entries, fail, prepare, reverify, told};
 use crate::dirty::{self, Ranges, Tracker};
 use crate::handles;
 use crate::helper::Worker;
-use crate::log::{self, Timer};
+use crate::log::Timer;
 use crate::mappings::{
     self, family,
     untold::{self, By, Whose},
 };
 use crate::reads;
-use keepmydata_promise::{self as promise, Patience, Target, Verdict};
+use keepmydata_promise::{self as promise, Patience, Target, Told, Verdict};
 use keepmydata_records::Level;
 use rustix::io::Errno;
 
@@ -80,7 +80,7 @@ pub fn conclude(
         Verdict::Proved(proved) => of_proved(here, proved),
         Verdict::Refused(refused) => of_refused(here, refused),
     };
-    pay(here, &ended);
+    let told = pay(here, &ended);
     if !ended.verify && ended.facts.flush_error.is_some() {
         family::note((here.file.key.dev, here.file.key.ino));
     }
@@ -93,7 +93,7 @@ pub fn conclude(
         let unseen = (!ended.sees_stores).then_some(&ended.dirty);
         dirty::forget_drop(here.worker, &here.file, unseen);
     }
-    observer::ended(here.worker, &ended);
+    observer::ended(here.worker, &ended, told);
     let is_kept = ended.verify && reverify::keep(here, &mut ended);
     if !is_kept {
         ended.let_go_copies(here);
@@ -108,7 +108,7 @@ fn of_proved(here: &Here<'_>, mut proved: Proved) -> Pooled<Ended> {
     };
     remember_success(here, &proved);
     let is_unsafe = proved.verdicts.uncertain > 0 || proved.verdicts.stale > 0;
-    if is_unsafe && log::enabled(report::report_level(Ok(()))) {
+    if is_unsafe {
         proved.gather_evidence(here);
     }
     let mut ended = proved.end();
@@ -177,23 +177,35 @@ fn remember_success(here: &Here<'_>, proved: &Proved) {
     reads::set_fresh(&here.file.key, proved.verify);
 }
 
-/// What is owed from here on.
-fn pay(here: &Here<'_>, ended: &Ended) {
+/// What is owed from here on. Returns what the msync says of earlier syncs: what they have failed for is as safe as this one
+/// says for what it holds now, and for that alone.
+fn pay(here: &Here<'_>, ended: &Ended) -> Told {
     let changed = promise::pay(here, ended, ended.result());
-    if !changed {
-        return;
+    let is_said = !ended.settles && ended.result().is_ok();
+    if !changed && !is_said {
+        return Told::default();
     }
-    let (handle, is_forgotten) = {
+    let key = here.file.key;
+    let is_told_to_kin = is_said && !ended.verify && family::take((key.dev, key.ino));
+    let (mut told, mut handle, mut is_forgotten) = (Told::default(), None, false);
+    {
         let mut table = mappings::lock_blocked();
-        let handle = table.settle_debt(&here.file);
-        (handle, table.will_be_forgotten(&here.file))
-    };
+        if is_said {
+            told = table.get_mut(&here.file).debt.take_told();
+        }
+        if changed || told != Told::default() {
+            handle = table.settle_debt(&here.file);
+            is_forgotten = table.will_be_forgotten(&here.file);
+        }
+    }
+    told.failed |= is_told_to_kin;
     if is_forgotten {
         observer::forgets(here.worker, ended);
     }
     if let Some(handle) = handle {
         mappings::close_handle(here.worker, &handle);
     }
+    told
 }
 
 /// A flush that failed and answers no call has told the shim alone: the program's next sync is to fail for it, unless all

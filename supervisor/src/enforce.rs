@@ -11,7 +11,7 @@ use crate::marks;
 use crate::report::{self, Watcher};
 use crate::there::There;
 use keepmydata_promise::cached_pages::{has_clean, unstable};
-use keepmydata_promise::{self as promise, Patience, Target, Terms, Verdict, Zero};
+use keepmydata_promise::{self as promise, Patience, Target, Terms, Told, Verdict, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
 use keepmydata_sync::commit::{ABANDONED, Ticket};
@@ -133,7 +133,14 @@ fn steps(
     note_absence(&there, &ended);
     promise::pay(&there, &ended, ended.result());
     note_clean(&there, &ended, &unchanged);
-    report::ended(log, claim, &ended);
+    let is_said = !ended.settles && ended.result().is_ok();
+    let mut told = match is_said {
+        true => lock(&claim.debt).take_told(),
+        false => Told::default(),
+    };
+    // What is verified always is known page by page.
+    told.failed &= !is_verified(settings, &file);
+    report::ended(log, &ended, told);
     let result = ended.zero();
     // A local filesystem tells each open file.
     if let (true, Err(_), Some(errno)) = (ended.settles, result, ended.facts.flush_error)

@@ -1,12 +1,11 @@
 //! The records of an msync: the same as the library's.
 
 use crate::call::{Began, Call, Ended, Snapshot, dev, record};
-use crate::claim::Claim;
 use crate::file::File;
 use crate::image::{Image, lock};
 use crate::log::Log;
 use crate::stats::{Done, Name};
-use keepmydata_promise::{self as promise, Event, words};
+use keepmydata_promise::{self as promise, Event, Told, words};
 use keepmydata_records::{
     Errno as ErrnoName, FindingCounts, HexU64, Level, LineBuf, Record, Stats, event, flags,
 };
@@ -89,8 +88,8 @@ pub fn passed(log: &Log, image: &Image, tid: i32, (addr, len, bits): (u64, u64, 
 }
 
 /// All steps are done.
-pub fn ended(log: &Log, claim: &Claim, ended: &Ended) {
-    doubt(log, claim, ended);
+pub fn ended(log: &Log, ended: &Ended, told: Told) {
+    doubt(log, ended, told);
     let outcome = ended.result();
     if outcome.is_err() || ended.verdicts.uncertain > 0 || ended.verdicts.stale > 0 {
         report(log, ended, outcome);
@@ -145,17 +144,16 @@ fn report(log: &Log, ended: &Ended, outcome: Result<(), Errno>) {
 }
 
 /// What must not be silent: an msync that returned 0 without a proof.
-fn doubt(log: &Log, claim: &Claim, ended: &Ended) {
+fn doubt(log: &Log, ended: &Ended, told: Told) {
     if ended.result().is_err() || ended.settles {
         return;
     }
-    let told = std::mem::take(&mut lock(&claim.debt).told_pages);
-    if told > 0 {
+    if told.pages > 0 {
         let mut message = String::new();
-        words::told(&mut message, told);
+        words::told(&mut message, told.pages);
         warn(log, ended, message);
     }
-    if std::mem::take(&mut lock(&claim.debt).failed) && !ended.terms.is_verified {
+    if told.failed {
         let mut message = String::new();
         words::failed(&mut message);
         warn(log, ended, message);

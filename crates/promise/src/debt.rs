@@ -40,7 +40,25 @@ pub struct Debt {
     pub birth: u32,
 }
 
+/// What an msync that returns 0 says of earlier syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// An msync has failed for so many pages that have left the page cache since.
+    pub pages: u64,
+    /// A sync has failed for nobody knows what.
+    pub failed: bool,
+}
+
 impl Debt {
+    /// An msync returns 0, and says this: no later one says it again.
+    #[must_use]
+    pub fn take_told(&mut self) -> Told {
+        Told {
+            pages: core::mem::take(&mut self.told_pages),
+            failed: core::mem::take(&mut self.failed),
+        }
+    }
+
     /// Whether an msync must fail, whatever it finds.
     pub fn is_refused(&self) -> bool {
         !self.refused.is_empty() || !self.lost.is_empty()

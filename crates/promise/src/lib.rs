@@ -32,7 +32,7 @@ pub mod words;
 
 pub use comparison::{Comparison, NAMELESS, OTHERWISE_NAMED, Unsettled};
 pub use copies::{BUFFER, Copies, State};
-pub use debt::Debt;
+pub use debt::{Debt, Told};
 pub use event::{Event, Observer};
 pub use evidence::Evidence;
 pub use flush::{flush, flush_alone};
