@@ -17,7 +17,7 @@ use crate::sys::{
     self, vm,
     wipe::{Mapping, Region},
 };
-use core::cell::OnceCell;
+use core::cell::{Cell, OnceCell};
 use keepmydata_promise::{BUFFER, State, Target};
 use keepmydata_records::ByteRange;
 use rustix::fd::{AsFd, OwnedFd};
@@ -46,6 +46,10 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
             // What was written back before the flush, and the filesystem had not made safe, is clean by now.
             if !refused.verify || traits.local_block {
                 lost = lost.max(pages.unwritten_dirty_again());
+            }
+            let is_known = dirty::is_verified(traits.local_block);
+            if refused.is_new_error && !is_known && errno != Errno::IO {
+                lost = lost.max(u64::from(pages.may_be_taken()));
             }
             if refused.dirty_known && traits.loses_unwritten && !traits.dax {
                 lost = lost.max(refused.dirty_pages());
@@ -97,12 +101,17 @@ struct Pages<'a, 'b> {
     here: &'a Here<'b>,
     /// The file, once it is needed: open for writing, if it can be.
     opened: OnceCell<Option<OwnedFd>>,
+    /// Whether a page was found that the filesystem does not hold.
+    has_unwritten: Cell<bool>,
 }
 
 impl<'a, 'b> Pages<'a, 'b> {
     fn of(here: &'a Here<'b>) -> Pages<'a, 'b> {
-        let opened = OnceCell::new();
-        Pages { here, opened }
+        Pages {
+            here,
+            opened: OnceCell::new(),
+            has_unwritten: Cell::new(false),
+        }
     }
 
     /// Every page of the dirty ranges that is still in the page cache; returns how many are lost.
@@ -126,6 +135,21 @@ impl<'a, 'b> Pages<'a, 'b> {
             Again::Unmapped => self.has_own(),
             Again::Gone | Again::Dirty => false,
         }
+    }
+
+    /// Whether something that was not written may have left the page cache since, and be read in again as the filesystem holds
+    /// it: what is not mapped any more can be evicted by anybody once the kernel calls it clean. Nobody knows which pages of a
+    /// file that is not verified were stored to; so all must be there, and what the error is about be among them.
+    fn may_be_taken(&self) -> bool {
+        if !self.has_own() {
+            return false;
+        }
+        let mut cached = Ranges::new();
+        let all = self.here.worker.borrow_cached(&self.here.handle);
+        let size = self.here.size();
+        let is_whole = all.is_some_and(|file| dirty::cached(file, &mut cached).is_ok())
+            && size.is_ok_and(|size| cached.covers(0, sys::page_up(size)));
+        !is_whole || !self.has_unwritten.get()
     }
 
     /// Every cached page that the filesystem does not hold as it is; returns how many are lost. Where it
@@ -190,6 +214,7 @@ impl<'a, 'b> Pages<'a, 'b> {
                 && self.read(offset, now)
                 && now[..valid] == held[..valid];
             if !written {
+                self.has_unwritten.set(true);
                 let again = self.dirty_again(offset);
                 let is_opaque = opaque.has(offset) || matches!(again, Again::Unmapped);
                 lost += u64::from(is_opaque && self.is_lost(again));

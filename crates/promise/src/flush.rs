@@ -17,7 +17,10 @@ pub fn flush<R: Request, H: Home>(
     let (result, ns) = fdatasync(target, observer, &snapshot);
     let before = real.err().filter(|&errno| errno != Errno::NOMEM);
     let failed = snapshot.failed.or(before).or(result.err());
-    flushed(snapshot, failed, ns, real)
+    let is_new_error = snapshot.failed.is_some() || result.is_err();
+    let mut flushed = flushed(snapshot, failed, ns, real);
+    flushed.is_new_error = is_new_error;
+    flushed
 }
 
 /// The flush in place of the program's own call, which must still be made where this fails: the snapshot is for

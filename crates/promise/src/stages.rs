@@ -160,6 +160,8 @@ pub struct Flushed<R: Request> {
     pub flush_ns: u64,
     /// Its error, or that of a call in its place or before it.
     pub flush_failed: Option<Errno>,
+    /// Whether the shim's own open file was told of an error: it is one that no earlier enforcement has dealt with.
+    pub is_new_error: bool,
     /// What the program's own call has returned, where it was made.
     pub real: Result<(), Errno>,
 }
@@ -171,6 +173,7 @@ unsafe impl<R: Request> After<Snapshot<R>> for Flushed<R> {
         unsafe {
             (&raw mut (*at).flush_ns).write(0);
             (&raw mut (*at).flush_failed).write(None);
+            (&raw mut (*at).is_new_error).write(false);
             (&raw mut (*at).real).write(Ok(()));
         }
     }

@@ -18,14 +18,6 @@ const RACES: &[&str] = &["*/direct*", "*/auto-inval*", "*TRACK=*"];
 /// (docs/reach.md).
 const EVICTED: &[&str] = &["*TRACK=whole supervised"];
 
-/// Rows of a disk that takes no more, and of which nothing is verified: another program's sync fails beside several threads, and
-/// has the pages evicted that an msync has failed for before (docs/limitations.md, "Zeros that are not proofs").
-const FAILED_ELSEWHERE: &[&str] = &[
-    "ext4/disk-full",
-    "ext4/disk-full INVALIDATE=off",
-    "ext4/disk-full supervised",
-];
-
 /// Rows in which doubts come about with one thread: what docs/reach.md lists of what is supervised. A run with
 /// `KEEPMYDATA_ORACLE_STRICT` shows them.
 const LISTED: &[&str] = &["* supervised"];
@@ -35,7 +27,7 @@ pub fn is_listed(row: &str, kind: Kind) -> bool {
     may_be_doubted(row, kind) && LISTED.iter().any(|glob| matches(glob, row))
 }
 
-/// Whether it is a doubt in a race (see [`RACES`]), or a zero on one of those [`EVICTED`] or [`FAILED_ELSEWHERE`], in a program of several threads or
+/// Whether it is a doubt in a race (see [`RACES`]), or a zero on one of those [`EVICTED`], in a program of several threads or
 /// processes.
 pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
     let uses_any = |calls: &[&str]| calls.iter().any(|call| program.uses(call));
@@ -48,11 +40,7 @@ pub fn is_race(row: &str, kind: Kind, program: &Program) -> bool {
         || is_hole && row.starts_with("overlay/");
     let may_be = is_race && may_be_doubted(row, kind);
     let is_evicted = kind == Kind::FalseZero && uses_any(&["other", "advise"]) && is_on(EVICTED);
-    let is_failed = kind == Kind::FalseZero
-        && uses_any(&["other"])
-        && program.is_threaded()
-        && is_on(FAILED_ELSEWHERE);
-    is_evicted || is_failed || may_be
+    is_evicted || may_be
 }
 
 /// Whether that is how a doubt shows there: there is none where nothing is verified, and it is an error only if so set.
