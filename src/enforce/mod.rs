@@ -50,7 +50,7 @@ use keepmydata_records::{Async, Enforce, Invalidate, Level};
 use libc::{c_int, size_t};
 use msync_call::MsyncCall;
 use rustix::io::Errno;
-use zero::{Passed, Zero, next_msync, real_msync, returned};
+use zero::{Answer, Zero, next_msync, real_msync, returned};
 
 /// msync(2) of a range with tracked mappings. Any context that msync may be called from, signal
 /// handlers included.
@@ -69,7 +69,7 @@ pub fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
             result
         }
         None if promises(flags) => borrowed(addr, len, flags),
-        None => watch(addr, len, flags),
+        None => watch(addr, len, flags).number(),
     }
 }
 
@@ -99,14 +99,14 @@ fn promises(flags: c_int) -> bool {
 /// nothing is compared, and the parent's next msync is about the same stores.
 #[cold]
 fn borrowed(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let result = watch(addr, len, flags);
+    let answer = watch(addr, len, flags);
     let state = next_fn::enter();
-    let Some(passed) = Passed::of(result) else {
+    let Some(passed) = answer.passed() else {
         let errno = next_fn::errno();
         told::msync_failed(addr as usize, len, Errno::from_raw_os_error(errno));
         next_fn::set_errno(errno);
         next_fn::leave(state);
-        return result;
+        return answer.number();
     };
     let outcome = doubt::of_borrowed(addr as usize, len);
     next_fn::leave(state);
@@ -140,16 +140,16 @@ fn may_be_dirty(start: usize, end: usize) -> bool {
 }
 
 /// The real call, and a record of it.
-fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+fn watch(addr: *mut c_void, len: size_t, flags: c_int) -> Answer {
     let state = next_fn::enter();
     let timer = log::Timer::at(Level::Info);
     observer::before_watched(addr as usize, len, flags);
     next_fn::leave(state);
-    let result = next_msync(addr, len, flags);
+    let answer = next_msync(addr, len, flags);
     let state = next_fn::enter();
-    observer::watched(addr as usize, len, flags, result, timer);
+    observer::watched(addr as usize, len, flags, answer.number(), timer);
     next_fn::leave(state);
-    result
+    answer
 }
 
 /// All signals of the calling thread are blocked, as `_quiet` says.

@@ -4,7 +4,7 @@ use crate::mappings::{self, file::File};
 use crate::process;
 use crate::sys;
 use keepmydata_promise::Zero;
-use keepmydata_sync::commit::{ABANDONED, Begun, Locked, Ticket};
+use keepmydata_sync::commit::{Begun, Locked, Ticket};
 use rustix::io::Errno;
 
 const LONGEST_GATHER_NS: u64 = 1_000_000;
@@ -14,7 +14,7 @@ const LONGEST_GATHER_NS: u64 = 1_000_000;
 pub fn enter(file: &File) -> Option<Result<Zero, Errno>> {
     match group(file).enter() {
         Ticket::Lead => None,
-        Ticket::Served(outcome) => Some(Zero::handed_on(outcome)),
+        Ticket::Served(outcome) => Some(outcome),
     }
 }
 
@@ -45,19 +45,15 @@ pub fn begun(file: &File) -> u32 {
 
 /// Ends flush `number` of `file` with `outcome`.
 pub fn leave(file: &File, number: u32, outcome: Result<Zero, Errno>) {
-    end(file, number, Zero::hand_on(outcome));
+    group(file).leave(number, Some(outcome));
 }
 
 /// Ends flush `number` of `file`, which was not done: those who wait for it need another.
 pub fn abandon(file: &File, number: u32) {
-    end(file, number, ABANDONED);
+    group(file).leave(number, None);
 }
 
-fn end(file: &File, number: u32, result: i32) {
-    group(file).leave(number, result);
-}
-
-fn group(file: &File) -> Locked<'_, fn() -> mappings::Guard> {
+fn group(file: &File) -> Locked<'_, Result<Zero, Errno>, fn() -> mappings::Guard> {
     let lock: fn() -> mappings::Guard = mappings::lock_blocked;
     // SAFETY: every use of a group comes through here, and takes the table lock.
     unsafe { file.group.under(lock, process::this().birth()) }

@@ -20,22 +20,33 @@ pub enum Zero {
 #[derive(Clone, Copy)]
 pub struct Passed(());
 
-impl Passed {
-    /// If that is what [`next_msync`] has returned.
-    pub fn of(result: c_int) -> Option<Passed> {
-        (result == 0).then_some(Passed(()))
+/// What the next msync in line has returned.
+#[derive(Clone, Copy)]
+pub struct Answer(c_int);
+
+impl Answer {
+    /// As a number.
+    pub fn number(self) -> c_int {
+        self.0
+    }
+
+    /// If it is 0.
+    pub fn passed(self) -> Option<Passed> {
+        (self.0 == 0).then_some(Passed(()))
     }
 }
 
 /// The next msync in line (msync(2)): its result, and errno.
-pub fn next_msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    next_fn::msync(addr, len, flags)
+pub fn next_msync(addr: *mut c_void, len: size_t, flags: c_int) -> Answer {
+    Answer(next_fn::msync(addr, len, flags))
 }
 
 /// The same with errno as a value.
 pub fn real_msync(addr: usize, len: size_t, flags: c_int) -> Result<Passed, Errno> {
-    let result = next_msync(addr as *mut c_void, len, flags);
-    Passed::of(result).ok_or_else(|| Errno::from_raw_os_error(next_fn::errno()))
+    let answer = next_msync(addr as *mut c_void, len, flags);
+    answer
+        .passed()
+        .ok_or_else(|| Errno::from_raw_os_error(next_fn::errno()))
 }
 
 /// What the program is told: the result of its call, and errno.

@@ -84,7 +84,7 @@ impl Worker {
     }
 
     /// A descriptor in the helper's table, unless this is not its thread.
-    pub fn borrow(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
+    pub(super) fn borrow(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
         // SAFETY: what the helper has opened stays open; handles while their file is held, and the worker works for
         // a holder.
         (self.here && fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })

@@ -9,9 +9,11 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
+use keepmydata_promise::Zero;
 pub use keepmydata_promise::{Debt, Traits};
 use keepmydata_ranges::FewRanges;
 use keepmydata_sync::commit::GroupCommit;
+use rustix::io::Errno;
 
 /// What identifies the kernel's inode, and so the page cache, behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub const PATH: usize = 512;
 pub struct File {
     pub key: Key,
     pub traits: Traits,
-    pub group: GroupCommit,
+    pub group: GroupCommit<Result<Zero, Errno>>,
     /// Mappings, enforcements under way, and its debt where that holds it. It may grow without the table lock,
     /// and becomes less than two under it.
     refs: AtomicU32,
@@ -279,7 +281,7 @@ fn bucket_of(key: &Key) -> usize {
 
 impl Files {
     /// None.
-    pub const fn new() -> Files {
+    pub(super) const fn new() -> Files {
         Files {
             buckets: [None; BUCKETS],
             pool: Pool::new(),

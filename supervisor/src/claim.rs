@@ -3,16 +3,17 @@
 use crate::image::{Image, lock};
 use crate::maps::Area;
 use crate::marks;
-use keepmydata_promise::Debt;
+use keepmydata_promise::{Debt, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_sync::commit::{Begun, GroupCommit, Ticket};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 /// What an image has of a file.
 pub struct Claim {
     pub image: Weak<Image>,
-    group: GroupCommit,
+    group: GroupCommit<Result<Zero, Errno>>,
     group_lock: Mutex<()>,
     pub debt: Mutex<Debt>,
     pub state: Mutex<State>,
@@ -63,7 +64,7 @@ impl Claim {
     }
 
     /// Waits for the caller's turn among the threads of the image.
-    pub fn enter(&self) -> Ticket {
+    pub fn enter(&self) -> Ticket<Result<Zero, Errno>> {
         let lock = || lock(&self.group_lock);
         // SAFETY: every use of the group takes this lock.
         unsafe { self.group.under(lock, 1) }.enter()
@@ -76,8 +77,8 @@ impl Claim {
         unsafe { self.group.under(lock, 1) }.begin()
     }
 
-    /// Ends flush `number`; those that wait for it get `outcome`.
-    pub fn leave(&self, number: u32, outcome: i32) {
+    /// Ends flush `number`; those that wait for it get `outcome`, or lead another.
+    pub fn leave(&self, number: u32, outcome: Option<Result<Zero, Errno>>) {
         let lock = || lock(&self.group_lock);
         // SAFETY: as above.
         unsafe { self.group.under(lock, 1) }.leave(number, outcome);

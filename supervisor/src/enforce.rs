@@ -14,7 +14,7 @@ use keepmydata_promise::cached_pages::{has_clean, unstable};
 use keepmydata_promise::{self as promise, Patience, Target, Terms, Told, Verdict, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
-use keepmydata_sync::commit::{ABANDONED, Ticket};
+use keepmydata_sync::commit::Ticket;
 use keepmydata_sys as sys;
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -48,8 +48,7 @@ pub fn wants_marks(settings: &Settings<'_>, file: &File) -> bool {
 /// Has the file of `call` take all steps.
 pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, Errno> {
     let claim = call.file.claim(&call.image);
-    if let Ticket::Served(number) = claim.enter() {
-        let outcome = Zero::handed_on(number);
+    if let Ticket::Served(outcome) = claim.enter() {
         report::served(log, &call, outcome.map(drop));
         return outcome;
     }
@@ -59,13 +58,7 @@ pub fn enforce(log: &Log, call: Call, patience: &mut Patience) -> Result<Zero, E
     let number = claim.begin().number;
     let (result, is_untold) = enforce_in_turn(log, call, &turn, patience);
     // Who waits is served by what was proved, or refused, or told of, and by nothing else.
-    claim.leave(
-        number,
-        match is_untold {
-            true => ABANDONED,
-            false => Zero::hand_on(result),
-        },
-    );
+    claim.leave(number, (!is_untold).then_some(result));
     result
 }
 

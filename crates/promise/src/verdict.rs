@@ -19,25 +19,10 @@ pub struct Refused<R: Request, H: Home> {
     errno: Errno,
 }
 
-/// The 0 that msync may return for a file. None is made but of a proof ([`Proved::end`]), or handed on by the thread that
-/// has one, to those whose calls came before its flush began ([`Zero::hand_on`]).
+/// The 0 that msync may return for a file. None is made but of a proof ([`Proved::end`]), or a copy of one that
+/// a thread has, for those whose calls came before its flush began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zero(());
-
-impl Zero {
-    /// An outcome as a number for those that a flush has served: an errno, or 0.
-    pub fn hand_on(outcome: Result<Zero, Errno>) -> i32 {
-        outcome.map_or_else(Errno::raw_os_error, |Zero(())| 0)
-    }
-
-    /// What the leader of the flush that has served the caller has handed on.
-    pub fn handed_on(number: i32) -> Result<Zero, Errno> {
-        match number {
-            0 => Ok(Zero(())),
-            errno => Err(Errno::from_raw_os_error(errno)),
-        }
-    }
-}
 
 /// How an enforcement ends.
 pub enum Verdict<R: Request, H: Home> {

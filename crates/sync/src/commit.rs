@@ -14,19 +14,14 @@ use core::sync::atomic::Ordering;
 /// Results kept for callers that wake late; one that is overtaken takes the newest.
 const KEPT: usize = 8;
 
-/// The result of a flush that was begun and not done: it serves nobody.
-pub const ABANDONED: i32 = -1;
-
-/// The flushes of one file, say. Used through [`GroupCommit::under`] its lock, the same always.
-#[derive(Default)]
-pub struct GroupCommit {
-    state: UnsafeCell<State>,
+/// The flushes of one file, say, of each of which comes a `T`. Used through [`GroupCommit::under`] its lock, the same always.
+pub struct GroupCommit<T> {
+    state: UnsafeCell<State<T>>,
     /// Number of the last flush that ended; waiters sleep on it.
     done: Word,
 }
 
-#[derive(Default)]
-struct State {
+struct State<T> {
     /// The process that the rest belongs to: after a fork the child starts anew.
     birth: u32,
     /// Somebody leads.
@@ -39,16 +34,31 @@ struct State {
     /// Those that had come when the last two flushes began. Of two, because callers that a flush missed lead the next one with
     /// few others, and would be followed by few for ever.
     parties: [u32; 2],
-    results: [i32; KEPT],
+    /// Nothing of a flush that was not done: it serves nobody.
+    results: [Option<T>; KEPT],
+}
+
+impl<T> Default for State<T> {
+    fn default() -> State<T> {
+        State {
+            birth: 0,
+            running: false,
+            begun: 0,
+            waiting: 0,
+            came: 0,
+            parties: [0; 2],
+            results: [const { None }; KEPT],
+        }
+    }
 }
 
 /// How a call gets its flush.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ticket {
+pub enum Ticket<T> {
     /// The caller calls [`Locked::begin`], flushes, and calls [`Locked::leave`].
     Lead,
-    /// Another thread's flush, which began after the call, ended with this errno; 0 is none.
-    Served(i32),
+    /// Another thread's flush, which began after the call, came to this.
+    Served(T),
 }
 
 /// A flush that begins.
@@ -61,18 +71,27 @@ pub struct Begun {
 }
 
 /// A group, and what locks it, in one process.
-pub struct Locked<'a, F> {
-    group: &'a GroupCommit,
+pub struct Locked<'a, T, F> {
+    group: &'a GroupCommit<T>,
     lock: F,
     birth: u32,
 }
 
-impl GroupCommit {
+impl<T> Default for GroupCommit<T> {
+    fn default() -> GroupCommit<T> {
+        GroupCommit {
+            state: UnsafeCell::new(State::default()),
+            done: Word::new(0),
+        }
+    }
+}
+
+impl<T> GroupCommit<T> {
     /// The group in the process `birth`.
     ///
     /// # Safety
     /// What `lock` returns excludes all others from the group while it lives.
-    pub unsafe fn under<L, F: Fn() -> L>(&self, lock: F, birth: u32) -> Locked<'_, F> {
+    pub unsafe fn under<L, F: Fn() -> L>(&self, lock: F, birth: u32) -> Locked<'_, T, F> {
         Locked {
             group: self,
             lock,
@@ -81,15 +100,14 @@ impl GroupCommit {
     }
 }
 
-impl<L, F: Fn() -> L> Locked<'_, F> {
+impl<T: Copy, L, F: Fn() -> L> Locked<'_, T, F> {
     /// Waits until the caller is served, or is the one to flush.
-    pub fn enter(&self) -> Ticket {
+    pub fn enter(&self) -> Ticket<T> {
         let mut needed = self.with(State::arrive);
-        let mut attempt = |state: &mut State| {
+        let mut attempt = |state: &mut State<T>| {
             let done = self.group.done.load(Ordering::Relaxed);
             while reached(done, needed) {
-                let result = state.result(needed, done);
-                if result != ABANDONED {
+                if let Some(result) = state.result(needed, done) {
                     state.waiting -= 1;
                     return Ok(Ticket::Served(result));
                 }
@@ -124,9 +142,9 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
         self.with(|state| state.came < state.parties[0].max(state.parties[1]))
     }
 
-    /// Ends flush `number` with `result`, an errno, 0 or [`ABANDONED`].
-    pub fn leave(&self, number: u32, result: i32) {
-        let end = |state: &mut State| {
+    /// Ends flush `number` with `result`; with none it was not done, and those who wait for it need another.
+    pub fn leave(&self, number: u32, result: Option<T>) {
+        let end = |state: &mut State<T>| {
             state.running = false;
             state.results[number as usize % KEPT] = result;
             self.group.done.store(number, Ordering::Release);
@@ -145,7 +163,7 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
         self.with(|state| state.begun)
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
         let _locked = (self.lock)();
         self.group.state.with_mut(|state| {
             // SAFETY: the lock excludes all others, as whoever made `self` has promised.
@@ -162,7 +180,7 @@ impl<L, F: Fn() -> L> Locked<'_, F> {
     }
 }
 
-impl State {
+impl<T: Copy> State<T> {
     /// A caller comes; returns the number of the first flush that may serve it.
     fn arrive(&mut self) -> u32 {
         self.waiting += 1;
@@ -179,7 +197,7 @@ impl State {
         }
     }
 
-    fn result(&self, wanted: u32, done: u32) -> i32 {
+    fn result(&self, wanted: u32, done: u32) -> Option<T> {
         let overtaken = done.wrapping_sub(wanted) as usize >= KEPT;
         let number = if overtaken { done } else { wanted };
         self.results[number as usize % KEPT]

@@ -1,6 +1,6 @@
 //! The protocols between threads: a flush that several callers share ([`commit`]), and threads that do the work of others
-//! ([`pool`]). They know nothing of files, and make no threads. All-zero is the initial state of both, so that they may lie in
-//! memory that a fork child finds zeroed.
+//! ([`pool`]). They know nothing of files, and make no threads. All-zero is the initial state of the pool, so
+//! that it may lie in memory that a fork child finds zeroed.
 //!
 //! # How it is checked
 //!

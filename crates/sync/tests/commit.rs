@@ -7,7 +7,7 @@ mod checking;
 use checking::{assert_found, sync::defect::Defect};
 use checking::{
     check,
-    sync::commit::{ABANDONED, GroupCommit, Ticket},
+    sync::commit::{GroupCommit, Ticket},
     sync::port::{Mutex, UnsafeCell},
     thread,
 };
@@ -22,7 +22,7 @@ const BIRTH: u32 = 7;
 
 struct File {
     table: Mutex<()>,
-    group: GroupCommit,
+    group: GroupCommit<u32>,
     /// Of each caller: what it stored. Written by it before its call, read by flushes.
     stored: Vec<SeenAtomic>,
     /// What flushes have written. By one flush at a time.
@@ -55,18 +55,15 @@ impl File {
                 let number = group.begin().number;
                 self.began[number as usize].store(self.tick(), Ordering::SeqCst);
                 if caller == self.refused {
-                    group.leave(number, ABANDONED);
+                    group.leave(number, None);
                     return;
                 }
                 self.flush();
                 // The result tells which flush it was.
-                group.leave(number, number as i32);
+                group.leave(number, Some(number));
                 number
             }
-            Ticket::Served(number) => {
-                assert!(number > 0, "served by a flush that was not done");
-                number as u32
-            }
+            Ticket::Served(number) => number,
         };
         let began = self.began[number as usize].load(Ordering::SeqCst);
         assert!(
