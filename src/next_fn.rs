@@ -71,7 +71,7 @@ macro_rules! real {
         pub fn boot() {
             $(next::$name.get_or_init(|| next_in_line(concat!(stringify!($name), "\0")));)*
             address::boot();
-            look_up_for_children();
+            look_up_optional();
             note_whose_msync();
         }
     };
@@ -200,6 +200,12 @@ macro_rules! optional {
             $(pub static $name: super::Optional = super::Optional::new($symbol);)*
         }
 
+        /// Looks all of them up; called once, while booting. Some are called between fork and exec, when another thread may have
+        /// been in the dynamic loader, which nobody leaves in the child.
+        fn look_up_optional() {
+            $(let _ = optional::$name.get();)*
+        }
+
         $(
             $(#[$about])*
             ///
@@ -254,13 +260,6 @@ impl StreamList {
         // SAFETY: taken by [`StreamList::lock`], once for each value.
         unsafe { unlock_streams() };
     }
-}
-
-/// Looks up while booting what is called between fork and exec: another thread may have been in the dynamic loader, which
-/// nobody leaves in the child.
-fn look_up_for_children() {
-    let _ = (optional::close_range.get(), optional::closefrom.get());
-    let _ = optional::_Fork.get();
 }
 
 fn raw_fork() -> pid_t {
