@@ -61,10 +61,11 @@ impl Numbers {
             let number = match what {
                 event::DIRTY => &mut stats.dirty_ns,
                 event::COPY => &mut stats.copy_ns,
-                event::FDATASYNC | event::FSYNC => &mut stats.fdatasync_ns,
+                event::FDATASYNC => &mut stats.fdatasync_ns,
                 event::VERIFY => &mut stats.verify_ns,
                 event::HEAL => &mut stats.heal_ns,
                 event::DROP => &mut stats.drop_ns,
+                // Within a rung of healing.
                 _ => return,
             };
             add(number, ns);
@@ -103,4 +104,30 @@ pub struct Done {
 
 fn add(number: &mut Option<u64>, more: u64) {
     *number = Some(number.unwrap_or(0) + more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is a part of a rung of healing, whose time is counted.
+    #[test]
+    fn an_fsync_is_not_counted_as_fdatasync() {
+        let file = Name {
+            dev: 1,
+            ino: 2,
+            path: Vec::new(),
+        };
+        let numbers = Numbers::default();
+        for (step, ns) in [
+            (event::FDATASYNC, 1),
+            (event::FSYNC, 10),
+            (event::HEAL, 100),
+        ] {
+            numbers.step(file.clone(), step, ns);
+        }
+        let kept = numbers.take().remove(&Some(file));
+        let stats = kept.expect("its numbers").stats;
+        assert_eq!((stats.fdatasync_ns, stats.heal_ns), (Some(1), Some(100)));
+    }
 }
