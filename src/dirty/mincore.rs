@@ -32,7 +32,7 @@ pub fn cached_from(entry: &Entry<'_>, start: u64, size: u64, into: &mut Ranges) 
         return;
     }
     let pages = (end - offset) as usize / page;
-    if pages * page > LARGEST {
+    if (pages * page) as u64 > LARGEST {
         into.add(offset, end);
         return;
     }

@@ -28,13 +28,9 @@ use crate::mappings::{
 use crate::sys::cachestat::Cached;
 use crate::{process, stats, sys};
 use core::fmt;
-use keepmydata_promise::cached_pages;
+use keepmydata_promise::{LARGEST, cached_pages};
 use keepmydata_records::{Enforce, Invalidate, Track};
 use rustix::io::Errno;
-
-/// Mappings of more of a file are not tracked page by page, in bytes: each page costs 8 bytes of page table.
-/// Nor is so much compared that is only assumed to be dirty.
-const LARGEST: usize = 16 << 30;
 
 /// Where more pages of a file are cached, they are looked at in whole mappings.
 const LOOKED_AT: u64 = 64;
@@ -616,7 +612,7 @@ pub fn wants_registration(traits: Traits) -> bool {
 
 /// Whether more pages are only assumed to be dirty than can be gone through.
 pub fn is_too_much(assumed_dirty: &Ranges) -> bool {
-    assumed_dirty.bytes() > LARGEST as u64
+    assumed_dirty.bytes() > LARGEST
 }
 
 /// Adds every page of the file that this process may have stored to, cached or not, for a tracker that

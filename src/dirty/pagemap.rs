@@ -76,7 +76,7 @@ pub fn dirty(query: &Query<'_>, into: &mut Found<'_>, else_counted: bool) -> Res
     let all = || unknown.within(0, size);
     if query.may_be_gone {
         into.dirty.add_all(all());
-        if unknown.bytes() > LARGEST as u64 {
+        if unknown.bytes() > LARGEST {
             into.assumed_dirty.add_all(all());
         }
     } else if !unknown.is_empty() {
@@ -146,7 +146,7 @@ pub fn register(worker: &Worker, entry: &Entry<'_>, size: u64) -> Marks {
     let Some(fd) = worker.userfaultfd() else {
         return Marks::default();
     };
-    let registered = inside <= LARGEST
+    let registered = inside as u64 <= LARGEST
         && !locking::is_under_way()
         && worker.pagemap().is_some()
         && !vm::is_locked(start, len)
@@ -180,7 +180,8 @@ fn track(
     }
     let end = end_ahead(entry, size);
     let from = marks.tracked.clamp(entry.start, entry.end);
-    let done = end - entry.start <= LARGEST && userfaultfd::protect(fd, from, end - from).is_ok();
+    let done =
+        (end - entry.start) as u64 <= LARGEST && userfaultfd::protect(fd, from, end - from).is_ok();
     if done {
         marks.tracked = end;
     } else {

@@ -63,7 +63,7 @@ pub fn keep_dirty(here: &Here<'_>, refused: &mut Refused) -> u64 {
     let mut table = mappings::lock();
     let file = table.get_mut(&here.file);
     // EIO on a local filesystem may be the kernel's word for a collision with another's direct I/O, which
-    // is told once, and after which nothing is missing (`dio_warn_stale_pagecache` in fs/iomap/direct-io.c).
+    // is told once, and after which nothing is missing (`dio_warn_stale_pagecache` in mm/filemap.c).
     file.suspect |= !(traits.local_block && errno == Errno::IO);
     if lost > 0 && file.lost == 0 {
         file.lost = errno.raw_os_error();

@@ -11,7 +11,7 @@ use crate::marks;
 use crate::report::{self, Watcher};
 use crate::there::There;
 use keepmydata_promise::cached_pages::{has_clean, unstable};
-use keepmydata_promise::{self as promise, Patience, Target, Terms, Told, Verdict, Zero};
+use keepmydata_promise::{self as promise, LARGEST, Patience, Target, Terms, Told, Verdict, Zero};
 use keepmydata_ranges::Ranges;
 use keepmydata_records::{Invalidate, Level, Settings, Track, Uncertain, Verify, event};
 use keepmydata_sync::commit::Ticket;
@@ -21,9 +21,6 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
-
-/// More than is gone through page by page, bytes.
-const LARGEST: u64 = 16 << 30;
 
 /// Whether msync of such a file is verified.
 pub fn is_verified(settings: &Settings<'_>, file: &File) -> bool {

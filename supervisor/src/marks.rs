@@ -3,6 +3,7 @@
 
 use crate::image::{Image, Userfaultfd, lock};
 use crate::maps::{self, Area};
+use keepmydata_promise::LARGEST;
 use keepmydata_ranges::Ranges;
 use keepmydata_sys::userfaultfd::{self, Find, Region};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,8 +12,6 @@ use std::ops::Range;
 
 /// Ranges that are looked at one by one.
 const FEW: usize = 32;
-/// Mappings of more of a file are not tracked, bytes: each page costs 8 bytes of page table.
-const LARGEST: usize = 16 << 30;
 /// Behind the end of the file, bytes.
 pub const BEYOND: usize = 4 << 20;
 
@@ -175,7 +174,7 @@ pub fn register(image: &Image, area: &Area, size: u64) -> Option<usize> {
         end,
         ..area.clone()
     };
-    (protected <= LARGEST && is_registered && begin(image, fd.as_fd(), &part)).then_some(end)
+    (protected as u64 <= LARGEST && is_registered && begin(image, fd.as_fd(), &part)).then_some(end)
 }
 
 /// Has stores to `part` of a mapping that is registered tracked, too.

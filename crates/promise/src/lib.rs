@@ -10,6 +10,10 @@
 #[macro_use]
 extern crate keepmydata_sys;
 
+/// Mappings of more of a file are not tracked page by page, in bytes: each page costs 8 bytes of page table. Nor is so much
+/// compared that is only assumed to be dirty.
+pub const LARGEST: u64 = 16 << 30;
+
 pub mod cached_pages;
 mod comparison;
 mod copies;
