@@ -150,3 +150,25 @@ fn an_error_is_not_told_of_a_file_that_the_program_makes_with_the_number_of_a_de
         }
     }
 }
+
+/// Where there is no memory for the list of the files, msync says so, whatever it holds by then; it must not wait for itself.
+#[test]
+fn many_files_without_memory_are_enomem() {
+    or_skip!(TearFs::available());
+    let fs = TearFs::mount(&["--mode", "twin-inode", "--keep-cache"]);
+    let guest = Program::guest("crammed").arg(fs.path(""));
+    let native = guest.natively().expect_success("crammed natively");
+    assert!(!native.stdout.contains("ENOMEM"), "{native:?}");
+    let run = guest
+        .under_shim(&[])
+        .expect_success("crammed under the shim");
+    let last = run.stdout.lines().last();
+    assert_eq!(last, Some("64: 0"), "{run:?}");
+    for line in run.stdout.lines() {
+        assert!(
+            line.ends_with(": 0") || line.ends_with(": ENOMEM"),
+            "{run:?}"
+        );
+    }
+    assert!(run.stdout.contains("ENOMEM"), "nothing was out: {run:?}");
+}

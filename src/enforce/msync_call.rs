@@ -107,14 +107,14 @@ impl MsyncCall<Request> {
             {
                 return true;
             }
-            let request = Request {
+            let added = msync.insert(entry.file, || Request {
                 addr,
                 len,
                 flags,
                 offset: entry.offset,
                 ..Request::new(entry.file, caller)
-            };
-            msync.common.incomplete |= !msync.insert(request);
+            });
+            msync.common.incomplete |= !added;
             true
         });
         msync.add_twins(&table);
@@ -131,13 +131,13 @@ impl MsyncCall<Request> {
         is_part: bool,
     ) -> MsyncCall<Request> {
         let mut msync = MsyncCall::without_files(process);
-        let request = Request {
+        let added = msync.insert(file, || Request {
             settles: true,
             is_part,
             ticket,
             ..Request::new(file, Caller::next())
-        };
-        msync.common.incomplete = !msync.insert(request);
+        });
+        msync.common.incomplete = !added;
         msync
     }
 
@@ -156,7 +156,7 @@ impl MsyncCall<Request> {
                 if self.has(file) {
                     return;
                 }
-                let added = self.insert(Request {
+                let added = self.insert(file, || Request {
                     addr,
                     len,
                     flags,
@@ -171,12 +171,13 @@ impl MsyncCall<Request> {
         self.files.iter().any(|request| *request.file == *file)
     }
 
-    /// False where memory is out.
+    /// Adds the request that `make` makes of `file`; false where memory is out. Then none is made: what holds a file
+    /// must not be dropped under the table lock, which letting go takes.
     #[must_use]
-    fn insert(&mut self, new: Request) -> bool {
-        let is_before = |request: &&Request| *request.file < *new.file;
+    fn insert(&mut self, file: &File, make: impl FnOnce() -> Request) -> bool {
+        let is_before = |request: &&Request| *request.file < *file;
         let at = self.files.iter().take_while(is_before).count();
-        Pooled::new(new).is_some_and(|new| self.files.insert(at, new).is_ok())
+        self.files.insert_with(at, make)
     }
 
     /// Waits for the ticket of each file; those that another thread's flush served leave it. Returns what those say.

@@ -155,12 +155,18 @@ pub fn keep(here: &Here<'_>, ended: &mut Ended) -> bool {
         observer::not_reverified(worker, ended);
         return true;
     };
-    if !list.has_thread && !start() {
-        return true;
-    }
-    list.has_thread = true;
+    let has_thread = list.has_thread || start();
+    list.has_thread = has_thread;
     let at = list.all.len();
-    if list.all.insert(at, second).is_err() {
+    let put = match has_thread {
+        true => list.all.insert(at, second),
+        false => Err(second),
+    };
+    if let Err(second) = put {
+        // It holds a file: not dropped under the lock.
+        drop(list);
+        drop(second);
+        observer::not_reverified(worker, ended);
         return true;
     }
     list.bytes += bytes;

@@ -161,6 +161,21 @@ impl<T, H: Home> PooledList<T, H> {
         }
     }
 
+    /// Puts what `make` makes before number `at`; false when memory is out, and then nothing is made.
+    #[must_use]
+    pub fn insert_with(&mut self, at: usize, make: impl FnOnce() -> T) -> bool {
+        let () = Pooled::<T, H>::FITS;
+        if !self.list.make_room() {
+            return false;
+        }
+        let Some(block) = H::take() else {
+            return false;
+        };
+        // SAFETY: the block is large enough, and its taker's.
+        unsafe { block.cast::<T>().write(make()) };
+        self.list.insert(at, block.cast())
+    }
+
     /// Takes number `at`.
     pub fn remove(&mut self, at: usize) -> Option<Pooled<T, H>> {
         let found = *self.list.as_slice().get(at)?;

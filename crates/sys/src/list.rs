@@ -72,10 +72,15 @@ impl<T: Copy, const FEW: usize, const MOST: usize> List<T, FEW, MOST> {
         self.len = 0;
     }
 
+    /// Whether there is room for one more item, or memory for it: [`List::insert`] succeeds then.
+    pub fn make_room(&mut self) -> bool {
+        let room = self.slots().len();
+        self.len < room || self.grow(2 * room)
+    }
+
     /// Puts `item` before item number `at`; false where there is no room, and no memory for more.
     pub fn insert(&mut self, at: usize, item: T) -> bool {
-        let room = self.slots().len();
-        if self.len == room && !self.grow(2 * room) {
+        if !self.make_room() {
             return false;
         }
         self.len += 1;
