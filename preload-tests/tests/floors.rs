@@ -1,7 +1,8 @@
 //! Which module uses which, read from the sources: a way up, or round in a circle, is a mistake.
 //!
-//! Read are paths that begin with `crate` or `super`, in `use` and elsewhere, but in comments, in texts and
-//! in the modules of tests. A module stands for all below it.
+//! Read are paths that begin with `crate`, `super` or `self`, in `use` and elsewhere, but in comments, in texts and
+//! in the modules of tests. A module stands for all below it. What would hide a path is a mistake, too: `crate` or `super`
+//! under another name, all that is in them, and files that lie elsewhere than their module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,6 @@ use std::path::{Path, PathBuf};
 /// The library's modules, lowest floor first. Each uses those of lower floors only; those that share a floor
 /// do not use each other.
 const FLOORS: &[&[&str]] = &[
-    &["defect"],
     &["mem", "unwind", "config"],
     &["process"],
     &["next_fn"],
@@ -43,6 +43,39 @@ fn no_module_of_the_library_uses_one_above_it() {
     assert!(upward.is_empty(), "a module uses one above it: {upward:?}");
 }
 
+/// The names of the floors are those of modules.
+#[test]
+fn each_name_of_the_floors_is_a_module() {
+    let package = Package::read(&repository().join("src"));
+    for name in FLOORS.iter().copied().flatten() {
+        assert!(package.has(&names(name)), "{name}: there is no such module");
+    }
+}
+
+#[test]
+fn nothing_hides_a_path() {
+    let mut found = BTreeSet::new();
+    for (name, package) in packages() {
+        for (module, source) in &package.1 {
+            found.extend(hidden_in(source).map(|line| (name.clone(), module.join("::"), line)));
+        }
+    }
+    assert!(found.is_empty(), "what is used cannot be seen: {found:#?}");
+}
+
+/// A folder's module uses those in its folders: they do not use what is in its own file.
+#[test]
+fn no_file_uses_one_of_a_folder_above() {
+    let mut found = BTreeSet::new();
+    for (name, package) in packages() {
+        found.extend(package.above().into_iter().map(|pair| (name.clone(), pair)));
+    }
+    assert!(
+        found.is_empty(),
+        "a file uses one above its folder: {found:#?}"
+    );
+}
+
 #[test]
 fn no_modules_of_a_package_use_each_other() {
     let mut found = BTreeSet::new();
@@ -67,8 +100,11 @@ fn paths_are_found() {
         use super::{super::far, near::N};
         #[cfg(test)]
         mod tests {
+            fn f() { if true {} }
             use crate::tests_only;
         }
+        use self::super::after;
+        use crate::all::*;
     "#;
     let found: Vec<_> = paths_in(source)
         .into_iter()
@@ -85,21 +121,67 @@ fn paths_are_found() {
         "super::sibling::g",
         "super::super::far",
         "super::near::N",
+        "self::super::after",
+        "crate::all",
     ];
     assert_eq!(found, expected);
-    let package = Package(BTreeMap::from([
+    let package = Package::of([
         (names("a"), vec![names("crate::b::f")]),
         (names("a::c"), vec![names("super::d::f")]),
         (names("a::d"), vec![names("crate::a::c::g")]),
         (names("b"), vec![]),
         (names("b::e"), vec![names("super::super::a::c")]),
-    ]));
+    ]);
     let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     assert_eq!(
         package.uses(&[]),
         BTreeSet::from([pair("a", "b"), pair("b", "a")])
     );
     assert_eq!(package.circles(), [vec!["a", "b"], vec!["a::c", "a::d"]]);
+}
+
+#[test]
+fn what_hides_a_path_is_found() {
+    let source = r#"
+use crate::*;
+use super::super::*;
+use crate as k;
+use super::{self as up, near};
+use self::super::*;
+#[path = "elsewhere.rs"]
+mod elsewhere;
+use crate::log::*;
+mod inside {
+    use super::*;
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+}
+"#;
+    let found: Vec<_> = hidden_in(source).collect();
+    let expected: Vec<_> = source.lines().skip(1).take(6).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn ways_up_out_of_a_folder_are_found() {
+    let package = Package::of([
+        (names("a"), vec![]),
+        (names("a::b"), vec![names("super::f")]),
+        (
+            names("a::b::c"),
+            vec![names("super::super::f"), names("super::g")],
+        ),
+        (
+            names("a::d"),
+            vec![names("super::f"), names("crate::a::b::f")],
+        ),
+        (names("e"), vec![names("crate::f")]),
+    ]);
+    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    let expected = BTreeSet::from([pair("a::b", "a"), pair("a::b::c", "a")]);
+    assert_eq!(package.above(), expected);
 }
 
 fn repository() -> PathBuf {
@@ -140,12 +222,17 @@ fn names(path: &str) -> Names {
         .collect()
 }
 
-/// Each module that has a file, and the paths that its file mentions.
-struct Package(BTreeMap<Names, Vec<Names>>);
+/// Each module that has a file, and the paths that its file mentions; and its file.
+#[derive(Default)]
+struct Package(BTreeMap<Names, Vec<Names>>, Vec<(Names, String)>);
 
 impl Package {
+    fn of<const N: usize>(modules: [(Names, Vec<Names>); N]) -> Package {
+        Package(BTreeMap::from(modules), Vec::new())
+    }
+
     fn read(folder: &Path) -> Package {
-        let mut package = Package(BTreeMap::new());
+        let mut package = Package::default();
         package.read_below(folder, &[]);
         let root = package.0.remove(&[][..]);
         assert!(root.is_some(), "{}: no package", folder.display());
@@ -169,7 +256,9 @@ impl Package {
                 "lib" | "main" | "mod" => module.to_vec(),
                 _ => below,
             };
-            self.0.entry(of).or_default().extend(paths_in(&source));
+            let paths = paths_in(&source);
+            self.0.entry(of.clone()).or_default().extend(paths);
+            self.1.push((of, source));
         }
     }
 
@@ -197,6 +286,29 @@ impl Package {
         self.0.keys().any(|known| known.starts_with(module))
     }
 
+    /// Files of a folder that use what is in the file of a module above it, but in the root's.
+    fn above(&self) -> BTreeSet<(String, String)> {
+        let mut found = BTreeSet::new();
+        for (module, paths) in &self.0 {
+            let has_folder = self.0.keys().any(|other| is_below(other, module));
+            let folder = match has_folder {
+                true => &module[..],
+                false => &module[..module.len() - 1],
+            };
+            for path in paths {
+                let target = resolve(module, path);
+                let owner = (0..=target.len()).rev().map(|len| &target[..len]);
+                let owner = owner.into_iter().find(|of| self.0.contains_key(*of));
+                if let Some(owner) = owner.filter(|owner| !owner.is_empty())
+                    && is_below(folder, owner)
+                {
+                    found.insert((module.join("::"), owner.join("::")));
+                }
+            }
+        }
+        found
+    }
+
     /// Modules of one parent that lead to each other, each with the path of all of them, sorted.
     fn circles(&self) -> Vec<Names> {
         let mut parents = BTreeSet::new();
@@ -219,6 +331,10 @@ impl Package {
         }
         circles.into_iter().collect()
     }
+}
+
+fn is_below(module: &[String], other: &[String]) -> bool {
+    module.len() > other.len() && module.starts_with(other)
 }
 
 /// All that `from` leads to.
@@ -249,18 +365,51 @@ fn resolve(module: &[String], path: &[String]) -> Names {
     at
 }
 
-/// The paths in `source` that begin with `crate` or `super`; of a group, each.
+/// The lines of `source` but those of its modules of tests, which end, as rustfmt has it, where they begin.
+fn without_tests(source: &str) -> impl Iterator<Item = &str> {
+    let mut end = None;
+    source.lines().filter(move |line| {
+        if let Some(indent) = line.strip_suffix("mod tests {") {
+            end = Some(format!("{indent}}}"));
+        }
+        let is_test = end.is_some();
+        if end.as_deref() == Some(*line) {
+            end = None;
+        }
+        !is_test
+    })
+}
+
+/// The lines of `source` after which paths do not say what they lead to. In a module within a file `super` is the file.
+fn hidden_in(source: &str) -> impl Iterator<Item = String> {
+    without_tests(source)
+        .filter(|line| {
+            let code = without_text(line);
+            let words = code.replace(['{', '}', ';', ','], " ").replace("::", " ");
+            let mut words = words.split_whitespace().peekable();
+            let is_use = words.next_if_eq(&"use").is_some();
+            while words
+                .next_if(|word| matches!(*word, "crate" | "super" | "self"))
+                .is_some()
+            {}
+            let next = words.next();
+            code.starts_with("#[path")
+                || is_use && code.starts_with("use") && matches!(next, Some("*" | "as"))
+        })
+        .map(str::to_owned)
+}
+
+/// The paths in `source` that begin with `crate`, `super` or `self`; of a group, each.
 fn paths_in(source: &str) -> Vec<Names> {
-    // Tests stand at the end of a file.
-    let source = source.split("mod tests {").next().unwrap_or_default();
-    let code: Vec<String> = source.lines().map(without_text).collect();
+    let code: Vec<String> = without_tests(source).map(without_text).collect();
     let code = code.join("\n");
     let mut found = Vec::new();
     let mut rest = &code[..];
     let mut before = ' ';
     while let Some(first) = rest.chars().next() {
         let begins = !is_name(before) && before != ':';
-        if begins && (rest.starts_with("crate::") || rest.starts_with("super::")) {
+        let starts = ["crate::", "super::", "self::"];
+        if begins && starts.iter().any(|start| rest.starts_with(start)) {
             let end = path(rest, &[], &mut found);
             before = ' ';
             rest = &rest[end..];
@@ -301,6 +450,10 @@ fn path(text: &str, above: &[String], found: &mut Vec<Names>) -> usize {
         let rest = &text[at..];
         if let Some(group) = rest.strip_prefix('{') {
             return at + 1 + members(group, &names, found);
+        }
+        if rest.starts_with('*') {
+            at += 1;
+            break;
         }
         let len = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         names.push(rest[..len].to_owned());

@@ -15,9 +15,8 @@ mod supervisor;
 mod trials;
 mod verdict;
 
-pub use arguments::{Options, command, guest_command, options};
+pub use arguments::{GUEST, Options, command, guest_command, options};
 pub use clients::{NAME as CLIENT, command as client_command, serve as client};
-pub use guest::{NAME as GUEST, guest};
 pub use supervisor::doctor;
 
 pub use filesystem::Filesystem;
@@ -36,6 +35,11 @@ use std::io;
 use std::time::Instant;
 use trials::{Guests, Pace, Trials, Workplace};
 use verdict::{Judgement, Setting, Verdict};
+
+/// As [`guest::guest`].
+pub fn guest(task: &str) -> Result<c_int, Failure> {
+    guest::guest(task, work)
+}
 
 /// The work itself, in a process that may be left behind where the filesystem hangs.
 fn work(options: &Options) -> Result<c_int, Failure> {

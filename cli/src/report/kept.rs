@@ -3,7 +3,7 @@
 
 use super::catalog::About;
 use super::daemon::Op;
-use super::short;
+use super::text::short;
 use keepmydata_records::{FindingCounts, Level, Record, Stats, Verdicts, event};
 use serde::Serialize;
 use std::collections::HashMap;

@@ -11,6 +11,7 @@ mod lines;
 mod outputs;
 mod progress;
 mod summary;
+mod text;
 mod trace;
 
 use crate::failure::Failure;
@@ -179,26 +180,4 @@ fn heading(read: &[Log], whole: &Whole<'_>) -> String {
         );
     }
     text
-}
-
-/// At most `bytes` of a text.
-fn short(text: &str, bytes: usize) -> String {
-    let end = text.floor_char_boundary(bytes);
-    match end < text.len() {
-        true => format!("{}...", &text[..end]),
-        false => text.to_owned(),
-    }
-}
-
-/// Bytes in hexadecimal, and as text where they are printable ASCII.
-fn hexdump(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x} ");
-    }
-    let shown = bytes.iter().map(|byte| match byte {
-        b' '..=b'~' => char::from(*byte),
-        _ => '.',
-    });
-    format!("{text:48} |{}|", shown.collect::<String>())
 }

@@ -15,15 +15,13 @@ pub use readers::{Look, Page};
 pub use seed::{Call, SeedFound, SeedTask, Step};
 pub use workload::{WorkloadFound, WorkloadTask};
 
-use super::Options;
+pub use super::arguments::GUEST as NAME;
+use super::arguments::Options;
 use crate::failure::Failure;
 use crate::output;
 use serde::{Deserialize, Serialize};
 use std::ffi::c_int;
 use std::io;
-
-/// The subcommand.
-pub const NAME: &str = "doctor-guest";
 
 #[derive(Serialize, Deserialize)]
 pub enum Task {
@@ -38,12 +36,15 @@ pub enum Task {
 }
 
 /// Runs the task and prints what was found. A failure is one of the setup, for which nothing can be
-/// said of msync.
-pub fn guest(task: &str) -> Result<c_int, Failure> {
+/// said of msync. `work` is the doctor's own.
+pub fn guest(
+    task: &str,
+    work: impl FnOnce(&Options) -> Result<c_int, Failure>,
+) -> Result<c_int, Failure> {
     let task: Task = serde_json::from_str(task)
         .map_err(|error| Failure::own(format!("{NAME}: a task in JSON is needed: {error}")))?;
     let found = match task {
-        Task::Doctor(options) => return super::work(&options),
+        Task::Doctor(options) => return work(&options),
         Task::Seed(task) => seed::run(&task).map(|found| serde_json::to_string(&found)),
         Task::Workload(task) => workload::run(&task).map(|found| serde_json::to_string(&found)),
         Task::Fsx(task) => fsx::run(&task).map(|found| serde_json::to_string(&found)),

@@ -6,7 +6,7 @@ use super::{Op, time};
 use crate::failure::Failure;
 use crate::report::lines::{Line, Lines};
 use crate::report::progress::Progress;
-use crate::report::short;
+use crate::report::text::short;
 use regex::bytes::Regex;
 use std::collections::HashMap;
 

@@ -2,7 +2,7 @@
 
 use super::super::catalog::{About, FileId};
 use super::super::histogram::Histogram;
-use super::super::short;
+use crate::report::text::short;
 use keepmydata_records::{Finding, Record, Rung, Stats, event};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

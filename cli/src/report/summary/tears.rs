@@ -1,7 +1,7 @@
 //! The records that say that data is not safe, with their page tables.
 
 use super::super::catalog::About;
-use super::super::short;
+use crate::report::text::short;
 use keepmydata_records::{ByteRange, Errno, Level, PageRow, Record, Verdicts};
 
 #[derive(Clone)]

@@ -1,8 +1,8 @@
 //! The summary for the terminal.
 
 use super::super::catalog::{About, Catalog, FileId};
-use super::super::hexdump;
 use super::{Counts, Slow, Summary, Tear, Whole, counts_of};
+use crate::report::text::hexdump;
 use crate::table::Table;
 use crate::words;
 use keepmydata_records::{PageRow, Utc, event};
