@@ -28,7 +28,7 @@ fn a_tear_is_shown_with_its_bytes() {
     for part in [
         "DATA IS AT RISK: 1 tear,",
         "msync = -1 EIO",
-        "page 1084 [4440064,4444160) stale, reads back old, 1304 bytes stored, differs from byte 4442856:",
+        "page 1084 [4440064,4444160) stale, reads back old, 1304 bytes wrong, differs from byte 4442856:",
         "expected  41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50  |ABCDEFGHIJKLMNOP|",
         "actual    6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f 6f  |oooooooooooooooo|",
         "page 1087 [4452352,4456448)",

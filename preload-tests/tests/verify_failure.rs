@@ -46,7 +46,7 @@ fn check_page_table(report: &Value) {
         let into = usize::try_from(first_diff - store_at).expect("offset");
         let before = if page == FIRST_PAGE + 3 { 0 } else { b'o' }; // the last one was a hole
         let named = json!({
-            "page": page, "start": start, "end": start + size, "store_bytes": bytes,
+            "page": page, "start": start, "end": start + size, "wrong_bytes": bytes,
             "verdict": "stale", "content": "old", "first_diff": first_diff,
             "expected_hex": hex(&stored()[into..into + 32]), "actual_hex": hex(&[before; 32]),
             "expected_hash": row["expected_hash"], "actual_hash": row["actual_hash"],
@@ -157,7 +157,7 @@ fn the_page_table_is_printed_as_text() {
         .collect();
     assert_eq!(rows.len(), 4, "{run:?}");
     let (start, end) = (1087 * page_size(), 1088 * page_size());
-    let last = format!("    page 1087 [{start},{end}) stale old store-bytes 431 ");
+    let last = format!("    page 1087 [{start},{end}) stale old wrong-bytes 431 ");
     assert!(rows[3].starts_with(&last), "{run:?}");
 }
 

@@ -41,11 +41,11 @@ choice! {
 choice! {
     /// What the filesystem gives back for a page.
     pub enum Content {
-        /// The bytes of the store.
+        /// What was synced.
         New = "new",
-        /// The bytes from before it.
+        /// Most of the bytes between the first and the last wrong one are wrong, as where the page is the one from before.
         Old = "old",
-        /// Some of each.
+        /// Fewer are.
         Mixed = "mixed",
     }
 }
@@ -122,9 +122,9 @@ pub struct PageRow {
     pub start: u64,
     /// Where the page ends (exclusive), in bytes; less than a whole page at the end of the file.
     pub end: u64,
-    /// How many bytes of the page the store changed, where that is known.
+    /// How many bytes of the page are not what was synced, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store_bytes: Option<u64>,
+    pub wrong_bytes: Option<u64>,
     /// The verdict.
     pub verdict: Verdict,
     /// What the filesystem gave back, where it can be told.

@@ -116,7 +116,7 @@ fn row(page: &PageRow, out: &mut impl Write) -> fmt::Result {
     if let Some(content) = page.content {
         write!(out, " {content}")?;
     }
-    field(out, "store-bytes", page.store_bytes)?;
+    field(out, "wrong-bytes", page.wrong_bytes)?;
     field(out, "first-diff", page.first_diff)?;
     field(out, "expected", page.expected_hex)?;
     field(out, "actual", page.actual_hex)?;
@@ -232,7 +232,7 @@ mod tests {
             page: 1085,
             start: 4444160,
             end: 4448256,
-            store_bytes: Some(4096),
+            wrong_bytes: Some(4096),
             verdict: Verdict::Stale,
             content: Some(Content::Old),
             first_diff: Some(4444160),
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(
             text(&record),
             "1970-01-01 00:00:00.000000000Z ERROR pid 1 tid 1 report = -1 EIO: 1 page\\nis wrong\n\
-             \x20   page 1085 [4444160,4448256) stale old store-bytes 4096 first-diff 4444160 \
+             \x20   page 1085 [4444160,4448256) stale old wrong-bytes 4096 first-diff 4444160 \
              expected 6e6577 actual 6f6c64\n"
         );
     }

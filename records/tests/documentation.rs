@@ -18,7 +18,7 @@ fn full() -> Record<'static> {
         page: 1085,
         start: 4_444_160,
         end: 4_448_256,
-        store_bytes: Some(4096),
+        wrong_bytes: Some(4096),
         verdict: Verdict::Stale,
         content: Some(Content::Old),
         first_diff: Some(4_444_160),

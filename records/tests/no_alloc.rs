@@ -47,7 +47,7 @@ fn both_writers() {
     }; 100];
     let pages = [PageRow {
         page: 1,
-        store_bytes: Some(3),
+        wrong_bytes: Some(3),
         verdict: Verdict::Stale,
         content: Some(Content::Mixed),
         first_diff: Some(4097),

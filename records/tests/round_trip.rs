@@ -19,7 +19,7 @@ fn hex() -> impl Strategy<Value = HexBytes> {
 
 prop_compose! {
     fn page_row()(
-        (page, start, end, store_bytes, first_diff) in any::<(u64, u64, u64, Option<u64>, Option<u64>)>(),
+        (page, start, end, wrong_bytes, first_diff) in any::<(u64, u64, u64, Option<u64>, Option<u64>)>(),
         verdict in choice(Verdict::ALL),
         content in of(choice(Content::ALL)),
         (expected_hex, actual_hex) in (of(hex()), of(hex())),
@@ -27,7 +27,7 @@ prop_compose! {
         rung in of(choice(Rung::ALL)),
     ) -> PageRow {
         PageRow {
-            page, start, end, store_bytes, verdict, content, first_diff, expected_hex, actual_hex,
+            page, start, end, wrong_bytes, verdict, content, first_diff, expected_hex, actual_hex,
             expected_hash: expected_hash.map(HexU64), actual_hash: actual_hash.map(HexU64), rung,
         }
     }

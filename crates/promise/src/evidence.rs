@@ -124,7 +124,7 @@ fn compare(row: &mut PageRow, expected: &[u8], actual: &[u8]) {
     let last = (first..expected.len()).rev().find(differs).unwrap_or(first);
     let wrong = (first..=last).filter(differs).count();
     row.first_diff = Some(row.start + first as u64);
-    row.store_bytes = Some(wrong as u64);
+    row.wrong_bytes = Some(wrong as u64);
     row.content = Some(match wrong * 2 > last - first {
         true => Content::Old,
         false => Content::Mixed,

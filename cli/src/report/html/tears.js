@@ -39,14 +39,14 @@ function tearCard(tear) {
 
 function pageTable(tear, most) {
   const holder = make("div", { class: "scroll" });
-  const head = ["page, bytes of the file", "verdict", "stored, first difference", "expected and actual bytes from the first difference on"];
+  const head = ["page, bytes of the file", "verdict", "wrong, first difference", "expected and actual bytes from the first difference on"];
   const rows = tear.pages.slice(0, most).map((page) => make("tr", {},
     make("th", { scope: "row" },
       make("button", { type: "button", class: "link", onclick: () => showPage(tear, page), "aria-label": `Show page ${page.page} in the page map` }, `page ${page.page}`),
       make("span", { class: "below mono" }, `[${page.start},${page.end})`)),
     make("td", {}, make("span", { class: `tag ${page.verdict}` }, page.verdict),
       make("span", { class: "below" }, page.rung ? `cured by ${page.rung}` : page.content ? `reads back ${page.content}` : "")),
-    make("td", {}, page.store_bytes === undefined ? "" : `${page.store_bytes} ${page.store_bytes === 1 ? "byte" : "bytes"}`,
+    make("td", {}, page.wrong_bytes === undefined ? "" : `${page.wrong_bytes} ${page.wrong_bytes === 1 ? "byte" : "bytes"}`,
       make("span", { class: "below" }, page.first_diff === undefined ? "" : `from ${page.first_diff}`)),
     make("td", {}, byteRows(page))));
   const table = make("table", {}, make("caption", { class: "visually-hidden" }, `Pages of the tear at ${seconds(tear.time)} s`),

@@ -289,8 +289,8 @@ fn page_text(page: &PageRow) -> String {
     if let Some(content) = page.content {
         let _ = write!(text, ", reads back {}", content.word());
     }
-    if let Some(bytes) = page.store_bytes {
-        let _ = write!(text, ", {} stored", words::count(bytes, "byte"));
+    if let Some(bytes) = page.wrong_bytes {
+        let _ = write!(text, ", {} wrong", words::count(bytes, "byte"));
     }
     if let Some(rung) = page.rung {
         let _ = write!(text, ", cured by {}", rung.word());
