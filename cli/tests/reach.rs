@@ -1144,8 +1144,12 @@ fn what_was_inherited_from_a_process_that_ended_is_proved_or_in_doubt() {
     assert_eq!(outcome.stdout, "0\nEIO\n", "{outcome:?}");
     assert!(!outcome.stderr.contains("not proved"), "{outcome:?}");
     let outcome = run(grandchild, "warn", &[KEEPMYDATA, "--"]);
-    assert_eq!(outcome.stdout, "0\n0\n", "{outcome:?}");
-    assert!(outcome.stderr.contains("not proved"), "{outcome:?}");
+    // Where the page is still cached when it is opened, it is found wrong.
+    match outcome.stdout.as_str() {
+        "0\nEIO\n" => {}
+        "0\n0\n" => assert!(outcome.stderr.contains("not proved"), "{outcome:?}"),
+        other => panic!("{other:?}: {outcome:?}"),
+    }
     let outcome = run(
         grandchild,
         "error",

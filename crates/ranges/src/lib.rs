@@ -76,10 +76,9 @@ impl<const N: usize> RangeList<N> {
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = ByteRange> + '_ {
         let list = self.as_slice();
         let first = list.partition_point(|r| r.end() <= start);
-        let inside = list[first..]
-            .iter()
-            .take_while(move |r| start < end && r.offset < end);
-        inside.map(move |r| {
+        let past = list.partition_point(|r| r.offset < end).max(first);
+        let past = if start < end { past } else { first };
+        list[first..past].iter().map(move |r| {
             let offset = r.offset.max(start);
             let length = r.end().min(end) - offset;
             ByteRange { offset, length }
