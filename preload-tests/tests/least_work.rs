@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use preload_tests::harness::{LoopFs, Program, Scratch, TearFs, installed, kernel};
-use preload_tests::{or_skip, page_size};
+use preload_tests::harness::{LoopFs, Outcome, Program, Scratch, TearFs, installed, kernel};
+use preload_tests::{or_skip, page_size, skip};
 
 /// A guest of the benchmark, given its one line by a shell.
 fn one_round(guest: &str, line: &str) -> Program {
@@ -29,6 +29,14 @@ fn traced(guest: Program, calls: &str, settings: &[(&str, &str)]) -> String {
 /// Also as a strace says that does not know the call.
 fn is_cachestat(line: &&str) -> bool {
     line.contains("cachestat(") || line.contains("syscall_0x1c3(")
+}
+
+/// How often `run`, which prints `expected`, has the daemon asked with `request`.
+fn count_of(fs: &TearFs, request: &str, expected: &str, run: &dyn Fn() -> Outcome) -> usize {
+    let before = count(fs, request);
+    let outcome = run().expect_success(request);
+    assert_eq!(outcome.stdout, expected);
+    count(fs, request) - before
 }
 
 fn count(fs: &TearFs, request: &str) -> usize {
@@ -303,12 +311,7 @@ fn a_page_is_asked_for_by_the_first_read_after_a_sync() {
     or_skip!(TearFs::available());
     let fs = TearFs::mount(&["--mode", "honest", "--keep-cache", "--direct-io", "none"]);
     let guest = Program::guest("rereads").arg(fs.path("f"));
-    let reads = |run: &dyn Fn() -> preload_tests::harness::Outcome| {
-        let before = count(&fs, "Read");
-        let outcome = run().expect_success("reads");
-        assert_eq!(outcome.stdout, "msync 0\nmsync 0\n");
-        count(&fs, "Read") - before
-    };
+    let reads = |run: &dyn Fn() -> Outcome| count_of(&fs, "Read", "msync 0\nmsync 0\n", run);
     let native = reads(&|| guest.natively());
     let pass = reads(&|| guest.under_shim(&[("KEEPMYDATA_READ", "pass")]));
     let fresh = reads(&|| guest.under_shim(&[]));
@@ -324,16 +327,11 @@ fn a_page_is_asked_for_by_the_first_read_after_a_sync() {
 fn windows_of_a_file_ask_once_which_filesystem_it_is_on() {
     or_skip!(TearFs::available());
     if !kernel::is_at_least(6, 8) {
-        return;
+        skip!("before Linux 6.8 a mount has no number of its own");
     }
     let fs = TearFs::mount(&["--mode", "honest"]);
     let guest = Program::guest("windows").arg(fs.path("f"));
-    let asked = |run: &dyn Fn() -> preload_tests::harness::Outcome| {
-        let before = count(&fs, "Statfs");
-        let outcome = run().expect_success("windows");
-        assert_eq!(outcome.stdout, "12 windows\n");
-        count(&fs, "Statfs") - before
-    };
+    let asked = |run: &dyn Fn() -> Outcome| count_of(&fs, "Statfs", "12 windows\n", run);
     assert_eq!(asked(&|| guest.natively()), 0, "control");
     assert_eq!(asked(&|| guest.under_shim(&[])), 1);
 }

@@ -119,14 +119,17 @@ impl State {
     /// not known of each.
     pub fn add_stored(&self, image: &Image, size: u64, into: &mut Ranges) -> bool {
         self.areas.iter().all(|area| {
-            let inside = marks::inside(area, size);
-            let tracked = self.tracked.get(&area.start).copied().unwrap_or(0);
-            let is_tracked = tracked >= inside.end;
-            if is_tracked {
-                marks::look(image, &inside, into);
-            }
-            is_tracked
+            let tracked = self.tracked_inside(area, size);
+            let look = |inside: &Area| marks::look(image, inside, into);
+            tracked.as_ref().map(look).is_some()
         })
+    }
+
+    /// The part of `area` that is inside a file of `size` bytes, if stores to all of that are tracked.
+    pub fn tracked_inside(&self, area: &Area, size: u64) -> Option<Area> {
+        let inside = marks::inside(area, size);
+        let tracked = self.tracked.get(&area.start).copied().unwrap_or(0);
+        (tracked >= inside.end).then_some(inside)
     }
 
     /// Whether something was unmapped that is not proved yet, or is about to be mapped and nobody tracks it.
@@ -136,7 +139,7 @@ impl State {
 
     /// Notes a new mapping, which may have taken the place of others.
     pub fn add(&mut self, new: Area) {
-        let overlaps = |old: &Area| old.start < new.end && new.start < old.end;
+        let overlaps = |old: &Area| old.overlaps(new.start, new.end);
         for old in self.areas.iter().filter(|old| overlaps(old)) {
             self.unmapped.add(old.offset, old.end_offset());
         }

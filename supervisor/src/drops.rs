@@ -23,10 +23,7 @@ impl Supervisor {
             let is_usual = i64::try_from(offset).is_ok() && i64::try_from(len).is_ok();
             let advice = rustix::fs::Advice::DontNeed;
             let advise = || rustix::fs::fadvise(copy, offset, NonZeroU64::new(len), advice);
-            is_usual.then(|| match advise() {
-                Ok(()) => Answer::Zero,
-                Err(errno) => Answer::Fail(errno),
-            })
+            is_usual.then(|| Answer::of(advise()))
         })
     }
 
@@ -38,7 +35,7 @@ impl Supervisor {
         if self.files.is_empty() {
             return Answer::Continue;
         }
-        let is_in = |area: &&Area| (area.start as u64) < end && start < area.end as u64;
+        let is_in = |area: &&Area| area.overlaps(start as usize, end as usize);
         let areas = maps::shared(tid).unwrap_or_default();
         let inodes: HashSet<_> = areas.iter().filter(is_in).map(|area| area.inode).collect();
         let known = inodes.iter().flat_map(|&inode| self.files.known(inode));
@@ -132,10 +129,7 @@ impl Supervisor {
                 self.look_after_drop(&image, file);
             }
         }
-        match done {
-            Ok(()) => Answer::Zero,
-            Err(errno) => Answer::Fail(errno),
-        }
+        Answer::of(done)
     }
 
     /// fsync(2) and fdatasync(2) fail with what the supervisor was told in their place. Done here, on the same open file, so
@@ -160,15 +154,10 @@ impl Supervisor {
             libc::SYS_fsync => rustix::fs::fsync(&copy),
             _ => rustix::fs::fdatasync(&copy),
         };
-        match done {
-            Ok(()) => Answer::Zero,
-            Err(errno) => {
-                if is_failure(errno) && errno != Errno::BADF {
-                    files.iter().for_each(|file| file.suspect(0, true));
-                }
-                Answer::Fail(errno)
-            }
+        if done.is_err_and(|errno| is_failure(errno) && errno != Errno::BADF) {
+            files.iter().for_each(|file| file.suspect(0, true));
         }
+        Answer::of(done)
     }
 }
 

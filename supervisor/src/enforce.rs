@@ -534,9 +534,8 @@ fn note_clean(there: &There<'_>, ended: &Ended, unchanged: &Ranges) {
             let size = there.file.size().unwrap_or(u64::MAX);
             let state = lock(&there.claim.state);
             mapped.iter().all(|area| {
-                let inside = marks::inside(area, size);
-                let tracked = state.tracked.get(&area.start).copied().unwrap_or(0);
-                tracked >= inside.end && !marks::is_written(there.image, &inside)
+                let tracked = state.tracked_inside(area, size);
+                tracked.is_some_and(|inside| !marks::is_written(there.image, &inside))
             })
         }
         // Pages that were clean would have been made dirty, and those that were dirty are as they were.

@@ -162,10 +162,8 @@ impl File {
                 return false;
             };
             let mut gone = Ranges::new();
-            for range in state.unmapped.iter() {
-                gone.add_all(stored.within(range.offset, range.end()));
-                gone.add_all(exposed.unstable.within(range.offset, range.end()));
-            }
+            gone.add_all(stored.common(&state.unmapped));
+            gone.add_all(exposed.unstable.common(&state.unmapped));
             gone.remove_all(cached.get_or_insert_with(|| self.all_cached()));
             if !gone.is_empty() {
                 lock(&claim.debt).untold.add_all(gone.iter());

@@ -22,7 +22,7 @@ pub fn before_flush(log: &Log, at: &Snapshot, areas: &[Area]) {
     let start = at.addr as usize;
     let concerned = areas
         .iter()
-        .filter(|area| area.writable && area.start < end && start < area.end);
+        .filter(|area| area.writable && area.overlaps(start, end));
     let (mut covered, mut mapped) = (Ranges::new(), Ranges::new());
     for area in concerned {
         let (from, to) = (area.start.max(start), area.end.min(end));
@@ -42,9 +42,7 @@ pub fn before_flush(log: &Log, at: &Snapshot, areas: &[Area]) {
         return;
     }
     let mut stored = Ranges::new();
-    for range in mapped.iter() {
-        stored.add_all(at.dirty.within(range.offset, range.end()));
-    }
+    stored.add_all(at.dirty.common(&mapped));
     stored.remove_all(&at.assumed_dirty);
     stored.remove_all(&covered);
     let outside = unstable(&at.file, &stored);
@@ -118,8 +116,6 @@ fn unstable(file: &File, ranges: &Ranges) -> Ranges {
         }
     }
     let mut inside = Ranges::new();
-    for range in ranges.iter() {
-        inside.add_all(found.within(range.offset, range.end()));
-    }
+    inside.add_all(found.common(ranges));
     inside
 }

@@ -160,7 +160,7 @@ impl Supervisor {
         let is_remap = i64::from(call.number) == libc::SYS_remap_file_pages;
         let end = start.saturating_add(len.max(1));
         let areas = image.maps.shared().unwrap_or_default();
-        let is_in = |area: &&Area| (area.start as u64) < end && start < area.end as u64;
+        let is_in = |area: &&Area| area.overlaps(start as usize, end as usize);
         for area in areas.iter().filter(is_in) {
             let into = start.saturating_sub(area.start as u64);
             let (from, to) = match is_remap {

@@ -45,6 +45,11 @@ impl Area {
             && self.offset + (part.start - self.start) as u64 == part.offset
     }
 
+    /// Whether a part of it is in `[start, end)`.
+    pub fn overlaps(&self, start: usize, end: usize) -> bool {
+        self.start < end && start < self.end
+    }
+
     /// Where it has what lies at `offset` in the file.
     pub fn at(&self, offset: u64) -> usize {
         self.start + (offset - self.offset) as usize
@@ -172,7 +177,7 @@ pub fn is_locked(tid: i32, area: &Area) -> bool {
             let hex = |bytes| usize::from_str_radix(std::str::from_utf8(bytes).ok()?, 16).ok();
             let rest = line[dash + 1..].split(|&b| b == b' ').next();
             if let (Some(start), Some(end)) = (hex(&line[..dash]), rest.and_then(hex)) {
-                is_in = start < area.end && area.start < end;
+                is_in = area.overlaps(start, end);
             }
         }
     }

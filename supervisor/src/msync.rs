@@ -106,7 +106,7 @@ impl Supervisor {
         let mut done: Vec<Arc<File>> = Vec::new();
         let mut patience = self.patience();
         let mut result = Ok(());
-        let in_range = |area: &&Area| area.start < end && addr < area.end as u64;
+        let in_range = |area: &&Area| area.overlaps(addr as usize, end);
         for area in areas.iter().filter(in_range) {
             let known = self.files.known(area.inode);
             let is_known = !known.is_empty();

@@ -50,6 +50,13 @@ pub enum Answer {
     Fail(Errno),
 }
 
+impl Answer {
+    /// What a call that was made in its place has come to.
+    pub fn of(done: Result<(), Errno>) -> Answer {
+        done.map_or_else(Answer::Fail, |()| Answer::Zero)
+    }
+}
+
 pub struct Listener(OwnedFd);
 
 impl Listener {
